@@ -1,0 +1,233 @@
+"""Every setting of the product, flat, each with what it means and a sane default.
+
+A value comes from the environment variable of the same name; a wrong value stops the process with the name of the setting.
+Code below the entry points (views, Celery functions, commands) gets a frozen configuration object, not this module.
+"""
+
+import logging.config
+from pathlib import Path
+
+import environ
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = env.str(name, default)
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it may be one of {', '.join(allowed)}.")
+    return value
+
+
+def _number(name: str, default: float, low: float, high: float) -> float:
+    value = env.float(name, default)
+    if not low <= value <= high:
+        raise ImproperlyConfigured(f"{name} is {value}; it may be from {low} to {high}.")
+    return value
+
+
+# ---- The process and its data ------------------------------------------------------------------------------------------
+VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()  # data folder of a single machine: services, files, logs
+DEBUG = env.bool("DEBUG", False)  # Django's error pages; never on where strangers can reach the server
+SECRET_KEY = env.str("SECRET_KEY", "")  # signs sessions, image URLs and event tokens; `make run` makes one and keeps it
+if not SECRET_KEY:
+    raise ImproperlyConfigured("SECRET_KEY is not set. Give it 50 random characters, or start with `make run`, which makes one.")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])  # Host headers answered
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])  # https origins of the admin behind a proxy
+PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")  # address that clients see; empty: taken from each request
+TIME_ZONE = "UTC"
+USE_TZ = True
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+
+# ---- Services ----------------------------------------------------------------------------------------------------------
+DATABASES = {"default": env.db("DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/imagegenx")}  # the truth
+DATABASES["default"]["CONN_MAX_AGE"] = int(_number("DATABASE_CONN_MAX_AGE", 60, 0, 86400))  # s a connection is kept
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted Postgres costs one reconnect, not an error
+DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5  # s
+REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")  # broker, buffer, limits, events, caches: one instance
+REDIS_TIMEOUT_S = _number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Redis is given up
+
+# ---- Queues ------------------------------------------------------------------------------------------------------------
+QUEUE_SHARES = (5, 3, 1, 1)  # share of work of P0 to P3 when all are full (SPEC Q1)
+BATCH_WINDOW_MS = int(_number("BATCH_WINDOW_MS", 50, 0, 5000))  # ms a GPU worker waits for mates of a waiting task
+BATCH_MIN = int(_number("BATCH_MIN", 4, 1, 64))  # so many waiting mates end the window at once
+BATCH_LIMITS = {512: 16, 1024: 8, 2048: 2}  # largest batch by the longer side in pixels (SPEC I2)
+QUEUE_SECONDS = int(_number("QUEUE_SECONDS", 300, 1, 86400))  # s a task may wait before it expires; a plan may say otherwise
+MAX_ATTEMPTS = int(_number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
+STAGE_SECONDS = int(_number("STAGE_SECONDS", 60, 5, 900))  # s a CPU or IO worker may hold one stage of a task
+STAGE_MAX_ATTEMPTS = int(_number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
+
+# ---- GPU worker --------------------------------------------------------------------------------------------------------
+GPU_DEVICE = env.str("GPU_DEVICE", "auto")  # auto, cpu, cuda:0 ...
+GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this worker serves; empty: all
+GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
+GPU_IDLE_UNLOAD_S = _number("GPU_IDLE_UNLOAD_S", 300, 1, 86400)  # s until an unused model leaves the memory (SPEC I1)
+GPU_MEMORY_GB = _number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: measured on the device
+GPU_PRECISION = _choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16"))  # auto: bf16 on a GPU, fp32 on a CPU
+TORCH_THREADS = int(_number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: torch's own choice
+HANG_SECONDS = _number("HANG_SECONDS", 30, 1, 3600)  # s without a finished step after which the watchdog kills a worker
+
+# ---- Pictures ----------------------------------------------------------------------------------------------------------
+MEDIA_ROOT = str(Path(env.str("MEDIA_ROOT", str(VAR_DIR / "media"))))  # local disk store of finished pictures
+RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pictures between GPU and post-processing
+SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
+URL_SECONDS = int(_number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
+IMAGE_STORE = _choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live
+S3_BUCKET = env.str("S3_BUCKET", "imagegenx")  # bucket of the finished pictures, with IMAGE_STORE=s3
+S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None  # for stores other than AWS
+S3_REGION = env.str("S3_REGION", "") or None  # region of the bucket
+_S3 = {
+    "BACKEND": "storages.backends.s3.S3Storage",
+    "OPTIONS": {
+        "bucket_name": S3_BUCKET,
+        "endpoint_url": S3_ENDPOINT_URL,
+        "region_name": S3_REGION,
+        "access_key": env.str("S3_ACCESS_KEY", "") or None,  # empty: the machine's role
+        "secret_key": env.str("S3_SECRET_KEY", "") or None,
+        "file_overwrite": True,  # keys carry the content's hash, so the same key is the same bytes
+        "default_acl": None,
+        "querystring_expire": URL_SECONDS,
+        "signature_version": "s3v4",
+        "addressing_style": env.str("S3_ADDRESSING", "auto"),
+    },
+}
+_DISK = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": MEDIA_ROOT, "base_url": None}}
+_RAW = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": RAW_ROOT, "base_url": None}}
+STORAGES = {
+    "default": _DISK,
+    "images": _S3 if IMAGE_STORE == "s3" else _DISK,
+    "raw": _RAW,
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+SUPERRES_DIR = env.str("SUPERRES_DIR", str(BASE_DIR / "fixtures" / "models" / "superres"))  # ONNX files x2.onnx, x4.onnx
+MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
+
+# ---- API ---------------------------------------------------------------------------------------------------------------
+MAX_BODY_BYTES = int(_number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
+PRIVATE_CALLBACKS = env.list("PRIVATE_CALLBACKS", default=[])  # CIDR blocks that webhooks and picture URLs may reach although private
+WEBHOOK_TIMEOUT_S = _number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
+HISTORY_DAYS = int(_number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
+PARTITIONS_AHEAD_DAYS = int(_number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["generation.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["generation.api.envelope.EnvelopeRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "generation.api.envelope.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "ImageGenX",
+    "DESCRIPTION": "Text and pictures in, pictures out.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# ---- Django ------------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_structlog",
+    "auditlog",
+    "generation",
+    "workers",
+    "postprocessing",
+    "storage",
+    "fixtures",
+]
+# All of these run in an async chain: a synchronous one would cost every request a thread (and `Prefer: wait` one for seconds).
+MIDDLEWARE = [
+    "generation.api.waiting.prefer_wait",
+    "django.middleware.security.SecurityMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "imagegenx_site.urls"
+ASGI_APPLICATION = "imagegenx_site.asgi.application"
+AUTH_USER_MODEL = "generation.User"
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}}]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+STATIC_ROOT = str(VAR_DIR / "static")
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_HTTPONLY = True
+BEHIND_TLS = env.bool("BEHIND_TLS", False)  # a proxy in front speaks HTTPS: cookies become secure, its header is believed
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
+UNFOLD = {"SITE_TITLE": "ImageGenX", "SITE_HEADER": "ImageGenX", "SHOW_HISTORY": True}
+
+# ---- Logs --------------------------------------------------------------------------------------------------------------
+LOG_LEVEL = _choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))  # least severe line that is written
+LOG_FORMAT = _choice("LOG_FORMAT", "json", ("json", "console"))  # one JSON object a line, or coloured text for people
+_SHARED_PROCESSORS = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso"),
+    structlog.processors.StackInfoRenderer(),
+    structlog.processors.format_exc_info,
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "lines": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": _SHARED_PROCESSORS,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False)
+                if LOG_FORMAT == "json"
+                else structlog.dev.ConsoleRenderer(),
+            ],
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"django_structlog": {"level": "WARNING"}, "httpx": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+}
+structlog.configure(
+    processors=[structlog.stdlib.filter_by_level, *_SHARED_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)
+LOGGING_CONFIG = None  # configured here, once, so that Celery and commands log the same way as the web process
+logging.config.dictConfig(LOGGING)
