@@ -1,0 +1,232 @@
+"""The states of a task, the legal moves between them, and the only functions that make one.
+
+                    hand back
+              +-------------------+
+              v                   |
+    (new) -> queued -> running -> generated -> processed -> stored -> succeeded
+              |  |      |   ^|        |            |
+              |  |      |   +'        |            |        running -> running: claimed anew after its worker died
+              |  |      +-------------+------------+------> failed | cancelled
+              |  +----------------------------------------> failed | cancelled
+              +-------------------------------------------> expired
+
+Every move is one compare-and-set UPDATE: it names the states it may leave and the fence (worker and attempt while running, the
+stage's owner afterwards), and its answer says whether this caller made it. No row moved means that somebody else won; that is
+not an error. Each move appends to the row's history in the same statement and publishes its event after the commit.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F, JSONField, Q, Value
+from django.db.models.expressions import CombinedExpression
+from django.utils import timezone
+
+from generation import events, webhooks
+from generation.models import Status, Task
+
+MOVES: Final[Mapping[str, frozenset[str]]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),
+    Status.RUNNING: frozenset({Status.RUNNING, Status.QUEUED, Status.GENERATED, Status.CANCELLED, Status.FAILED}),
+    Status.GENERATED: frozenset({Status.PROCESSED, Status.CANCELLED, Status.FAILED}),
+    Status.PROCESSED: frozenset({Status.STORED, Status.CANCELLED, Status.FAILED}),
+    Status.STORED: frozenset({Status.SUCCEEDED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+    Status.EXPIRED: frozenset(),
+}
+
+# What a CPU or IO stage takes a task from.
+STAGE_FROM: Final[Mapping[str, str]] = {
+    "postprocess": Status.GENERATED,
+    "upload": Status.PROCESSED,
+    "notify": Status.STORED,
+}
+
+
+class IllegalMove(Exception):
+    """A caller asked for a move that the table does not have: a fault in our code."""
+
+
+def _sources(to: str, among: Sequence[str] | None = None) -> list[str]:
+    sources = [state for state, targets in MOVES.items() if to in targets]
+    if among is None:
+        return sources
+    illegal = set(among) - set(sources)
+    if illegal or not among:
+        raise IllegalMove(f"no move from {sorted(illegal)} to {to}")
+    return list(among)
+
+
+def _appended(entry: dict[str, Any]) -> CombinedExpression:
+    stamped = {"at": timezone.now().isoformat(timespec="milliseconds"), **entry}
+    return CombinedExpression(F("history"), "||", Value([stamped], JSONField()), output_field=JSONField())
+
+
+def _move(
+    task_id: UUID,
+    to: str,
+    *,
+    among: Sequence[str] | None = None,
+    fence: Q | None = None,
+    reason: str = "",
+    **changes: Any,
+) -> bool:
+    """The one door: move the row when it is in a legal state and the fence holds. Answers whether this call moved it."""
+    entry: dict[str, Any] = {"to": str(to)} | ({"reason": reason} if reason else {})
+    rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
+    moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
+    if moved:
+        transaction.on_commit(lambda: events.publish_status(task_id, to))
+    return bool(moved)
+
+
+# ---- on the GPU worker -------------------------------------------------------------------------------------------------
+
+
+def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
+    """queued or running -> running for all ids that are still to be run, in one statement.
+
+    Counts the attempt before the work, so that a task which kills its worker does not come back for ever. Ids not returned were
+    cancelled, expired, finished or are unknown: the caller gives their buffer entries back.
+    """
+    sql = """
+        UPDATE generation_task SET status = 'running', attempt = attempt + 1, worker = %(worker)s, progress = 0,
+               started_at = COALESCE(started_at, now()), updated_at = now(),
+               history = history || jsonb_build_array(jsonb_build_object(
+                   'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"+00:00"'),
+                   'to', 'running', 'attempt', attempt + 1, 'worker', %(worker)s::text))
+        WHERE id = ANY(%(ids)s::uuid[]) AND status = ANY(%(sources)s) AND NOT cancel_requested
+              AND (status = 'running' OR expires_at > now())
+        RETURNING id"""
+    sources = [str(state) for state in _sources(Status.RUNNING)]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
+        won = [row[0] for row in cursor.fetchall()]
+    for task_id in won:
+        transaction.on_commit(lambda task_id=task_id: events.publish_status(task_id, Status.RUNNING))  # type: ignore[misc]
+    return list(Task.objects.filter(pk__in=won).select_related("model__fallback"))
+
+
+def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_attempt: bool = True) -> bool:
+    """running -> queued: a worker that stops, or gives up paused work, returns what it holds.
+
+    With `count_attempt` false the claim is not counted against the task, because the task did nothing wrong.
+    """
+    changes: dict[str, Any] = {} if count_attempt else {"attempt": F("attempt") - 1}
+    held = Q(worker=worker, attempt=attempt)
+    return _move(task_id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes)
+
+
+def report_progress(task_id: UUID, percent: int, *, worker: str, attempt: int) -> None:
+    """Write the progress (0 to 100) of a running task for those who poll; not a move, and lost without harm."""
+    rows = Task.objects.filter(pk=task_id, status=Status.RUNNING, worker=worker, attempt=attempt)
+    rows.update(progress=percent)
+
+
+def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequence[str] = ()) -> bool:
+    """running -> generated: the lossless pictures are durable, the GPU is done with the task."""
+    held = Q(worker=worker, attempt=attempt)
+    now = timezone.now()
+    return _move(task_id, Status.GENERATED, fence=held, generated_at=now, progress=100, warnings=list(warnings), **_free(now))
+
+
+# ---- on the CPU and IO workers -----------------------------------------------------------------------------------------
+
+
+def take_stage(task_id: UUID, stage: str, owner: str, seconds: float) -> Task | None:
+    """A lease on one stage of the task; None when it is not in that state, or somebody else works on it.
+
+    A task whose cancel was asked for is cancelled here instead: before each stage, never in the middle of one.
+    """
+    state = STAGE_FROM[stage]
+    if stage != "notify" and cancel_if_requested(task_id, among=[state]):
+        return None
+    now = timezone.now()
+    free = Q(stage_owner="") | Q(stage_until__lte=now) | Q(stage_owner=owner)
+    rows = Task.objects.filter(free, pk=task_id, status=state)
+    taken = rows.update(
+        stage_owner=owner, stage_until=now + timedelta(seconds=seconds), stage_attempts=F("stage_attempts") + 1, updated_at=now
+    )
+    return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
+
+
+def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:
+    """Give a stage up after a fault of ours; it may be tried again from `next_at` on (the reconciler sends it)."""
+    rows = Task.objects.filter(pk=task_id, stage_owner=owner)
+    changes = {"stage_owner": "waiting", "stage_until": next_at, "updated_at": timezone.now()}
+    return bool(rows.update(history=_appended({"stage_fault": reason[:300]}), **changes))
+
+
+def mark_processed(task_id: UUID, *, owner: str) -> bool:
+    """generated -> processed: the encoded pictures are durable beside the raw ones."""
+    return _move(task_id, Status.PROCESSED, fence=Q(stage_owner=owner), **_free(timezone.now()))
+
+
+def mark_stored(task_id: UUID, *, owner: str) -> bool:
+    """processed -> stored: the pictures are in the store, verified, and have their rows."""
+    now = timezone.now()
+    return _move(task_id, Status.STORED, fence=Q(stage_owner=owner), stored_at=now, **_free(now))
+
+
+def mark_succeeded(task_id: UUID, *, owner: str) -> bool:
+    """stored -> succeeded. Called in the transaction that writes the webhook's delivery row."""
+    return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=timezone.now())
+
+
+def _free(now: datetime) -> dict[str, Any]:
+    return {"stage_owner": "", "stage_until": None, "stage_attempts": 0}
+
+
+# ---- other ends --------------------------------------------------------------------------------------------------------
+
+
+def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, attempt: int | None = None) -> bool:
+    """Any open state but stored -> failed, with the reason that the client reads. With worker and attempt: only for that claim."""
+    fence = Q() if worker is None else Q(worker=worker, attempt=attempt, status=Status.RUNNING)
+    reason = f"{code}: {message}"
+    changes = {"error_code": code[:50], "error_message": message[:1000], "finished_at": timezone.now()}
+    return _ended(task_id, Status.FAILED, fence=fence, reason=reason[:300], **changes)
+
+
+def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fence: Any) -> bool:
+    """-> cancelled for a task whose cancel was asked for."""
+    wanted = Q(cancel_requested=True, **fence)
+    return _ended(task_id, Status.CANCELLED, among=among, fence=wanted, finished_at=timezone.now())
+
+
+def request_cancel(task_id: UUID) -> bool:
+    """Note that the client wants no more of an open task. A queued one is cancelled at once.
+
+    Answers whether the task is still to be stopped elsewhere (running, or in a later stage).
+    """
+    now = timezone.now()
+    stoppable = Task.objects.filter(pk=task_id, status__in=_sources(Status.CANCELLED))
+    if not stoppable.update(cancel_requested=True, updated_at=now):
+        return False
+    return not cancel_if_requested(task_id, among=[Status.QUEUED])
+
+
+def expire_due(limit: int = 500) -> list[UUID]:
+    """queued -> expired for tasks that waited longer than their plan or deadline allows; the ids moved."""
+    due = Task.objects.filter(status=Status.QUEUED, expires_at__lte=timezone.now()).order_by("id")
+    moved = []
+    for task_id in due.values_list("id", flat=True)[:limit]:
+        message = "No worker was free before the task's deadline. Send it again, or with a later deadline."
+        changes = {"error_code": "expired", "error_message": message, "finished_at": timezone.now()}
+        if _ended(task_id, Status.EXPIRED, fence=Q(expires_at__lte=timezone.now()), **changes):
+            moved.append(task_id)
+    return moved
+
+
+def _ended(task_id: UUID, to: str, **how: Any) -> bool:
+    """An end other than success: moved together with the row of its webhook, so that both exist or neither."""
+    with transaction.atomic():
+        moved = _move(task_id, to, **how)
+        if moved:
+            webhooks.write_delivery(task_id)
+    return moved

@@ -1,0 +1,16 @@
+-- ARGV: id. A waiting task is removed with its ticket ('removed'); a running one is flagged, its worker sees it at the next step
+-- ('signalled'); anything else is 'absent'.
+local id = ARGV[1]
+local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'key', 'wt', 'usr')
+local state, class, batch, weight, user = task[1], task[2], task[3], tonumber(task[4]), task[5]
+if state == 'w' then
+  remove_waiting(id, class, batch, weight)
+  refund(class, user, weight)
+  take_tickets(class, {[id] = true}, 1, nil)
+  end_task(id, 'x')
+  return 'removed'
+elseif state == 'r' then
+  redis.call('HSET', task_key(id), 'cx', 1)
+  return 'signalled'
+end
+return 'absent'

@@ -1,0 +1,97 @@
+"""Who may do what: teams, people, plans and API keys."""
+
+import hashlib
+import secrets
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.utils import timezone
+
+ALL_KINDS = ["text2img", "img2img", "inpaint", "controlnet", "batch"]
+
+
+def all_kinds() -> list[str]:
+    return list(ALL_KINDS)
+
+
+class Plan(models.Model):
+    """What a key bound to it may ask for. 0 in a limit means: not at all; None: without bound."""
+
+    name = models.SlugField(unique=True)
+    title = models.CharField(max_length=100)
+    paid = models.BooleanField(default=False, help_text="Paid plans are not lowered or turned away in a surge.")
+    max_side = models.PositiveIntegerField(default=1024, help_text="Largest width or height in pixels.")
+    max_images = models.PositiveSmallIntegerField(default=4, help_text="Pictures of one request.")
+    kinds = models.JSONField(default=all_kinds, help_text="Task kinds that may be asked for.")
+    super_resolution = models.BooleanField(default=False)
+    lora_upload = models.BooleanField(default=False)
+    priority_cap = models.PositiveSmallIntegerField(default=2, help_text="Most urgent class allowed: 0 (P0) to 3 (P3).")
+    priority_default = models.PositiveSmallIntegerField(default=2)
+    requests_per_second = models.PositiveIntegerField(default=30, help_text="Per IP address.")
+    concurrent_tasks = models.PositiveIntegerField(null=True, blank=True, default=100)
+    daily_images = models.PositiveIntegerField(null=True, blank=True)
+    daily_megapixel_steps = models.PositiveIntegerField(null=True, blank=True)
+    queue_seconds = models.PositiveIntegerField(default=300, help_text="Seconds a task may wait before it expires.")
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Team(models.Model):
+    """The people of one customer: they see each other's tasks."""
+
+    name = models.CharField(max_length=100, unique=True)
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="teams")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class User(AbstractUser):
+    """A person or a service account; acts for one team."""
+
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="members", null=True, blank=True)
+
+
+class ApiKey(models.Model):
+    """A secret that acts for a user.
+
+    Only `digest` = SHA-256 of the secret is stored. A random secret of 192 bits needs no slow hash, and the digest serves as the
+    key of signed requests (the client computes it from the secret). `prefix` finds the row and may be shown.
+    """
+
+    PREFIX_BYTES: ClassVar[int] = 5
+    SECRET_BYTES: ClassVar[int] = 24
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, null=True, blank=True, help_text="Empty: the team's plan.")
+    name = models.CharField(max_length=100, default="key")
+    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    scopes = models.JSONField(default=list, blank=True, help_text="Empty: all.")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @classmethod
+    def make(cls, user: User, **fields: object) -> tuple["ApiKey", str]:
+        """A new row and the text of the key, which is not stored and can't be shown again."""
+        prefix, secret = secrets.token_hex(cls.PREFIX_BYTES), secrets.token_urlsafe(cls.SECRET_BYTES)
+        row = cls.objects.create(user=user, prefix=prefix, digest=cls.digest_of(secret), **fields)
+        return row, f"igx_{prefix}_{secret}"
+
+    @staticmethod
+    def digest_of(secret: str) -> str:
+        """SHA-256 of the secret part, hexadecimal."""
+        return hashlib.sha256(secret.encode()).hexdigest()
+
+    @property
+    def effective_plan(self) -> Plan | None:
+        """The plan that binds this key: its own, else its team's."""
+        return self.plan or (self.user.team.plan if self.user.team else None)

@@ -1,0 +1,61 @@
+"""Time-ordered ids (UUIDv7, RFC 9562 section 5.7) and the derived ids that live in the same day.
+
+The first 48 bits are the Unix time in ms, so an id says on which day its row was made, and the daily partitions of the task
+table are ranges of ids.
+"""
+
+import hashlib
+import secrets
+import time
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+_VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
+
+
+def uuid7(ms: int | None = None) -> UUID:
+    """A new id of the moment `ms` (Unix ms; now when None), with 74 random bits."""
+    stamp = time.time_ns() // 1_000_000 if ms is None else ms
+    random_a, random_b = secrets.randbits(12), secrets.randbits(62)
+    return UUID(int=(stamp << 80) | _VERSION_AND_VARIANT | (random_a << 64) | random_b)
+
+
+def derived(parent: UUID, purpose: str) -> UUID:
+    """The one id that belongs to `parent` for `purpose`: same ms, so same partition; a repeat meets the same primary key."""
+    digest = hashlib.blake2b(purpose.encode(), key=parent.bytes, digest_size=8).digest()
+    low = int.from_bytes(digest) & ((1 << 62) - 1)
+    return UUID(int=(parent.int >> 62 << 62) | low)
+
+
+def image_id(task_id: UUID, index: int) -> UUID:
+    """The id of a task's picture number `index` (from 0)."""
+    return UUID(int=task_id.int ^ (index + 1))
+
+
+def floor(moment: datetime | date) -> UUID:
+    """The smallest id of that moment: rows of a day are floor(day) <= id < floor(next day)."""
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+def moment_of(identifier: UUID) -> datetime:
+    """The time at which the id was made (ms precision, UTC)."""
+    return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)
+
+
+def public(task_id: UUID) -> str:
+    """The form that clients see: `img` and 32 hexadecimal digits."""
+    return f"img{task_id.hex}"
+
+
+def from_public(text: str) -> UUID | None:
+    """The id behind a client's text, or None when it is not one of ours."""
+    digits = text.removeprefix("img")
+    if not text.startswith("img") or len(digits) != 32:
+        return None
+    try:
+        identifier = UUID(hex=digits)
+    except ValueError:
+        return None
+    return identifier if identifier.version == 7 else None

@@ -1,0 +1,134 @@
+"""Telling the client's server that a task ended: an outbox row first, signed attempts afterwards (Standard Webhooks).
+
+1 `write_delivery` runs in the transaction that ends the task, so an end and its delivery exist together or not at all.
+2 `send_due` takes rows whose time has come, one at a time, and posts them. A crash between post and note repeats the post with
+  the same webhook-id, which the receiver uses to drop the second.
+
+The body is the task as the API shows it. 2xx is success, a redirect is a failure and never followed, 410 disables the endpoint.
+"""
+
+import json
+import logging
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from standardwebhooks import Webhook
+
+from generation.models import Delivery, Image, Status, Task, WebhookEndpoint
+from generation.outbound import OutboundError, post
+from generation.representation import task_body
+from generation.uuid7 import derived
+
+# Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks recommends).
+BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
+_EVENT_OF: Final = {
+    Status.SUCCEEDED: "task.succeeded",
+    Status.FAILED: "task.failed",
+    Status.CANCELLED: "task.canceled",
+    Status.EXPIRED: "task.expired",
+}
+_LEASE_S: Final = 60  # a row taken for sending is left alone for so long; a crashed sender's row comes back after it
+
+_log = logging.getLogger(__name__)
+
+
+def write_delivery(task_id: UUID) -> None:
+    """The outbox row of a task that has just ended, when somebody wants to know. Runs in the caller's transaction."""
+    task = Task.objects.select_related("user").get(pk=task_id)
+    if task.callback_url:
+        own, _ = WebhookEndpoint.objects.get_or_create(user=task.user, url="")
+        _write(task, own, task.callback_url)
+    for endpoint in WebhookEndpoint.objects.filter(user=task.user, disabled_at=None).exclude(url=""):
+        if not endpoint.events or _EVENT_OF[Status(task.status)] in endpoint.events:
+            _write(task, endpoint, endpoint.url)
+
+
+def _write(task: Task, endpoint: WebhookEndpoint, url: str) -> None:
+    Delivery.objects.get_or_create(
+        id=derived(task.id, f"delivery:{endpoint.pk}"),
+        defaults={
+            "task": task,
+            "endpoint": endpoint,
+            "event_id": f"evt_{derived(task.id, 'event').hex}",
+            "event_type": _EVENT_OF[Status(task.status)],
+            "url": url,
+        },
+    )
+
+
+def due(limit: int = 100) -> list[UUID]:
+    """Deliveries whose time has come."""
+    rows = Delivery.objects.filter(state=Delivery.State.PENDING, next_at__lte=timezone.now()).order_by("next_at")
+    return list(rows.values_list("id", flat=True)[:limit])
+
+
+def send(delivery_id: UUID) -> bool:
+    """Make one attempt, when it is due and nobody else is at it. Answers whether the receiver took it."""
+    now = timezone.now()
+    mine = Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING, next_at__lte=now)
+    if not mine.update(next_at=now + timedelta(seconds=_LEASE_S)):
+        return False
+    delivery = Delivery.objects.select_related("task", "endpoint").get(pk=delivery_id)
+    status, fault = _attempt(delivery)
+    return _note(delivery, status, fault)
+
+
+def _attempt(delivery: Delivery) -> tuple[int | None, str]:
+    """Post it once: the status of the answer and, when there was none, why."""
+    body = json.dumps(_payload(delivery), ensure_ascii=False).encode()
+    moment = datetime.now(UTC).replace(microsecond=0)
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "ImageGenX-Webhooks/1",
+        "webhook-id": delivery.event_id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": signature(delivery.endpoint, delivery.event_id, moment, body),
+    }
+    try:
+        answer = post(delivery.url, body, headers, timeout=settings.WEBHOOK_TIMEOUT_S, allowed=settings.PRIVATE_CALLBACKS)
+    except OutboundError as error:
+        return None, str(error)
+    return answer, "" if 200 <= answer < 300 else f"the receiver answered {answer}"
+
+
+def signature(endpoint: WebhookEndpoint, event_id: str, moment: datetime, body: bytes) -> str:
+    """The webhook-signature header: one signature for each living secret. `moment` must be UTC with whole seconds."""
+    secrets = [endpoint.secret, *([endpoint.previous_secret] if endpoint.previous_secret else [])]
+    return " ".join(Webhook(secret).sign(event_id, moment, body.decode()) for secret in secrets)
+
+
+def _payload(delivery: Delivery) -> dict[str, Any]:
+    task = delivery.task
+    images = list(Image.objects.filter(task=task))
+    return {
+        "type": delivery.event_type,
+        "timestamp": (task.finished_at or task.updated_at).isoformat(),
+        "data": task_body(task, images, base_url=settings.PUBLIC_URL),
+    }
+
+
+def _note(delivery: Delivery, status: int | None, fault: str) -> bool:
+    """Write the outcome down and decide what follows."""
+    now = timezone.now()
+    entry = {"at": now.isoformat(timespec="milliseconds"), "status": status, "fault": fault}
+    changes: dict[str, Any] = {"attempts": delivery.attempts + 1, "response_status": status, "log": [*delivery.log, entry]}
+    if not fault:
+        changes |= {"state": Delivery.State.DELIVERED, "delivered_at": now}
+    elif status == 410 or delivery.attempts >= len(BACKOFF_S):
+        changes |= {"state": Delivery.State.GIVEN_UP}
+    else:
+        changes |= {"next_at": now + timedelta(seconds=BACKOFF_S[delivery.attempts] * random.uniform(0.9, 1.2))}
+    with transaction.atomic():
+        Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING).update(**changes)
+        if status == 410 and delivery.endpoint.url:
+            reason = "the receiver answered 410 Gone"
+            WebhookEndpoint.objects.filter(Q(pk=delivery.endpoint_id), disabled_at=None).update(disabled_at=now, disabled_reason=reason)
+    if fault:
+        _log.info("webhook not delivered", extra={"task_id": str(delivery.task_id), "fault": fault})
+    return not fault
