@@ -1,0 +1,206 @@
+"""A real Postgres server of our own, below one folder.
+
+Files: `data/` (the cluster), nothing else that lasts. The server listens on 127.0.0.1 only and asks for a password
+(scram).
+
+As root the server runs as an unprivileged account that may not be able to reach the folder (a clone below /root, a
+folder of mode 700). The server then gets its folder as an open directory, `/proc/self/fd/N`, which needs no rights on
+the way there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from deploy.binaries import POSTGRES_MAJOR, PostgresPrograms, can_use, postgres_programs
+from deploy.processes import DeployError, server_account, spawn
+
+SUPERUSER = "imagegenx"
+DATABASE = "imagegenx"
+TIMEZONE_AND_LOCALE = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
+# A throw-away server gives up every guarantee about a crash of the machine for speed.
+THROW_AWAY_SETTINGS = (
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+)
+
+
+@dataclass(frozen=True)
+class PostgresConfig:
+    """Where the cluster lives, its port on 127.0.0.1, its password; `durable`: it survives a crash of the machine."""
+
+    folder: Path
+    port: int
+    password: str
+    durable: bool
+
+
+class EmbeddedPostgres:
+    """One server; `start` may be called again after the server died. The stop signal is SIGINT: roll back and close."""
+
+    stop_signal = signal.SIGINT
+
+    def __init__(self, config: PostgresConfig) -> None:
+        self.config = config
+        self.account = server_account()
+        self.programs: PostgresPrograms = postgres_programs(self.account)
+        self._folder_fd: int | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.config.folder / "data"
+
+    @property
+    def url(self) -> str:
+        """DATABASE_URL of the product's database."""
+        return f"postgres://{SUPERUSER}:{quote(self.config.password, safe='')}@127.0.0.1:{self.config.port}/{DATABASE}"
+
+    def initialise(self) -> None:
+        """Make the cluster unless it is there; a cluster left half-made by a hard stop is made anew."""
+        version = self.data / "PG_VERSION"
+        if version.exists() and (self.data / ".complete").exists():
+            if version.read_text().strip() != str(POSTGRES_MAJOR):
+                raise DeployError(
+                    f"{self.data} was made by Postgres {version.read_text().strip()}, but {POSTGRES_MAJOR} is installed: "
+                    "dump and restore it (docs/operations.md)."
+                )
+            return
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._own(self.config.folder)
+        password_file = self.config.folder / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self.config.password)
+        self._own(password_file)
+        seen = self._seen_folder()
+        options = [
+            "-U",
+            SUPERUSER,
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            f"--pwfile={seen}/password",
+        ]
+        if not self.config.durable:
+            options.append("--no-sync")
+        try:
+            self._check([self.programs.folder / "initdb", "-D", f"{seen}/data", *options], "initdb")
+        finally:
+            password_file.unlink(missing_ok=True)
+        (self.data / ".complete").touch()
+
+    def start(self, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the server; it is ready when `ready()` says so."""
+        settings = [
+            "listen_addresses=127.0.0.1",
+            f"port={self.config.port}",
+            "unix_socket_directories=",
+            "max_connections=200",
+        ]
+        settings += ["log_timezone=UTC", "timezone=UTC", "log_min_duration_statement=2000", "cluster_name=imagegenx"]
+        if not self.config.durable:
+            settings += THROW_AWAY_SETTINGS
+        argv: list[str | Path] = [self.programs.folder / "postgres", "-D", f"{self._seen_folder()}/data"]
+        for setting in settings:
+            argv += ["-c", setting]
+        return spawn(
+            argv,
+            env=TIMEZONE_AND_LOCALE,
+            cwd="/",
+            output=output,
+            account=self.account,
+            death_signal=self.stop_signal,
+            pass_fds=self._pass_fds(),
+        )
+
+    def ready(self) -> bool:
+        """Whether the server takes connections now."""
+        check = [self.programs.folder / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.config.port), "-t", "2"]
+        return subprocess.run(check, env=TIMEZONE_AND_LOCALE, check=False).returncode == 0
+
+    def create_database(self) -> None:
+        """Make the product's database unless it is there; the server must be ready."""
+        argv = [
+            self.programs.folder / "psql",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.config.port),
+            "-U",
+            SUPERUSER,
+            "-d",
+            "postgres",
+            "-tAc",
+        ]
+        env = TIMEZONE_AND_LOCALE | {"PGPASSWORD": self.config.password}
+        found = subprocess.run(
+            [*argv, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if found.stdout.strip() == "1":
+            return
+        made = subprocess.run(
+            [*argv, f"CREATE DATABASE {DATABASE}"], env=env, capture_output=True, text=True, check=False
+        )
+        if made.returncode != 0:
+            raise DeployError(f"Postgres did not make the database: {made.stderr.strip()}.")
+
+    def survivor(self) -> int | None:
+        """The process id of a server that a hard stop left running on this cluster."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split()[0])
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+        except (OSError, ValueError, IndexError):
+            return None
+        return pid if name == "postgres" else None
+
+    def close(self) -> None:
+        """Give back what the object holds; the server must have ended."""
+        self.programs.remove_copy()
+        if self._folder_fd is not None:
+            os.close(self._folder_fd)
+            self._folder_fd = None
+
+    def _seen_folder(self) -> str:
+        """The folder's path for the server's account."""
+        if can_use(self.config.folder, self.account):
+            return str(self.config.folder)
+        if self._folder_fd is None:
+            self._folder_fd = os.open(self.config.folder, os.O_RDONLY | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._folder_fd}"
+
+    def _pass_fds(self) -> tuple[int, ...]:
+        return () if self._folder_fd is None else (self._folder_fd,)
+
+    def _own(self, path: Path) -> None:
+        if self.account is not None:
+            os.chown(path, self.account.uid, self.account.gid)
+
+    def _check(self, argv: list[str | Path], what: str) -> None:
+        """Run a program as the server's account; its last line of complaint becomes the error."""
+        log = self.config.folder / f"{what}.log"
+        with log.open("wb") as output:
+            code = spawn(
+                argv, env=TIMEZONE_AND_LOCALE, cwd="/", output=output, account=self.account, pass_fds=self._pass_fds()
+            ).wait()
+        text = log.read_text(errors="replace").strip()
+        with suppress(OSError):
+            log.unlink()
+        if code != 0:
+            raise DeployError(f"{what} of Postgres failed: {text.splitlines()[-1] if text else f'exit code {code}'}")
