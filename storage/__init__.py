@@ -1,0 +1,1 @@
+"""Bytes in, keys and URLs out: where pictures live and how they are read again."""

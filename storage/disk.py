@@ -1,0 +1,79 @@
+"""Writing files so that a crash at any moment leaves the old file, the new file or nothing: never half of one."""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write `data` under `path`, whole or not at all, and return only when it would survive a power cut.
+
+    1 write a temporary file beside the target (same file system), 2 fsync it, 3 rename it over the target (atomic),
+    4 fsync the folders that changed. A crash before 3 leaves a `.tmp-*` file, which `remove_leftovers` deletes.
+    """
+    made = _make_folders(path.parent)
+    temporary = path.parent / f".tmp-{uuid4().hex}"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    for folder in [path.parent, *made]:
+        sync_folder(folder)
+
+
+def remove_durably(path: Path) -> bool:
+    """Delete a file; True when it was there."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    sync_folder(path.parent)
+    return True
+
+
+def remove_leftovers(root: Path, older_than: float) -> int:
+    """Delete temporary files that a crash left under `root`, last written before `older_than` (POSIX seconds)."""
+    removed = 0
+    for path in root.rglob(".tmp-*"):
+        try:
+            if path.stat().st_mtime < older_than:
+                path.unlink()
+                removed += 1
+        except FileNotFoundError:  # its writer finished in between
+            continue
+    return removed
+
+
+def prune_empty_folders(start: Path, root: Path) -> None:
+    """Remove `start` and its parents below `root` while they are empty."""
+    folder = start
+    while folder != root and root in folder.parents:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or another process was faster
+            return
+        folder = folder.parent
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make `folder` and what is missing above it; the folders whose entries changed."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+    return [path.parent for path in missing]

@@ -1,0 +1,111 @@
+"""The object key scheme: every key of every store is made here.
+
+Store "raw" (lossless pictures between the GPU and post-processing, deleted once the upload is verified):
+
+    raw/{task_id}/{index}-{attempt}.png
+
+Store "images" (what customers keep; a key is never written with other bytes):
+
+    images/{yyyy}/{mm}/{dd}/{task_id}/{index}-{hash}.{ext}   the original; hash: first 16 hex digits of its SHA-256
+    thumbs/{yyyy}/{mm}/{dd}/{task_id}/{index}-{hash}.webp    variant of 256 pixels
+    medium/{yyyy}/{mm}/{dd}/{task_id}/{index}-{hash}.webp    variant of 512 pixels, made on first request
+    inputs/{yyyy}/{mm}/{dd}/{task_id}/{role}-{hash}.{ext}    what the customer sent: role image, mask, control
+    archive/{key of an original}                   where the unopened go (stores without an archive class)
+
+The day is the task's day of creation, read from its UUIDv7, so that one day's objects can be listed and dropped with
+the day's partition. A variant carries the hash of its original, not its own: its key follows from the original's key
+without a look-up, and a replaced original (late super-resolution) gets new variants.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from storage.errors import BadKey
+
+EXTENSIONS = {"image/webp": "webp", "image/avif": "avif", "image/png": "png", "image/jpeg": "jpg"}
+CONTENT_TYPES = {extension: content_type for content_type, extension in EXTENSIONS.items()}
+VARIANT_SIDES = {"thumbs": 256, "medium": 512}
+ARCHIVE = "archive/"
+_HASH_DIGITS = 16
+_DATED = re.compile(
+    r"(?P<kind>images|thumbs|medium|inputs)/(?P<day>\d{4}/\d\d/\d\d)/(?P<task>[0-9a-f-]{36})/"
+    r"(?P<part>[a-z0-9]{1,16})-(?P<hash>[0-9a-f]{16})\.(?P<ext>[a-z]{3,4})"
+)
+_RAW = re.compile(r"raw/(?P<task>[0-9a-f-]{36})/(?P<part>\d{1,4})-(?P<attempt>\d{1,4})\.png")
+
+
+@dataclass(frozen=True)
+class KeyParts:
+    """What a dated key says. `part` is the image's index, or the role of an input."""
+
+    kind: str
+    task_id: UUID
+    part: str
+    extension: str
+    archived: bool
+
+
+def raw_key(task_id: UUID, index: int, attempt: int) -> str:
+    return f"raw/{task_id}/{index}-{attempt}.png"
+
+
+def raw_prefix(task_id: UUID) -> str:
+    return f"raw/{task_id}/"
+
+
+def image_key(task_id: UUID, index: int, sha256: str, content_type: str) -> str:
+    return f"images/{_day(task_id)}/{task_id}/{index}-{sha256[:_HASH_DIGITS]}.{EXTENSIONS[content_type]}"
+
+
+def input_key(task_id: UUID, role: str, sha256: str, content_type: str) -> str:
+    return f"inputs/{_day(task_id)}/{task_id}/{role}-{sha256[:_HASH_DIGITS]}.{EXTENSIONS[content_type]}"
+
+
+def variant_key(original: str, variant: str) -> str:
+    """The key of a variant ("thumbs" or "medium") of the original under `original`, archived or not."""
+    found = _DATED.fullmatch(original.removeprefix(ARCHIVE))
+    if found is None or found["kind"] != "images" or variant not in VARIANT_SIDES:
+        raise BadKey(f"{original!r} is not the key of an original, or {variant!r} no variant of one.")
+    return f"{variant}/{found['day']}/{found['task']}/{found['part']}-{found['hash']}.webp"
+
+
+def archive_key(original: str) -> str:
+    return ARCHIVE + original
+
+
+def day_prefixes(day: datetime) -> list[str]:
+    """Prefixes that hold everything of one day: for listing, checking and dropping it."""
+    kinds = ("images", "thumbs", "medium", "inputs")
+    return [
+        f"{prefix}{kind}/{day:%Y/%m/%d}/"
+        for prefix in ("", ARCHIVE)
+        for kind in kinds
+        if not prefix or kind == "images"
+    ]
+
+
+def check(key: str) -> str:
+    """The key itself when it is of the scheme above; raises BadKey otherwise (path tricks never reach a store)."""
+    if _RAW.fullmatch(key) or _DATED.fullmatch(key.removeprefix(ARCHIVE)):
+        return key
+    raise BadKey(f"{key!r} is not an object key.")
+
+
+def parse(key: str) -> KeyParts:
+    """Parts of a dated key. Raises BadKey for any other."""
+    found = _DATED.fullmatch(key.removeprefix(ARCHIVE))
+    if found is None:
+        raise BadKey(f"{key!r} is not a dated object key.")
+    return KeyParts(found["kind"], UUID(found["task"]), found["part"], found["ext"], key.startswith(ARCHIVE))
+
+
+def content_type(key: str) -> str:
+    return CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")
+
+
+def _day(task_id: UUID) -> str:
+    if task_id.version != 7:
+        raise BadKey(f"{task_id} is not a UUIDv7; its day of creation is unknown.")
+    return f"{datetime.fromtimestamp((task_id.int >> 80) / 1000, UTC):%Y/%m/%d}"

@@ -1,0 +1,40 @@
+"""Expiring signatures for URLs that this server answers itself (stores on local disk, and the spool).
+
+A URL carries `expires` (POSIX seconds) and `signature`, an HMAC-SHA256 over path and expiry under a key derived from
+SECRET_KEY. S3 stores sign their own URLs. Keys in SECRET_KEY_FALLBACKS still verify, so that a rotation does not
+break links handed out before.
+"""
+
+import time
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+_SALT = "storage.signing"
+
+
+def sign(path: str, expires: int) -> str:
+    """Signature of `path` (any string that the verifier sees again), valid until `expires` (POSIX seconds)."""
+    return _sign(path, expires, settings.SECRET_KEY)
+
+
+def verify(path: str, expires: int | str, signature: str, now: float | None = None) -> bool:
+    """True when the signature fits path and expiry and the expiry has not passed. Takes the same time for any wrong
+    signature.
+    """
+    if not str(expires).isascii() or not str(expires).isdigit() or not signature.isascii():
+        return False
+    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    genuine = [constant_time_compare(_sign(path, int(expires), secret), signature) for secret in secrets]
+    return any(genuine) and int(expires) >= (time.time() if now is None else now)
+
+
+def signed_query(path: str, seconds: int) -> str:
+    """The query string that makes `path` readable for `seconds` from now."""
+    expires = int(time.time()) + seconds
+    return urlencode({"expires": expires, "signature": sign(path, expires)})
+
+
+def _sign(path: str, expires: int, secret: str) -> str:
+    return salted_hmac(_SALT, f"{expires}:{path}", secret=secret, algorithm="sha256").hexdigest()

@@ -1,0 +1,35 @@
+"""Answers the signed URLs of stores on local disk, and of pictures that still wait in the spool."""
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_safe
+
+from storage import keys, signing
+from storage.errors import BadKey, NotFound
+from storage.store import get_store
+
+
+@require_safe
+async def signed_file(request: HttpRequest, key: str) -> HttpResponseBase:
+    """GET /files/{key}?expires=…&signature=…: the object's bytes; 403 for a wrong or expired signature, 404 when it
+    is gone.
+
+    Keys carry their content's hash, so a client may keep the answer for ever and revalidates by ETag without any
+    read here.
+    """
+    if not signing.verify(request.path, request.GET.get("expires", ""), request.GET.get("signature", "")):
+        return HttpResponse("The link has expired or is not genuine; ask the API for a new one.\n", "text/plain", 403)
+    etag = f'"{key}"'
+    if etag in request.headers.get("If-None-Match", ""):
+        return HttpResponse(status=304, headers={"ETag": etag})
+    try:
+        data = await sync_to_async(get_store("images").read, thread_sensitive=False)(key)
+    except (NotFound, BadKey):
+        return HttpResponse("This picture is no longer here.\n", "text/plain", 404)
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return HttpResponse(data, content_type=keys.content_type(key), headers=headers)
