@@ -1,14 +1,14 @@
 """Every error that a client can meet, one tree, sorted by who is at fault.
 
-    ApiError                      code, HTTP status, message that says what to do
-    +-- InvalidRequest      400   the caller's: every fault of the request at once
-    +-- Unauthorised        401   no key, or one that is not valid
-    +-- Forbidden           403   the plan or the key's scopes do not allow it
-    +-- NotFound            404   no such thing, or another user's
-    +-- Conflict            409   an idempotent request is still under way, or the state does not allow it
-    +-- Unprocessable       422   an idempotency key was used for another request
-    +-- TooManyRequests     429   a limit of the plan; `retry_after` s
-    +-- Busy                503   ours: no room now; `retry_after` s
+ApiError                      code, HTTP status, message that says what to do
++-- InvalidRequest      400   the caller's: every fault of the request at once
++-- Unauthorised        401   no key, or one that is not valid
++-- Forbidden           403   the plan or the key's scopes do not allow it
++-- NotFound            404   no such thing, or another user's
++-- Conflict            409   an idempotent request is still under way, or the state does not allow it
++-- Unprocessable       422   an idempotency key was used for another request
++-- TooManyRequests     429   a limit of the plan; `retry_after` s
++-- Busy                503   ours: no room now; `retry_after` s
 """
 
 from collections.abc import Sequence

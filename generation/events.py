@@ -26,7 +26,9 @@ _log = logging.getLogger(__name__)
 def client() -> "redis.Redis[str]":
     """The process's Redis client for short commands (text answers, bounded waits)."""
     timeout = settings.REDIS_TIMEOUT_S
-    return redis.Redis.from_url(settings.REDIS_URL, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=2)
+    return redis.Redis.from_url(
+        settings.REDIS_URL, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=2
+    )
 
 
 def publish(task_id: UUID, kind: str, data: dict[str, Any]) -> None:

@@ -119,7 +119,9 @@ def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_at
     """
     changes: dict[str, Any] = {} if count_attempt else {"attempt": F("attempt") - 1}
     held = Q(worker=worker, attempt=attempt)
-    return _move(task_id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes)
+    return _move(
+        task_id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
+    )
 
 
 def report_progress(task_id: UUID, percent: int, *, worker: str, attempt: int) -> None:
@@ -132,7 +134,9 @@ def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequen
     """running -> generated: the lossless pictures are durable, the GPU is done with the task."""
     held = Q(worker=worker, attempt=attempt)
     now = timezone.now()
-    return _move(task_id, Status.GENERATED, fence=held, generated_at=now, progress=100, warnings=list(warnings), **_free(now))
+    return _move(
+        task_id, Status.GENERATED, fence=held, generated_at=now, progress=100, warnings=list(warnings), **_free(now)
+    )
 
 
 # ---- on the CPU and IO workers -----------------------------------------------------------------------------------------
@@ -150,7 +154,10 @@ def take_stage(task_id: UUID, stage: str, owner: str, seconds: float) -> Task | 
     free = Q(stage_owner="") | Q(stage_until__lte=now) | Q(stage_owner=owner)
     rows = Task.objects.filter(free, pk=task_id, status=state)
     taken = rows.update(
-        stage_owner=owner, stage_until=now + timedelta(seconds=seconds), stage_attempts=F("stage_attempts") + 1, updated_at=now
+        stage_owner=owner,
+        stage_until=now + timedelta(seconds=seconds),
+        stage_attempts=F("stage_attempts") + 1,
+        updated_at=now,
     )
     return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
 

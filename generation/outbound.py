@@ -58,7 +58,9 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allo
 def _client(timeout: float, allowed: Sequence[str]) -> httpx.Client:
     transport = httpx.HTTPTransport(trust_env=False, retries=0)
     transport._pool = httpcore.ConnectionPool(  # httpx has no public argument for the network backend
-        ssl_context=httpx.create_ssl_context(trust_env=False), network_backend=_PinnedBackend(allowed), max_connections=1
+        ssl_context=httpx.create_ssl_context(trust_env=False),
+        network_backend=_PinnedBackend(allowed),
+        max_connections=1,
     )
     return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
 

@@ -28,7 +28,9 @@ _LOCK = 0x1619_0001  # advisory lock: one process at a time makes or drops parti
 class CreatePartitionedModel(CreateModel):
     """`CreateModel` whose table is partitioned by range of its id and has a DEFAULT partition."""
 
-    def database_forwards(self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any) -> None:
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
         """Make the parent table and its DEFAULT partition."""
         with _partitioned(schema_editor):
             super().database_forwards(app_label, schema_editor, from_state, to_state)

@@ -91,7 +91,9 @@ def _attempt(delivery: Delivery) -> tuple[int | None, str]:
         "webhook-signature": signature(delivery.endpoint, delivery.event_id, moment, body),
     }
     try:
-        answer = post(delivery.url, body, headers, timeout=settings.WEBHOOK_TIMEOUT_S, allowed=settings.PRIVATE_CALLBACKS)
+        answer = post(
+            delivery.url, body, headers, timeout=settings.WEBHOOK_TIMEOUT_S, allowed=settings.PRIVATE_CALLBACKS
+        )
     except OutboundError as error:
         return None, str(error)
     return answer, "" if 200 <= answer < 300 else f"the receiver answered {answer}"
@@ -117,7 +119,11 @@ def _note(delivery: Delivery, status: int | None, fault: str) -> bool:
     """Write the outcome down and decide what follows."""
     now = timezone.now()
     entry = {"at": now.isoformat(timespec="milliseconds"), "status": status, "fault": fault}
-    changes: dict[str, Any] = {"attempts": delivery.attempts + 1, "response_status": status, "log": [*delivery.log, entry]}
+    changes: dict[str, Any] = {
+        "attempts": delivery.attempts + 1,
+        "response_status": status,
+        "log": [*delivery.log, entry],
+    }
     if not fault:
         changes |= {"state": Delivery.State.DELIVERED, "delivered_at": now}
     elif status == 410 or delivery.attempts >= len(BACKOFF_S):
@@ -128,7 +134,9 @@ def _note(delivery: Delivery, status: int | None, fault: str) -> bool:
         Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING).update(**changes)
         if status == 410 and delivery.endpoint.url:
             reason = "the receiver answered 410 Gone"
-            WebhookEndpoint.objects.filter(Q(pk=delivery.endpoint_id), disabled_at=None).update(disabled_at=now, disabled_reason=reason)
+            WebhookEndpoint.objects.filter(Q(pk=delivery.endpoint_id), disabled_at=None).update(
+                disabled_at=now, disabled_reason=reason
+            )
     if fault:
         _log.info("webhook not delivered", extra={"task_id": str(delivery.task_id), "fault": fault})
     return not fault

@@ -30,11 +30,15 @@ def _number(name: str, default: float, low: float, high: float) -> float:
 
 
 # ---- The process and its data ------------------------------------------------------------------------------------------
-VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()  # data folder of a single machine: services, files, logs
+VAR_DIR = Path(
+    env.str("VAR_DIR", str(BASE_DIR / "var"))
+).resolve()  # data folder of a single machine: services, files, logs
 DEBUG = env.bool("DEBUG", False)  # Django's error pages; never on where strangers can reach the server
 SECRET_KEY = env.str("SECRET_KEY", "")  # signs sessions, image URLs and event tokens; `make run` makes one and keeps it
 if not SECRET_KEY:
-    raise ImproperlyConfigured("SECRET_KEY is not set. Give it 50 random characters, or start with `make run`, which makes one.")
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. Give it 50 random characters, or start with `make run`, which makes one."
+    )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])  # Host headers answered
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])  # https origins of the admin behind a proxy
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")  # address that clients see; empty: taken from each request
@@ -56,10 +60,17 @@ QUEUE_SHARES = (5, 3, 1, 1)  # share of work of P0 to P3 when all are full (SPEC
 BATCH_WINDOW_MS = int(_number("BATCH_WINDOW_MS", 50, 0, 5000))  # ms a GPU worker waits for mates of a waiting task
 BATCH_MIN = int(_number("BATCH_MIN", 4, 1, 64))  # so many waiting mates end the window at once
 BATCH_LIMITS = {512: 16, 1024: 8, 2048: 2}  # largest batch by the longer side in pixels (SPEC I2)
-QUEUE_SECONDS = int(_number("QUEUE_SECONDS", 300, 1, 86400))  # s a task may wait before it expires; a plan may say otherwise
+QUEUE_SECONDS = int(
+    _number("QUEUE_SECONDS", 300, 1, 86400)
+)  # s a task may wait before it expires; a plan may say otherwise
 MAX_ATTEMPTS = int(_number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
 STAGE_SECONDS = int(_number("STAGE_SECONDS", 60, 5, 900))  # s a CPU or IO worker may hold one stage of a task
 STAGE_MAX_ATTEMPTS = int(_number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
+CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
+    "partitions": {"task": "maintenance.partitions", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
+    "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},
+    "idempotency": {"task": "maintenance.idempotency", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
+}
 
 # ---- GPU worker --------------------------------------------------------------------------------------------------------
 GPU_DEVICE = env.str("GPU_DEVICE", "auto")  # auto, cpu, cuda:0 ...
@@ -95,7 +106,10 @@ _S3 = {
         "addressing_style": env.str("S3_ADDRESSING", "auto"),
     },
 }
-_DISK = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": MEDIA_ROOT, "base_url": None}}
+_DISK = {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {"location": MEDIA_ROOT, "base_url": None},
+}
 _RAW = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": RAW_ROOT, "base_url": None}}
 STORAGES = {
     "default": _DISK,
@@ -103,7 +117,9 @@ STORAGES = {
     "raw": _RAW,
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-SUPERRES_DIR = env.str("SUPERRES_DIR", str(BASE_DIR / "fixtures" / "models" / "superres"))  # ONNX files x2.onnx, x4.onnx
+SUPERRES_DIR = env.str(
+    "SUPERRES_DIR", str(BASE_DIR / "fixtures" / "models" / "superres")
+)  # ONNX files x2.onnx, x4.onnx
 MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
 
 # ---- API ---------------------------------------------------------------------------------------------------------------
@@ -111,7 +127,9 @@ MAX_BODY_BYTES = int(_number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # l
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
-PRIVATE_CALLBACKS = env.list("PRIVATE_CALLBACKS", default=[])  # CIDR blocks that webhooks and picture URLs may reach although private
+PRIVATE_CALLBACKS = env.list(
+    "PRIVATE_CALLBACKS", default=[]
+)  # CIDR blocks that webhooks and picture URLs may reach although private
 WEBHOOK_TIMEOUT_S = _number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
 HISTORY_DAYS = int(_number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
 PARTITIONS_AHEAD_DAYS = int(_number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
@@ -120,6 +138,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["generation.api.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["generation.api.envelope.EnvelopeRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "generation.api.envelope.AlwaysJson",
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "generation.api.envelope.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -149,6 +168,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_structlog",
     "auditlog",
+    "imagegenx_site",
     "generation",
     "workers",
     "postprocessing",
@@ -170,7 +190,9 @@ MIDDLEWARE = [
 ROOT_URLCONF = "imagegenx_site.urls"
 ASGI_APPLICATION = "imagegenx_site.asgi.application"
 AUTH_USER_MODEL = "generation.User"
-AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}}]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}}
+]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 STATIC_ROOT = str(VAR_DIR / "static")
@@ -189,7 +211,9 @@ TEMPLATES = [
 ]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_HTTPONLY = True
-BEHIND_TLS = env.bool("BEHIND_TLS", False)  # a proxy in front speaks HTTPS: cookies become secure, its header is believed
+BEHIND_TLS = env.bool(
+    "BEHIND_TLS", False
+)  # a proxy in front speaks HTTPS: cookies become secure, its header is believed
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 UNFOLD = {"SITE_TITLE": "ImageGenX", "SITE_HEADER": "ImageGenX", "SHOW_HISTORY": True}
@@ -222,10 +246,18 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django_structlog": {"level": "WARNING"}, "httpx": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+    "loggers": {
+        "django_structlog": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
 }
 structlog.configure(
-    processors=[structlog.stdlib.filter_by_level, *_SHARED_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    processors=[
+        structlog.stdlib.filter_by_level,
+        *_SHARED_PROCESSORS,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
 )

@@ -12,8 +12,12 @@ class ImageModel(models.Model):
 
     name = models.SlugField(unique=True)
     title = models.CharField(max_length=100)
-    family = models.CharField(max_length=40, help_text="Which class loads it, e.g. stable-diffusion, sdxl, remote-openai.")
-    source = models.CharField(max_length=500, help_text="Folder of the weights (relative: below MODELS_DIR) or address.")
+    family = models.CharField(
+        max_length=40, help_text="Which class loads it, e.g. stable-diffusion, sdxl, remote-openai."
+    )
+    source = models.CharField(
+        max_length=500, help_text="Folder of the weights (relative: below MODELS_DIR) or address."
+    )
     revision = models.CharField(max_length=64, default="1", help_text="Change it and workers load the new weights.")
     precision = models.CharField(max_length=8, default="auto", help_text="auto, fp32, fp16, bf16.")
     options = models.JSONField(default=dict, blank=True, help_text="Settings of the family's class.")
@@ -29,7 +33,9 @@ class ImageModel(models.Model):
     default_sampler = models.CharField(max_length=20, default="dpm++")
     fallback = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     enabled = models.BooleanField(default=True)
-    position = models.PositiveSmallIntegerField(default=100, help_text="The enabled model with the smallest is the default.")
+    position = models.PositiveSmallIntegerField(
+        default=100, help_text="The enabled model with the smallest is the default."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -50,7 +56,9 @@ class Style(models.Model):
     name = models.SlugField(unique=True)
     title = models.CharField(max_length=100)
     title_zh = models.CharField(max_length=100, blank=True)
-    prompt = models.CharField(max_length=500, help_text="Holds {text}, where the request's text goes.", default="{text}")
+    prompt = models.CharField(
+        max_length=500, help_text="Holds {text}, where the request's text goes.", default="{text}"
+    )
     negative_prompt = models.CharField(max_length=500, blank=True)
     tone = models.JSONField(default=dict, blank=True, help_text="Tone settings of post-processing.")
     child_safe = models.BooleanField(default=False)
@@ -76,7 +84,9 @@ class Lora(models.Model):
     name = models.SlugField()
     version = models.PositiveIntegerField(default=1)
     title = models.CharField(max_length=100, blank=True)
-    owner = models.ForeignKey("generation.User", on_delete=models.PROTECT, null=True, blank=True, help_text="Empty: everybody's.")
+    owner = models.ForeignKey(
+        "generation.User", on_delete=models.PROTECT, null=True, blank=True, help_text="Empty: everybody's."
+    )
     sha256 = models.CharField(max_length=64, db_index=True)
     source = models.CharField(max_length=500, help_text="Storage key, or a path below MODELS_DIR.")
     bytes = models.BigIntegerField(default=0)

@@ -20,7 +20,9 @@ class WebhookEndpoint(models.Model):
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="webhook_endpoints")
     url = models.CharField(max_length=2000, blank=True)
     secret = models.CharField(max_length=100, default=new_secret)
-    previous_secret = models.CharField(max_length=100, blank=True, help_text="Signs beside the new one after a rotation.")
+    previous_secret = models.CharField(
+        max_length=100, blank=True, help_text="Signs beside the new one after a rotation."
+    )
     events = models.JSONField(default=list, blank=True, help_text="Empty: all.")
     disabled_at = models.DateTimeField(null=True, blank=True)
     disabled_reason = models.CharField(max_length=200, blank=True)

@@ -1,0 +1,99 @@
+"""The form of every answer: `{"code": 200, "message": "success", "data": ...}`, and of every error in the same envelope."""
+
+import json
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from generation.errors import ApiError, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
+
+_log = logging.getLogger(__name__)
+
+
+class EnvelopeRenderer(JSONRenderer):
+    """JSON in the envelope; text in any script is written as it is."""
+
+    ensure_ascii = False
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        response = (renderer_context or {}).get("response")
+        if response is not None and response.status_code == 204:
+            return b""
+        failed = response is not None and response.status_code >= 400
+        return super().render(data if failed else enveloped(data), accepted_media_type, renderer_context)
+
+
+class AlwaysJson(BaseContentNegotiation):
+    """Answers JSON whatever `Accept` says: clients that want a picture name the picture's address."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """The parser for the body's type; JSON when a client names none."""
+        if not request.content_type:
+            return parsers[0]
+        return next((parser for parser in parsers if parser.media_type in request.content_type), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
+
+
+def enveloped(data: Any) -> dict[str, Any]:
+    """A success."""
+    return {"code": 200, "message": "success", "data": data}
+
+
+def error_body(error: ApiError, request_id: str | None = None) -> dict[str, Any]:
+    """A failure: the HTTP status, one sentence, and under `data.errors` each fault with field, code and what would be right."""
+    return {"code": error.http_status, "message": error.message, "data": {**error.details(), "request_id": request_id}}
+
+
+def exception_handler(raised: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn what a view raised into an answer. Unknown exceptions go on to Django (500, logged with the request's id)."""
+    error = _as_api_error(raised)
+    if error is None:
+        return None
+    response = Response(error_body(error, context["request"].headers.get("X-Request-Id")), status=error.http_status)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    if error.http_status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="ImageGenX"'
+    return response
+
+
+def _as_api_error(raised: Exception) -> ApiError | None:
+    if isinstance(raised, ApiError):
+        return raised
+    if isinstance(raised, exceptions.NotAuthenticated):
+        return Unauthorised("No API key. Send it as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`.")
+    if isinstance(raised, exceptions.ParseError):
+        return InvalidRequest([Fault("", "not_json", f"The body is not JSON: {raised.detail}")])
+    if isinstance(raised, exceptions.Throttled):
+        return TooManyRequests(str(raised.detail), retry_after=int(raised.wait or 1))
+    if isinstance(raised, Http404):
+        return NotFound("There is nothing at this address.")
+    if isinstance(raised, RequestDataTooBig):
+        return _of_status(413, "too_large", "The body is larger than this server takes.")
+    if isinstance(raised, exceptions.APIException):
+        return _of_status(raised.status_code, str(raised.default_code), str(raised.detail))
+    if isinstance(raised, PermissionDenied):
+        return _of_status(403, "forbidden", "This key may not do that.")
+    return None
+
+
+def _of_status(status: int, code: str, message: str) -> ApiError:
+    error = ApiError(message)
+    error.http_status, error.code = status, code  # type: ignore[misc]  # this one value only, not the class's
+    return error
+
+
+def json_bytes(body: dict[str, Any]) -> bytes:
+    """An envelope as bytes, for answers made outside DRF."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,42 @@
+"""Liveness and readiness of the web process."""
+
+import logging
+
+import redis
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+
+from generation import events
+
+_log = logging.getLogger(__name__)
+
+
+def live(request: HttpRequest) -> JsonResponse:
+    """200 while the process answers at all."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """200 when requests can be served: Postgres answers. Redis may be away: tasks are then taken and wait."""
+    checks = {"postgres": _postgres(), "redis": _redis()}
+    return JsonResponse(
+        {"status": "ok" if checks["postgres"] else "unavailable", **checks}, status=200 if checks["postgres"] else 503
+    )
+
+
+def _postgres() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        _log.warning("postgres is out of reach: %s", error)
+        return False
+    return True
+
+
+def _redis() -> bool:
+    try:
+        return bool(events.client().ping())
+    except redis.RedisError as error:
+        _log.warning("redis is out of reach: %s", error)
+        return False

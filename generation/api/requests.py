@@ -1,0 +1,216 @@
+"""Request bodies: one schema for validation, the OpenAPI document and the texts of faults.
+
+A field's checks against the catalogue and the plan run with the field itself, so that one answer names every fault at once.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rest_framework import serializers
+
+from generation.catalogue import Catalogue
+from generation.errors import Fault, InvalidRequest
+from generation.models import ImageModel, Plan, Style
+from generation.outbound import fault_of
+from generation.parameters import MAX_SEED, SAMPLERS, SIDE_STEP, SIDES, parse_resolution
+from postprocessing.recipe import Recipe, RecipeError
+
+MAX_TEXT: Final = 10_000  # characters of a prompt
+
+
+class StrictSerializer(serializers.Serializer):
+    """Refuses fields that it does not know, and suggests the one that was probably meant."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        faults: dict[str, Any] = {}
+        if isinstance(data, Mapping):
+            for name in data.keys() - self.fields.keys():
+                near = difflib.get_close_matches(str(name), list(self.fields), n=1)
+                hint = f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(self.fields)}."
+                faults[str(name)] = [serializers.ErrorDetail(f"There is no such field.{hint}", "unknown_field")]
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**error.detail, **faults}) from None  # type: ignore[dict-item]
+        if faults:
+            raise serializers.ValidationError(faults)
+        return value
+
+
+class ParamsSerializer(StrictSerializer):
+    """`params` of a text-to-image request. What is left out is decided by the model and the plan."""
+
+    resolution = serializers.CharField(
+        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8: `512x512`, `768×512`."
+    )
+    model = serializers.CharField(
+        required=False, max_length=60, help_text="Name or alias of a model; see /api/v1/models."
+    )
+    style = serializers.CharField(
+        required=False, max_length=50, allow_blank=True, help_text="Name of a style; see /api/v1/styles."
+    )
+    style_keywords = serializers.ListField(
+        child=serializers.CharField(max_length=60),
+        required=False,
+        max_length=10,
+        help_text="Free words added to the prompt.",
+    )
+    negative_text = serializers.CharField(
+        required=False, max_length=MAX_TEXT, allow_blank=True, help_text="What should not be seen."
+    )
+    steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Denoising steps.")
+    cfg_scale = serializers.FloatField(
+        required=False, min_value=1, max_value=20, help_text="How closely to follow the text."
+    )
+    sampler = serializers.ChoiceField(choices=SAMPLERS, required=False)
+    seed = serializers.IntegerField(
+        required=False, min_value=-1, max_value=MAX_SEED, help_text="Same seed, same picture; -1: any."
+    )
+    num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
+    saturation = serializers.FloatField(required=False, min_value=0.5, max_value=2.0)
+    format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
+    deterministic = serializers.BooleanField(
+        required=False, help_text="Run alone: bit-equal pictures on one machine, slower."
+    )
+    postprocess = serializers.JSONField(required=False, help_text="See docs/postprocessing.md.")
+
+    def validate_model(self, name: str) -> str:
+        catalogue: Catalogue = self.context["catalogue"]
+        model = catalogue.model(name)
+        if model is None:
+            raise _fault("unknown_model", f"There is no model {name!r}. Known: {', '.join(catalogue.model_names())}.")
+        if self.context["kind"] not in model.kinds:
+            raise _fault(
+                "kind_not_supported",
+                f"{model.name} can't do {self.context['kind']}. It can do {', '.join(model.kinds)}.",
+            )
+        return name
+
+    def validate_style(self, name: str) -> str:
+        catalogue: Catalogue = self.context["catalogue"]
+        if name and catalogue.style(name) is None:
+            near = difflib.get_close_matches(name, catalogue.style_names(), n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else " See /api/v1/styles."
+            raise _fault("unknown_style", f"There is no style {name!r}.{hint}")
+        return name
+
+    def validate_resolution(self, text: str) -> tuple[int, int]:
+        sides = parse_resolution(text)
+        if sides is None:
+            raise _fault("malformed", "Write width x height in pixels, for example 512x512.")
+        plan: Plan = self.context["plan"]
+        model: ImageModel | None = self.context["model"]
+        low, high = (model.min_side, model.max_side) if model else SIDES
+        if any(side % SIDE_STEP for side in sides):
+            raise _fault("not_a_multiple", f"Width and height must be multiples of {SIDE_STEP}.")
+        if min(sides) < low or max(sides) > high:
+            raise _fault("out_of_range", f"Width and height must be from {low} to {high} pixels.")
+        if max(sides) > plan.max_side:
+            raise _fault("above_plan", f"Your plan allows up to {plan.max_side} pixels a side.")
+        return sides
+
+    def validate_steps(self, steps: int) -> int:
+        model: ImageModel | None = self.context["model"]
+        if model and steps > model.max_steps:
+            raise _fault("out_of_range", f"{model.name} takes up to {model.max_steps} steps.")
+        return steps
+
+    def validate_num_images(self, count: int) -> int:
+        plan: Plan = self.context["plan"]
+        if count > plan.max_images:
+            raise _fault("above_plan", f"Your plan allows up to {plan.max_images} pictures a request.")
+        return count
+
+    def validate_postprocess(self, block: Any) -> Any:
+        try:
+            recipe = Recipe.from_json(block, path="params.postprocess")
+        except RecipeError as error:
+            self.context["faults"] += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+            return {}
+        if recipe.upscale and not self.context["plan"].super_resolution:
+            raise _fault("above_plan", "Your plan does not include super-resolution.")
+        return block or {}
+
+
+class GenerateSerializer(StrictSerializer):
+    """A text-to-image request."""
+
+    text = serializers.CharField(max_length=MAX_TEXT, help_text="What to draw, in any language.")
+    params = ParamsSerializer(required=False)
+    callback_url = serializers.CharField(
+        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="Told when the task ends; signed."
+    )
+    priority = serializers.IntegerField(
+        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 urgent to 3 test."
+    )
+
+    def validate_text(self, text: str) -> str:
+        if "\x00" in text:
+            raise _fault("malformed", "A text can't hold the character U+0000.")
+        return text
+
+    def validate_callback_url(self, url: str | None) -> str:
+        fault = fault_of(url) if url else None
+        if fault:
+            raise _fault("malformed", f"This address can't be called: {fault}.")
+        return url or ""
+
+    def validate_priority(self, priority: int | None) -> int | None:
+        cap = self.context["plan"].priority_cap
+        if priority is not None and priority < cap:
+            raise _fault("above_plan", f"Your plan allows priority {cap} to 3.")
+        return priority
+
+
+def parse(body: Any, *, kind: str, catalogue: Catalogue, plan: Plan) -> dict[str, Any]:
+    """The checked values of a request body. Raises InvalidRequest with every fault."""
+    params = body.get("params") if isinstance(body, Mapping) else None
+    named = params.get("model") if isinstance(params, Mapping) else None
+    model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
+    found: list[Fault] = []
+    context = {"kind": kind, "catalogue": catalogue, "plan": plan, "model": model, "faults": found}
+    if kind not in plan.kinds:
+        found.append(Fault("kind", "above_plan", f"Your plan does not include {kind}."))
+    if model is None and named is None:
+        found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
+    serializer = GenerateSerializer(data=body, context=context)
+    if not serializer.is_valid():
+        found += _flattened(serializer.errors)
+    if found:
+        raise InvalidRequest(found)
+    return {**serializer.validated_data, "model": model}
+
+
+def style_of(catalogue: Catalogue, params: Mapping[str, Any]) -> Style | None:
+    """The style that a checked request names."""
+    return catalogue.style(params["style"]) if params.get("style") else None
+
+
+def _fault(code: str, message: str) -> serializers.ValidationError:
+    return serializers.ValidationError(message, code=code)
+
+
+_CODES: Final = {
+    "invalid": "wrong_type",
+    "max_value": "out_of_range",
+    "min_value": "out_of_range",
+    "invalid_choice": "not_allowed",
+}
+
+
+def _flattened(errors: Any, path: str = "") -> list[Fault]:
+    """DRF's nested errors as a flat list, with the field's path and our codes."""
+    if isinstance(errors, Mapping):
+        faults = []
+        for name, inner in errors.items():
+            here = path if name == "non_field_errors" else f"{path}.{name}" if path else str(name)
+            faults += _flattened(inner, here)
+        return faults
+    faults = []
+    for number, entry in enumerate(errors):
+        if isinstance(entry, Mapping):
+            faults += _flattened(entry, f"{path}[{number}]")
+        else:
+            faults.append(Fault(path, _CODES.get(entry.code, entry.code), str(entry)))
+    return faults

@@ -1,0 +1,98 @@
+"""What a task is to do: one frozen value, made from the request, stored as JSON in the row, read by the workers.
+
+Everything that a request may leave out (model, size, steps, sampler, seed ...) is decided here, once, at submission: a task means
+the same on every worker and at every attempt.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+SCHEMA: Final = 1  # raised when the stored form changes; `from_json` reads all earlier ones
+SAMPLERS: Final = ("auto", "euler", "euler_a", "dpm++", "dpm++_karras", "dpm++_sde", "ddim", "unipc", "lcm", "heun")
+MAX_SEED: Final = 2**53 - 1  # what every JSON reader holds exactly
+SIDES: Final = (256, 2048)  # pixels, smallest and largest
+SIDE_STEP: Final = 8  # the factor of the models' autoencoders
+
+
+@dataclass(frozen=True)
+class LoraChoice:
+    """One LoRA of a task, bound to its immutable version by hash."""
+
+    name: str
+    sha256: str
+    source: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The normalised parameters of one task. Sizes in pixels; `text` and `negative_text` include the style's words."""
+
+    kind: str
+    text: str
+    negative_text: str
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    sampler: str
+    seed: int
+    num_images: int = 1
+    style: str = ""
+    strength: float = 0.8
+    image_key: str = ""
+    mask_key: str = ""
+    control_key: str = ""
+    control_type: str = ""
+    control_scale: float = 1.0
+    loras: tuple[LoraChoice, ...] = ()
+    postprocess: Mapping[str, Any] = field(default_factory=dict)
+    style_tone: Mapping[str, Any] = field(default_factory=dict)
+    deterministic: bool = False
+    preview: bool = False
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that the row keeps."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Parameters":
+        """The value that the row keeps. Raises ValueError for a schema newer than this program's."""
+        if stored["schema"] > SCHEMA:
+            raise ValueError(f"the task was written with schema {stored['schema']}; this program reads up to {SCHEMA}")
+        known = {item.name for item in fields(cls)}
+        values = {name: value for name, value in stored.items() if name in known}
+        values["loras"] = tuple(LoraChoice(**lora) for lora in stored.get("loras", ()))
+        return cls(**values)
+
+    def seed_of(self, index: int) -> int:
+        """The seed of picture number `index`: the first has the task's own, the others follow."""
+        return (self.seed + index) % (MAX_SEED + 1)
+
+    @property
+    def cost(self) -> float:
+        """Megapixel-steps of the whole task: the unit of fair sharing, estimates and quotas."""
+        return self.width * self.height * self.steps * self.num_images / 1e6
+
+    def batch_key(self, model_key: str) -> str:
+        """What can share a forward pass with this task: the same model in the same revision at the same size."""
+        return f"{model_key}:{self.width}x{self.height}"
+
+
+def new_seed() -> int:
+    """A seed for a request that named none."""
+    return secrets.randbelow(2**32)
+
+
+def parse_resolution(text: str) -> tuple[int, int] | None:
+    """`1024x1024`, `1024×1024` or `1024*1024` as (width, height) in pixels; None when it is not of that form."""
+    parts = text.lower().replace("×", "x").replace("*", "x").split("x")
+    if len(parts) != 2:
+        return None
+    sides = [part.strip() for part in parts]
+    if not all(side.isascii() and side.isdigit() and len(side) <= 5 for side in sides):
+        return None
+    return int(sides[0]), int(sides[1])

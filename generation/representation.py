@@ -1,0 +1,86 @@
+"""The task as clients see it: one body for the answer to a submission, to a poll, in events and in webhooks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+
+from generation.models import Image, Status, Task
+from storage.store import get_store
+
+# What clients are told of the inner states. `canceled` is the spelling of the APIs that integrators know.
+PUBLIC_STATUS = {
+    Status.QUEUED: "queued",
+    Status.RUNNING: "running",
+    Status.GENERATED: "running",
+    Status.PROCESSED: "running",
+    Status.STORED: "running",
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "canceled",
+    Status.EXPIRED: "expired",
+}
+
+
+def task_body(
+    task: Task, images: Sequence[Image], *, base_url: str, estimated_time: float | None = None
+) -> dict[str, Any]:
+    """The task. `images` are its pictures (none before it succeeded); `estimated_time` is s until it ends, 0 at the end.
+
+    `base_url` begins the links; empty makes them relative.
+    """
+    done = task.status == Status.SUCCEEDED
+    outputs = [_output(image, base_url) for image in images] if done else []
+    query_url = base_url + reverse("task", args=[task.public_id])
+    return {
+        "task_id": task.public_id,
+        "kind": task.kind,
+        "status": PUBLIC_STATUS[Status(task.status)],
+        "progress": 100 if done else min(task.progress, 99),
+        "estimated_time": 0.0 if task.terminal else estimated_time,
+        "query_url": query_url,
+        "temp_url": outputs[0]["url"] if outputs else None,
+        "outputs": outputs,
+        "input": _input(task),
+        "priority": task.priority,
+        "attempts": task.attempt,
+        "warnings": task.warnings,
+        "error": {"code": task.error_code, "message": task.error_message} if task.error_code else None,
+        "created_at": _iso(task.created_at),
+        "started_at": _iso(task.started_at),
+        "finished_at": _iso(task.finished_at),
+        "expires_at": _iso(task.expires_at),
+    }
+
+
+def _output(image: Image, base_url: str) -> dict[str, Any]:
+    return {
+        "index": image.index,
+        "url": image_url(image.key, base_url),
+        "thumbnail_url": image_url(image.thumbnail_key, base_url),
+        "width": image.width,
+        "height": image.height,
+        "format": image.format,
+        "bytes": image.bytes,
+        "sha256": image.sha256,
+        "seed": image.seed,
+    }
+
+
+def image_url(key: str, base_url: str) -> str:
+    """An address of a stored picture that needs no key and expires after URL_SECONDS."""
+    address = get_store("images").url(key, settings.URL_SECONDS)
+    return address if address.startswith("http") else base_url + address
+
+
+def _input(task: Task) -> dict[str, Any]:
+    """The parameters as they were decided, so that the same request can be sent again."""
+    params = task.params
+    names = ("steps", "cfg_scale", "sampler", "seed", "num_images", "style", "strength", "postprocess")
+    shown = {name: params[name] for name in names if name in params}
+    return {"text": task.text, "model": task.model_key, "resolution": f"{task.width}x{task.height}", **shown}
+
+
+def _iso(moment: Any) -> str | None:
+    return moment.isoformat(timespec="milliseconds") if moment else None
