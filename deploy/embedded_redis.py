@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from deploy.binaries import readable_copy, redis_program
+from deploy.binaries import readable_copy, redis_program, remove_copies
 from deploy.processes import server_account, spawn
 
 
@@ -34,7 +33,8 @@ class EmbeddedRedis:
     def __init__(self, config: RedisConfig) -> None:
         self.config = config
         self.account = server_account()
-        self.program, self._copied = readable_copy(redis_program(), self.account)
+        self._copies = config.folder.with_name(config.folder.name + "-programs")
+        self.program = readable_copy(redis_program(), self.account, self._copies)
 
     @property
     def url(self) -> str:
@@ -78,8 +78,7 @@ class EmbeddedRedis:
 
     def close(self) -> None:
         """Remove the copy of the program, if one was made."""
-        if self._copied is not None:
-            shutil.rmtree(self._copied, ignore_errors=True)
+        remove_copies(self._copies)
 
     def _settings(self) -> str:
         lines = [
