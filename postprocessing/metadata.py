@@ -1,0 +1,88 @@
+"""What is written into a file about how it was made.
+
+`full`: the parameters in AUTOMATIC1111's text form, which the usual viewers and upload sites read: the PNG text
+chunk "parameters", in other formats EXIF UserComment (UTF-16, big-endian); and the XMP property DigitalSourceType of
+IPTC, which marks the picture as made by a trained algorithm. `minimal`: the mark only. `none`: nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from xml.sax.saxutils import quoteattr
+
+from PIL import Image
+
+_EXIF_IFD = 0x8769
+_USER_COMMENT = 0x9286
+_SOFTWARE = 0x0131
+_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+    ' xmp:CreatorTool="ImageGenX" Iptc4xmpExt:DigitalSourceType={source}/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """How one image was made. `width` and `height` are the generated size in pixels; `extra` holds further "Name:
+    value" pairs.
+
+    `edited`: made from a customer's picture (img2img, inpaint), which has a source type of its own.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    steps: int = 0
+    sampler: str = ""
+    cfg_scale: float = 0.0
+    seed: int = 0
+    width: int = 0
+    height: int = 0
+    model: str = ""
+    model_hash: str = ""
+    edited: bool = False
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def parameters_text(notes: Notes) -> str:
+    """The three-part text of AUTOMATIC1111: prompt, "Negative prompt: …", and one line of "Name: value" pairs."""
+    pairs = {
+        "Steps": str(notes.steps),
+        "Sampler": notes.sampler,
+        "CFG scale": f"{notes.cfg_scale:g}",
+        "Seed": str(notes.seed),
+        "Size": f"{notes.width}x{notes.height}",
+        "Model hash": notes.model_hash,
+        "Model": notes.model,
+        **notes.extra,
+        "Version": "ImageGenX",
+    }
+    lines = [notes.prompt]
+    if notes.negative_prompt:
+        lines.append(f"Negative prompt: {notes.negative_prompt}")
+    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items() if value))
+    return "\n".join(lines)
+
+
+def exif(notes: Notes) -> bytes:
+    """An EXIF block with the parameters as UserComment and the program's name."""
+    block = Image.Exif()
+    block[_SOFTWARE] = "ImageGenX"
+    block.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + parameters_text(notes).encode("utf-16-be", "replace")
+    return block.tobytes()
+
+
+def xmp(edited: bool) -> bytes:
+    """An XMP packet with the source type only."""
+    source = "compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia"
+    return _XMP.format(source=quoteattr(_SOURCE_TYPES + source)).encode()
+
+
+def _quoted(value: str) -> str:
+    """A1111 reads a value up to the next comma unless it is a JSON string."""
+    if any(sign in value for sign in ',:\n"'):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return value

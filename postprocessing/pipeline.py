@@ -1,0 +1,40 @@
+"""The way of a picture: basic, super-resolution, tone, white background, watermark, format."""
+
+from collections.abc import Sequence
+
+from postprocessing.arrays import Picture, check_picture
+from postprocessing.background import whiten_background
+from postprocessing.basic import apply_basic
+from postprocessing.formats import Encoded, encode, shrink
+from postprocessing.metadata import Notes
+from postprocessing.recipe import Output, Recipe
+from postprocessing.tone import apply_tone
+
+_THUMBNAIL = Output(format="webp", quality=80, metadata="minimal", icc=False)
+
+
+def process(images: Sequence[Picture], recipe: Recipe, notes: Sequence[Notes] = ()) -> list[Encoded]:
+    """Finish pictures that share one recipe; the answer has their order.
+
+    `images`: uint8 RGB arrays of any sizes (postprocessing/arrays.py). `notes`: one for each image, or none at all.
+    Raises ValueError or TypeError for a wrong array, SuperResolutionMissing, FontMissing.
+    """
+    if notes and len(notes) != len(images):
+        raise ValueError(f"{len(images)} pictures have {len(notes)} notes.")
+    pictures = [check_picture(image, f"picture {index}") for index, image in enumerate(images)]
+    pictures = render(pictures, recipe)
+    return [encode(picture, recipe.output, notes[index] if notes else None) for index, picture in enumerate(pictures)]
+
+
+def render(pictures: Sequence[Picture], recipe: Recipe) -> list[Picture]:
+    """Every step but the format."""
+    done = [apply_basic(picture, recipe.basic) for picture in pictures]
+    done = [apply_tone(picture, recipe.tone) for picture in done]
+    if recipe.white_background:
+        done = [whiten_background(picture) for picture in done]
+    return done
+
+
+def thumbnail(image: Picture, side: int = 256) -> Encoded:
+    """A WebP whose longer side is at most `side` pixels."""
+    return encode(shrink(check_picture(image), side), _THUMBNAIL)

@@ -1,0 +1,128 @@
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from postprocessing.formats import decode, encode, srgb_profile
+from postprocessing.metadata import Notes, parameters_text
+from postprocessing.pipeline import process, thumbnail
+from postprocessing.recipe import FORMATS, Output, Recipe
+from postprocessing.tests.pictures import psnr, scene
+
+NOTES = Notes(
+    prompt="a red cat, 一只红色的猫",
+    negative_prompt="blurry",
+    steps=20,
+    sampler="DPM++ 2M",
+    cfg_scale=7.5,
+    seed=2**63 - 1,
+    width=256,
+    height=192,
+    model="mini",
+    model_hash="0123456789",
+    extra={"Style": "cartoon", "Lora hashes": "a: 1, b: 2"},
+)
+TEXT = (
+    "a red cat, 一只红色的猫\nNegative prompt: blurry\n"
+    "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 9223372036854775807, Size: 256x192, "
+    'Model hash: 0123456789, Model: mini, Style: cartoon, Lora hashes: "a: 1, b: 2", Version: ImageGenX'
+)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_of_each_format_reads_back(form):
+    picture = scene(192, 256)
+    encoded = process([picture], Recipe.from_json({"format": form}), [NOTES])[0]
+    assert (encoded.width, encoded.height, encoded.content_type) == (256, 192, f"image/{form}")
+    assert encoded.sha256 == hashlib.sha256(encoded.data).hexdigest()
+    with Image.open(io.BytesIO(encoded.data)) as file:
+        assert file.format == form.upper()
+        assert file.info["icc_profile"] == srgb_profile()
+    assert psnr(decode(encoded.data), picture) > (98 if form == "png" else 27)
+    assert process([picture], Recipe.from_json({"format": form}), [NOTES])[0].data == encoded.data
+
+
+def test_lossless_webp_is_exact():
+    picture = scene()
+    assert (decode(encode(picture, Output("webp", lossless=True)).data) == picture).all()
+
+
+def test_quality_decides_the_size():
+    picture = scene()
+    for form in ("webp", "avif", "jpeg"):
+        sizes = [len(encode(picture, Output(form, quality)).data) for quality in (20, 60, 95)]
+        assert sizes == sorted(sizes)
+
+
+def test_noise_in_jpeg():
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    assert decode(encode(noise, Output("jpeg", 90)).data).shape == noise.shape
+
+
+def test_the_parameters_text():
+    assert parameters_text(NOTES) == TEXT
+
+
+def written(form: str, level: str) -> tuple[dict, Image.Exif]:
+    encoded = process([scene(192, 256)], Recipe.from_json({"format": form, "metadata": level}), [NOTES])[0]
+    with Image.open(io.BytesIO(encoded.data)) as file:
+        file.load()
+        return dict(file.info), file.getexif()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_full_metadata(form):
+    info, exif = written(form, "full")
+    packet = info["xmp"]
+    assert b'DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"' in packet
+    if form == "png":
+        assert info["parameters"] == TEXT
+    else:
+        comment = exif.get_ifd(0x8769)[0x9286]
+        assert comment[:8] == b"UNICODE\0"
+        assert comment[8:].decode("utf-16-be") == TEXT
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_minimal_metadata_says_no_more_than_how_it_was_made(form):
+    info, exif = written(form, "minimal")
+    assert b"trainedAlgorithmicMedia" in info["xmp"]
+    assert "parameters" not in info
+    assert not exif
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_stripped(form):
+    info, exif = written(form, "none")
+    assert not exif
+    assert not {"xmp", "icc_profile", "parameters", "exif"} & set(info)
+
+
+def test_edited_pictures_have_their_own_source_type():
+    encoded = process([scene()], Recipe(), [Notes("x", edited=True)])[0]
+    assert b"compositeWithTrainedAlgorithmicMedia" in encoded.data
+
+
+def test_thumbnails():
+    for height, width, expected in [(1000, 500, (128, 256)), (100, 50, (50, 100)), (4000, 3, (1, 256))]:
+        small = thumbnail(scene(height, width))
+        assert (small.width, small.height) == expected
+        assert small.content_type == "image/webp"
+
+
+def test_a_transparent_or_deep_file_is_read_too():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (3, 2), (255, 0, 0, 0)).save(buffer, "PNG")
+    assert decode(buffer.getvalue())[0, 0].tolist() == [255, 255, 255]
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((2, 3), 32768, np.uint16)).save(buffer, "PNG")
+    assert decode(buffer.getvalue())[0, 0].tolist() == [128, 128, 128]
+    with pytest.raises(ValueError):
+        decode(b"GIF89a" + bytes(100))
+
+
+def test_each_picture_has_its_own_notes():
+    with pytest.raises(ValueError):
+        process([scene(), scene()], Recipe(), [NOTES])
