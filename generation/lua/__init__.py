@@ -1,7 +1,8 @@
 """The Redis scripts of the buffer and how they are loaded. The key layout stands in generation/tickets.py.
 
-Every script is `layout.lua` (names of keys, and the few operations on them that several scripts need) followed by its own file, so each
-rule about the buffer is written once. Redis runs a script as one atomic step; the only clock in them is the server's.
+Every script is `layout.lua` (names of keys, and the few operations on them that several scripts need) followed by its
+own file, so each rule about the buffer is written once. Redis runs a script as one atomic step; the only clock in
+them is the server's.
 """
 
 from pathlib import Path

@@ -53,6 +53,12 @@ local function insert_waiting(id, class, batch, tag, weight)
   charge('gq:work', class, weight)
 end
 
+-- Back into the order after a claim that came to nothing: before everything that waits there now.
+local function insert_first(id, class, batch, tag, weight)
+  local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
+  insert_waiting(id, class, batch, math.min(tag, virtual) - 1, weight)
+end
+
 -- An empty class forgets its users' tags and its virtual time: nobody waits, so nobody is owed anything.
 local function remove_waiting(id, class, batch, weight)
   if redis.call('ZREM', waiting_key(class, batch), id) == 0 then return false end

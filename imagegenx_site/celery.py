@@ -1,0 +1,76 @@
+"""The Celery app. What runs where:
+
+    queue      message                 read by                 meaning
+    p0..p3     generate(id)            GPU workers, when idle  ticket of a waiting task: urgent, paid, normal, test
+    dq.{name}  generate(id)            GPU worker {name}       ticket of a task it runs (the claim moves it there)
+    cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
+    io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED, webhooks
+    io         maintenance.*           IO workers              scheduled by beat
+
+Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
+backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its
+task further on and does nothing. Redis loses messages when a worker is killed at the wrong moment, so each hand-over
+is repeated from the row by workers/reconciler.py.
+
+Versions of celery and kombu are pinned: below 5.7 late acknowledgement from threads is a hundred times slower, and
+5.7.0 needs imagegenx_site/redis_restart.py.
+"""
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from django.conf import settings
+from kombu import Queue
+
+from imagegenx_site import readiness, redis_restart
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
+redis_restart.apply()
+readiness.announce_with_celery()
+
+QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io")
+STAGE_LIMITS = {"time_limit": 90, "soft_time_limit": 60}  # s; prefork pools only
+
+app = Celery("imagegenx_site")
+app.set_default()
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(
+    broker_url=settings.REDIS_URL,
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    task_queues=[Queue(name) for name in QUEUES],
+    task_default_queue="p2",
+    task_create_missing_queues=True,
+    broker_transport_options={
+        "priority_steps": [0],  # one Redis list per queue: its length is the queue's length
+        "queue_order_strategy": "imagegenx_site.queue_cycle:GatedCycle",
+        "visibility_timeout": 900,  # s; a backstop, longer than the longest stage
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+    },
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_channel_error_retry=True,
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # the engine does not care about the broker
+    worker_enable_prefetch_count_reduction=False,
+    worker_send_task_events=True,
+    task_send_sent_event=True,
+    task_publish_retry_policy={"max_retries": 3, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 0.5},
+    task_annotations={"postprocess": STAGE_LIMITS},
+    worker_soft_shutdown_timeout=20,
+    timezone="UTC",
+)
+
+
+@setup_logging.connect
+def keep_django_logging(**_: Any) -> None:
+    """Celery must not replace the log configuration of the settings: every process writes the same lines."""

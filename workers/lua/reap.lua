@@ -1,0 +1,50 @@
+-- ARGV: worker ('' = every worker whose lease ran out), cause. Puts a dead worker's tasks back where they were in the order, each alone
+-- (one of them may have killed it); a task that already ran alone is given up. Answers {requeued ids..., '|', given up ids...} and leaves
+-- the same for the reconciler: gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for).
+local GRACE_MS = 2000
+local now = now_ms()
+local workers, cause = {}, ARGV[2]
+
+if ARGV[1] ~= '' then
+  workers = {ARGV[1]}
+else
+  local last = tonumber(redis.call('GET', 'gq:lastbeat') or 0)
+  local grace = tonumber(redis.call('GET', 'gq:grace') or 0)
+  if now - last > GRACE_MS and grace == 0 then
+    redis.call('SET', 'gq:grace', now, 'PX', 10000)
+    grace = now
+  end
+  if grace > 0 and now - grace < GRACE_MS then return {} end
+  workers = redis.call('ZRANGEBYSCORE', 'gq:lease', '-inf', now)
+end
+
+local requeued, dead = {}, {}
+for _, worker in ipairs(workers) do
+  for _, id in ipairs(redis.call('SMEMBERS', running_key(worker))) do
+    local task = redis.call('HMGET', task_key(id), 'st', 'own', 'cls', 'key', 'wt', 'tag', 'cx', 'iso')
+    if task[1] == 'r' and task[2] == worker then
+      local note = cjson.encode({id = id, worker = worker, cause = cause})
+      if task[7] then
+        end_task(id, 'x')
+        redis.call('RPUSH', 'gq:dropped', id)
+      elseif task[8] then
+        end_task(id, 'x')
+        redis.call('RPUSH', 'gq:dead', note)
+        dead[#dead + 1] = id
+      else
+        local batch = task[4] .. '#' .. id
+        redis.call('HSET', task_key(id), 'st', 'w', 'key', batch, 'iso', 1)
+        redis.call('HDEL', task_key(id), 'own')
+        insert_first(id, task[3], batch, tonumber(task[6]), tonumber(task[5]))
+        redis.call('RPUSH', 'gq:retick', note)
+        requeued[#requeued + 1] = id
+      end
+    end
+  end
+  redis.call('DEL', running_key(worker))
+  redis.call('ZREM', 'gq:lease', worker)
+end
+
+requeued[#requeued + 1] = '|'
+for _, id in ipairs(dead) do requeued[#requeued + 1] = id end
+return requeued

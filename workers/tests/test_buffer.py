@@ -1,0 +1,365 @@
+"""The buffer's promises, each against a real Redis."""
+
+import json
+import time
+from collections import Counter
+
+import pytest
+
+KEY = "mini@1:256x256"
+OTHER = "mini@1:512x512"
+
+
+def ids(claim):
+    return [task.task_id for task in claim.tasks]
+
+
+def priorities(claim):
+    return [task.priority for task in claim.tasks]
+
+
+# order
+
+
+def test_a_claim_takes_the_oldest_of_one_key(make_buffer, enqueue):
+    first, second = enqueue(), enqueue()
+    enqueue(key=OTHER)
+    assert ids(make_buffer().claim(8)) == [first, second]
+
+
+def test_two_claimers_share_no_task(make_buffer, enqueue):
+    tasks = {enqueue() for _ in range(10)}
+    one, two = make_buffer("gpu1-a"), make_buffer("gpu2-b")
+    claimed = [id_ for _ in range(5) for buffer in (one, two) for id_ in ids(buffer.claim(1))]
+    assert len(claimed) == 10
+    assert set(claimed) == tasks
+
+
+def test_enqueueing_twice_changes_nothing(make_buffer, enqueue, redis):
+    task = enqueue()
+    enqueue(task_id=task)
+    assert redis.hget("gq:n", 2) == "1"
+    assert ids(make_buffer().claim(8)) == [task]
+    enqueue(task_id=task)
+    assert make_buffer().claim(8).tasks == ()
+
+
+def test_shares_are_exactly_5_3_1_1_when_all_classes_are_full(make_buffer, enqueue):
+    for priority in range(4):
+        for _ in range(200):
+            enqueue(priority)
+    buffer = make_buffer()
+    served = Counter(priorities_of for _ in range(240) for priorities_of in priorities(buffer.claim(1)))
+    assert served == {0: 120, 1: 72, 2: 24, 3: 24}
+
+
+def test_shares_hold_for_batches_that_mix_classes(make_buffer, enqueue):
+    for priority in range(4):
+        for _ in range(200):
+            enqueue(priority)
+    buffer = make_buffer()
+    served = Counter(p for _ in range(40) for p in priorities(buffer.claim(8)))
+    assert served.total() == 320
+    assert all(abs(served[p] - 320 * share / 10) <= 8 for p, share in enumerate((5, 3, 1, 1)))
+
+
+def test_shares_are_of_work_not_of_tasks(make_buffer, enqueue):
+    for _ in range(200):
+        enqueue(1, weight=4)
+        enqueue(2, weight=1)
+    buffer = make_buffer()
+    served = Counter(p for _ in range(100) for p in priorities(buffer.claim(1)))
+    assert served[1] * 4 / served[2] == pytest.approx(3, rel=0.15)
+
+
+def test_an_idle_class_leaves_its_share_to_the_others_and_cashes_nothing_in_later(make_buffer, enqueue):
+    for _ in range(300):
+        enqueue(1)
+        enqueue(3)
+    buffer = make_buffer()
+    assert Counter(p for _ in range(100) for p in priorities(buffer.claim(1))) == {1: 75, 3: 25}
+    for _ in range(100):
+        enqueue(0)
+    served = Counter(p for _ in range(90) for p in priorities(buffer.claim(1)))
+    assert all(abs(served[p] - fair) <= 1 for p, fair in {0: 50, 1: 30, 3: 10}.items())
+
+
+def test_no_one_joins_a_batch_that_p0_leads(make_buffer, enqueue):
+    urgent = enqueue(0)
+    enqueue(1)
+    assert ids(make_buffer().claim(8)) == [urgent]
+
+
+def test_users_of_a_class_take_turns_whatever_they_queued_first(make_buffer, enqueue):
+    for _ in range(50):
+        enqueue(user=1)
+    buffer = make_buffer()
+    buffer.claim(10)
+    late = [enqueue(user=2) for _ in range(5)]
+    assert set(late) <= set(ids(buffer.claim(11)))
+
+
+def test_turns_are_weighed_by_the_work_asked_for(make_buffer, enqueue):
+    big = {enqueue(user=1, weight=10) for _ in range(50)}
+    for _ in range(500):
+        enqueue(user=2, weight=1)
+    buffer = make_buffer()
+    served = [id_ for _ in range(110) for id_ in ids(buffer.claim(1))]
+    assert sum(id_ in big for id_ in served) == pytest.approx(10, abs=1)
+
+
+def test_a_user_is_not_charged_for_what_was_cancelled(make_buffer, enqueue, cancel):
+    enqueue(user=9)  # somebody else keeps the class awake
+    for id_ in [enqueue(user=1) for _ in range(100)]:
+        assert cancel(id_) == "removed"
+    rival = [enqueue(user=2) for _ in range(10)]
+    mine = enqueue(user=1)
+    served = [id_ for _ in range(3) for id_ in ids(make_buffer().claim(1))]
+    assert mine in served
+    assert rival[1] not in served
+
+
+# batch keys
+
+
+def test_the_warm_key_goes_on_while_the_fair_choice_is_young(make_buffer, enqueue):
+    enqueue(key=OTHER, age_ms=500)
+    warm = enqueue(key=KEY, age_ms=400)
+    assert ids(make_buffer().claim(8, warm_key=KEY)) == [warm]
+
+
+def test_the_warm_key_ends_when_the_fair_choice_has_waited_two_seconds(make_buffer, enqueue):
+    old = enqueue(key=OTHER, age_ms=2100)
+    enqueue(key=KEY, age_ms=400)
+    assert ids(make_buffer().claim(8, warm_key=KEY)) == [old]
+
+
+def test_a_worker_takes_only_the_models_it_serves(make_buffer, enqueue):
+    enqueue(key="sdxl@1:1024x1024")
+    mine = enqueue(key="mini@2:256x256")
+    assert ids(make_buffer(models=("mini",)).claim(8)) == [mine]
+    assert make_buffer(models=("mini",)).claim(8).tasks == ()
+
+
+def test_only_key_and_only_class_narrow_the_claim(make_buffer, enqueue):
+    enqueue(0, key=OTHER)
+    enqueue(2, key=OTHER)
+    mate = enqueue(2, key=KEY)
+    assert ids(make_buffer().claim(8, only_key=KEY)) == [mate]
+    assert priorities(make_buffer().claim(8, only_class=2)) == [2]
+
+
+def test_slots_count_samples_and_the_first_task_always_fits(make_buffer, enqueue):
+    big, small, medium = enqueue(samples=6), enqueue(samples=1), enqueue(samples=3)
+    buffer = make_buffer()
+    assert ids(buffer.claim(4)) == [big]
+    assert ids(buffer.claim(3)) == [small]
+    assert ids(buffer.claim(3)) == [medium]
+
+
+def test_a_lone_young_task_waits_for_mates_until_the_window_closes(make_buffer, enqueue):
+    buffer = make_buffer(window_ms=5000)
+    enqueue(age_ms=1000)
+    assert 3.5 < buffer.claim(8).wait <= 4
+    assert len(buffer.claim(8, wait_for_mates=False).tasks) == 1
+    for _ in range(4):
+        enqueue(age_ms=1000)
+    assert len(buffer.claim(8).tasks) == 4
+
+
+def test_p0_never_waits_for_mates(make_buffer, enqueue):
+    urgent = enqueue(0, age_ms=0)
+    assert ids(make_buffer(window_ms=5000).claim(8)) == [urgent]
+
+
+def test_what_expired_while_waiting_is_left_to_the_reconciler(make_buffer, enqueue, redis):
+    expired = enqueue(expires_in_ms=-1)
+    live = enqueue(expires_in_ms=60_000)
+    assert ids(make_buffer().claim(8)) == [live]
+    assert redis.lrange("gq:expired", 0, -1) == [expired]
+
+
+# running
+
+
+def test_a_tick_tells_ok_cancel_and_lost(make_buffer, enqueue, cancel, redis):
+    for _ in range(3):
+        enqueue()
+    buffer = make_buffer()
+    ok, doomed, lost = buffer.claim(3).tasks
+    assert cancel(doomed.task_id) == "signalled"
+    redis.hset(f"gq:t:{lost.task_id}", "own", "gpu9-z")
+    tick = buffer.tick([ok, doomed, lost])
+    assert tick.verdicts == {ok.task_id: "ok", doomed.task_id: "cancel", lost.task_id: "lost"}
+
+
+def test_a_running_task_survives_the_loss_of_redis(make_buffer, enqueue, redis):
+    task = enqueue(samples=2)
+    buffer = make_buffer()
+    (held,) = buffer.claim(8).tasks
+    redis.flushall()
+    assert buffer.tick([held]).verdicts == {task: "ok"}
+    assert buffer.state(task) == ("r", "gpu1-a")
+    assert buffer.reap("gpu1-a").requeued == (task,)
+    assert redis.hget(f"gq:t:{task}", "n") == "2"
+
+
+def test_a_tick_says_whether_p0_may_preempt(make_buffer, enqueue):
+    buffer = make_buffer()
+    for _ in range(20):
+        enqueue(2)
+    held = buffer.claim(4).tasks
+    assert buffer.tick(held).p0_waits is False
+    for _ in range(40):
+        enqueue(0)
+    assert buffer.tick(held).p0_waits is True
+    assert buffer.tick(held).waiting == 56
+
+
+def test_a_p0_flood_does_not_preempt_beyond_its_share(make_buffer, enqueue):
+    for _ in range(100):
+        enqueue(0)
+        enqueue(2)
+    buffer = make_buffer()
+    taken: Counter[int] = Counter()
+    while taken.total() < 60:
+        only = 0 if buffer.tick([]).p0_waits else None
+        taken.update(priorities(buffer.claim(1, only_class=only)))
+    assert taken == {0: 50, 2: 10}
+
+
+def test_only_the_owner_with_the_right_fence_settles(make_buffer, enqueue):
+    enqueue()
+    one, two = make_buffer("gpu1-a"), make_buffer("gpu2-b")
+    (held,) = one.claim(1).tasks
+    assert two.settle(held, "ended") is False
+    assert one.settle(held, "waiting") is True
+    (again,) = one.claim(1).tasks
+    assert one.settle(held, "ended") is False
+    assert one.settle(again, "ended") is True
+    assert one.state(held.task_id) == ("x", "gpu1-a")
+
+
+def test_what_is_handed_back_keeps_its_place(make_buffer, enqueue):
+    tasks = [enqueue() for _ in range(5)]
+    buffer = make_buffer()
+    (held,) = buffer.claim(1).tasks
+    buffer.settle(held, "waiting")
+    assert ids(buffer.claim(8)) == tasks
+
+
+def test_a_claim_whose_reply_was_lost_is_found_and_put_back(make_buffer, enqueue):
+    task = enqueue()
+    buffer = make_buffer()
+    buffer.claim(1)
+    assert buffer.orphans([task]) == []
+    assert buffer.orphans([]) == [task]
+    assert ids(make_buffer("gpu2-b").claim(1)) == [task]
+
+
+# crashes
+
+
+def test_a_dead_workers_tasks_run_again_each_alone_and_first(make_buffer, enqueue, redis):
+    victims = [enqueue() for _ in range(3)]
+    make_buffer("gpu1-a").claim(3)
+    others = [enqueue() for _ in range(3)]
+    buffer = make_buffer("gpu2-b")
+    assert sorted(buffer.reap("gpu1-a", "watchdog").requeued) == sorted(victims)
+    notes = [json.loads(note) for note in redis.lrange("gq:retick", 0, -1)]
+    assert {(note["id"], note["worker"], note["cause"]) for note in notes} == {
+        (id_, "gpu1-a", "watchdog") for id_ in victims
+    }
+    claims = [buffer.claim(8) for _ in range(4)]
+    assert sorted(ids(claims[0]) + ids(claims[1]) + ids(claims[2])) == sorted(victims)
+    assert all(claim.tasks[0].alone for claim in claims[:3])
+    assert ids(claims[3]) == others
+
+
+def test_the_task_that_kills_a_worker_alone_is_given_up(make_buffer, enqueue, redis):
+    poison = enqueue()
+    make_buffer("gpu1-a").claim(1)
+    watchdog = make_buffer("watchdog")
+    assert watchdog.reap("gpu1-a").requeued == (poison,)
+    make_buffer("gpu1-b").claim(1)
+    assert watchdog.reap("gpu1-b").dead == (poison,)
+    assert json.loads(redis.lpop("gq:dead"))["id"] == poison
+    assert make_buffer("gpu1-c").claim(1).tasks == ()
+
+
+def test_a_cancelled_task_of_a_dead_worker_does_not_run_again(make_buffer, enqueue, cancel, redis):
+    task = enqueue()
+    buffer = make_buffer()
+    buffer.claim(1)
+    cancel(task)
+    assert buffer.reap("gpu1-a").requeued == ()
+    assert redis.lrange("gq:dropped", 0, -1) == [task]
+
+
+def test_an_expired_lease_is_reaped_by_a_stranger_and_a_live_one_is_not(make_buffer, enqueue):
+    dead, live = make_buffer("gpu1-a", lease_ms=150), make_buffer("gpu2-b", lease_ms=60_000)
+    live.beat()
+    live.redis.delete("gq:grace")
+    lost, kept = enqueue(), enqueue()
+    dead.beat()
+    dead.claim(1)
+    live.claim(1)
+    assert live.reap().requeued == ()
+    time.sleep(0.16)
+    assert live.tick([]).stranger_died is True
+    assert live.reap().requeued == (lost,)
+    assert live.state(kept) == ("r", "gpu2-b")
+    assert live.tick([]).stranger_died is False
+
+
+def test_after_an_outage_of_redis_nobody_is_reaped_until_all_could_renew(make_buffer, enqueue, redis):
+    worker = make_buffer("gpu1-a", lease_ms=50)
+    worker.beat()
+    redis.delete("gq:grace")
+    enqueue()
+    worker.claim(1)
+    long_ago = int(time.time() * 1000) - 10_000
+    redis.set("gq:lastbeat", long_ago)
+    redis.zadd("gq:lease", {"gpu1-a": long_ago})
+    assert worker.reap().requeued == ()
+    worker.beat()
+    assert worker.reap().requeued == ()
+
+
+# tickets
+
+
+def ticket(task_id):
+    return json.dumps({"body": "W10=", "headers": {"lang": "py", "task": "generate", "id": task_id}})
+
+
+def test_tickets_of_claimed_tasks_move_to_the_workers_queue(make_buffer, enqueue, redis):
+    tasks = [enqueue() for _ in range(100)]
+    redis.lpush("p2", *map(ticket, tasks))
+    claimed = ids(make_buffer().claim(8))
+    assert redis.llen("p2") == 92
+    moved = [json.loads(message)["headers"]["id"] for message in redis.lrange("dq.gpu1", 0, -1)]
+    assert sorted(moved) == sorted(claimed)
+
+
+def test_cancelling_removes_the_ticket(enqueue, cancel, redis):
+    tasks = [enqueue() for _ in range(100)]
+    redis.lpush("p2", *map(ticket, tasks))
+    assert cancel(tasks[50]) == "removed"
+    assert redis.llen("p2") == 99
+    assert cancel(tasks[50]) == "absent"
+
+
+def test_the_books_balance_when_everything_has_left(make_buffer, enqueue, cancel, redis):
+    for priority in range(4):
+        for user in range(5):
+            enqueue(priority, user=user, weight=0.3)
+    cancel(enqueue(2))
+    buffer = make_buffer()
+    while claim := buffer.claim(3).tasks:
+        for task in claim:
+            buffer.settle(task, "ended")
+    assert set(redis.hvals("gq:n")) == {"0"}
+    assert set(redis.hvals("gq:work")) == {"0"}
+    assert redis.keys("gq:[wkf]:*") == []
+    assert redis.keys("gq:run:*") == []
