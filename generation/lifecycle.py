@@ -10,9 +10,10 @@
               |  +----------------------------------------> failed | cancelled
               +-------------------------------------------> expired
 
-Every move is one compare-and-set UPDATE: it names the states it may leave and the fence (worker and attempt while running, the
-stage's owner afterwards), and its answer says whether this caller made it. No row moved means that somebody else won; that is
-not an error. Each move appends to the row's history in the same statement and publishes its event after the commit.
+Every move is one compare-and-set UPDATE: it names the states it may leave and the fence (worker and attempt while
+running, the stage's owner afterwards), and its answer says whether this caller made it. No row moved means that
+somebody else won; that is not an error. Each move appends to the row's history in the same statement and publishes
+its event after the commit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,9 @@ def _move(
     reason: str = "",
     **changes: Any,
 ) -> bool:
-    """The one door: move the row when it is in a legal state and the fence holds. Answers whether this call moved it."""
+    """The one door: move the row when it is in a legal state and the fence holds. Answers whether this call moved
+    it.
+    """
     entry: dict[str, Any] = {"to": str(to)} | ({"reason": reason} if reason else {})
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
@@ -85,14 +88,14 @@ def _move(
     return bool(moved)
 
 
-# ---- on the GPU worker -------------------------------------------------------------------------------------------------
+# ---- on the GPU worker ---------------------------------------------------------------------------------------------
 
 
 def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
     """queued or running -> running for all ids that are still to be run, in one statement.
 
-    Counts the attempt before the work, so that a task which kills its worker does not come back for ever. Ids not returned were
-    cancelled, expired, finished or are unknown: the caller gives their buffer entries back.
+    Counts the attempt before the work, so that a task which kills its worker does not come back for ever. Ids not
+    returned were cancelled, expired, finished or are unknown: the caller gives their buffer entries back.
     """
     sql = """
         UPDATE generation_task SET status = 'running', attempt = attempt + 1, worker = %(worker)s, progress = 0,
@@ -109,7 +112,10 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
         won = [row[0] for row in cursor.fetchall()]
     for task_id in won:
         transaction.on_commit(lambda task_id=task_id: events.publish_status(task_id, Status.RUNNING))  # type: ignore[misc]
-    return list(Task.objects.filter(pk__in=won).select_related("model__fallback"))
+    mine = Task.objects.filter(
+        pk__in=won, status=Status.RUNNING, worker=worker
+    )  # not: claimed anew by another meanwhile
+    return list(mine.select_related("model__fallback"))
 
 
 def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_attempt: bool = True) -> bool:
@@ -139,7 +145,7 @@ def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequen
     )
 
 
-# ---- on the CPU and IO workers -----------------------------------------------------------------------------------------
+# ---- on the CPU and IO workers -------------------------------------------------------------------------------------
 
 
 def take_stage(task_id: UUID, stage: str, owner: str, seconds: float) -> Task | None:
@@ -189,11 +195,13 @@ def _free(now: datetime) -> dict[str, Any]:
     return {"stage_owner": "", "stage_until": None, "stage_attempts": 0}
 
 
-# ---- other ends --------------------------------------------------------------------------------------------------------
+# ---- other ends ----------------------------------------------------------------------------------------------------
 
 
 def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, attempt: int | None = None) -> bool:
-    """Any open state but stored -> failed, with the reason that the client reads. With worker and attempt: only for that claim."""
+    """Any open state but stored -> failed, with the reason that the client reads. With worker and attempt: only for
+    that claim.
+    """
     fence = Q() if worker is None else Q(worker=worker, attempt=attempt, status=Status.RUNNING)
     reason = f"{code}: {message}"
     changes = {"error_code": code[:50], "error_message": message[:1000], "finished_at": timezone.now()}

@@ -1,8 +1,9 @@
 """The daily partitions of the tables that grow: tasks, images, deliveries.
 
-Each is `PARTITION BY RANGE (id)`: an id is a UUIDv7 that begins with its time, so a day is a range of ids, the primary key stays
-plain, and a lookup by id touches one partition. A DEFAULT partition catches what no day was made for. Children (images,
-deliveries) carry ids of their task's ms, so all rows of a day go together, children first because of the foreign keys.
+Each is `PARTITION BY RANGE (id)`: an id is a UUIDv7 that begins with its time, so a day is a range of ids, the
+primary key stays plain, and a lookup by id touches one partition. A DEFAULT partition catches what no day was made
+for. Children (images, deliveries) carry ids of their task's ms, so all rows of a day go together, children first
+because of the foreign keys.
 
     generation_task            parent, empty itself
     generation_task_default    rows of days without a partition; emptied when the day is made
@@ -56,22 +57,31 @@ def ensure(first: date, days: int) -> list[str]:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             present = existing_days()
-            missing = [table for table in TABLES if day not in present[table]]
-            made += [_make(cursor, table, day) for table in missing]
+            made += _make_day(cursor, day, [table for table in TABLES if day not in present[table]])
     return made
 
 
-def _make(cursor: Any, table: str, day: date) -> str:
-    """One partition, with the rows of its day that waited in DEFAULT (the foreign keys are checked at the commit)."""
-    name, low, high = f"{table}_{day:%Y%m%d}", str(floor(day)), str(floor(day + timedelta(days=1)))
-    cursor.execute(f'CREATE TABLE "{name}" (LIKE "{table}" INCLUDING DEFAULTS INCLUDING CONSTRAINTS)')
-    cursor.execute(
-        f'WITH moved AS (DELETE FROM "{table}_default" WHERE id >= %s AND id < %s RETURNING *) INSERT INTO "{name}" SELECT * FROM moved',
-        [low, high],
-    )
+def _make_day(cursor: Any, day: date, tables: list[str]) -> list[str]:
+    """The day's partitions, with the rows that waited in DEFAULT.
+
+    1 children leave DEFAULT before their tasks, so that nothing refers to a row that moves; 2 the foreign keys'
+    checks run now, because a table with pending checks can't be attached; 3 tasks are attached before their children,
+    which refer to them.
+    """
+    names = {table: f"{table}_{day:%Y%m%d}" for table in tables}
+    bounds = [str(floor(day)), str(floor(day + timedelta(days=1)))]
+    for table, name in reversed(names.items()):
+        cursor.execute(f'CREATE TABLE "{name}" (LIKE "{table}" INCLUDING DEFAULTS INCLUDING CONSTRAINTS)')
+        cursor.execute(
+            f'WITH moved AS (DELETE FROM "{table}_default" WHERE id >= %s AND id < %s RETURNING *)'
+            f' INSERT INTO "{name}" SELECT * FROM moved',
+            bounds,
+        )
+    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    for table, name in names.items():
+        cursor.execute(f'ALTER TABLE "{table}" ATTACH PARTITION "{name}" FOR VALUES FROM (%s) TO (%s)', bounds)
     cursor.execute("SET CONSTRAINTS ALL DEFERRED")
-    cursor.execute(f'ALTER TABLE "{table}" ATTACH PARTITION "{name}" FOR VALUES FROM (%s) TO (%s)', [low, high])
-    return name
+    return list(names.values())
 
 
 def drop_before(day: date) -> list[str]:
