@@ -15,6 +15,13 @@ _USE_NOTED_EVERY: Final = timedelta(minutes=1)  # `last_used_at` is written at m
 _HOW: Final = "Send your key as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`."
 
 
+class KeyRequest(Request):
+    """A request that came with a key: what `request.user` and `request.auth` are behind IsAuthenticated."""
+
+    user: User
+    auth: ApiKey
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Sets `request.user` and `request.auth` (the ApiKey row, with its plan at hand)."""
 

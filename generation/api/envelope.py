@@ -1,4 +1,6 @@
-"""The form of every answer: `{"code": 200, "message": "success", "data": ...}`, and of every error in the same envelope."""
+"""The form of every answer: `{"code": 200, "message": "success", "data": ...}`, and of every error in the same
+envelope.
+"""
 
 import json
 import logging
@@ -51,12 +53,16 @@ def enveloped(data: Any) -> dict[str, Any]:
 
 
 def error_body(error: ApiError, request_id: str | None = None) -> dict[str, Any]:
-    """A failure: the HTTP status, one sentence, and under `data.errors` each fault with field, code and what would be right."""
+    """A failure: the HTTP status, one sentence, and under `data.errors` each fault with field, code and what would be
+    right.
+    """
     return {"code": error.http_status, "message": error.message, "data": {**error.details(), "request_id": request_id}}
 
 
 def exception_handler(raised: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn what a view raised into an answer. Unknown exceptions go on to Django (500, logged with the request's id)."""
+    """Turn what a view raised into an answer. Unknown exceptions go on to Django (500, logged with the request's
+    id).
+    """
     error = _as_api_error(raised)
     if error is None:
         return None
@@ -76,7 +82,7 @@ def _as_api_error(raised: Exception) -> ApiError | None:
     if isinstance(raised, exceptions.ParseError):
         return InvalidRequest([Fault("", "not_json", f"The body is not JSON: {raised.detail}")])
     if isinstance(raised, exceptions.Throttled):
-        return TooManyRequests(str(raised.detail), retry_after=int(raised.wait or 1))
+        return TooManyRequests(str(raised.detail), retry_after=int(getattr(raised, "wait", None) or 1))
     if isinstance(raised, Http404):
         return NotFound("There is nothing at this address.")
     if isinstance(raised, RequestDataTooBig):

@@ -1,6 +1,7 @@
 """Request bodies: one schema for validation, the OpenAPI document and the texts of faults.
 
-A field's checks against the catalogue and the plan run with the field itself, so that one answer names every fault at once.
+A field's checks against the catalogue and the plan run with the field itself, so that one answer names every fault at
+once.
 """
 
 import difflib
@@ -47,7 +48,7 @@ class ParamsSerializer(StrictSerializer):
     model = serializers.CharField(
         required=False, max_length=60, help_text="Name or alias of a model; see /api/v1/models."
     )
-    style = serializers.CharField(
+    style = serializers.CharField(  # type: ignore[assignment]  # a field called as DRF calls something else
         required=False, max_length=50, allow_blank=True, help_text="Name of a style; see /api/v1/styles."
     )
     style_keywords = serializers.ListField(
@@ -126,7 +127,8 @@ class ParamsSerializer(StrictSerializer):
         try:
             recipe = Recipe.from_json(block, path="params.postprocess")
         except RecipeError as error:
-            self.context["faults"] += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+            faults: list[Fault] = self.context["faults"]
+            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
             return {}
         if recipe.upscale and not self.context["plan"].super_resolution:
             raise _fault("above_plan", "Your plan does not include super-resolution.")
@@ -144,11 +146,6 @@ class GenerateSerializer(StrictSerializer):
     priority = serializers.IntegerField(
         required=False, allow_null=True, min_value=0, max_value=3, help_text="0 urgent to 3 test."
     )
-
-    def validate_text(self, text: str) -> str:
-        if "\x00" in text:
-            raise _fault("malformed", "A text can't hold the character U+0000.")
-        return text
 
     def validate_callback_url(self, url: str | None) -> str:
         fault = fault_of(url) if url else None
@@ -196,6 +193,7 @@ _CODES: Final = {
     "max_value": "out_of_range",
     "min_value": "out_of_range",
     "invalid_choice": "not_allowed",
+    "null_characters_not_allowed": "malformed",
 }
 
 

@@ -1,4 +1,6 @@
-"""From a checked request to a submission: what the client left out is filled in from the model, the style and the plan."""
+"""From a checked request to a submission: what the client left out is filled in from the model, the style and the
+plan.
+"""
 
 from collections.abc import Mapping
 from typing import Any

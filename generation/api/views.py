@@ -1,17 +1,17 @@
 """The endpoints of one task. Each parses, calls one service and answers."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.http import HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from generation import services
+from generation.api.authentication import KeyRequest
 from generation.api.requests import GenerateSerializer
 from generation.api.submitting import submission_of
 from generation.api.waiting import base_url
@@ -19,8 +19,8 @@ from generation.errors import Conflict, Fault, InvalidRequest, NotFound
 from generation.models import Image, Status, Task
 from generation.representation import task_body
 from generation.services import Idempotency
-from storage.keys import content_type
 from storage.errors import NotFound as ObjectGone
+from storage.keys import content_type
 from storage.store import get_store
 
 
@@ -30,8 +30,8 @@ class SubmitView(APIView):
     kind: ClassVar[str] = "text2img"
 
     @extend_schema(request=GenerateSerializer)
-    def post(self, request: Request) -> Response:
-        submission = submission_of(request.data, kind=self.kind, api_key=request.auth)  # type: ignore[arg-type]
+    def post(self, request: KeyRequest) -> Response:
+        submission = submission_of(request.data, kind=self.kind, api_key=request.auth)
         idempotency = _idempotency(request, self.kind)
         task, new = services.submit_task(submission, user=request.user, api_key=request.auth, idempotency=idempotency)
         response = _task_response(request, task, status.HTTP_202_ACCEPTED)
@@ -46,14 +46,14 @@ class SubmitView(APIView):
 class TaskView(APIView):
     """GET: the task as it is now."""
 
-    def get(self, request: Request, public_id: str) -> Response:
+    def get(self, request: KeyRequest, public_id: str) -> Response:
         return _task_response(request, services.find_task(public_id, request.user))
 
 
 class CancelView(APIView):
     """POST: end the task. Asking twice, or for an ended task, changes nothing."""
 
-    def post(self, request: Request, public_id: str) -> Response:
+    def post(self, request: KeyRequest, public_id: str) -> Response:
         task = services.find_task(public_id, request.user)
         return _task_response(request, services.cancel_task(task))
 
@@ -61,7 +61,7 @@ class CancelView(APIView):
 class TaskImageView(APIView):
     """GET: a picture of the task, for its owner. `outputs[].url` of the task are addresses that need no key."""
 
-    def get(self, request: Request, public_id: str) -> HttpResponseBase:
+    def get(self, request: KeyRequest, public_id: str) -> HttpResponseBase:
         index, variant = _picture_asked(request)
         image = _find_image(request, public_id, index)
         etag = f'"{image.sha256[:32]}-{variant}"'
@@ -70,22 +70,22 @@ class TaskImageView(APIView):
         return _picture(image, variant, etag)
 
 
-def _task_response(request: Request, task: Task, code: int = 200) -> Response:
+def _task_response(request: KeyRequest, task: Task, code: int = 200) -> Response:
     images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
     body = task_body(task, images, base_url=base_url(request), estimated_time=services.estimated_time(task))
     return Response(body, status=code)
 
 
-def _idempotency(request: Request, route: str) -> Idempotency | None:
+def _idempotency(request: KeyRequest, route: str) -> Idempotency | None:
     key = request.headers.get("Idempotency-Key", "").strip().strip('"')
     if not key:
         return None
     if len(key) > 255:
         raise InvalidRequest([Fault("Idempotency-Key", "out_of_range", "At most 255 characters.")])
-    return Idempotency.of(key, route, request.data)
+    return Idempotency.of(key, route, cast(dict[str, Any], request.data))
 
 
-def _picture_asked(request: Request) -> tuple[int, str]:
+def _picture_asked(request: KeyRequest) -> tuple[int, str]:
     index, variant = request.query_params.get("index", "0"), request.query_params.get("variant", "original")
     faults = []
     if not (index.isascii() and index.isdigit() and len(index) <= 4):
@@ -97,7 +97,7 @@ def _picture_asked(request: Request) -> tuple[int, str]:
     return int(index), variant
 
 
-def _find_image(request: Request, public_id: str, index: int) -> Image:
+def _find_image(request: KeyRequest, public_id: str, index: int) -> Image:
     task = services.find_task(public_id, request.user)
     if not task.terminal:
         raise Conflict("The task has not ended: there is no picture yet.", retry_after=1)

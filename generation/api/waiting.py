@@ -1,6 +1,8 @@
-"""`Prefer: wait=n` (RFC 7240) for every endpoint that submits: answer with the finished task when it ends within n seconds.
+"""`Prefer: wait=n` (RFC 7240) for every endpoint that submits: answer with the finished task when it ends within n
+seconds.
 
-A submitting view marks its 202 answer with the task's id; here the answer is held back, without a thread, until the task ended.
+A submitting view marks its 202 answer with the task's id; here the answer is held back, without a thread, until the
+task ended.
 """
 
 import re

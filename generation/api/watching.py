@@ -1,7 +1,8 @@
-"""Waiting for what happens to a task without asking Postgres all the time: one reader of the event stream for each event loop.
+"""Waiting for what happens to a task without asking Postgres all the time: one reader of the event stream for each
+event loop.
 
-Race, and why nothing is missed: a watcher (1) subscribes, (2) looks at the row, (3) waits. An event between 1 and 3 is in its
-queue. When Redis is away, the row is looked at every POLL_S instead.
+Race, and why nothing is missed: a watcher (1) subscribes, (2) looks at the row, (3) waits. An event between 1 and 3
+is in its queue. When Redis is away, the row is looked at every POLL_S instead.
 """
 
 import asyncio

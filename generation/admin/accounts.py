@@ -1,0 +1,67 @@
+"""Plans, teams, people and keys."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from generation.models import ApiKey, Plan, Team, User
+
+
+@admin.register(Plan)
+class PlanAdmin(ModelAdmin):
+    list_display = (
+        "name",
+        "title",
+        "paid",
+        "max_side",
+        "max_images",
+        "priority_cap",
+        "requests_per_second",
+        "daily_images",
+    )
+
+
+@admin.register(Team)
+class TeamAdmin(ModelAdmin):
+    list_display = ("name", "plan", "created_at")
+    list_filter = ("plan",)
+    search_fields = ("name",)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "team", "email", "is_active", "is_staff", "last_login")
+    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ("team",)}))
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):
+    """The text of a new key is shown once, after saving."""
+
+    list_display = ("name", "prefix", "user", "plan", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_filter = ("plan",)
+    search_fields = ("name", "prefix", "user__username")
+    readonly_fields = ("prefix", "last_used_at", "created_at", "revoked_at")
+    actions = ("revoke",)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        row, text = ApiKey.make(obj.user, name=obj.name, plan=obj.plan, scopes=obj.scopes, expires_at=obj.expires_at)
+        obj.pk, obj.prefix = row.pk, row.prefix
+        self.message_user(request, f"The key is {text} - it is not stored and can't be shown again.", messages.WARNING)
+
+    @admin.action(description="Revoke")
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        count = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
+        self.message_user(request, f"{count} key(s) revoked.")

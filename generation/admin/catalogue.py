@@ -1,0 +1,41 @@
+"""Models, styles and LoRAs."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from generation import catalogue
+from generation.models import ImageModel, Lora, Style
+
+
+class CatalogueAdmin(ModelAdmin):
+    """A change is seen by this process at once, by the others within seconds."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        catalogue.forget()
+
+
+@admin.register(ImageModel)
+class ImageModelAdmin(CatalogueAdmin):
+    list_display = ("name", "title", "family", "revision", "precision", "enabled", "position", "fallback")
+    list_filter = ("family", "enabled")
+    search_fields = ("name", "title")
+
+
+@admin.register(Style)
+class StyleAdmin(CatalogueAdmin):
+    list_display = ("name", "title", "title_zh", "prompt", "child_safe", "enabled", "position")
+    list_filter = ("enabled", "child_safe")
+    list_editable = ("enabled", "position")
+    search_fields = ("name", "title", "title_zh", "prompt")
+
+
+@admin.register(Lora)
+class LoraAdmin(ModelAdmin):
+    list_display = ("name", "version", "base_family", "rank", "bytes", "state", "uses", "owner", "created_at")
+    list_filter = ("state", "base_family")
+    search_fields = ("name", "sha256")
+    readonly_fields = ("sha256", "source", "bytes", "rank", "uses", "created_at")

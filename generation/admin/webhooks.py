@@ -1,0 +1,36 @@
+"""Webhook endpoints and the log of their deliveries."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+
+from generation.admin.tasks import CappedPaginator, ReadOnly
+from generation.models import Delivery, WebhookEndpoint
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ModelAdmin):
+    list_display = ("__str__", "user", "events", "disabled_at", "disabled_reason")
+    search_fields = ("url", "user__username")
+    exclude = ("secret", "previous_secret")
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnly, ModelAdmin):
+    list_display = ("event_type", "task", "url", "state", "attempts", "response_status", "next_at", "delivered_at")
+    list_filter = ("state", "event_type")
+    list_select_related = ("task",)
+    show_full_result_count = False
+    paginator = CappedPaginator
+    actions = ("send_again",)
+
+    @admin.action(description="Send again", permissions=["send"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        count = queryset.update(state=Delivery.State.PENDING, next_at=timezone.now())
+        self.message_user(request, f"{count} delivery(ies) will be sent within seconds.")
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        """Staff with the permission to change deliveries."""
+        return request.user.has_perm("generation.change_delivery")
