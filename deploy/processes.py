@@ -80,6 +80,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
     output: int | IO[bytes] | None = None,
+    errors: int | IO[bytes] | None = None,
     account: Account | None = None,
     death_signal: int = signal.SIGTERM,
     own_session: bool = True,
@@ -88,8 +89,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a child that gets `death_signal` when we die; call it from the main thread only.
 
-    `output` receives stdout and stderr (None: inherited). With `own_session` the terminal's Ctrl-C does not reach the
-    child.
+    `output` receives stdout and stderr; without it stdout is inherited and `errors` receives stderr. With
+    `own_session` the terminal's Ctrl-C does not reach the child.
     """
     parent = os.getpid()
 
@@ -106,7 +107,7 @@ def spawn(
         cwd=cwd,
         stdin=stdin,
         stdout=output,
-        stderr=output if output is None else subprocess.STDOUT,
+        stderr=errors if output is None else subprocess.STDOUT,
         start_new_session=own_session,
         preexec_fn=bind_to_parent,  # safe: this program has one thread
         pass_fds=tuple(pass_fds),

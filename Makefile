@@ -1,0 +1,45 @@
+# Every command of daily work. They need python3.11 or newer with pip, and make; everything else they install themselves.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV ?= .venv
+PY := $(VENV)/bin/python
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help run install test lint format manage bench-overhead bench-engine bench-queue clean
+
+help:
+	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
+	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
+	@echo "make lint             ruff, mypy and the import contracts"
+	@echo "make format           put the code into shape"
+	@echo "make manage ARGS=...  one of Django's commands against the running product"
+	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue: the parts"
+
+install:
+	@$(PYTHON) deploy/install.py $(VENV)
+
+run: install
+	@exec $(PY) -m deploy.run --stop-with-parent
+
+test: install
+	@exec $(PY) -m deploy.services run -- $(PY) -m pytest $(ARGS)
+
+lint: install
+	@code=0; export SECRET_KEY=lint; \
+	 $(PY) -m ruff check . || code=1; \
+	 $(PY) -m ruff format --check . || code=1; \
+	 $(PY) -m mypy . || code=1; \
+	 $(VENV)/bin/lint-imports || code=1; \
+	 exit $$code
+
+format: install
+	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .
+
+manage: install
+	@exec $(PY) -m deploy.manage $(ARGS)
+
+bench-overhead bench-engine bench-queue: install
+	@exec $(PY) -m deploy.services run -- $(PY) -m workers.bench.$(subst bench-,,$@) $(ARGS)
+
+clean:
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

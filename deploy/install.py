@@ -1,0 +1,157 @@
+"""Makes the virtual environment, or finds that it is up to date: `python3 deploy/install.py .venv`.
+
+Run by the Python of the machine before anything is installed, so: standard library only, and a syntax that an old Python
+can read far enough to say that it is too old.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+OLDEST = (3, 11)
+FREE_BYTES_NEEDED = 5 << 30  # torch and its friends take 2.6 GB, or with CUDA about twice that
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+STAMP = "installed.sha256"
+# What pip prints when something failed, and the sentence that helps. The first that fits is shown.
+CAUSES = (
+    (
+        "No space left on device",
+        "The disk is full: free some space and start again; what is installed already is kept.",
+    ),
+    (
+        "error: command 'gcc' failed|error: command 'cc' failed|error: command 'x86_64-linux-gnu-gcc' failed|Unknown compiler|"
+        "No such file or directory: 'gcc'|No such file or directory: 'cc'|did not find a C compiler|unable to execute",
+        "A package has no ready build for this Python and machine, and building it needs a C compiler: install one "
+        "(Debian and Ubuntu: apt install build-essential python3-dev), or use Python 3.11 to 3.13 on x86-64 or arm64.",
+    ),
+    (
+        "No matching distribution found",
+        "A package of requirements.txt does not exist for this Python and machine: use Python 3.11 to 3.13 on Linux.",
+    ),
+    (
+        "Temporary failure in name resolution|Failed to establish a new connection|Network is unreachable|ProxyError",
+        "The package index can't be reached: check the network, or pip's own settings for a proxy or a mirror.",
+    ),
+    (
+        "Permission denied",
+        "Files of the environment belong to another user: remove the folder or choose another with VENV.",
+    ),
+)
+
+
+class InstallError(Exception):
+    """The environment can't be made; the text is one sentence that tells what to do."""
+
+
+def main(venv):
+    """Bring `venv` to the state of requirements.txt and this Python."""
+    if sys.version_info < OLDEST:
+        raise InstallError(
+            "ImageGenX needs Python %d.%d or newer, but %s is Python %d.%d: install a newer one, "
+            "or name it: make run PYTHON=/path/to/python3.11" % (OLDEST + (sys.executable,) + sys.version_info[:2])
+        )
+    venv = os.path.abspath(venv)
+    wanted = state()
+    if kept(venv) == wanted:
+        return
+    free = shutil.disk_usage(os.path.dirname(venv)).free
+    if free < FREE_BYTES_NEEDED and not os.path.exists(venv):
+        raise InstallError(
+            "The disk has %.1f GB left, but the Python packages need up to %.0f GB: free some space, "
+            "or put the environment elsewhere: make run VENV=/other/disk/venv" % (free / 1e9, FREE_BYTES_NEEDED / 1e9)
+        )
+    print("Installing the Python packages into %s (once; a few minutes) ..." % venv, flush=True)
+    make_environment(venv)
+    install(venv)
+    with open(os.path.join(venv, STAMP), "w") as stamp:
+        stamp.write(wanted)
+
+
+def state():
+    """What the environment depends on: the pins and this Python."""
+    digest = hashlib.sha256(repr((sys.version_info[:2], requirement_files())).encode())
+    for path in requirement_files():
+        with open(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def requirement_files():
+    """The base set, with GPU=1 the packages for a GPU as well."""
+    names = ["requirements.txt"] + (["deploy/requirements-gpu.txt"] if os.environ.get("GPU") == "1" else [])
+    return [os.path.join(ROOT, name) for name in names]
+
+
+def kept(venv):
+    """The state that `venv` was last installed for, or None."""
+    try:
+        with open(os.path.join(venv, STAMP)) as stamp:
+            return stamp.read()
+    except OSError:
+        return None
+
+
+def make_environment(venv):
+    """A virtual environment with pip where Python can make one, else one that the machine's pip fills."""
+    if os.path.exists(os.path.join(venv, "bin", "python")):
+        return
+    if run([sys.executable, "-m", "venv", venv], quiet=True)[0] == 0:
+        return
+    # Debian splits pip's bootstrap off (python3-venv), but an empty environment can be made without it.
+    shutil.rmtree(venv, ignore_errors=True)
+    code, text = run([sys.executable, "-m", "venv", "--without-pip", venv], quiet=True)
+    if code != 0:
+        raise InstallError(cause(text) or "Python can't make a virtual environment here: install python3-venv.")
+
+
+def install(venv):
+    """Install every pin in one call of pip: torch must be resolved together with the rest."""
+    python = os.path.join(venv, "bin", "python")
+    command = [python, "-m", "pip"]
+    if run([*command, "--version"], quiet=True)[0] != 0:
+        command = [sys.executable, "-m", "pip", "--python", python]
+        if run([*command, "--version"], quiet=True)[0] != 0:
+            raise InstallError(
+                "This Python has no pip: install it (Debian and Ubuntu: apt install python3-pip python3-venv)."
+            )
+    command += ["install", "--disable-pip-version-check", "--no-input"]
+    for path in requirement_files():
+        command += ["-r", path]
+    code, text = run(command)
+    if code != 0:
+        raise InstallError(cause(text) or "pip could not install the packages; its message stands above.")
+
+
+def run(command, quiet=False):
+    """Run `command`, show its output as it comes unless `quiet`, and give (exit code, output)."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        # pip names every package several times; one line for each that it fetches is progress enough
+        if not quiet and line.startswith(
+            ("Collecting", "Building", "Installing", "Successfully", "ERROR", "error", "  error")
+        ):
+            print("  " + line.rstrip()[:160], flush=True)
+    return process.wait(), "".join(lines)
+
+
+def cause(text):
+    """The sentence for the first known cause in pip's output, or None."""
+    for needles, sentence in CAUSES:
+        if any(needle in text for needle in needles.split("|")):
+            return sentence
+    return None
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1] if len(sys.argv) > 1 else ".venv")
+    except InstallError as error:
+        sys.exit("error: %s" % error)
+    except OSError as error:
+        sys.exit("error: The environment can't be made: %s." % error)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the next start goes on from here")

@@ -1,0 +1,37 @@
+"""Django's commands against the running product: `make manage ARGS=showmigrations`.
+
+The embedded servers choose their ports at each start; the run script leaves the environment of its processes in the data
+folder, and this program starts `manage.py` with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from deploy.processes import DeployError
+from deploy.product import ROOT
+from deploy.state import read_json
+
+
+def running_environment(var_dir: Path) -> dict[str, str]:
+    """The environment of the processes that run in `var_dir`."""
+    kept = read_json(var_dir / "run" / "environment.json")
+    if not kept:
+        raise DeployError(f"ImageGenX does not run in {var_dir}: start it with `make run`, or set VAR_DIR.")
+    return os.environ | {name: str(value) for name, value in kept.items()}
+
+
+def main() -> int:
+    """Replace this process by manage.py with the same arguments."""
+    try:
+        env = running_environment(Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve())
+    except DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    os.execve(sys.executable, [sys.executable, str(ROOT / "manage.py"), *sys.argv[1:]], env)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""The processes of the product on one machine: command lines, environment, when they are ready, how they stop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from deploy.processes import DeployError, spawn
+from deploy.services import free_port
+from deploy.state import OWNER_VARIABLE, DataFolder
+from deploy.supervisor import Program
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOWER_PORT = 5555
+# Requests stop first, then the sources of new work, then the workers; Flower and the servers they all need go last.
+STOP_ORDER = (("web", "beat"), ("gpu-worker", "cpu-worker", "io-worker", "reconciler"), ("flower",))
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class ProductConfig:
+    """What the user chose by environment variables; empty `database_url`, `redis_url` mean the embedded servers."""
+
+    host: str
+    port: int
+    var_dir: Path
+    database_url: str
+    redis_url: str
+    web_workers: int
+    flower_port: int
+
+    @classmethod
+    def from_environment(cls) -> ProductConfig:
+        """Read the environment; DeployError names a wrong variable."""
+        return cls(
+            host=os.environ.get("HOST", "127.0.0.1"),
+            port=_port("PORT", 8000),
+            var_dir=Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve(),
+            database_url=os.environ.get("DATABASE_URL", ""),
+            redis_url=os.environ.get("REDIS_URL", ""),
+            web_workers=_number("WEB_WORKERS", 1, 1, 256),
+            flower_port=_port("FLOWER_PORT", 0) or _free_flower_port(),
+        )
+
+    @property
+    def local_host(self) -> str:
+        """The address by which this machine reaches the web process."""
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the web process."""
+        host = f"[{self.local_host}]" if ":" in self.local_host else self.local_host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Where this machine reaches Flower, which never listens beyond it."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+    def check_port(self) -> None:
+        """Raise DeployError when somebody listens on the product's port already."""
+        if not port_is_free(self.host, self.port):
+            raise DeployError(
+                f"Port {self.port} of {self.host} is taken: stop the program that uses it, or choose another port, "
+                f"for example PORT={self.port + 100} make run."
+            )
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except socket.gaierror as error:
+            raise DeployError(
+                f"HOST is {host!r}, which is not an address of this machine: {error.strerror}."
+            ) from error
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise DeployError(
+                    f"Port {port} needs more rights than this user has: choose one above 1023 with PORT."
+                ) from error
+            return False
+    return True
+
+
+def environment(config: ProductConfig, secret_key: str, database_url: str, redis_url: str) -> dict[str, str]:
+    """What the product adds to the environment of its processes; the user's own values go before our defaults."""
+    names = {config.host, socket.gethostname(), "localhost", "127.0.0.1", "[::1]"} - {"0.0.0.0", "::"}
+    defaults = {
+        "ALLOWED_HOSTS": ",".join(sorted(names)),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "SECRET_KEY": secret_key,
+    }
+    fixed = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "VAR_DIR": str(config.var_dir),
+        "PORT": str(config.port),
+        "DJANGO_SETTINGS_MODULE": "imagegenx_site.settings",
+        OWNER_VARIABLE: str(config.var_dir),
+    }
+    return {name: os.environ.get(name, value) for name, value in defaults.items()} | fixed
+
+
+def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> list[Program]:
+    """Every process except the servers."""
+    web = ["uvicorn", "imagegenx_site.asgi:application", "--host", config.host, "--port", str(config.port)]
+    web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
+    if config.web_workers > 1:
+        web += ["--workers", str(config.web_workers)]
+    celery = ["celery", "-A", "imagegenx_site"]
+    beat = [*celery, "beat", "--schedule", str(folder.run / "beat-schedule"), "--pidfile="]
+    flower = [*celery, "flower", "--address=127.0.0.1", f"--port={config.flower_port}"]
+    make = _Maker(folder, env)
+    return [
+        make("gpu-worker", [*celery, "worker", *GPU_WORKER], {"OMP_NUM_THREADS": _engine_threads()}, patience_s=30),
+        make("web", web, {}, lambda _: answers(config.url + "/readyz"), patience_s=10),
+        make("cpu-worker", [*celery, "worker", *CPU_WORKER], {}),
+        make("io-worker", [*celery, "worker", *IO_WORKER], {}),
+        make("reconciler", ["workers.reconciler"], {}),
+        make("beat", beat, {}),
+        make("flower", flower, {}, lambda _: answers(config.flower_url + "/healthcheck"), patience_s=5),
+    ]
+
+
+QUIET = ("--without-gossip", "--without-mingle", "-E", "--loglevel=INFO")
+GPU_WORKER = ("-I", "workers.gpu", "-P", "threads", "-c", "32", "-Q", "p0,p1,p2,p3,dq.gpu1", "-n", "gpu1@%h", *QUIET)
+CPU_WORKER = ("-I", "workers.stages", "-P", "prefork", "-c", "1", "-Q", "cpu", "-n", "cpu1@%h", *QUIET)
+IO_WORKER = ("-I", "workers.stages", "-P", "threads", "-c", "8", "-Q", "io", "-n", "io1@%h", *QUIET)
+
+
+class _Maker:
+    """Turns a module's command line into a Program that runs in the repository's root."""
+
+    def __init__(self, folder: DataFolder, env: dict[str, str]) -> None:
+        self._folder = folder
+        self._env = env
+
+    def __call__(
+        self,
+        name: str,
+        module: Sequence[str],
+        extra: dict[str, str],
+        ready: Callable[[int], bool] | None = None,
+        patience_s: float = 20.0,
+    ) -> Program:
+        marker = self._folder.run / f"{name}.ready"
+        own = {key: value for key, value in extra.items() if key not in os.environ} | {"PROCESS_NAME": name}
+
+        def start(output: IO[bytes]) -> subprocess.Popen[bytes]:
+            marker.unlink(missing_ok=True)
+            return spawn([sys.executable, "-m", *module], env=os.environ | self._env | own, cwd=ROOT, output=output)
+
+        return Program(name, start, ready or (lambda pid: announced(marker, pid)), patience_s=patience_s)
+
+
+def announced(marker: Path, pid: int) -> bool:
+    """Whether the process `pid` wrote its readiness file (imagegenx_site/readiness.py)."""
+    try:
+        return marker.read_text().strip() == str(pid)
+    except FileNotFoundError:
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` succeeds within two seconds."""
+    try:
+        with urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def _engine_threads() -> str:
+    """CPU threads of the engine: half the processors, since the other processes need the rest."""
+    return str(max(1, (os.cpu_count() or 2) // 2)) if shutil.which("nvidia-smi") is None else "4"
+
+
+def _free_flower_port() -> int:
+    return FLOWER_PORT if port_is_free("127.0.0.1", FLOWER_PORT) else free_port()
+
+
+def _port(name: str, default: int) -> int:
+    return _number(name, default, 0, 65535)
+
+
+def _number(name: str, default: int, low: int, high: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdigit() or not low <= int(text) <= high:
+        raise DeployError(f"{name} is {text!r}; it may be a whole number from {low} to {high}.")
+    return int(text)
