@@ -166,4 +166,4 @@ def _thumbnail(image: Image, side: int) -> SafeString:
 def _told(entry: dict[str, Any]) -> str:
     """One history entry as a line for people."""
     rest = [f"{name} {value}" for name, value in entry.items() if name not in ("at", "to")]
-    return ", ".join([entry.get("to", "")] + rest).strip(", ")
+    return ", ".join([entry.get("to", ""), *rest]).strip(", ")

@@ -206,6 +206,7 @@ def test_the_web_process_does_not_load_the_gpu_stack() -> None:
     import subprocess
     import sys
 
-    code = "import imagegenx_site.asgi, sys; print([m for m in ('torch','diffusers','cv2','onnxruntime') if m in sys.modules])"
+    heavy = "('torch', 'diffusers', 'cv2', 'onnxruntime')"
+    code = f"import imagegenx_site.asgi, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
