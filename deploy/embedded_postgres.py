@@ -25,7 +25,7 @@ from deploy.processes import DeployError, server_account, spawn
 
 SUPERUSER = "imagegenx"
 DATABASE = "imagegenx"
-TIMEZONE_AND_LOCALE = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
+PLAIN_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
 # A throw-away server gives up every guarantee about a crash of the machine for speed.
 THROW_AWAY_SETTINGS = (
     "fsync=off",
@@ -121,7 +121,7 @@ class EmbeddedPostgres:
             argv += ["-c", setting]
         return spawn(
             argv,
-            env=TIMEZONE_AND_LOCALE,
+            env=PLAIN_ENVIRONMENT,
             cwd="/",
             output=output,
             account=self.account,
@@ -131,12 +131,21 @@ class EmbeddedPostgres:
 
     def ready(self) -> bool:
         """Whether the server takes connections now."""
-        check = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.config.port), "-t", "2"]
-        return subprocess.run(check, env=TIMEZONE_AND_LOCALE, check=False).returncode == 0
+        check: list[str | Path] = [
+            self.programs / "pg_isready",
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.config.port),
+            "-t",
+            "2",
+        ]
+        return subprocess.run(check, env=PLAIN_ENVIRONMENT, check=False).returncode == 0
 
     def create_database(self) -> None:
         """Make the product's database unless it is there; the server must be ready."""
-        argv = [
+        argv: list[str | Path] = [
             self.programs / "psql",
             "-h",
             "127.0.0.1",
@@ -148,7 +157,7 @@ class EmbeddedPostgres:
             "postgres",
             "-tAc",
         ]
-        env = TIMEZONE_AND_LOCALE | {"PGPASSWORD": self.config.password}
+        env = PLAIN_ENVIRONMENT | {"PGPASSWORD": self.config.password}
         found = subprocess.run(
             [*argv, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"],
             env=env,
@@ -200,7 +209,7 @@ class EmbeddedPostgres:
         log = self.config.folder / f"{what}.log"
         with log.open("wb") as output:
             code = spawn(
-                argv, env=TIMEZONE_AND_LOCALE, cwd="/", output=output, account=self.account, pass_fds=self._pass_fds()
+                argv, env=PLAIN_ENVIRONMENT, cwd="/", output=output, account=self.account, pass_fds=self._pass_fds()
             ).wait()
         text = log.read_text(errors="replace").strip()
         with suppress(OSError):

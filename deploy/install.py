@@ -1,8 +1,11 @@
 """Makes the virtual environment, or finds that it is up to date: `python3 deploy/install.py .venv`.
 
-Run by the Python of the machine before anything is installed, so: standard library only, and a syntax that an old Python
+Run by the Python of the machine before anything is installed, so: standard library only, and a syntax that Python 3.7
 can read far enough to say that it is too old.
 """
+
+from __future__ import annotations
+
 
 import hashlib
 import os
@@ -13,6 +16,7 @@ import sys
 OLDEST = (3, 11)
 FREE_BYTES_NEEDED = 5 << 30  # torch and its friends take 2.6 GB, or with CUDA about twice that
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SHOWN = ("Collecting", "Building", "Installing", "Successfully", "ERROR", "error", "  error")
 STAMP = "installed.sha256"
 # What pip prints when something failed, and the sentence that helps. The first that fits is shown.
 CAUSES = (
@@ -21,7 +25,7 @@ CAUSES = (
         "The disk is full: free some space and start again; what is installed already is kept.",
     ),
     (
-        "error: command 'gcc' failed|error: command 'cc' failed|error: command 'x86_64-linux-gnu-gcc' failed|Unknown compiler|"
+        "error: command 'gcc' failed|error: command 'cc' failed|-gnu-gcc' failed|Unknown compiler|"
         "No such file or directory: 'gcc'|No such file or directory: 'cc'|did not find a C compiler|unable to execute",
         "A package has no ready build for this Python and machine, and building it needs a C compiler: install one "
         "(Debian and Ubuntu: apt install build-essential python3-dev), or use Python 3.11 to 3.13 on x86-64 or arm64.",
@@ -45,12 +49,13 @@ class InstallError(Exception):
     """The environment can't be made; the text is one sentence that tells what to do."""
 
 
-def main(venv):
+def main(venv: str) -> None:
     """Bring `venv` to the state of requirements.txt and this Python."""
     if sys.version_info < OLDEST:
+        found, oldest = (f"{version[0]}.{version[1]}" for version in (sys.version_info, OLDEST))
         raise InstallError(
-            "ImageGenX needs Python %d.%d or newer, but %s is Python %d.%d: install a newer one, "
-            "or name it: make run PYTHON=/path/to/python3.11" % (OLDEST + (sys.executable,) + sys.version_info[:2])
+            f"ImageGenX needs Python {oldest} or newer, but {sys.executable} is Python {found}: install a newer one, "
+            "or name it: make run PYTHON=/path/to/python3.11"
         )
     venv = os.path.abspath(venv)
     wanted = state()
@@ -59,17 +64,17 @@ def main(venv):
     free = shutil.disk_usage(os.path.dirname(venv)).free
     if free < FREE_BYTES_NEEDED and not os.path.exists(venv):
         raise InstallError(
-            "The disk has %.1f GB left, but the Python packages need up to %.0f GB: free some space, "
-            "or put the environment elsewhere: make run VENV=/other/disk/venv" % (free / 1e9, FREE_BYTES_NEEDED / 1e9)
+            f"The disk has {free / 1e9:.1f} GB left, but the Python packages need {FREE_BYTES_NEEDED / 1e9:.0f} GB: "
+            "free some space, or put the environment elsewhere: make run VENV=/other/disk/venv"
         )
-    print("Installing the Python packages into %s (once; a few minutes) ..." % venv, flush=True)
+    print(f"Installing the Python packages into {venv} (once; a few minutes) ...", flush=True)
     make_environment(venv)
     install(venv)
     with open(os.path.join(venv, STAMP), "w") as stamp:
         stamp.write(wanted)
 
 
-def state():
+def state() -> str:
     """What the environment depends on: the pins and this Python."""
     digest = hashlib.sha256(repr((sys.version_info[:2], requirement_files())).encode())
     for path in requirement_files():
@@ -78,13 +83,13 @@ def state():
     return digest.hexdigest()
 
 
-def requirement_files():
+def requirement_files() -> list[str]:
     """The base set, with GPU=1 the packages for a GPU as well."""
     names = ["requirements.txt"] + (["deploy/requirements-gpu.txt"] if os.environ.get("GPU") == "1" else [])
     return [os.path.join(ROOT, name) for name in names]
 
 
-def kept(venv):
+def kept(venv: str) -> str | None:
     """The state that `venv` was last installed for, or None."""
     try:
         with open(os.path.join(venv, STAMP)) as stamp:
@@ -93,7 +98,7 @@ def kept(venv):
         return None
 
 
-def make_environment(venv):
+def make_environment(venv: str) -> None:
     """A virtual environment with pip where Python can make one, else one that the machine's pip fills."""
     if os.path.exists(os.path.join(venv, "bin", "python")):
         return
@@ -106,7 +111,7 @@ def make_environment(venv):
         raise InstallError(cause(text) or "Python can't make a virtual environment here: install python3-venv.")
 
 
-def install(venv):
+def install(venv: str) -> None:
     """Install every pin in one call of pip: torch must be resolved together with the rest."""
     python = os.path.join(venv, "bin", "python")
     command = [python, "-m", "pip"]
@@ -124,21 +129,20 @@ def install(venv):
         raise InstallError(cause(text) or "pip could not install the packages; its message stands above.")
 
 
-def run(command, quiet=False):
+def run(command: list[str], quiet: bool = False) -> tuple[int, str]:
     """Run `command`, show its output as it comes unless `quiet`, and give (exit code, output)."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     lines = []
+    assert process.stdout is not None  # a pipe, as asked for
     for line in process.stdout:
         lines.append(line)
         # pip names every package several times; one line for each that it fetches is progress enough
-        if not quiet and line.startswith(
-            ("Collecting", "Building", "Installing", "Successfully", "ERROR", "error", "  error")
-        ):
+        if not quiet and line.startswith(SHOWN):
             print("  " + line.rstrip()[:160], flush=True)
     return process.wait(), "".join(lines)
 
 
-def cause(text):
+def cause(text: str) -> str | None:
     """The sentence for the first known cause in pip's output, or None."""
     for needles, sentence in CAUSES:
         if any(needle in text for needle in needles.split("|")):
@@ -150,8 +154,8 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1] if len(sys.argv) > 1 else ".venv")
     except InstallError as error:
-        sys.exit("error: %s" % error)
+        sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit("error: The environment can't be made: %s." % error)
+        sys.exit(f"error: The environment can't be made: {error}.")
     except KeyboardInterrupt:
         sys.exit("stopped; the next start goes on from here")

@@ -1,7 +1,7 @@
 """Django's commands against the running product: `make manage ARGS=showmigrations`.
 
-The embedded servers choose their ports at each start; the run script leaves the environment of its processes in the data
-folder, and this program starts `manage.py` with it.
+The embedded servers choose their ports at each start; the run script leaves the environment of its processes in the
+data folder, and this program starts `manage.py` with it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ def running_environment(var_dir: Path) -> dict[str, str]:
     return os.environ | {name: str(value) for name, value in kept.items()}
 
 
-def main() -> int:
+def main() -> None:
     """Replace this process by manage.py with the same arguments."""
     try:
         env = running_environment(Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve())
     except DeployError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        sys.exit(f"error: {error}")
     os.execve(sys.executable, [sys.executable, str(ROOT / "manage.py"), *sys.argv[1:]], env)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -100,7 +100,9 @@ def spawn(
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    identity = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+    identity: dict[str, Any] = (
+        {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+    )
     return subprocess.Popen(
         [str(part) for part in argv],
         env=None if env is None else dict(env),

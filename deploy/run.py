@@ -51,6 +51,7 @@ class ProductRun:
         self.supervisor.heed_signals()
         try:
             env = self._start_servers()
+            write_private(self.folder.run / "environment.json", env)
             self._prepare_database(env)
             everything = programs(self.config, self.folder, env)
             for program in everything:
@@ -100,7 +101,7 @@ class ProductRun:
             return
         errors = self.folder.log / "prepare.log"
         with errors.open("wb") as stderr:
-            child = spawn([sys.executable, "-m", "deploy.prepare"], env=env, cwd=ROOT, errors=stderr)
+            child = spawn([sys.executable, "-m", "deploy.prepare"], env=os.environ | env, cwd=ROOT, errors=stderr)
         if code := self.supervisor.wait_for(child):
             words = errors.read_text(errors="replace").strip().splitlines()
             raise DeployError(f"The database could not be prepared ({words[-1] if words else code}); more in {errors}.")
@@ -133,7 +134,8 @@ Stop with Ctrl-C."""
         )
 
     def _stop(self) -> None:
-        (self.folder.root / "ready.json").unlink(missing_ok=True)
+        for path in (self.folder.root / "ready.json", self.folder.run / "environment.json"):
+            path.unlink(missing_ok=True)
         self.supervisor.stop(STOP_ORDER)
         for server in self.servers:
             server.close()

@@ -35,14 +35,16 @@ COMMAND_PATIENCE_S = 15.0
 
 @dataclass(frozen=True)
 class ServiceUrls:
-    """Addresses of two running servers."""
+    """Addresses of two running servers, and a data folder that goes away with them."""
 
     database_url: str
     redis_url: str
+    var_dir: Path
 
     def environment(self) -> dict[str, str]:
-        """Our own environment with the two addresses set."""
-        return os.environ | {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        """Our own environment with the two addresses set; a throw-away SECRET_KEY and VAR_DIR unless they are."""
+        defaults = {"SECRET_KEY": secrets.token_hex(32), "VAR_DIR": str(self.var_dir)}
+        return defaults | os.environ | {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -78,7 +80,7 @@ def throw_away_services(folder: Path) -> Iterator[ServiceUrls]:
         for server, process in started:
             wait_ready(server, process, folder / f"{'redis' if server is redis else 'postgres'}.log")
         postgres.create_database()
-        yield ServiceUrls(postgres.url, redis.url)
+        yield ServiceUrls(postgres.url, redis.url, folder / "var")
     finally:
         for server, process in reversed(started):
             stop(process, server.stop_signal, patience_s=5)

@@ -4,7 +4,7 @@ secrets.json   SECRET_KEY, passwords of the embedded servers, demo key and admin
 ready.json     where the running product is reached, and its process ids; there only while it is ready, mode 600
 prepared.json  which state of the code the database was prepared for
 log/           one file for each process
-run/           lock, readiness files, schedule of beat
+run/           lock, readiness files, schedule of beat, environment of the running processes
 postgres/ redis/ media/ raw/ spool/   the data itself
 """
 
@@ -17,6 +17,7 @@ import secrets
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_private(path: Path, value: dict[str, Any]) -> None:
+def write_private(path: Path, value: Mapping[str, Any]) -> None:
     """Replace `path` by `value` as JSON, readable by the owner only, at no moment half written."""
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(value, file, indent=2)
+        json.dump(dict(value), file, indent=2)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

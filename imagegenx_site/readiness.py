@@ -1,7 +1,7 @@
 """How a process says that it can work: the file {VAR_DIR}/run/{PROCESS_NAME}.ready with its process id.
 
-The run script waits for these files and container probes read them; the web process answers GET /readyz instead. Without PROCESS_NAME
-in the environment (a shell, a test) nothing is written.
+The run script waits for these files and container probes read them; the web process answers GET /readyz instead.
+Without PROCESS_NAME in the environment (a shell, a test) nothing is written.
 """
 
 import atexit
