@@ -1,0 +1,30 @@
+"""Settings of the engine, filled by the entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from workers.engine.limits import DEFAULT_LIMITS
+from workers.engine.scheduler import Policy
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """`threads`: CPU threads of one forward pass. `batch_limits`: samples per batch by the longer side in pixels.
+    `capacity`: samples on board at once, running or paused. `policy`: see scheduler.py.
+    """
+
+    threads: int = 1
+    capacity: int = 64
+    batch_limits: Mapping[int, int] = field(default_factory=lambda: MappingProxyType(dict(DEFAULT_LIMITS)))
+    policy: Policy = field(default_factory=Policy)
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"EngineConfig.threads is {self.threads}; it must be 1 or more")
+        if self.capacity < 1:
+            raise ValueError(f"EngineConfig.capacity is {self.capacity}; it must be 1 or more")
+        if not self.batch_limits or min(self.batch_limits.values()) < 1:
+            raise ValueError("EngineConfig.batch_limits must name at least one size, each with a limit of 1 or more")

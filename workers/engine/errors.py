@@ -1,0 +1,38 @@
+"""Errors of the engine, sorted by who is at fault.
+
+EngineError
+├── InvalidRequest     the caller's: the same request will fail again, never retried
+├── ModelUnavailable   ours or the deployment's: the model could not be loaded; a fallback model may serve
+└── RemoteModelError   a remote model refused or did not answer; `retryable` says whether to try again
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of the errors below."""
+
+    retryable = True
+
+
+class InvalidRequest(EngineError, ValueError):
+    """The request cannot be carried out by this model; the text says what would be right."""
+
+    retryable = False
+
+
+class ModelUnavailable(EngineError):
+    """The model is not known here or could not be loaded; the text has the reason."""
+
+
+class RemoteModelError(EngineError):
+    """A remote model answered with an error or not at all."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+def is_retryable(error: Exception) -> bool:
+    """Whether the same request may succeed at another try. What we do not know might."""
+    return getattr(error, "retryable", True)

@@ -1,0 +1,100 @@
+"""Runs parked calls: groups them by what they may share, computes each group once, resumes its members."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from workers.engine.hosted import HostedSample
+from workers.engine.merging import Unmergeable, split
+from workers.engine.parking import Call
+
+logger = logging.getLogger(__name__)
+
+
+class OutOfMemory(Exception):
+    """A forward pass did not fit; no member has advanced. `rows` is what was tried."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(f"a forward pass of {rows} rows did not fit into memory")
+        self.rows = rows
+
+
+def group_key(sample: HostedSample) -> Hashable:
+    """Samples with equal keys may share the forward pass of their parked call.
+
+    The module is part of it, and with the module the model; so is the LoRA set unless the module takes it by row.
+    """
+    call = _call_of(sample)
+    request = sample.request
+    apart = ("alone", request.sample_id)
+    if request.alone or request.deterministic or call.module.rule is None:
+        return apart
+    try:
+        shape = call.module.rule.key(call.arguments)
+    except Unmergeable as reason:
+        logger.debug("%s runs by itself: %s", call.module.name, reason)
+        return apart
+    context = None if call.module.before is not None else call.context
+    return (id(call.module), context, shape)
+
+
+def rows_of(sample: HostedSample) -> int:
+    """Rows the sample brings to its next forward pass."""
+    call = _call_of(sample)
+    return call.module.rule.count_rows(call.arguments) if call.module.rule is not None else 1
+
+
+def run_together(samples: Sequence[HostedSample]) -> None:
+    """One forward pass for samples of one key; each is resumed with its share of the output.
+
+    Raises OutOfMemory with nobody advanced. Any other error is narrowed down by running the members one by one: it is
+    then raised inside the sample that causes it, and its mates go on.
+    """
+    calls = [_call_of(sample) for sample in samples]
+    try:
+        results = _compute(calls)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(sum(rows_of(sample) for sample in samples)) from error
+        _run_one_by_one(samples, error)
+        return
+    for sample, result in zip(samples, results, strict=True):
+        sample.resume(result)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the allocator of any device gave up."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+
+
+def _compute(calls: Sequence[Call]) -> list:
+    if len(calls) == 1:
+        return [calls[0].run()]
+    module, rule = calls[0].module, calls[0].module.rule
+    assert rule is not None, "calls without a rule have a key of their own"
+    rows = [rule.count_rows(call.arguments) for call in calls]
+    if module.before is not None:
+        module.before([(call.context, count) for call, count in zip(calls, rows, strict=True)])
+    return split(module.run(**rule.merge([call.arguments for call in calls])), rows)
+
+
+def _run_one_by_one(samples: Sequence[HostedSample], error: Exception) -> None:
+    if len(samples) == 1:
+        samples[0].fail(error)
+        return
+    logger.warning("a forward pass of %d samples failed (%s); running them one by one", len(samples), error)
+    for sample in samples:
+        try:
+            result = _call_of(sample).run()
+        except Exception as own_error:
+            sample.fail(own_error)
+        else:
+            sample.resume(result)
+
+
+def _call_of(sample: HostedSample) -> Call:
+    assert sample.call is not None, "only parked samples are run"
+    return sample.call

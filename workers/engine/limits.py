@@ -1,0 +1,61 @@
+"""How many rows a forward pass may have: by size of the picture, lowered by memory pressure, raised again later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+DEFAULT_LIMITS = {512: 16, 1024: 8, 2048: 2}
+RECOVER_AFTER = 200  # forward passes without trouble before a lowered limit is doubled
+
+
+def samples_for_size(width: int, height: int, limits: Mapping[int, int]) -> int:
+    """Largest batch for a picture by its longer side: the limit of the next size in the table, 1 above all."""
+    longer = max(width, height)
+    fitting = [side for side in sorted(limits) if side >= longer]
+    return limits[fitting[0]] if fitting else 1
+
+
+@dataclass
+class _Lowered:
+    rows: int
+    quiet_steps: int = 0
+
+
+class RowLimits:
+    """Row limits by batch key. A calibrated limit replaces the table's; running out of memory halves either."""
+
+    def __init__(self, table: Mapping[int, int]) -> None:
+        self._table = table
+        self._calibrated: dict[str, int] = {}
+        self._lowered: dict[str, _Lowered] = {}
+
+    def ceiling(self, batch_key: str, width: int, height: int) -> int:
+        """Rows when memory is no trouble: two for each sample of the table, as guidance doubles the rows."""
+        return self._calibrated.get(batch_key) or 2 * samples_for_size(width, height, self._table)
+
+    def rows(self, batch_key: str, width: int, height: int) -> int:
+        """Rows allowed now."""
+        lowered = self._lowered.get(batch_key)
+        ceiling = self.ceiling(batch_key, width, height)
+        return min(ceiling, lowered.rows) if lowered else ceiling
+
+    def calibrate(self, batch_key: str, rows: int) -> None:
+        """Set the measured limit of a key."""
+        self._calibrated[batch_key] = max(1, rows)
+
+    def halve(self, batch_key: str, failed_rows: int) -> int:
+        """A pass of `failed_rows` rows did not fit. Returns the new limit, at least 1."""
+        self._lowered[batch_key] = _Lowered(max(1, failed_rows // 2))
+        return self._lowered[batch_key].rows
+
+    def went_well(self, batch_key: str, width: int, height: int) -> None:
+        """A pass fitted. After enough of them a lowered limit is doubled, up to its ceiling."""
+        lowered = self._lowered.get(batch_key)
+        if lowered is None:
+            return
+        lowered.quiet_steps += 1
+        if lowered.quiet_steps >= RECOVER_AFTER:
+            lowered.rows, lowered.quiet_steps = lowered.rows * 2, 0
+            if lowered.rows >= self.ceiling(batch_key, width, height):
+                del self._lowered[batch_key]

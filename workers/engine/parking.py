@@ -1,0 +1,106 @@
+"""Where an unmodified pipeline stops to wait for company.
+
+A pipeline call runs inside a greenlet (see hosted.py). Its heavy modules are shallow copies, made by `shared`, whose
+forward hands the call to the engine instead of computing: the greenlet parks until the engine has run the real module
+once for a whole group of such calls. Outside a greenlet a shared module computes at once, so the same pipeline object
+also serves a plain run, one at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import torch
+from greenlet import getcurrent
+
+from workers.engine.merging import MergeRule, rule_for
+
+
+class Phase(Enum):
+    """When the engine runs a parked call."""
+
+    DENOISE = "denoise"  # one step of one batch; the scheduler chooses
+    SIDE = "side"  # before the denoisers, all that are parked: their samples then join the same step
+    OUTSIDE = "outside"  # computed elsewhere (a remote model); the engine only looks whether it is done
+
+
+@dataclass
+class SharedModule:
+    """A real module behind its shallow copies. `before` is called with the (context, rows) of all members just before
+    a merged run, to set per-row state such as LoRAs."""
+
+    name: str
+    run: Callable[..., Any]
+    rule: MergeRule | None
+    phase: Phase
+    signature: inspect.Signature
+    before: Callable[[list[tuple[Hashable, int]]], None] | None = None
+
+
+@dataclass
+class Call:
+    """One parked call: which module, with which named arguments. `context` is the sample's (its LoRA set)."""
+
+    module: SharedModule
+    arguments: dict[str, Any]
+    context: Hashable = None
+    future: Future | None = field(default=None, repr=False)
+
+    @property
+    def phase(self) -> Phase:
+        return self.module.phase
+
+    def run(self) -> Any:
+        """Run this call by itself, exactly as its pipeline made it."""
+        if self.module.before is not None:
+            rows = self.module.rule.count_rows(self.arguments) if self.module.rule else 1
+            self.module.before([(self.context, rows)])
+        return self.module.run(**self.arguments)
+
+
+def shared(module: torch.nn.Module, phase: Phase, *, method: str = "forward") -> tuple[torch.nn.Module, SharedModule]:
+    """A shallow copy of `module` (same weights) whose `method` parks, and the record of the real one."""
+    real = getattr(module, method)
+    record = SharedModule(
+        name=type(module).__name__,
+        run=module if method == "forward" else real,
+        rule=rule_for(module, method),
+        phase=phase,
+        signature=inspect.signature(real),
+    )
+
+    def parking(*args: Any, **kwargs: Any) -> Any:
+        return park(Call(record, _named(record.signature, args, kwargs)))
+
+    twin = copy.copy(module)
+    setattr(twin, method, parking)
+    return twin, record
+
+
+def park(call: Call) -> Any:
+    """Wait in the engine for the result of `call`; outside a hosted sample, compute it here and now."""
+    sample = getcurrent()
+    if sample.parent is None:
+        return call.future.result() if call.future is not None else call.run()
+    call.context = getattr(sample, "context", None)
+    return sample.parent.switch(call)
+
+
+def await_outside(future: Future) -> Any:
+    """Wait for a future without stopping the engine: other samples step on meanwhile."""
+    record = SharedModule("outside", future.result, None, Phase.OUTSIDE, inspect.Signature())
+    return park(Call(record, {}, future=future))
+
+
+def _named(signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name. Those given by keyword only (nearly all) need no binding."""
+    if not args:
+        return dict(kwargs)
+    names = list(signature.parameters)
+    return {**dict(zip(names, args, strict=False)), **kwargs}

@@ -1,0 +1,102 @@
+"""What goes into the engine (a SampleRequest) and what comes out of it (events). Plain data: no torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KINDS = ("text2img", "img2img", "inpaint", "controlnet", "controlnet_img2img", "controlnet_inpaint", "remove")
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """One LoRA of a sample: the SHA-256 of its file, where the file lies, and its weight (0 to 2)."""
+
+    sha256: str
+    path: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One image: everything that decides its pixels, and whose it is.
+
+    `image` and `control_image` are uint8 [H, W, 3] RGB; `mask` is uint8 [H, W], 255 where the picture is repainted.
+    Pictures of another size than `width` x `height` are resized to it. `arrived` is in monotonic seconds and orders
+    samples of one priority. `preview_every`: a preview with every so many steps, 0 for none.
+    `deterministic` and `alone` both keep the sample out of shared forward passes: the first is the wish of the client
+    (same seed, same bits), the second the caution of the worker (the sample's batch broke before).
+    """
+
+    sample_id: str
+    task_id: str
+    priority: int
+    model: str
+    kind: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    cfg_scale: float
+    sampler: str
+    seed: int
+    strength: float = 0.8
+    image: np.ndarray | None = field(default=None, repr=False)
+    mask: np.ndarray | None = field(default=None, repr=False)
+    control_image: np.ndarray | None = field(default=None, repr=False)
+    control_type: str | None = None
+    control_scale: float = 1.0
+    control_start: float = 0.0
+    control_end: float = 1.0
+    loras: tuple[LoraUse, ...] = ()
+    deterministic: bool = False
+    alone: bool = False
+    arrived: float = 0.0
+    preview_every: int = 0
+
+    @property
+    def batch_key(self) -> str:
+        """What the queue calls a batch key: model, revision and size."""
+        return f"{self.model}:{self.width}x{self.height}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`step` of `steps` denoising steps are done. `preview` is uint8 [h, w, 3] RGB where one was asked for."""
+
+    sample_id: str
+    step: int
+    steps: int
+    preview: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The sample's picture: float32 [H, W, 3] RGB in 0..1. `warnings` are sentences for the client."""
+
+    sample_id: str
+    image: np.ndarray = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The sample ended without a picture. `retryable`: the same request may succeed at another try."""
+
+    sample_id: str
+    error: Exception
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The sample was cancelled and its memory is free."""
+
+    sample_id: str
+
+
+Event = Progress | Finished | Failed | Cancelled

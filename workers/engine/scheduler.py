@@ -1,0 +1,90 @@
+"""Which samples share the next forward pass, and how many more may board. Pure: no torch, no clock.
+
+The rules, in this order:
+1. While a P0 sample is on board, the key of the oldest P0 is served, at most `urgent_cap` samples at a time (more only
+   if all of them are P0). Everybody else is paused: simply not chosen.
+2. Otherwise the key of the oldest sample is served, the oldest samples first.
+3. Nobody starves: a sample passed over `patience` times in a row has its key served next, itself first.
+4. A batch never has more rows than the limit of its size, rounded down to a bucket where buckets are set (shapes a
+   compiled model knows); what does not fit waits one step. One sample always runs, however many rows it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+URGENT = 0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Settings of the rules above. `row_buckets` is ascending; empty means that every row count is as good."""
+
+    urgent_cap: int = 2
+    patience: int = 64
+    row_buckets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A sample waiting for its next forward pass, as the policy sees it.
+
+    `key` says with whom it may share, `rows` how many rows it brings (2 with guidance), `passed_over` how many
+    forward passes it has seen go by without it since its last one.
+    """
+
+    sample_id: str
+    key: Hashable
+    rows: int
+    priority: int
+    arrived: float
+    passed_over: int = 0
+
+    @property
+    def age_order(self) -> tuple[float, str]:
+        return (self.arrived, self.sample_id)
+
+
+def choose(parked: Sequence[Parked], row_limit: Callable[[Parked], int], policy: Policy) -> list[Parked]:
+    """The members of the next forward pass, all of one key; empty only if nobody is parked."""
+    if not parked:
+        return []
+    urgent = [sample for sample in parked if sample.priority == URGENT]
+    starving = [sample for sample in parked if sample.passed_over >= policy.patience]
+    leader = min(starving or urgent or parked, key=lambda sample: sample.age_order)
+    queue = sorted(
+        (sample for sample in parked if sample.key == leader.key),
+        key=lambda sample: (sample is not leader, sample.priority != URGENT, *sample.age_order),
+    )
+    if urgent:
+        in_queue = sum(sample.priority == URGENT for sample in queue)
+        queue = queue[: max(policy.urgent_cap, in_queue)]
+    return _fit(queue, row_limit(leader), policy.row_buckets)
+
+
+def _fit(queue: Sequence[Parked], limit: int, buckets: Sequence[int]) -> list[Parked]:
+    """The longest beginning of the queue whose rows are within the limit and make a bucket; at least one sample."""
+    sizes: list[int] = []
+    total = 0
+    for sample in queue:
+        total += sample.rows
+        if sizes and total > limit:
+            break
+        sizes.append(total)
+    if buckets:
+        target = max((bucket for bucket in buckets if bucket <= sizes[-1]), default=0)
+        while len(sizes) > 1 and sizes[-1] > target:
+            sizes.pop()
+    return list(queue[: len(sizes)])
+
+
+def room(*, same_key: int, same_key_urgent: int, on_board: int, limit: int, capacity: int, priority: int) -> int:
+    """How many more samples of one batch key may board.
+
+    A key gets as many samples as one batch holds; P0 does not count those it will pause. `capacity` bounds all
+    samples on board, each of which holds its latents; P0 may go over it by one batch.
+    """
+    if priority == URGENT:
+        return max(0, min(limit - same_key_urgent, capacity + limit - on_board))
+    return max(0, min(limit - same_key, capacity - on_board))

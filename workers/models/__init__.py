@@ -1,0 +1,1 @@
+"""Models: what one is to the engine (interface), which there are (families, lama, remote), their memory (pool)."""

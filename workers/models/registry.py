@@ -1,0 +1,28 @@
+"""Which class serves which family. A new kind of model is entered here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from workers.engine.errors import ModelUnavailable
+from workers.models.diffusers_model import DiffusersModel
+from workers.models.families import FAMILIES
+from workers.models.interface import ModelInterface
+from workers.models.spec import ModelSpec
+
+MODEL_CLASSES: dict[str, Callable[[ModelSpec, torch.device], ModelInterface]] = {
+    name: partial(lambda spec, device, family: DiffusersModel(spec, family, device), family=family)
+    for name, family in FAMILIES.items()
+}
+
+
+def make_model(spec: ModelSpec, device: torch.device) -> ModelInterface:
+    """The model object of a spec, not loaded yet. Raises ModelUnavailable for an unknown family."""
+    try:
+        return MODEL_CLASSES[spec.family](spec, device)
+    except KeyError:
+        known = ", ".join(MODEL_CLASSES)
+        raise ModelUnavailable(f"model {spec.key} has the unknown family {spec.family!r}; known: {known}") from None

@@ -1,0 +1,67 @@
+"""Driving an engine in tests: making requests, running to the end, comparing with the stock pipelines."""
+
+import itertools
+
+import numpy as np
+import torch
+
+from workers.engine import Cancelled, Failed, Finished, Progress, SampleRequest
+
+_numbers = itertools.count()
+
+
+def sample(**changes):
+    """A small text2img request; every field may be changed."""
+    number = next(_numbers)
+    fields = {
+        "sample_id": f"task{number}/0", "task_id": f"task{number}", "priority": 2, "arrived": float(number),
+        "model": "mini@1", "kind": "text2img", "prompt": "a red circle on a white background", "negative_prompt": "",
+        "width": 256, "height": 256, "steps": 3, "cfg_scale": 4.0, "sampler": "euler", "seed": 7,
+    }  # fmt: skip
+    return SampleRequest(**{**fields, **changes})
+
+
+class Run:
+    """What came out of an engine: events in order, and by sample the picture or the error."""
+
+    def __init__(self):
+        self.events = []
+        self.images = {}
+        self.errors = {}
+        self.cancelled = set()
+
+    def take(self, events):
+        self.events += events
+        for event in events:
+            if isinstance(event, Finished):
+                self.images[event.sample_id] = event.image
+            elif isinstance(event, Failed):
+                self.errors[event.sample_id] = event.error
+            elif isinstance(event, Cancelled):
+                self.cancelled.add(event.sample_id)
+
+    def progress(self, sample_id):
+        steps = [event for event in self.events if isinstance(event, Progress) and event.sample_id == sample_id]
+        return [(event.step, event.steps) for event in steps]
+
+
+def run_to_end(engine, requests=(), limit=3000):
+    for request in requests:
+        engine.admit(request)
+    run = Run()
+    for _ in range(limit):
+        if engine.idle:
+            return run
+        run.take(engine.step())
+    raise AssertionError(f"still running after {limit} steps: {engine.running()}")
+
+
+def worst(image, reference):
+    """Largest difference of two pictures in 0..1."""
+    assert image.shape == reference.shape
+    return float(np.abs(image.astype(np.float64) - reference.astype(np.float64)).max())
+
+
+def as_array(picture):
+    """A stock pipeline's [1, 3, H, W] tensor as [H, W, 3] float."""
+    return picture[0].permute(1, 2, 0).to("cpu", torch.float64).numpy()
