@@ -6,7 +6,6 @@ can read far enough to say that it is too old.
 
 from __future__ import annotations
 
-
 import hashlib
 import os
 import shutil

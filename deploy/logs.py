@@ -13,7 +13,8 @@ ROTATE_BYTES = 64 << 20
 LINES_PER_LOOK = 5
 LINE_LENGTH = 300
 _SEVERE = re.compile(r"\b(WARNING|ERROR|CRITICAL|FATAL|PANIC)\b|^Traceback|^[\w.]*(Error|Exception): ")
-_HARMLESS = "Memory overcommit must be enabled"  # Redis asks for it at every start; it matters on large machines only
+# Redis asks for a kernel setting that matters on large machines only; Postgres turns away the question whether it is ready.
+_HARMLESS = ("Memory overcommit must be enabled", "the database system is starting up")
 _SEVERE_LEVELS = {"warning", "error", "critical"}
 
 
@@ -66,7 +67,9 @@ def severe_text(line: str) -> str | None:
         if level in _SEVERE_LEVELS:
             return f"{level}: {entry.get('event', line)}"
         return None
-    return line.strip() if _SEVERE.search(line) and _HARMLESS not in line else None
+    if _SEVERE.search(line) and not any(text in line for text in _HARMLESS):
+        return line.strip()
+    return None
 
 
 def last_words(path: Path, lines: int = 15) -> str:
