@@ -124,7 +124,7 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
     if config.web_workers > 1:
         web += ["--workers", str(config.web_workers)]
     celery = ["celery", "-A", "imagegenx_site"]
-    beat = [*celery, "beat", "--schedule", str(folder.run / "beat-schedule"), "--pidfile="]
+    beat = [*celery, "beat", "--schedule", str(folder.run / "beat-schedule"), "--pidfile=", "--loglevel=INFO"]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={config.flower_port}"]
     make = _Maker(folder, env)
     return [
@@ -141,7 +141,7 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
 QUIET = ("--without-gossip", "--without-mingle", "-E", "--loglevel=INFO")
 GPU_WORKER = ("-I", "workers.gpu", "-P", "threads", "-c", "32", "-Q", "p0,p1,p2,p3,dq.gpu1", "-n", "gpu1@%h", *QUIET)
 CPU_WORKER = ("-I", "workers.stages", "-P", "prefork", "-c", "1", "-Q", "cpu", "-n", "cpu1@%h", *QUIET)
-IO_WORKER = ("-I", "workers.stages", "-P", "threads", "-c", "8", "-Q", "io", "-n", "io1@%h", *QUIET)
+IO_WORKER = ("-I", "workers.stages,workers.maintenance", "-P", "threads", "-c", "8", "-Q", "io", "-n", "io1@%h", *QUIET)
 
 
 class _Maker:
