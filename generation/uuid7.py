@@ -1,7 +1,7 @@
 """Time-ordered ids (UUIDv7, RFC 9562 section 5.7) and the derived ids that live in the same day.
 
-The first 48 bits are the Unix time in ms, so an id says on which day its row was made, and the daily partitions of the task
-table are ranges of ids.
+The first 48 bits are the Unix time in ms, so an id says on which day its row was made, and the daily partitions of
+the task table are ranges of ids.
 """
 
 import hashlib
@@ -21,7 +21,9 @@ def uuid7(ms: int | None = None) -> UUID:
 
 
 def derived(parent: UUID, purpose: str) -> UUID:
-    """The one id that belongs to `parent` for `purpose`: same ms, so same partition; a repeat meets the same primary key."""
+    """The one id that belongs to `parent` for `purpose`: same ms, so same partition; a repeat meets the same primary
+    key.
+    """
     digest = hashlib.blake2b(purpose.encode(), key=parent.bytes, digest_size=8).digest()
     low = int.from_bytes(digest) & ((1 << 62) - 1)
     return UUID(int=(parent.int >> 62 << 62) | low)
@@ -44,15 +46,15 @@ def moment_of(identifier: UUID) -> datetime:
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)
 
 
-def public(task_id: UUID) -> str:
-    """The form that clients see: `img` and 32 hexadecimal digits."""
-    return f"img{task_id.hex}"
+def public(identifier: UUID, prefix: str = "img") -> str:
+    """The form that clients see: `img` (tasks) or `bat` (batches) and 32 hexadecimal digits."""
+    return f"{prefix}{identifier.hex}"
 
 
-def from_public(text: str) -> UUID | None:
+def from_public(text: str, prefix: str = "img") -> UUID | None:
     """The id behind a client's text, or None when it is not one of ours."""
-    digits = text.removeprefix("img")
-    if not text.startswith("img") or len(digits) != 32:
+    digits = text.removeprefix(prefix)
+    if not text.startswith(prefix) or len(digits) != 32 or not digits.isascii() or not digits.isalnum():
         return None
     try:
         identifier = UUID(hex=digits)

@@ -2,7 +2,9 @@
 
 from generation.models.accounts import ApiKey, Plan, Team, User
 from generation.models.catalogue import ImageModel, Lora, Style
+from generation.models.policy import BlockedTerm, PolicyProfile, PolicyRefusal
 from generation.models.tasks import OPEN, TERMINAL, Batch, IdempotencyKey, Image, Status, Task
+from generation.models.usage import UsageDay
 from generation.models.webhooks import Delivery, WebhookEndpoint
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "ImageModel",
     "Lora",
     "Style",
+    "BlockedTerm",
+    "PolicyProfile",
+    "PolicyRefusal",
     "OPEN",
     "TERMINAL",
     "Batch",
@@ -20,6 +25,7 @@ __all__ = [
     "Image",
     "Status",
     "Task",
+    "UsageDay",
     "Delivery",
     "WebhookEndpoint",
 ]

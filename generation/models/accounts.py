@@ -9,6 +9,14 @@ from django.db import models
 from django.utils import timezone
 
 ALL_KINDS = ["text2img", "img2img", "inpaint", "controlnet", "batch"]
+SCOPES = {
+    "generate": "Make, cancel and repeat tasks.",
+    "read": "See tasks, pictures and usage.",
+    "delete": "Delete tasks.",
+    "lora": "Upload and change LoRAs.",
+    "webhooks": "Change webhook endpoints and send deliveries again.",
+    "keys": "Make, rotate and revoke API keys.",
+}
 
 
 def all_kinds() -> list[str]:
@@ -58,8 +66,9 @@ class User(AbstractUser):
 class ApiKey(models.Model):
     """A secret that acts for a user.
 
-    Only `digest` = SHA-256 of the secret is stored. A random secret of 192 bits needs no slow hash, and the digest serves as the
-    key of signed requests (the client computes it from the secret). `prefix` finds the row and may be shown.
+    Only `digest` = SHA-256 of the secret is stored. A random secret of 192 bits needs no slow hash, and the digest
+    serves as the key of signed requests (the client computes it from the secret). `prefix` finds the row and may be
+    shown.
     """
 
     PREFIX_BYTES: ClassVar[int] = 5
@@ -71,10 +80,25 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     scopes = models.JSONField(default=list, blank=True, help_text="Empty: all.")
+    profile = models.ForeignKey(
+        "generation.PolicyProfile", on_delete=models.PROTECT, null=True, blank=True, help_text="Bounds what may be drawn."
+    )
+    must_sign = models.BooleanField(default=False, help_text="Only signed requests are taken.")
+    oauth_client = models.CharField(
+        max_length=100, blank=True, editable=False, help_text="Stands for this OAuth application; has no secret."
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "oauth_client"], name="key_of_oauth_client", condition=~models.Q(oauth_client="")
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"

@@ -80,6 +80,7 @@ class Lora(models.Model):
         ACTIVE = "active"
         DISABLED = "disabled"
         REFUSED = "refused"
+        DELETED = "deleted"
 
     name = models.SlugField()
     version = models.PositiveIntegerField(default=1)
@@ -99,7 +100,11 @@ class Lora(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["name", "version"], name="lora_name_version")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "name", "version"], name="lora_owner_name_version", nulls_distinct=False
+            )
+        ]
         ordering = ["name", "-version"]
 
     def __str__(self) -> str:

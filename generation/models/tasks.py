@@ -1,4 +1,6 @@
-"""Tasks and their pictures: the tables that grow. All three are partitioned by the day in their id (generation/partitions.py)."""
+"""Tasks and their pictures: the tables that grow. All three are partitioned by the day in their id
+(generation/partitions.py).
+"""
 
 from uuid import UUID
 
@@ -9,7 +11,9 @@ from generation.uuid7 import moment_of, public, uuid7
 
 
 class Status(models.TextChoices):
-    """The states of a task. generation/lifecycle.py has the moves between them, and is the only place that makes one."""
+    """The states of a task. generation/lifecycle.py has the moves between them, and is the only place that makes
+    one.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -32,7 +36,16 @@ class Batch(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="batches")
     size = models.PositiveIntegerField()
+    batch_size = models.PositiveSmallIntegerField(default=4, help_text="What the client wished to run together.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        """The id that clients see."""
+        return public(self.id, "bat")
 
 
 class Task(models.Model):
@@ -73,6 +86,7 @@ class Task(models.Model):
     stored_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     updated_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="Hidden from its owner; text and pictures gone.")
 
     class Meta:
         ordering = ["-id"]
@@ -97,7 +111,9 @@ class Task(models.Model):
 
 
 class Image(models.Model):
-    """One finished picture of a task. Its id follows from the task's (uuid7.image_id), so storing twice meets the same row."""
+    """One finished picture of a task. Its id follows from the task's (uuid7.image_id), so storing twice meets the
+    same row.
+    """
 
     id = models.UUIDField(primary_key=True, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="images")
@@ -122,7 +138,9 @@ class Image(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """A client's promise that two requests are one. Kept 24 h; holds a plain id, so that it never blocks a partition's end."""
+    """A client's promise that two requests are one. Kept 24 h; holds a plain id, so that it never blocks a
+    partition's end.
+    """
 
     api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE)
     key = models.CharField(max_length=255)

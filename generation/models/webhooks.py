@@ -15,7 +15,9 @@ def new_secret() -> str:
 
 
 class WebhookEndpoint(models.Model):
-    """An address that a user registered, or the account's default (empty URL) whose secret signs `callback_url` deliveries."""
+    """An address that a user registered, or the account's default (empty URL) whose secret signs `callback_url`
+    deliveries.
+    """
 
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="webhook_endpoints")
     url = models.CharField(max_length=2000, blank=True)
@@ -24,6 +26,7 @@ class WebhookEndpoint(models.Model):
         max_length=100, blank=True, help_text="Signs beside the new one after a rotation."
     )
     events = models.JSONField(default=list, blank=True, help_text="Empty: all.")
+    given_up = models.PositiveSmallIntegerField(default=0, help_text="Events given up since the last that arrived.")
     disabled_at = models.DateTimeField(null=True, blank=True)
     disabled_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -36,7 +39,9 @@ class WebhookEndpoint(models.Model):
 
 
 class Delivery(models.Model):
-    """One event for one address: written in the transaction that ends the task, sent afterwards, retried until it arrives."""
+    """One event for one address: written in the transaction that ends the task, sent afterwards, retried until it
+    arrives.
+    """
 
     class State(models.TextChoices):
         PENDING = "pending"
