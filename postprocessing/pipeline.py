@@ -8,31 +8,45 @@ from postprocessing.basic import apply_basic
 from postprocessing.formats import Encoded, encode, shrink
 from postprocessing.metadata import Notes
 from postprocessing.recipe import Output, Recipe
+from postprocessing.superres import Progress, SuperResConfig, upscale
 from postprocessing.tone import apply_tone
+from postprocessing.watermark import apply_watermarks
 
 _THUMBNAIL = Output(format="webp", quality=80, metadata="minimal", icc=False)
 
 
-def process(images: Sequence[Picture], recipe: Recipe, notes: Sequence[Notes] = ()) -> list[Encoded]:
-    """Finish pictures that share one recipe; the answer has their order.
+def process(
+    images: Sequence[Picture],
+    recipe: Recipe,
+    notes: Sequence[Notes] = (),
+    config: SuperResConfig = SuperResConfig(),  # noqa: B008  # frozen
+    progress: Progress | None = None,
+) -> list[Encoded]:
+    """Finish pictures that share one recipe; the answer has their order. This does the whole recipe: for the first
+    of two versions call it with `recipe.first_version()`.
 
     `images`: uint8 RGB arrays of any sizes (postprocessing/arrays.py). `notes`: one for each image, or none at all.
-    Raises ValueError or TypeError for a wrong array, SuperResolutionMissing, FontMissing.
+    `progress`: called with the done part of the enlargement. Raises PostprocessingError; ValueError or TypeError for
+    a wrong array.
     """
     if notes and len(notes) != len(images):
         raise ValueError(f"{len(images)} pictures have {len(notes)} notes.")
     pictures = [check_picture(image, f"picture {index}") for index, image in enumerate(images)]
-    pictures = render(pictures, recipe)
+    pictures = render(pictures, recipe, config, progress)
     return [encode(picture, recipe.output, notes[index] if notes else None) for index, picture in enumerate(pictures)]
 
 
-def render(pictures: Sequence[Picture], recipe: Recipe) -> list[Picture]:
+def render(
+    pictures: Sequence[Picture], recipe: Recipe, config: SuperResConfig, progress: Progress | None = None
+) -> list[Picture]:
     """Every step but the format."""
     done = [apply_basic(picture, recipe.basic) for picture in pictures]
+    if recipe.upscale:
+        done = upscale(done, recipe.upscale.scale, config, progress)
     done = [apply_tone(picture, recipe.tone) for picture in done]
     if recipe.white_background:
         done = [whiten_background(picture) for picture in done]
-    return done
+    return [apply_watermarks(picture, recipe.watermarks) for picture in done]
 
 
 def thumbnail(image: Picture, side: int = 256) -> Encoded:

@@ -9,6 +9,7 @@ from postprocessing.background import whiten_background
 from postprocessing.basic import apply_basic, grey_world_gains
 from postprocessing.pipeline import render
 from postprocessing.recipe import Basic, Recipe, Tone
+from postprocessing.superres import SuperResConfig
 from postprocessing.tests.pictures import psnr, scene
 from postprocessing.tone import apply_tone, curve_table
 
@@ -35,7 +36,9 @@ def test_denoise_comes_nearer_to_the_clean_picture():
 def test_red_stays_red_through_every_step():
     red = np.zeros((64, 64, 3), np.uint8)
     red[:] = (200, 30, 30)
-    done = render([red], Recipe(basic=Basic(0.02, 1.05, "none", 0.3), tone=Tone(saturation=1.3, sharpen=0.5)))[0]
+    done = render(
+        [red], Recipe(basic=Basic(0.02, 1.05, "none", 0.3), tone=Tone(saturation=1.3, sharpen=0.5)), SuperResConfig()
+    )[0]
     assert done[32, 32, 0] > 180
     assert done[32, 32, 1:].max() < 60
 
@@ -67,7 +70,11 @@ def test_sharpening_raises_the_detail():
 def test_inputs_are_never_changed():
     picture = scene(64, 64)
     before = picture.copy()
-    render([picture], Recipe.from_json({"brightness": 0.1, "saturation": 1.5, "sharpen": 1, "white_background": True}))
+    render(
+        [picture],
+        Recipe.from_json({"brightness": 0.1, "saturation": 1.5, "sharpen": 1, "white_background": True}),
+        SuperResConfig(),
+    )
     assert (picture == before).all()
 
 

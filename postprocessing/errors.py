@@ -1,0 +1,30 @@
+"""What can go wrong with a picture, sorted by who is at fault.
+
+PostprocessingError
+├── caller's: the same request fails again
+│   ├── FontMissing             no font here has that name, or these characters
+│   └── MarkTooLarge            the picture is too small for the watermark
+└── ours: a setting or a file of the installation is wrong
+    └── SuperResolutionMissing  no usable network for this scale
+
+A wrong array at the border raises TypeError or ValueError (postprocessing/arrays.py), a wrong block RecipeError.
+"""
+
+
+class PostprocessingError(Exception):
+    code = "postprocessing_failed"
+    callers_fault = False
+
+
+class FontMissing(PostprocessingError):
+    code = "font_missing"
+    callers_fault = True
+
+
+class MarkTooLarge(PostprocessingError):
+    code = "watermark_too_large"
+    callers_fault = True
+
+
+class SuperResolutionMissing(PostprocessingError):
+    code = "superres_missing"

@@ -1,0 +1,188 @@
+"""Super-resolution by ONNX Runtime: 2x and 4x, in overlapping tiles, with bounded memory.
+
+A network is a file x2.onnx or x4.onnx with one input and one output, float32, batch x 3 x height x width, RGB, 0 to
+1, any batch, height and width. `manage.py convert_superres` makes such files from ESRGAN and Real-ESRGAN checkpoints.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from postprocessing.arrays import LARGEST_SIDE, Picture
+from postprocessing.errors import SuperResolutionMissing
+from postprocessing.tiles import Span, spans
+
+Progress = Callable[[float], None]
+_MARGIN = 8  # pixels mirrored around a picture: networks draw artefacts where they see its end
+_MULTIPLE = 4  # networks that unshuffle pixels ask for sides that are multiples of 2 or 4
+_PROBE = 8  # pixels
+
+
+@dataclass(frozen=True)
+class SuperResConfig:
+    """`tile` and `overlap` in input pixels; `batch` tiles per call; `providers` in order of preference, those
+    missing are passed over; `threads` of one call on the CPU, 0 for ONNX Runtime's choice."""
+
+    directory: Path = Path("fixtures/models/superres")
+    tile: int = 256
+    overlap: int = 32
+    batch: int = 4
+    providers: tuple[str, ...] = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tile % _MULTIPLE or self.tile < 4 * _MULTIPLE:
+            raise ValueError(f"tile is {self.tile}; it may be a multiple of {_MULTIPLE} from {4 * _MULTIPLE}.")
+
+
+def upscale(
+    pictures: Sequence[Picture], scale: int, config: SuperResConfig, progress: Progress | None = None
+) -> list[Picture]:
+    """Enlarge each picture by `scale`. Pictures of one size share the network's calls.
+
+    `progress` is called with the part done, 0 to 1, after each call of the network. Memory beside input and output:
+    one row of tiles in float32 for each picture of a group. Raises SuperResolutionMissing; ValueError when a result
+    would be too large.
+    """
+    for picture in pictures:
+        if max(picture.shape[:2]) * scale > LARGEST_SIDE:
+            raise ValueError(
+                f"{scale}x of {picture.shape[1]} x {picture.shape[0]} is over {LARGEST_SIDE} pixels a side."
+            )
+    if not pictures:
+        return []
+    network = load_network(config, scale)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, picture in enumerate(pictures):
+        groups.setdefault(picture.shape, []).append(index)
+    done: list[Picture | None] = [None] * len(pictures)
+    meter = _Meter(sum(_calls(pictures[members[0]], len(members), config) for members in groups.values()), progress)
+    for members in groups.values():
+        results = _upscale_group([with_margin(pictures[index]) for index in members], network, config, meter)
+        for index, result in zip(members, results, strict=True):
+            done[index] = np.ascontiguousarray(without_margin(result, pictures[index].shape, scale))
+    return [picture for picture in done if picture is not None]
+
+
+def with_margin(picture: Picture) -> Picture:
+    """The picture with mirrored pixels around it, so that each side is a multiple of `_MULTIPLE`."""
+    height, width = picture.shape[:2]
+    below, right = (_MARGIN + -(side + 2 * _MARGIN) % _MULTIPLE for side in (height, width))
+    return np.pad(picture, [(_MARGIN, below), (_MARGIN, right), (0, 0)], mode="symmetric")
+
+
+def without_margin(enlarged: np.ndarray, shape: tuple[int, ...], scale: int) -> np.ndarray:
+    """What `with_margin` added cut off again, after enlargement of a picture of `shape` by `scale`."""
+    start = _MARGIN * scale
+    return enlarged[start : start + shape[0] * scale, start : start + shape[1] * scale]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded network. `run` takes and gives float32 N x 3 x H x W; H and W are multiples of `_MULTIPLE`."""
+
+    session: Any
+    scale: int
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
+
+
+def load_network(config: SuperResConfig, scale: int) -> Network:
+    """The network for `scale`, kept loaded until its file changes. Raises SuperResolutionMissing."""
+    path = config.directory / f"x{scale}.onnx"
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise SuperResolutionMissing(
+            f"There is no network for {scale}x at {path}. "
+            "`manage.py convert_superres` makes one from an ESRGAN checkpoint."
+        ) from error
+    return _load(str(path), changed, scale, config.providers, config.threads)
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, changed: int, scale: int, providers: tuple[str, ...], threads: int) -> Network:
+    import onnxruntime  # 68 MB: only where pictures are enlarged
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    present = [name for name in providers if name in onnxruntime.get_available_providers()]
+    try:
+        network = Network(onnxruntime.InferenceSession(path, options, providers=present), scale)
+        probe = network.run(np.zeros((1, 3, _PROBE, _PROBE), np.float32))
+    except Exception as error:  # ONNX Runtime raises classes of its own, made in C++
+        raise SuperResolutionMissing(f"{path} cannot be used: {error}") from error
+    if probe.shape != (1, 3, _PROBE * scale, _PROBE * scale):
+        raise SuperResolutionMissing(f"{path} makes {probe.shape} of 8 x 8 pixels; it is not a network for {scale}x.")
+    return network
+
+
+class _Meter:
+    def __init__(self, calls: int, progress: Progress | None) -> None:
+        self._left = self._calls = calls
+        self._progress = progress
+
+    def count(self) -> None:
+        self._left -= 1
+        if self._progress:
+            self._progress(1.0 - self._left / self._calls)
+
+
+def _calls(picture: Picture, pictures: int, config: SuperResConfig) -> int:
+    rows, columns = (len(spans(side, config.tile, config.overlap)) for side in with_margin(picture).shape[:2])
+    return rows * -(-columns * pictures // config.batch)
+
+
+def _upscale_group(pictures: list[Picture], network: Network, config: SuperResConfig, meter: _Meter) -> list[Picture]:
+    """Pictures of one size, row of tiles by row of tiles. A row is blended into the one above and what is complete
+    is written out.
+    """
+    scale = network.scale
+    height, width = pictures[0].shape[:2]
+    results = [np.empty((height * scale, width * scale, 3), np.uint8) for _ in pictures]
+    pending = np.zeros((len(pictures), 0, width * scale, 3), np.float32)
+    rows = spans(height, config.tile, config.overlap)
+    for index, row in enumerate(rows):
+        strip = _strip([picture[row.start : row.stop] for picture in pictures], network, config, meter)
+        strip *= np.repeat(row.weights, scale)[None, :, None, None]
+        strip[:, : pending.shape[1]] += pending
+        complete = (rows[index + 1].start if index + 1 < len(rows) else row.stop) - row.start
+        for result, done in zip(results, strip[:, : complete * scale], strict=True):
+            result[row.start * scale : (row.start + complete) * scale] = _quantised(done)
+        pending = strip[:, complete * scale :].copy()
+    return results
+
+
+def _strip(parts: list[Picture], network: Network, config: SuperResConfig, meter: _Meter) -> np.ndarray:
+    """One row of tiles of each picture, enlarged and blended across: float32 pictures x height x width x 3."""
+    scale = network.scale
+    height, width = parts[0].shape[:2]
+    strip = np.zeros((len(parts), height * scale, width * scale, 3), np.float32)
+    tiles = [(index, column) for index in range(len(parts)) for column in spans(width, config.tile, config.overlap)]
+    for first in range(0, len(tiles), config.batch):
+        chosen = tiles[first : first + config.batch]
+        batch = np.stack([parts[index][:, column.start : column.stop] for index, column in chosen])
+        enlarged = network.run(np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255))
+        for (index, column), tile in zip(chosen, enlarged.transpose(0, 2, 3, 1), strict=True):
+            _add(strip[index], tile, column, scale)
+        meter.count()
+    return strip
+
+
+def _add(strip: np.ndarray, tile: np.ndarray, column: Span, scale: int) -> None:
+    weights = np.repeat(column.weights, scale)[None, :, None]
+    strip[:, column.start * scale : column.stop * scale] += tile * weights
+
+
+def _quantised(unit: np.ndarray) -> Picture:
+    """0 to 1 as 0 to 255. Works in place: the rows of `unit` are not needed again, and copies of them would be the
+    peak of memory.
+    """
+    np.clip(unit, 0.0, 1.0, out=unit)
+    np.multiply(unit, 255.0, out=unit)
+    return np.rint(unit, out=unit).astype(np.uint8)

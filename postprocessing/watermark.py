@@ -1,0 +1,142 @@
+"""Watermarks: text, QR codes and logos, placed once or tiled over the picture."""
+
+import math
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from postprocessing.arrays import Picture
+from postprocessing.errors import MarkTooLarge
+from postprocessing.fonts import find_font
+from postprocessing.formats import decode_mark
+from postprocessing.recipe import ImageMark, Mark, Placement, QrMark, TextMark
+
+_MIN_LETTERS = 6.0  # pixels; smaller letters are not readable
+_MIN_MODULE = 3  # pixels per module of a QR code; fewer do not survive lossy compression
+_QUIET_ZONE = 4  # modules of white that the standard asks for around a QR code
+
+
+def apply_watermarks(image: Picture, marks: tuple[Mark, ...]) -> Picture:
+    """Draw the marks in order. Raises FontMissing, MarkTooLarge."""
+    if not marks:
+        return image
+    canvas = image.copy()
+    for mark in marks:
+        stamp = make_stamp(mark, canvas.shape[1], canvas.shape[0])
+        for x, y in _places(stamp.size, mark.place, canvas.shape[1], canvas.shape[0]):
+            _blend(canvas, stamp, x, y, mark.place.opacity)
+    return canvas
+
+
+def make_stamp(mark: Mark, width: int, height: int) -> Image.Image:
+    """The mark alone (RGBA, rotated, not yet transparent), sized for a picture of `width` x `height` pixels."""
+    if isinstance(mark, QrMark):
+        return _qr_stamp(mark, width, height)
+    stamp = _text_stamp(mark, width, height) if isinstance(mark, TextMark) else _image_stamp(mark, width, height)
+    if mark.place.rotation:
+        stamp = stamp.rotate(mark.place.rotation, Image.Resampling.BICUBIC, expand=True)
+    return stamp
+
+
+def _text_stamp(mark: TextMark, width: int, height: int) -> Image.Image:
+    """Letters in `mark.size`; smaller where the words would not fit into the picture."""
+    size = max(_MIN_LETTERS, mark.size * min(width, height))
+    found = find_font(mark.text, mark.font)
+    for _ in range(2):
+        font = found.load(size)
+        stroke = mark.outline * size
+        draw = ImageDraw.Draw(Image.new("L", (1, 1)))
+        left, top, right, bottom = draw.multiline_textbbox((0, 0), mark.text, font, stroke_width=stroke, align="center")
+        fit = min(1.0, width / (right - left), height / (bottom - top))
+        if fit == 1.0:
+            break
+        size *= fit * 0.98
+    # Letters and outline are drawn as coverage and coloured afterwards: edges then fade into nothing, not into black.
+    origin = (-math.floor(left), -math.floor(top))
+    box = (math.ceil(right) + origin[0], math.ceil(bottom) + origin[1])
+    letters = Image.new("L", box)
+    ImageDraw.Draw(letters).multiline_text(origin, mark.text, 255, font, align="center")
+    if not stroke:
+        return _colored(letters, mark.color)
+    outlined = Image.new("L", box)
+    ImageDraw.Draw(outlined).multiline_text(origin, mark.text, 255, font, align="center", stroke_width=stroke)
+    stamp = _colored(outlined, mark.outline_color)
+    stamp.paste(Image.new("RGB", box, mark.color), (0, 0), letters)
+    stamp.putalpha(outlined)
+    return stamp
+
+
+def _image_stamp(mark: ImageMark, width: int, height: int) -> Image.Image:
+    logo = decode_mark(mark.image)
+    factor = mark.scale * min(width, height) / max(logo.size)
+    size = (max(1, round(logo.width * factor)), max(1, round(logo.height * factor)))
+    # Resizing with premultiplied alpha keeps the colour of transparent pixels out of the edges.
+    return logo.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
+
+
+def _qr_stamp(mark: QrMark, width: int, height: int) -> Image.Image:
+    """Black modules on white with the quiet zone, whole pixels per module."""
+    modules = qr_modules(mark.text)
+    per_module = max(_MIN_MODULE, round(mark.scale * min(width, height) / len(modules)))
+    if per_module * len(modules) > min(width, height):
+        raise MarkTooLarge(
+            f"This QR code needs {_MIN_MODULE * len(modules)} pixels; the picture is {width} x {height}. "
+            "Shorten its text."
+        )
+    sharp = np.kron(modules, np.ones((per_module, per_module), np.uint8))
+    return Image.fromarray(sharp).convert("RGBA")
+
+
+def qr_modules(text: str) -> np.ndarray:
+    """The code as a square of modules (uint8, 0 black, 255 white), quiet zone included; error correction M (15 %)."""
+    parameters = cv2.QRCodeEncoder_Params()  # type: ignore[attr-defined]  # cv2's stubs lack it
+    parameters.correction_level = cv2.QRCODE_ENCODER_CORRECT_LEVEL_M
+    modules = cv2.QRCodeEncoder_create(parameters).encode(text)  # type: ignore[attr-defined]
+    dark = np.flatnonzero((modules == 0).any(axis=0))
+    code = modules[dark[0] : dark[-1] + 1, dark[0] : dark[-1] + 1]
+    return np.pad(code, _QUIET_ZONE, constant_values=255)
+
+
+def _places(size: tuple[int, int], place: Placement, width: int, height: int) -> list[tuple[int, int]]:
+    """Where the stamp's left top corner goes: once, or in rows that are shifted by half a tile against each other."""
+    if not place.tile:
+        x = _along(place.position, "left", "right", size[0], width, place.offset[0])
+        y = _along(place.position, "top", "bottom", size[1], height, place.offset[1])
+        return [(x, y)]
+    step_x = max(1, round(size[0] * (1 + place.spacing)))
+    step_y = max(1, round(size[1] * (1 + place.spacing)))
+    return [
+        (x, y)
+        for row, y in enumerate(range(-size[1] // 2, height, step_y))
+        for x in range(-size[0] // 2 - (row % 2) * (step_x // 2), width, step_x)
+    ]
+
+
+def _along(position: str, low: str, high: str, size: int, room: int, offset: float) -> int:
+    """The coordinate on one axis, kept inside the picture where the stamp fits."""
+    if low in position:
+        start = round(offset * room)
+    elif high in position:
+        start = room - size - round(offset * room)
+    else:
+        return (room - size) // 2
+    return min(max(start, 0), max(room - size, 0))
+
+
+def _blend(canvas: Picture, stamp: Image.Image, x: int, y: int, opacity: float) -> None:
+    """Lay the stamp onto the canvas (changed in place); what hangs over the edge is cut off."""
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + stamp.width, canvas.shape[1]), min(y + stamp.height, canvas.shape[0])
+    if right <= left or bottom <= top:
+        return
+    part = np.asarray(stamp)[top - y : bottom - y, left - x : right - x].astype(np.float32)
+    weight = part[:, :, 3:] * (opacity / 255.0)
+    under = canvas[top:bottom, left:right]
+    under[:] = np.rint(under * (1.0 - weight) + part[:, :, :3] * weight).astype(np.uint8)
+
+
+def _colored(coverage: Image.Image, color: tuple[int, int, int]) -> Image.Image:
+    stamp = Image.new("RGBA", coverage.size, (*color, 255))
+    stamp.putalpha(coverage)
+    return stamp
