@@ -27,7 +27,7 @@ from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
 from generation import events, webhooks
-from generation.models import Status, Task
+from generation.models import ImageModel, Status, Task
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),
@@ -127,6 +127,17 @@ def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_at
     held = Q(worker=worker, attempt=attempt)
     return _move(
         task_id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
+    )
+
+
+def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, reason: str) -> bool:
+    """running -> queued on another model, after the task's own failed it. The caller enqueues it under its new key."""
+    held = Q(worker=worker, attempt=attempt)
+    changes: dict[str, Any] = {"model": model, "model_key": model.key}
+    changes["batch_key"] = f"{model.key}:{task.width}x{task.height}"
+    reason = f"falls back to {model.name}: {reason}"
+    return _move(
+        task.id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
     )
 
 

@@ -20,6 +20,7 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import setup_logging
 from django.conf import settings
 from kombu import Queue
@@ -32,6 +33,7 @@ redis_restart.apply()
 readiness.announce_with_celery()
 
 QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io")
+IO = {"queue": "io"}
 STAGE_LIMITS = {"time_limit": 90, "soft_time_limit": 60}  # s; prefork pools only
 
 app = Celery("imagegenx_site")
@@ -68,7 +70,17 @@ app.conf.update(
     task_annotations={"postprocess": STAGE_LIMITS},
     worker_soft_shutdown_timeout=20,
     timezone="UTC",
+    beat_schedule={
+        "partitions": {"task": "maintenance.partitions", "schedule": crontab(minute="17"), "options": {"queue": "io"}},
+        "webhooks": {"task": "maintenance.webhooks", "schedule": 5.0, "options": {"queue": "io", "expires": 5}},
+        "idempotency": {
+            "task": "maintenance.idempotency",
+            "schedule": crontab(minute="47"),
+            "options": {"queue": "io"},
+        },
+    },
 )
+readiness.announce_with_celery()
 
 
 @setup_logging.connect

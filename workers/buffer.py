@@ -100,9 +100,15 @@ class Buffer:
         warm_key: str = "",
         only_key: str = "",
         only_class: int | None = None,
+        closed: Iterable[str] = (),
+        join: bool = False,
         wait_for_mates: bool = True,
     ) -> Claim:
-        """Takes tasks of one batch key for up to `slots` samples; a first task that needs more is taken too."""
+        """Takes tasks of one batch key for up to `slots` samples; a first task that needs more is taken too.
+
+        With `join` somebody is on board already: only more of the warm key, or P0, may come, and nobody who must run
+        alone. `closed` are keys that the worker is full of.
+        """
         config = self.config
         answer = self._run(
             "claim",
@@ -117,6 +123,8 @@ class Buffer:
             config.window_ms if wait_for_mates else 0,
             config.least_batch,
             self._shares,
+            ",".join(closed),
+            int(join),
         )
         rows = [answer[i : i + 5] for i in range(1, len(answer), 5)]
         tasks = tuple(Claimed(id_, int(class_), key, int(fence), memo) for id_, class_, key, fence, memo in rows)

@@ -1,5 +1,7 @@
 -- ARGV: worker, own ticket queue, slots (samples), models served (comma-separated, '' = all), warm key ('' = none), only this key
--- ('' = any), only this class ('' = any), affinity ms, window ms, least batch, shares of the classes (comma-separated).
+-- ('' = any), only this class ('' = any), affinity ms, window ms, least batch, shares of the classes (comma-separated), closed keys
+-- (comma-separated: the worker is full of them), join (1: somebody is on board, so only the warm key or P0 may follow, and nobody who
+-- must run alone).
 -- Answers {wait ms, id, class, key, fence, hash as JSON, ...}: wait ms > 0 means that work is here but may wait for mates so long.
 --
 -- 1 the class: smallest pass among those that have work for this worker (stride scheduling; ties go to the more urgent)
@@ -16,8 +18,12 @@ for model in string.gmatch(ARGV[4], '[^,]+') do served[model] = true end
 local shares = {}
 for share in string.gmatch(ARGV[11], '[^,]+') do shares[#shares + 1] = tonumber(share) end
 local CLASSES = #shares
+local closed = {}
+for batch in string.gmatch(ARGV[12], '[^,]+') do closed[batch] = true end
+local join = ARGV[13] == '1'
 
 local function serves(batch)
+  if closed[batch] or (join and string.find(batch, '#', 1, true)) then return false end
   return serves_all or served[string.match(batch, '^(.-)@') or batch] or served[string.match(batch, '^(.*):[^:]*$') or batch]
 end
 
@@ -101,7 +107,7 @@ local function take(id, class, batch, slots_left, claimed)
 end
 
 local class, batch, head_tag, head_age = choose()
-if not class then return {0} end
+if not class or (join and class > 0 and warm ~= '' and batch ~= warm) then return {0} end
 local waiting = redis.call('ZCARD', waiting_key(class, batch))
 if class > 0 and head_age < window and waiting < least then return {window - head_age} end
 

@@ -4,19 +4,26 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
 from redis import Redis
 
 from deploy.embedded_redis import EmbeddedRedis, RedisConfig
 from deploy.processes import stop
 from deploy.services import free_port, wait_ready
-from generation import tickets
+from generation import partitions, tickets
 from generation.lua import load_script
+from generation.models import User
 from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, connect
+from workers.tests.fleet import Fleet
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +82,24 @@ def enqueue(redis: Redis) -> Callable[..., str]:
 def cancel(redis: Redis) -> Callable[[str], str]:
     script = load_script(redis, tickets.LUA / "cancel.lua")
     return lambda task_id: script(args=[task_id])
+
+
+@pytest.fixture
+def user(transactional_db: None) -> User:
+    """Somebody who submits, in a seeded database without queues."""
+    call_command("seed", verbosity=0)
+    partitions.ensure(datetime.now(UTC).date(), 2)
+    Redis.from_url(settings.REDIS_URL).flushall()
+    return User.objects.create(username="owner")
+
+
+@pytest.fixture
+def fleet(user: User, tmp_path: Path) -> Iterator[Fleet]:
+    """Worker processes over the test database and the Redis of the settings; their engine sleeps."""
+    parts = connection.settings_dict
+    name, password = quote(parts["USER"]), quote(parts["PASSWORD"] or "")
+    address = f"postgres://{name}:{password}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
+    env = {"DATABASE_URL": address, "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(tmp_path / "raw")}
+    fleet = Fleet(tmp_path, env)
+    yield fleet
+    fleet.stop()

@@ -149,6 +149,23 @@ def test_only_key_and_only_class_narrow_the_claim(make_buffer, enqueue):
     assert priorities(make_buffer().claim(8, only_class=2)) == [2]
 
 
+def test_a_busy_worker_takes_only_more_of_its_key_or_p0(make_buffer, enqueue):
+    buffer = make_buffer()
+    due = enqueue(key=OTHER, age_ms=3000)
+    mate = enqueue(key=KEY, age_ms=2000)
+    assert buffer.claim(8, warm_key=KEY, join=True).tasks == ()
+    urgent = enqueue(0, key=OTHER)
+    assert ids(buffer.claim(8, warm_key=KEY, join=True)) == [urgent]
+    assert ids(buffer.claim(1)) == [due]
+    assert ids(buffer.claim(8, warm_key=KEY, join=True)) == [mate]
+
+
+def test_a_closed_key_is_passed_over(make_buffer, enqueue):
+    enqueue(key=OTHER)
+    mine = enqueue(key=KEY)
+    assert ids(make_buffer().claim(8, closed=[OTHER])) == [mine]
+
+
 def test_slots_count_samples_and_the_first_task_always_fits(make_buffer, enqueue):
     big, small, medium = enqueue(samples=6), enqueue(samples=1), enqueue(samples=3)
     buffer = make_buffer()

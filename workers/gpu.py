@@ -1,0 +1,41 @@
+"""The GPU worker: what Celery starts with
+
+    celery -A imagegenx_site worker -I workers.gpu -P threads -c 32 -Q p0,p1,p2,p3,dq.gpu1 -n gpu1@%h -E
+
+Its parts are in workers/gpu_worker.py; here its real engine is made.
+"""
+
+import logging
+import os
+import sys
+
+from django.conf import settings
+
+from imagegenx_site.celery import app
+from workers.gpu_worker import install
+from workers.loop import EngineLike, PoolLike
+
+logger = logging.getLogger(__name__)
+
+
+def start_engine() -> tuple[PoolLike, EngineLike]:
+    """Pool and engine as the settings want them, the models of GPU_PRELOAD loaded. Runs in the engine thread."""
+    from generation.models import ImageModel
+    from workers.engine import Engine, EngineConfig, EngineError, ModelPool, PoolConfig
+    from workers.samples import spec_of
+
+    sys.setswitchinterval(0.001)  # the engine thread must not wait 5 ms whenever another thread computes
+    budget = int(settings.GPU_MEMORY_GB * 2**30)
+    pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
+    threads = settings.TORCH_THREADS or len(os.sched_getaffinity(0))
+    engine = Engine(pool, EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS))
+    for model in ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True):
+        try:
+            pool.ensure(spec_of(model))
+            pool.preload([model.key])
+        except EngineError as error:
+            logger.error("model %s is not preloaded: %s", model.key, error)
+    return pool, engine
+
+
+install(app, start_engine)

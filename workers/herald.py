@@ -1,0 +1,103 @@
+"""Tells the world how far the tasks on board are: events for those who watch, the row for those who poll, measured
+speed for estimates.
+
+All of it may be lost without harm, so none of it ever delays the engine: one side thread, and whatever comes while it
+is busy is dropped in favour of the next report.
+"""
+
+import base64
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from uuid import UUID
+
+import cv2
+import numpy as np
+from django.db import Error, close_old_connections
+from redis.exceptions import RedisError
+
+from generation import estimates, events, lifecycle
+from workers.engine.requests import Event, Progress
+from workers.held import HeldTask
+
+logger = logging.getLogger(__name__)
+EVENT_EVERY_S = 0.2  # at most five events a second for one task
+ROW_EVERY_S = 1.0
+SPEED_EVERY_S = 1.0
+
+
+class Herald:
+    """Used by the engine thread; what it publishes happens in its own."""
+
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="herald")
+        self._busy: Future[None] | None = None
+        self._told: dict[str, float] = {}
+        self._wrote: dict[str, float] = {}
+        self._work: dict[str, float] = {}  # megapixel-steps by model since the last measurement
+        self._since = self._last_step = time.monotonic()
+
+    def steps(self, held: Mapping[str, HeldTask], step_events: Sequence[Event]) -> None:
+        """What one step brought."""
+        now = time.monotonic()
+        known = [event for event in step_events if event.sample_id.rpartition("/")[0] in held]
+        progress = [event for event in known if isinstance(event, Progress)]
+        self._measure(held, progress, now)
+        if self._busy is not None and not self._busy.done():
+            return
+        jobs = [job for event in progress for job in self._jobs(held, event, now)]
+        if self._work and now - self._since >= SPEED_EVERY_S:
+            share = {model: work / sum(self._work.values()) for model, work in self._work.items()}
+            for model, work in self._work.items():
+                jobs.append(partial(estimates.note, model, work, (now - self._since) * share[model]))
+            self._work, self._since = {}, now
+        if jobs:
+            self._busy = self._thread.submit(_all, jobs)
+        for memory in (self._told, self._wrote):
+            for task_id in memory.keys() - held.keys():
+                del memory[task_id]
+
+    def _measure(self, held: Mapping[str, HeldTask], progress: Sequence[Progress], now: float) -> None:
+        """Adds up finished work; time in which nothing ran does not count."""
+        if now - self._last_step > SPEED_EVERY_S:
+            self._work, self._since = {}, now
+        for event in progress:
+            task = held[event.sample_id.rpartition("/")[0]]
+            sample = task.samples[0]
+            self._work[sample.model] = self._work.get(sample.model, 0.0) + sample.width * sample.height / 1e6
+            self._last_step = now
+
+    def _jobs(self, held: Mapping[str, HeldTask], event: Progress, now: float) -> list[Callable[[], None]]:
+        task_id = event.sample_id.rpartition("/")[0]
+        task = held[task_id]
+        jobs: list[Callable[[], None]] = []
+        if event.preview is not None:
+            data = {"index": int(event.sample_id.rpartition("/")[2]), "jpeg": _jpeg(event.preview)}
+            jobs.append(partial(events.publish, UUID(task_id), "preview", data))
+        if now - self._told.get(task_id, 0.0) >= EVENT_EVERY_S:
+            self._told[task_id] = now
+            step, steps = task.steps
+            jobs.append(partial(events.publish_progress, UUID(task_id), task.percent, step, steps))
+        if now - self._wrote.setdefault(task_id, now) >= ROW_EVERY_S:
+            self._wrote[task_id] = now
+            report = partial(lifecycle.report_progress, worker=self.worker, attempt=task.task.attempt)
+            jobs.append(partial(report, UUID(task_id), task.percent))
+        return jobs
+
+
+def _all(jobs: Sequence[Callable[[], None]]) -> None:
+    close_old_connections()
+    for job in jobs:
+        try:
+            job()
+        except (RedisError, Error) as error:
+            logger.warning("progress not published: %s", error)
+
+
+def _jpeg(preview: np.ndarray) -> str:
+    """uint8 [h, w, 3] RGB as base64 of a small JPEG."""
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(preview, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 70])
+    return base64.b64encode(data.tobytes()).decode() if ok else ""

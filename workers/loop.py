@@ -1,0 +1,357 @@
+"""The engine thread of a GPU worker: claim, admit, step, tick, retire.
+
+The thread owns the engine and the buffer client. It waits for nothing but the device and one short call to Redis a
+step; rows, files and messages are dealt with by side threads (shore.py), whose results it picks up at the next turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from redis.exceptions import RedisError
+
+from workers import shore
+from workers.buffer import Buffer, Claimed
+from workers.desk import TicketDesk
+from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
+from workers.held import HeldTask, Settlement
+from workers.herald import Herald
+from workers.models.spec import ModelSpec
+from workers.watchdog import Keeper
+
+logger = logging.getLogger(__name__)
+URGENT = 0
+
+
+class EngineLike(Protocol):
+    """What the loop asks of an engine; see workers/engine/__init__.py."""
+
+    warm_key: str | None
+
+    @property
+    def idle(self) -> bool: ...
+    def room(self, model: str, width: int, height: int, priority: int) -> int: ...
+    def admit(self, request: SampleRequest) -> None: ...
+    def cancel(self, sample_id: str) -> None: ...
+    def step(self) -> list[Event]: ...
+    def discard_all(self) -> None: ...
+
+
+class PoolLike(Protocol):
+    """What the loop asks of a model pool."""
+
+    def ensure(self, spec: ModelSpec) -> None: ...
+    def unload_idle(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Times in seconds."""
+
+    idle_poll: float = 0.05  # between claims while nothing runs
+    tick_every: float = 0.015  # at most so often, however fast the steps
+    redis_backoff: float = 1.0  # after a failed call, while samples go on
+    patrol_every: float = 0.5  # orphans, strangers' leases
+    stop_grace: float = 20.0  # to finish what is on board after a stop was asked for
+    shore_patience: float = 60.0  # to make a finished picture durable before the task is handed back
+
+
+class EngineLoop(threading.Thread):
+    """See the module's docstring. `start_engine` makes pool and engine in this thread: the device belongs to it."""
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        keeper: Keeper,
+        desk: TicketDesk,
+        herald: Herald,
+        start_engine: Callable[[], tuple[PoolLike, EngineLike]],
+        config: LoopConfig,
+        on_broken: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name="engine", daemon=True)
+        self.buffer, self.keeper, self.desk, self.herald, self.config = buffer, keeper, desk, herald, config
+        self.worker = buffer.config.worker
+        self.ready = threading.Event()
+        self.broken: BaseException | None = None
+        self._start_engine, self._on_broken = start_engine, on_broken
+        self._stop_at: float | None = None
+        self._held: dict[str, HeldTask] = {}
+        self._boarding: dict[Future[shore.Boarded], tuple[Claimed, ...]] = {}
+        self._leaving: dict[Future[Settlement], HeldTask] = {}
+        self._unsettled: list[tuple[Claimed, Settlement]] = []
+        self._shore = ThreadPoolExecutor(4, thread_name_prefix="shore")
+        self._redis_from = self._next_tick = self._next_patrol = self._claim_from = 0.0
+        self._waiting = 1  # tasks in the queues at the last tick; unknown at first
+        self._p0_waits = False
+        self._busy_until = 0.0
+
+    # ---- what other threads may call
+
+    def stop(self) -> None:
+        """Take nothing more, finish or hand back what is on board within the grace."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + self.config.stop_grace
+        self.desk.kick()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing held: tickets are worth reading."""
+        return self.ready.is_set() and not self._held and not self._boarding and self._stop_at is None
+
+    def run(self) -> None:
+        try:
+            self.keeper.loading()
+            self._pool, self._engine = self._start_engine()
+            self.ready.set()
+            while self._stop_at is None or self._something_left():
+                self.turn()
+            self._shore.shutdown(wait=True)
+            self.keeper.retire()
+        except BaseException as error:
+            self.broken = error
+            logger.exception("the engine thread ends; its tasks are put back")
+            self._give_everything_back(f"the device or the engine failed: {error}"[:250], "alone")
+            self.keeper.retire()
+            self._on_broken()
+        finally:
+            self.ready.set()
+            self.desk.close()
+
+    def turn(self) -> None:
+        """One step of everything on board, and what comes before and after it."""
+        self.keeper.alive()
+        self._claim()
+        self._admit()
+        events = self._engine.step()
+        self._tick()
+        self._retire(events)
+        if not events:
+            self._pause()
+
+    # ---- claim
+
+    def _claim(self) -> None:
+        """New tasks by the order of the queues: any key when idle, more of the warm key, or P0 whose turn it is."""
+        now = time.monotonic()
+        if self._stop_at is not None or now < max(self._claim_from, self._redis_from) or self._waiting == 0:
+            return
+        if any(held.claimed.alone for held in self._held.values()) or self._boarding:
+            return
+        warm = self._engine.warm_key or ""
+        only_class = URGENT if warm and self._p0_waits else None
+        closed = self._closed_keys(URGENT if only_class == URGENT else 3)
+        if warm and only_class is None and warm in closed:
+            return
+        try:
+            tasks, wait = self._take(warm, only_class, closed)
+        except RedisError as error:
+            self._redis_away(error)
+            return
+        self._claim_from = now + wait
+        if tasks:
+            self._boarding[self._shore.submit(shore.board, tasks, self.worker)] = tasks
+        elif not wait:
+            self._waiting, self._p0_waits = 0, False  # until the next tick says otherwise
+
+    def _take(self, warm: str, only_class: int | None, closed: list[str]) -> tuple[tuple[Claimed, ...], float]:
+        """One task as the order wants it, then as many mates as there is room for; or how long to wait for mates."""
+        join = bool(self._held)
+        wait_for_mates = self._flowing
+        claim = self.buffer.claim(
+            1, warm_key=warm, only_class=only_class, closed=closed, join=join, wait_for_mates=wait_for_mates
+        )
+        if not claim.tasks or claim.tasks[0].alone:
+            return claim.tasks, claim.wait
+        first = claim.tasks[0]
+        room = self._room(first.batch_key, first.priority) - 1
+        if room < 1:
+            return claim.tasks, 0.0
+        mates = self.buffer.claim(room, only_key=first.batch_key, only_class=only_class, wait_for_mates=False)
+        return claim.tasks + mates.tasks, 0.0
+
+    @property
+    def _flowing(self) -> bool:
+        """Work was on board a moment ago, so mates of a lone task are likely; an idle worker starts it at once."""
+        return time.monotonic() < self._busy_until
+
+    def _closed_keys(self, priority: int) -> list[str]:
+        keys = {held.claimed.batch_key for held in self._held.values()}
+        return [key for key in keys if self._room(key, priority) <= 0]
+
+    def _room(self, batch_key: str, priority: int) -> int:
+        """Samples of that key that would be admitted now, less those that are on their way."""
+        model, _, size = batch_key.partition("#")[0].rpartition(":")
+        width, _, height = size.partition("x")
+        coming = sum(len(held.to_admit) for held in self._held.values() if held.claimed.batch_key == batch_key)
+        return self._engine.room(model, int(width), int(height), priority) - coming
+
+    # ---- admit
+
+    def _admit(self) -> None:
+        """Tasks whose rows were won come on board, as far as there is room."""
+        for future in [future for future in self._boarding if future.done()]:
+            claims = self._boarding.pop(future)
+            error = future.exception()
+            if error is not None:
+                logger.error("rows could not be claimed, the tasks go back: %s", error)
+                self._unsettled += [(claim, Settlement("waiting")) for claim in claims]
+                self._claim_from = time.monotonic() + 1.0
+                continue
+            boarded = future.result()
+            self._unsettled += [(claim, Settlement("ended")) for claim in boarded.refused]
+            for held in boarded.held:
+                self._pool.ensure(held.spec)
+                self._held[held.id] = held
+                self.desk.holds(held.id)
+        for held in self._held.values():
+            while held.to_admit and self._fits(held):
+                sample = held.to_admit.popleft()
+                held.on_board.add(sample.sample_id)
+                self._engine.admit(sample)
+
+    def _fits(self, held: HeldTask) -> bool:
+        sample = held.to_admit[0]
+        return not held.on_board or self._engine.room(sample.model, sample.width, sample.height, sample.priority) > 0
+
+    # ---- tick
+
+    def _tick(self) -> None:
+        """What Redis has to say at this step boundary: cancels, lost leases, P0. Out of reach: samples go on."""
+        now = time.monotonic()
+        if now < max(self._next_tick, self._redis_from):
+            return
+        self._next_tick = now + self.config.tick_every
+        try:
+            self._settle_rest()
+            tick = self.buffer.tick([held.claimed for held in self._held.values()])
+            if now >= self._next_patrol:
+                self._next_patrol = now + self.config.patrol_every
+                claimed = {claim.task_id for claims in self._boarding.values() for claim in claims}
+                self.buffer.orphans(claimed | self._held.keys())
+            if tick.stranger_died:
+                self.buffer.reap()
+        except RedisError as error:
+            self._redis_away(error)
+            return
+        self._waiting, self._p0_waits = tick.waiting, tick.p0_waits
+        for task_id, verdict in tick.verdicts.items():
+            held = self._held[task_id]
+            if verdict != "ok" and not held.ending and not held.leaving:
+                self._give_up(held, "cancelled" if verdict == "cancel" else "lost")
+
+    def _give_up(self, held: HeldTask, ending: str) -> None:
+        held.give_up(ending)  # type: ignore[arg-type]  # one of the words of Ending
+        for sample_id in held.on_board:
+            self._engine.cancel(sample_id)
+
+    # ---- retire
+
+    def _retire(self, events: list[Event]) -> None:
+        """Take note of what the step brought; tasks that ended go to the shore; what came back from it is settled."""
+        now = time.monotonic()
+        if events:
+            self._busy_until = now + 1.0
+        for event in events:
+            held = self._held.get(event.sample_id.rpartition("/")[0])
+            if held is not None:
+                self._note(held, event)
+        self.herald.steps(self._held, events)
+        for held in self._held.values():
+            if not held.leaving and held.off_board and (held.complete or held.ending):
+                self._leave(held)
+        for future in [future for future in self._leaving if future.done()]:
+            self._landed(future)
+
+    def _note(self, held: HeldTask, event: Event) -> None:
+        if isinstance(event, Progress):
+            held.done[event.sample_id] = event.step / event.steps
+            return
+        held.on_board.discard(event.sample_id)
+        if isinstance(event, Finished):
+            held.done[event.sample_id] = 1.0
+            held.images[int(event.sample_id.rpartition("/")[2])] = event.image
+            held.warnings += [warning for warning in event.warnings if warning not in held.warnings]
+        elif isinstance(event, Failed):
+            logger.error("sample %s failed: %s", event.sample_id, event.error)
+            if not held.ending:
+                held.error, held.retryable = event.error, event.retryable
+                self._give_up(held, "failed")
+        elif isinstance(event, Cancelled) and not held.ending:
+            self._give_up(held, "cancelled")
+
+    def _leave(self, held: HeldTask) -> None:
+        held.leaving = True
+        work = shore.abandon if held.ending else partial(shore.deliver_patiently, patience=self.config.shore_patience)
+        self._leaving[self._shore.submit(work, held, self.worker)] = held
+
+    def _landed(self, future: Future[Settlement]) -> None:
+        held = self._leaving.pop(future)
+        error = future.exception()
+        if error is not None:
+            logger.error("task %s is left to the reconciler: %s", held.id, error, exc_info=error)
+        settlement = Settlement("waiting") if error is not None else future.result()
+        del self._held[held.id]
+        if held.ending != "lost":
+            self._unsettled.append((held.claimed, settlement))
+        self.desk.ended(held.id, again=settlement.outcome != "ended")
+
+    def _settle_rest(self) -> None:
+        while self._unsettled:
+            claimed, settlement = self._unsettled[0]
+            self.buffer.settle(claimed, settlement.outcome)
+            if settlement.enqueue_again:
+                self._shore.submit(shore.enqueue_again, claimed.task_id)
+            self._unsettled.pop(0)
+
+    # ---- pauses and ends
+
+    def _pause(self) -> None:
+        """Nothing moved: a model is loading, a side thread is at work, or there is nothing to do."""
+        if self._held or self._boarding or self._unsettled:
+            time.sleep(0.002)
+            return
+        self._pool.unload_idle()
+        self.desk.wait_for_kick(self.config.idle_poll)
+        self._waiting = max(1, self._waiting)
+
+    def _redis_away(self, error: RedisError) -> None:
+        if time.monotonic() > self._redis_from + 2 * self.config.redis_backoff:
+            logger.warning("Redis is out of reach, samples on board go on: %s", error)
+        self._redis_from = time.monotonic() + self.config.redis_backoff
+
+    def _something_left(self) -> bool:
+        """While stopping: True until everything on board is finished, or handed back because the grace is over."""
+        if not (self._held or self._boarding or self._unsettled):
+            return False
+        if self._stop_at is not None and time.monotonic() > self._stop_at and not self._leaving:
+            self._give_everything_back("the worker was stopped", "waiting")
+            return False
+        return True
+
+    def _give_everything_back(self, reason: str, outcome: str) -> None:
+        """Rows and buffer entries of everything on board; what cannot be said is found by watchdog and reconciler."""
+        for future, claims in list(self._boarding.items()):
+            boarded = future.result() if not future.exception() else shore.Boarded(refused=claims)
+            self._held |= {held.id: held for held in boarded.held}
+            self._unsettled += [(claim, Settlement("waiting")) for claim in boarded.refused]
+        for held in self._held.values():
+            try:
+                shore.hand_back(held, self.worker, reason)
+            except Exception:
+                logger.exception("row of %s not handed back", held.id)
+            self._unsettled.append((held.claimed, Settlement(outcome)))  # type: ignore[arg-type]
+            self.desk.ended(held.id, again=True)
+        self._held.clear()
+        self._boarding.clear()
+        try:
+            self._settle_rest()
+        except RedisError as error:
+            logger.warning("buffer entries not given back: %s", error)

@@ -1,0 +1,164 @@
+"""Real worker processes over real services, for tests that kill them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from generation import services
+from generation.models import TERMINAL, ImageModel, Task, User
+from generation.parameters import Parameters
+from generation.uuid7 import moment_of, uuid7
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WORKER = [
+    sys.executable,
+    "-m",
+    "celery",
+    "-A",
+    "imagegenx_site",
+    "worker",
+    "--without-gossip",
+    "--without-mingle",
+    "-E",
+]
+
+
+def command(name: str, include: str) -> list[str]:
+    """How a process is started, by the beginning of its name: gpu, cpu, io, reconciler."""
+    if name.startswith("reconciler"):
+        return [sys.executable, "-m", "workers.reconciler"]
+    if name.startswith("gpu"):
+        return [
+            *WORKER,
+            "-I",
+            include,
+            "-P",
+            "threads",
+            "-c",
+            "32",
+            "-Q",
+            f"p0,p1,p2,p3,dq.{name}",
+            "-n",
+            f"{name}@test",
+        ]
+    pool = (
+        ["-P", "prefork", "-c", "1", "-Q", "cpu"]
+        if name.startswith("cpu")
+        else ["-P", "threads", "-c", "8", "-Q", "io"]
+    )
+    return [*WORKER, "-I", "workers.stages", *pool, "-n", f"{name}@test"]
+
+
+class Fleet:
+    """Processes by name; `env` names their services."""
+
+    def __init__(self, folder: Path, env: dict[str, str], include: str = "workers.tests.stand_in") -> None:
+        self.folder, self.include = folder, include
+        self.env = os.environ | {"VAR_DIR": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | env
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *names: str, wait: bool = True, **env: str) -> None:
+        for name in names:
+            with self.log(name).open("ab") as output:
+                self.processes[name] = subprocess.Popen(
+                    command(name, self.include),
+                    cwd=ROOT,
+                    env=self.env | {"PROCESS_NAME": name} | env,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+        for name in names if wait else ():
+            wait_until(lambda name=name: self.ready(name), 60, f"{name} is not ready: {self.tail(name)}")  # type: ignore[misc]
+
+    def ready(self, name: str) -> bool:
+        marker = self.folder / "run" / f"{name}.ready"
+        return marker.exists() and marker.read_text().strip() == str(self.processes[name].pid)
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def tail(self, name: str) -> str:
+        return self.log(name).read_text()[-3000:]
+
+    def signal(self, name: str, number: int = signal.SIGKILL) -> None:
+        self.processes[name].send_signal(number)
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + 30
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def submit(user: User, text: str = "red circle", *, steps: int = 10, count: int = 1, **changes: Any) -> list[UUID]:
+    """Rows and tickets, as the API makes them. Answers the ids."""
+    model = ImageModel.objects.select_related("fallback").get(name=changes.pop("model", "mini"))
+    side = changes.pop("side", 256)
+    images = changes.pop("num_images", 1)
+    seconds = changes.pop("queue_seconds", 300)
+    ids = []
+    for _ in range(count):
+        parameters = Parameters("text2img", text, "", side, side, steps, 4.0, "euler", 7, num_images=images)
+        task_id = uuid7()
+        created = moment_of(task_id)
+        bound = {"model": model, "model_key": model.key, "batch_key": parameters.batch_key(model.key)}
+        what = {"kind": "text2img", "text": text, "params": parameters.to_json(), "width": side, "height": side}
+        when = {"created_at": created, "expires_at": created + timedelta(seconds=seconds)}
+        task = Task(id=task_id, user=user, cost=parameters.cost, **bound, **what, **when, **changes)
+        task.save(force_insert=True)
+        services.enqueue(task)
+        ids.append(task_id)
+    return ids
+
+
+def statuses(ids: Iterable[UUID]) -> Counter[str]:
+    return Counter(Task.objects.filter(pk__in=list(ids)).values_list("status", flat=True))
+
+
+def all_ended(ids: list[UUID]) -> bool:
+    return Task.objects.filter(pk__in=ids, status__in=TERMINAL).count() == len(ids)
+
+
+def moves(task: Task, to: str) -> list[dict[str, Any]]:
+    """The entries of a row's history that went to one state."""
+    return [entry for entry in task.history if entry.get("to") == to]
+
+
+def doubled(ids: Iterable[UUID]) -> list[UUID]:
+    """Tasks that came to an end, or to pictures, more than once."""
+    ends = [str(state) for state in TERMINAL]
+    rows = Task.objects.filter(pk__in=list(ids))
+    return [
+        task.pk for task in rows if sum(len(moves(task, end)) for end in ends) > 1 or len(moves(task, "generated")) > 1
+    ]
+
+
+def wait_until(
+    condition: Callable[[], object], seconds: float, why: str | Callable[[], str] = "it did not happen in time"
+) -> float:
+    """Waits, and answers the monotonic time at which the condition was met."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, why() if callable(why) else why
+        time.sleep(0.005)
+    return time.monotonic()
+
+
+def now_ms() -> int:
+    return int(timezone.now().timestamp() * 1000)
