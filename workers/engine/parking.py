@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -35,12 +36,17 @@ class SharedModule:
     """A real module behind its shallow copies. `before` is called with the (context, rows) of all members just before
     a merged run, to set per-row state such as LoRAs."""
 
-    name: str
+    module: torch.nn.Module | None
     run: Callable[..., Any]
     rule: MergeRule | None
     phase: Phase
     signature: inspect.Signature
     before: Callable[[list[tuple[Hashable, int]]], None] | None = None
+
+    @property
+    def name(self) -> str:
+        """For log lines."""
+        return type(self.module).__name__
 
 
 @dataclass
@@ -68,7 +74,7 @@ def shared(module: torch.nn.Module, phase: Phase, *, method: str = "forward") ->
     """A shallow copy of `module` (same weights) whose `method` parks, and the record of the real one."""
     real = getattr(module, method)
     record = SharedModule(
-        name=type(module).__name__,
+        module=module,
         run=module if method == "forward" else real,
         rule=rule_for(module, method),
         phase=phase,
@@ -79,6 +85,7 @@ def shared(module: torch.nn.Module, phase: Phase, *, method: str = "forward") ->
         return park(Call(record, _named(record.signature, args, kwargs)))
 
     twin = copy.copy(module)
+    twin._forward_hooks, twin._forward_pre_hooks = OrderedDict(), OrderedDict()  # those of the real one run once
     setattr(twin, method, parking)
     return twin, record
 
@@ -94,7 +101,7 @@ def park(call: Call) -> Any:
 
 def await_outside(future: Future) -> Any:
     """Wait for a future without stopping the engine: other samples step on meanwhile."""
-    record = SharedModule("outside", future.result, None, Phase.OUTSIDE, inspect.Signature())
+    record = SharedModule(None, future.result, None, Phase.OUTSIDE, inspect.Signature())
     return park(Call(record, {}, future=future))
 
 

@@ -52,7 +52,10 @@ def choose(parked: Sequence[Parked], row_limit: Callable[[Parked], int], policy:
         return []
     urgent = [sample for sample in parked if sample.priority == URGENT]
     starving = [sample for sample in parked if sample.passed_over >= policy.patience]
-    leader = min(starving or urgent or parked, key=lambda sample: sample.age_order)
+    if starving:
+        leader = max(starving, key=lambda sample: sample.passed_over)
+    else:
+        leader = min(urgent or parked, key=lambda sample: sample.age_order)
     queue = sorted(
         (sample for sample in parked if sample.key == leader.key),
         key=lambda sample: (sample is not leader, sample.priority != URGENT, *sample.age_order),

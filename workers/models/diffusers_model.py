@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from workers.engine.errors import InvalidRequest, ModelUnavailable
-from workers.engine.parking import Phase, shared
+from workers.engine.parking import Phase, SharedModule, shared
 from workers.engine.requests import SampleRequest
 from workers.models.families import Family
 from workers.models.interface import Generated, OnStep
@@ -28,6 +28,7 @@ class DiffusersModel:
         self.family = family
         self.device = device
         self.components: dict[str, Any] = {}
+        self.heavy: dict[str, SharedModule] = {}
 
     # ---- ModelInterface
 
@@ -64,7 +65,7 @@ class DiffusersModel:
 
     def release(self) -> None:
         """Forget the weights."""
-        self.components = {}
+        self.components, self.heavy = {}, {}
 
     def memory_bytes(self) -> int:
         """Bytes of all parameters and buffers."""
@@ -110,7 +111,7 @@ class DiffusersModel:
         return DTYPES[self.spec.precision]
 
     def _share(self, name: str, phase: Phase, method: str = "forward") -> None:
-        self.components[name], _ = shared(self.components[name], phase, method=method)
+        self.components[name], self.heavy[name] = shared(self.components[name], phase, method=method)
 
 
 def _build(pipeline_class: Any, components: dict[str, Any]) -> Any:

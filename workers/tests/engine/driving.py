@@ -16,7 +16,7 @@ def sample(**changes):
     fields = {
         "sample_id": f"task{number}/0", "task_id": f"task{number}", "priority": 2, "arrived": float(number),
         "model": "mini@1", "kind": "text2img", "prompt": "a red circle on a white background", "negative_prompt": "",
-        "width": 256, "height": 256, "steps": 3, "cfg_scale": 4.0, "sampler": "euler", "seed": 7,
+        "width": 64, "height": 64, "steps": 3, "cfg_scale": 4.0, "sampler": "euler", "seed": 7,
     }  # fmt: skip
     return SampleRequest(**{**fields, **changes})
 
