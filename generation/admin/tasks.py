@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -27,7 +27,8 @@ class CappedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        return len(self.object_list[:_COUNTED].values_list("pk"))  # type: ignore[union-attr]
+        rows = cast(QuerySet, self.object_list)
+        return len(rows[:_COUNTED].values_list("pk"))
 
 
 class DayFilter(admin.SimpleListFilter):

@@ -45,8 +45,15 @@ def make_task(owner: User) -> Callable[..., Task]:
 
     def make(status: str = Status.QUEUED, **changes: Any) -> Task:
         model = ImageModel.objects.get(name="mini")
-        sides = {"width": 256, "height": 256, "steps": 4, "cfg_scale": 4.0}
-        parameters = Parameters(kind="text2img", text="red circle", negative_text="", sampler="euler", seed=7, **sides)
+        request: dict[str, Any] = {
+            "width": 256,
+            "height": 256,
+            "steps": 4,
+            "cfg_scale": 4.0,
+            "sampler": "euler",
+            "seed": 7,
+        }
+        parameters = Parameters(kind="text2img", text="red circle", negative_text="", **request)
         task_id = changes.pop("id", None) or uuid7()
         fields: dict[str, Any] = {
             "user": owner,

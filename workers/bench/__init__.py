@@ -1,1 +1,1 @@
-"""Benchmarks: programs that print a table beside a named baseline of the same run, and write it below docs/benchmarks."""
+"""Benchmarks: each prints a table beside a named baseline of the same run, and writes it below docs/benchmarks."""
