@@ -32,8 +32,10 @@ def grey_world_gains(image: Picture) -> np.ndarray:
 
 
 def _denoise(image: Picture, strength: float) -> Picture:
-    """Non-local means; OpenCV works on BGR here. Strength 1 is the filter parameter 10."""
-    height = 10.0 * strength
+    """Non-local means; OpenCV works on BGR here. Strength 1 is the filter parameter 6 (levels): more smears soft
+    edges.
+    """
+    height = 6.0 * strength
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     clean = cv2.fastNlMeansDenoisingColored(bgr, None, height, height, 7, 15)
     return cv2.cvtColor(clean, cv2.COLOR_BGR2RGB)
