@@ -9,15 +9,17 @@ import diffusers
 import numpy as np
 import torch
 
-from workers.engine.errors import InvalidRequest, ModelUnavailable
+from workers.engine.errors import InvalidRequest
 from workers.engine.parking import Phase, SharedModule, shared
 from workers.engine.requests import SampleRequest
 from workers.models.families import Family
+from workers.models.inputs import picture_arguments, steps_for
 from workers.models.interface import Generated, OnStep
+from workers.models.loading import load_components, load_controlnets
 from workers.models.samplers import AUTO, make_scheduler
 from workers.models.spec import ModelSpec
 
-DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_OPTIONAL = ("negative_prompt", "width", "height")  # some pipelines take the size from their input picture
 
 
 class DiffusersModel:
@@ -28,33 +30,27 @@ class DiffusersModel:
         self.family = family
         self.device = device
         self.components: dict[str, Any] = {}
+        self.controlnets: dict[str, torch.nn.Module] = {}
         self.heavy: dict[str, SharedModule] = {}
 
     # ---- ModelInterface
 
     def load(self) -> None:
-        """Read the weights. Raises ModelUnavailable with the reason."""
-        try:
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                self.spec.source, dtype=self._dtype(), local_files_only=True
-            )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelUnavailable(f"model {self.spec.key} could not be loaded: {error}") from error
-        self.take_components(pipeline.to(self.device).components)
-
-    def take_components(self, components: dict[str, Any]) -> None:
-        """Use these loaded components: their heavy modules are put behind shared ones."""
-        self.components = dict(components)
+        """Read the weights and put the heavy modules behind shared ones. Raises ModelUnavailable with the reason."""
+        self.components = load_components(self.spec, self.device)
+        self.controlnets = load_controlnets(self.spec, self.device)
         for module in self._modules():
             module.eval().requires_grad_(False)
-        self._share(self.family.denoiser, Phase.DENOISE)
-        self._share("vae", Phase.SIDE, method="decode")
+        self._share(self.components, self.family.denoiser, Phase.DENOISE)
+        self._share(self.components, "vae", Phase.SIDE, method="decode")
+        for control_type in self.controlnets:
+            self._share(self.controlnets, control_type, Phase.SIDE)
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
         """Run the stock pipeline for one sample."""
         warnings: list[str] = []
         pipeline = self._pipeline(request, warnings)
-        arguments = self._arguments(request)
+        arguments = self._arguments(request, pipeline, warnings)
 
         def after_step(pipe: Any, index: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             on_step(index + 1, pipe.num_timesteps, None)
@@ -65,7 +61,7 @@ class DiffusersModel:
 
     def release(self) -> None:
         """Forget the weights."""
-        self.components, self.heavy = {}, {}
+        self.components, self.controlnets, self.heavy = {}, {}, {}
 
     def memory_bytes(self) -> int:
         """Bytes of all parameters and buffers."""
@@ -86,32 +82,41 @@ class DiffusersModel:
             sampler = AUTO
         own = self.components["scheduler"]
         components = {**self.components, "scheduler": make_scheduler(own, sampler, request.steps)}
+        if request.kind.startswith("controlnet"):
+            components["controlnet"] = self._controlnet(request.control_type)
         return _build(getattr(diffusers, name), components)
 
-    def _arguments(self, request: SampleRequest) -> dict[str, Any]:
-        return {
+    def _controlnet(self, control_type: str | None) -> torch.nn.Module:
+        if control_type not in self.controlnets:
+            known = ", ".join(self.controlnets) or "none"
+            raise InvalidRequest(f"model {self.spec.name} has no ControlNet {control_type!r}; it has {known}")
+        return self.controlnets[control_type]
+
+    def _arguments(self, request: SampleRequest, pipeline: Any, warnings: list[str]) -> dict[str, Any]:
+        arguments = {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "width": request.width,
             "height": request.height,
-            "num_inference_steps": request.steps,
+            "num_inference_steps": steps_for(request, warnings),
             self.family.guidance: request.cfg_scale,
             "generator": torch.Generator("cpu").manual_seed(request.seed),
             "output_type": "pt",
+            **picture_arguments(request),
         }
+        accepted = inspect.signature(pipeline.__call__).parameters
+        if "negative_prompt" not in accepted and request.negative_prompt:
+            warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
+        return {name: value for name, value in arguments.items() if name in accepted or name not in _OPTIONAL}
 
-    # ---- loading
+    # ---- modules
 
     def _modules(self) -> list[torch.nn.Module]:
-        return [component for component in self.components.values() if isinstance(component, torch.nn.Module)]
+        everything = [*self.components.values(), *self.controlnets.values()]
+        return [component for component in everything if isinstance(component, torch.nn.Module)]
 
-    def _dtype(self) -> torch.dtype:
-        if self.spec.precision == "auto":
-            return torch.float32 if self.device.type == "cpu" else torch.bfloat16
-        return DTYPES[self.spec.precision]
-
-    def _share(self, name: str, phase: Phase, method: str = "forward") -> None:
-        self.components[name], self.heavy[name] = shared(self.components[name], phase, method=method)
+    def _share(self, modules: dict[str, Any], name: str, phase: Phase, method: str = "forward") -> None:
+        modules[name], self.heavy[name] = shared(modules[name], phase, method=method)
 
 
 def _build(pipeline_class: Any, components: dict[str, Any]) -> Any:
@@ -122,8 +127,10 @@ def _build(pipeline_class: Any, components: dict[str, Any]) -> Any:
             arguments[name] = components[name]
         elif name != "self" and parameter.default is inspect.Parameter.empty:
             arguments[name] = None
-    if "safety_checker" in arguments and arguments["safety_checker"] is None:
-        arguments["requires_safety_checker"] = False
+    accepted = inspect.signature(pipeline_class.__init__).parameters
+    for name in ("requires_safety_checker", "add_watermarker"):
+        if name in accepted:
+            arguments[name] = False
     pipeline = pipeline_class(**arguments)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

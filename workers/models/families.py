@@ -21,18 +21,55 @@ class Family:
     chunked_prompts: bool = False
 
 
+def _kinds(text: str, image: str, inpaint: str, control: tuple[str, str, str] | None = None) -> dict[str, str]:
+    """Pipelines by kind, from the class names' parts before "Pipeline"."""
+    names = {"text2img": text, "img2img": image, "inpaint": inpaint}
+    if control:
+        names |= dict(zip(("controlnet", "controlnet_img2img", "controlnet_inpaint"), control, strict=True))
+    return {kind: f"{name}Pipeline" for kind, name in names.items()}
+
+
 _STABLE_DIFFUSION = Family(
-    pipelines={
-        "text2img": "StableDiffusionPipeline",
-        "img2img": "StableDiffusionImg2ImgPipeline",
-        "inpaint": "StableDiffusionInpaintPipeline",
-        "controlnet": "StableDiffusionControlNetPipeline",
-        "controlnet_img2img": "StableDiffusionControlNetImg2ImgPipeline",
-        "controlnet_inpaint": "StableDiffusionControlNetInpaintPipeline",
-    },
+    _kinds(
+        "StableDiffusion",
+        "StableDiffusionImg2Img",
+        "StableDiffusionInpaint",
+        ("StableDiffusionControlNet", "StableDiffusionControlNetImg2Img", "StableDiffusionControlNetInpaint"),
+    ),
+)
+_SDXL = Family(
+    _kinds(
+        "StableDiffusionXL",
+        "StableDiffusionXLImg2Img",
+        "StableDiffusionXLInpaint",
+        ("StableDiffusionXLControlNet", "StableDiffusionXLControlNetImg2Img", "StableDiffusionXLControlNetInpaint"),
+    ),
 )
 
 FAMILIES: Mapping[str, Family] = {
     "sd15": _STABLE_DIFFUSION,
     "sd21": _STABLE_DIFFUSION,
+    "sd-inpaint": Family({kind: name for kind, name in _STABLE_DIFFUSION.pipelines.items() if kind == "inpaint"}),
+    "sdxl": _SDXL,
+    "sd3": Family(
+        _kinds("StableDiffusion3", "StableDiffusion3Img2Img", "StableDiffusion3Inpaint"),
+        denoiser="transformer",
+        any_sampler=False,
+    ),
+    "flux": Family(
+        _kinds("Flux", "FluxImg2Img", "FluxInpaint"),
+        denoiser="transformer",
+        any_sampler=False,
+    ),
+    "qwen-image": Family(
+        _kinds("QwenImage", "QwenImageImg2Img", "QwenImageInpaint"),
+        denoiser="transformer",
+        guidance="true_cfg_scale",
+        any_sampler=False,
+    ),
+    "z-image": Family(
+        _kinds("ZImage", "ZImageImg2Img", "ZImageInpaint"),
+        denoiser="transformer",
+        any_sampler=False,
+    ),
 }

@@ -1,0 +1,54 @@
+"""Weights from disk: the components of a diffusers model, in the precision and on the device where they will run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from workers.engine.errors import ModelUnavailable
+from workers.models.spec import ModelSpec
+
+DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of the weights; auto is fp32 on a CPU and bf16 on a GPU. Raises ModelUnavailable for another word."""
+    if precision == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if precision not in DTYPES:
+        raise ModelUnavailable(f"precision {precision!r} is not one of auto, {', '.join(DTYPES)}")
+    return DTYPES[precision]
+
+
+def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
+    """Everything a pipeline is built from, by its name there. Raises ModelUnavailable with the reason."""
+    diffusers.utils.logging.disable_progress_bar()  # workers write log lines, not bars
+    transformers.utils.logging.disable_progress_bar()
+    dtype = dtype_of(spec.precision, device)
+    try:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(spec.source, dtype=dtype, local_files_only=True)
+        components = dict(pipeline.to(device).components)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelUnavailable(f"model {spec.key} could not be loaded from {spec.source}: {error}") from error
+    vae = components.get("vae")
+    if vae is not None and dtype is torch.float16 and getattr(vae.config, "force_upcast", False):
+        vae.to(torch.float32)  # its activations overflow in fp16; the pipelines would move it to and fro
+    return components
+
+
+def load_controlnets(spec: ModelSpec, device: torch.device) -> dict[str, torch.nn.Module]:
+    """ControlNets by control type: `options["controlnets"]` maps the type to a folder, relative to the model's."""
+    dtype = dtype_of(spec.precision, device)
+    loaded = {}
+    for control_type, folder in spec.options.get("controlnets", {}).items():
+        path = Path(spec.source, folder)
+        try:
+            controlnet = diffusers.ControlNetModel.from_pretrained(path, dtype=dtype, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelUnavailable(f"ControlNet {control_type} of {spec.key} could not be loaded: {error}") from error
+        loaded[control_type] = controlnet.to(device)
+    return loaded
