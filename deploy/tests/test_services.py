@@ -33,7 +33,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def processes_with(text: str) -> list[int]:
     """Ids of the processes whose command line or environment names `text`."""
-    found = []
+    found: list[int] = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             seen = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
@@ -165,7 +165,7 @@ def _count_in_postgres(url: str) -> int:
         cursor.execute("CREATE TABLE IF NOT EXISTS visits (number int)")
         cursor.execute("INSERT INTO visits VALUES (1)")
         cursor.execute("SELECT count(*) FROM visits")
-        (count,) = cursor.fetchone()  # type: ignore[misc]  # count(*) has a row
+        (count,) = cursor.fetchone()
     return int(count)
 
 
