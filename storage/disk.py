@@ -4,13 +4,26 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
+PRUNE_RACES = 20  # lost in a row before the error is believed
+
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write `data` under `path`, whole or not at all, and return only when it would survive a power cut.
 
     1 write a temporary file beside the target (same file system), 2 fsync it, 3 rename it over the target (atomic),
     4 fsync the folders that changed. A crash before 3 leaves a `.tmp-*` file, which `remove_leftovers` deletes.
+
+    Another process may prune a folder that was empty between its making and the first file in it: then begin again.
     """
+    for _ in range(PRUNE_RACES):
+        try:
+            return _write(path, data)
+        except FileNotFoundError:
+            continue
+    return _write(path, data)
+
+
+def _write(path: Path, data: bytes) -> None:
     made = _make_folders(path.parent)
     temporary = path.parent / f".tmp-{uuid4().hex}"
     try:
