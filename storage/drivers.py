@@ -131,8 +131,7 @@ class DiskDriver(PlainDriver):
                 disk.prune_empty_folders(path.parent, Path(self._backend.location))
 
     def url(self, key: str, seconds: int) -> str:
-        path = FILES_PATH + key
-        return f"{path}?{signing.signed_query(path, seconds)}"
+        return signed_path(FILES_PATH + key, seconds)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         root = Path(self._backend.location)
@@ -150,6 +149,11 @@ class DiskDriver(PlainDriver):
 
     def _path(self, key: str) -> Path:
         return Path(self._backend.path(key))
+
+
+def signed_path(path: str, seconds: int) -> str:
+    """A path of this server that anybody may read for `seconds`."""
+    return f"{path}?{signing.signed_query(path, seconds)}"
 
 
 @contextmanager

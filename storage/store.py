@@ -1,27 +1,39 @@
 """Stores: put (proved), open, exists, delete, url, list, over the two aliases "images" and "raw" of
 `settings.STORAGES`.
+
+images = get_store("images")
+stored = images.put(key, data)      # in the store, or in the spool after three tries: stored.spooled
+images.url(key, 3600)               # works in both cases
 """
 
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
+from django.conf import settings
 from django.core.files.storage import storages
 
 from storage import keys
-from storage.drivers import Driver, Listed, driver_for
-from storage.errors import NotFound
+from storage.drivers import FILES_PATH, Driver, Listed, driver_for, signed_path
+from storage.errors import NotFound, StoreUnavailable, VerifyFailed
+from storage.spool import Spool, SpoolConfig
+
+TRIES = 3
+_FIRST_PAUSE = 0.1  # s before the second try; each further pause is three times as long
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as it now lies in its store. `size` in bytes, `sha256` in hex."""
+    """An object as it now lies in its store, or in the spool. `size` in bytes, `sha256` in hex."""
 
     key: str
     size: int
     sha256: str
     content_type: str
+    spooled: bool = False
 
 
 class Store:
@@ -39,7 +51,10 @@ class Store:
         """
         content_type = content_type or keys.content_type(key)
         self.driver.write(keys.check(key), data, content_type)
-        self.driver.prove(key, data)
+        try:
+            self.driver.prove(key, data)
+        except NotFound as error:
+            raise VerifyFailed(f"{key!r}: the store took it and does not have it.") from error
         return Stored(key, len(data), hashlib.sha256(data).hexdigest(), content_type)
 
     def open(self, key: str) -> BinaryIO:
@@ -76,6 +91,56 @@ class Store:
         return self.driver.list(prefix)
 
 
+class SpooledStore(Store):
+    """A store that is never away for those who put and read: what it cannot take waits in the spool, which reads ask
+    first.
+    """
+
+    def __init__(self, name: str, driver: Driver, spool: Spool) -> None:
+        super().__init__(name, driver)
+        self.spool = spool
+
+    def put(self, key: str, data: bytes, content_type: str = "") -> Stored:
+        """Three tries at the store, then the spool (`spooled`). While the store is known to be away, the spool at once.
+
+        Raises SpoolFull when neither takes it.
+        """
+        if not self.spool.store_is_down():
+            for attempt in range(TRIES):
+                try:
+                    return super().put(key, data, content_type)
+                except StoreUnavailable:
+                    if attempt < TRIES - 1:
+                        time.sleep(_FIRST_PAUSE * 3**attempt)
+            self.spool.note_failure()
+        self.spool.add(key, data)
+        content_type = content_type or keys.content_type(key)
+        return Stored(key, len(data), hashlib.sha256(data).hexdigest(), content_type, spooled=True)
+
+    def open(self, key: str) -> BinaryIO:
+        return self.spool.open(key) if self.spool.has(key) else super().open(key)
+
+    def size(self, key: str) -> int:
+        return self.spool.size(key) if self.spool.has(key) else super().size(key)
+
+    def delete(self, key: str) -> None:
+        """From the store first: should that fail, the spool's copy is still there and the delete can be repeated."""
+        super().delete(key)
+        self.spool.remove(key)
+
+    def url(self, key: str, seconds: int) -> str:
+        return signed_path(FILES_PATH + key, seconds) if self.spool.has(key) else super().url(key, seconds)
+
+    def sync(self) -> int:
+        """Bring what waits in the spool to the store; how many objects arrived."""
+        return self.spool.sync(Store(self.name, self.driver))
+
+
 def get_store(name: str) -> Store:
-    """The store "images" or "raw", as the settings define it now."""
-    return Store(name, driver_for(storages[name]))
+    """The store "images" (with its spool) or "raw", as the settings define it now."""
+    return images() if name == "images" else Store(name, driver_for(storages[name]))
+
+
+def images() -> SpooledStore:
+    spool = Spool(SpoolConfig(Path(settings.SPOOL_ROOT)))
+    return SpooledStore("images", driver_for(storages["images"]), spool)

@@ -19,6 +19,7 @@ def stores_on_disk(settings, tmp_path):
         "images": {"BACKEND": disk, "OPTIONS": {"location": str(tmp_path / "media"), "base_url": None}},
         "raw": {"BACKEND": disk, "OPTIONS": {"location": str(tmp_path / "raw"), "base_url": None}},
     }
+    settings.SPOOL_ROOT = str(tmp_path / "spool")
     settings.ROOT_URLCONF = "storage.urls"
     settings.MIDDLEWARE = []
     return tmp_path

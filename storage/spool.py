@@ -1,0 +1,176 @@
+"""The local spool: a finished picture waits here while the object store is away, and goes to the store later, in order.
+
+Layout below SPOOL_ROOT (a disk that every process of the machine sees; on several machines a shared volume):
+
+    objects/{key}   the bytes, written durably; the modification time is the place in the queue
+    down            exists while the store is taken to be away; its modification time is the last failure
+    lock            held (flock) by the one process that synchronises; the kernel lets go of it when that process dies
+
+An entry is one file, written by one rename and removed after the store has proved to hold the bytes. Whatever step a
+crash cuts off: before the rename there is nothing and the caller was not told otherwise; after it the entry is
+complete; a crash between the proof and the removal repeats a put of the same bytes under the same key.
+"""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from storage import disk, keys
+from storage.errors import NotFound, SpoolFull, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+_FAILURES_IN_A_ROW = (
+    3  # so many entries failing one after the other mean that the store is away, not that an entry is bad
+)
+
+
+@dataclass(frozen=True)
+class SpoolConfig:
+    """Bounds of the spool; `down_seconds`: how long after a failure pictures go to the spool without trying the
+    store.
+    """
+
+    root: Path
+    max_bytes: int = 20 << 30
+    max_files: int = 100_000
+    down_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class SpoolState:
+    """For metrics and health. `oldest_seconds`: age of the first entry, 0 when empty; `full`: 0 to 1, of the nearer
+    bound.
+    """
+
+    files: int
+    bytes: int
+    oldest_seconds: float
+    full: float
+    store_down: bool
+
+
+class Target(Protocol):
+    def put(self, key: str, data: bytes, content_type: str = "") -> object: ...
+
+
+class Spool:
+    def __init__(self, config: SpoolConfig) -> None:
+        self.config = config
+        self._objects = config.root / "objects"
+        self._down = config.root / "down"
+
+    def add(self, key: str, data: bytes) -> None:
+        """Keep `data` until it is synchronised; durable when this returns. Raises SpoolFull."""
+        state = self.state()
+        if state.files >= self.config.max_files or state.bytes + len(data) > self.config.max_bytes:
+            raise SpoolFull(
+                f"The spool holds {state.files} files of {state.bytes} bytes; {key!r} does not fit any more."
+            )
+        try:
+            disk.write_durably(self._path(key), data)
+        except OSError as error:
+            raise SpoolFull(f"The spool cannot take {key!r}: {error}") from error
+
+    def has(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return open(self._path(key), "rb")
+        except FileNotFoundError as error:
+            raise NotFound(key) from error
+
+    def size(self, key: str) -> int:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError as error:
+            raise NotFound(key) from error
+
+    def remove(self, key: str) -> None:
+        path = self._path(key)
+        if disk.remove_durably(path):
+            disk.prune_empty_folders(path.parent, self._objects)
+
+    def entries(self) -> list[str]:
+        """Keys in the order they came."""
+        return [key for _, key, _ in sorted(self._scan())]
+
+    def state(self) -> SpoolState:
+        found = list(self._scan())
+        total = sum(size for _, _, size in found)
+        oldest = time.time() - min(when for when, _, _ in found) / 1e9 if found else 0.0
+        full = max(total / self.config.max_bytes, len(found) / self.config.max_files)
+        return SpoolState(len(found), total, max(0.0, oldest), full, self.store_is_down())
+
+    def store_is_down(self) -> bool:
+        """True for `down_seconds` after a failure: the next picture need not wait for three tries to fail."""
+        try:
+            return time.time() - self._down.stat().st_mtime < self.config.down_seconds
+        except FileNotFoundError:
+            return False
+
+    def note_failure(self) -> None:
+        self.config.root.mkdir(parents=True, exist_ok=True)
+        self._down.touch()
+
+    def note_success(self) -> None:
+        self._down.unlink(missing_ok=True)
+
+    def sync(self, target: Target, limit: int = 10_000) -> int:
+        """Bring up to `limit` entries to the store, oldest first; how many arrived. 0 when another process is at it.
+
+        An entry that fails stays; the next ones are tried, until three in a row fail.
+        """
+        arrived = failures = 0
+        with self._only_one() as alone:
+            for key in self.entries()[:limit] if alone else []:
+                try:
+                    with self.open(key) as file:
+                        target.put(key, file.read(), keys.content_type(key))
+                except NotFound:  # deleted by its owner in between
+                    continue
+                except StoreUnavailable as error:
+                    failures += 1
+                    _log.warning("spooled %s stays: %s", key, error)
+                    if failures == _FAILURES_IN_A_ROW:
+                        self.note_failure()
+                        break
+                    continue
+                self.remove(key)
+                failures = 0
+                arrived += 1
+            if arrived and not failures:
+                self.note_success()
+        return arrived
+
+    def _path(self, key: str) -> Path:
+        return self._objects / keys.check(key)
+
+    def _scan(self) -> Iterator[tuple[int, str, int]]:
+        """Modification time in ns, key and size of each entry."""
+        for folder, _, names in os.walk(self._objects):
+            for name in names:
+                path = Path(folder, name)
+                try:
+                    status = path.stat()
+                except FileNotFoundError:  # synchronised while we look
+                    continue
+                if not name.startswith(".tmp-"):
+                    yield status.st_mtime_ns, path.relative_to(self._objects).as_posix(), status.st_size
+
+    @contextmanager
+    def _only_one(self) -> Iterator[bool]:
+        self.config.root.mkdir(parents=True, exist_ok=True)
+        with open(self.config.root / "lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True

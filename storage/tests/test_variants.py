@@ -1,0 +1,114 @@
+import hashlib
+import io
+import os
+import threading
+import time
+
+import pytest
+from PIL import Image
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from storage import keys
+from storage.errors import BadKey, NotFound
+from storage.once import once
+from storage.store import images
+from storage.variants import UnreadableOriginal, delete_image, ensure_variant, shrink
+
+
+@pytest.fixture
+def redis():
+    client = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5)
+    yield client
+    client.close()
+
+
+def file(form: str = "PNG", size: tuple[int, int] = (1200, 800), mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert(mode).save(buffer, form)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def original(task_id):
+    data = file()
+    key = keys.image_key(task_id, 0, hashlib.sha256(data).hexdigest(), "image/png")
+    images().put(key, data)
+    return key
+
+
+def test_medium_is_made_once_under_concurrency(original, redis, monkeypatch):
+    made: list[int] = []
+
+    def counted(data: bytes, side: int) -> bytes:
+        made.append(side)
+        time.sleep(0.1)  # long enough that all threads are there
+        return shrink(data, side)
+
+    monkeypatch.setattr("storage.variants.shrink", counted)
+    answers: list[str] = []
+
+    def ask() -> None:
+        answers.append(ensure_variant(images(), original, "medium", redis))
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [512]
+    assert answers == [keys.variant_key(original, "medium")] * 12
+    with Image.open(images().open(answers[0])) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (512, 341))
+
+
+def test_without_redis_it_is_made_all_the_same(original):
+    nobody = Redis(port=1, retry=Retry(NoBackoff(), 0))
+    assert images().exists(ensure_variant(images(), original, "medium", nobody))
+
+
+def test_a_missing_original_and_a_wrong_variant(original, redis):
+    images().delete(original)
+    with pytest.raises(NotFound):
+        ensure_variant(images(), original, "medium", redis)
+    with pytest.raises(BadKey):
+        ensure_variant(images(), original, "large", redis)
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"), [("PNG", "RGBA"), ("PNG", "L"), ("WEBP", "RGB"), ("AVIF", "RGB"), ("JPEG", "CMYK"), ("PNG", "P")]
+)
+def test_every_kind_of_file_shrinks(form, mode):
+    with Image.open(io.BytesIO(shrink(file(form, (300, 200), mode), 100))) as small:
+        assert (small.format, small.mode, small.size) == ("WEBP", "RGB", (100, 67))
+
+
+def test_small_pictures_keep_their_size_and_no_pictures_are_refused():
+    with Image.open(io.BytesIO(shrink(file(size=(30, 20)), 256))) as small:
+        assert small.size == (30, 20)
+    with pytest.raises(UnreadableOriginal):
+        shrink(b"no picture", 256)
+
+
+def test_deleting_an_image_takes_its_variants(original, redis):
+    ensure_variant(images(), original, "medium", redis)
+    delete_image(images(), original)
+    assert list(images().list("")) == []
+
+
+def test_a_dead_holder_is_followed(redis):
+    redis.set("gx:once:dead", "somebody", px=300)
+    started = time.monotonic()
+    assert once(redis, "dead", lambda: None, lambda: "made", 5) == "made"
+    assert 0.2 < time.monotonic() - started < 2
+    assert redis.get("gx:once:dead") is None
+
+
+def test_a_failing_worker_lets_the_next_one_in(redis):
+    def fail() -> str:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        once(redis, "failing", lambda: None, fail, 5)
+    assert once(redis, "failing", lambda: None, lambda: "made", 5) == "made"

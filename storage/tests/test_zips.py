@@ -1,0 +1,132 @@
+import io
+import os
+import tracemalloc
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import keys
+from storage.errors import StoreUnavailable
+from storage.store import SpooledStore, images
+from storage.zips import REPORT, Entry, safe_name, stream_zip
+
+
+def key_of(task_id, index: int) -> str:
+    return keys.image_key(task_id, index, "ab" * 32, "image/webp")
+
+
+def unpacked(chunks) -> zipfile.ZipFile:
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(chunks)))
+    assert archive.testzip() is None
+    return archive
+
+
+def test_pictures_come_out_as_they_went_in(task_id):
+    store = images()
+    contents = [os.urandom(1000 * index) for index in range(4)]
+    for index, data in enumerate(contents):
+        store.put(key_of(task_id, index), data)
+    archive = unpacked(stream_zip(store, [Entry(f"红狐狸 {index}.webp", key_of(task_id, index)) for index in range(4)]))
+    assert archive.namelist() == [f"红狐狸 {index}.webp" for index in range(4)]
+    assert [archive.read(name) for name in archive.namelist()] == contents
+    assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+
+
+def test_missing_objects_are_reported_inside(task_id):
+    store = images()
+    store.put(key_of(task_id, 1), b"here")
+    archive = unpacked(stream_zip(store, [Entry(f"{index}.webp", key_of(task_id, index)) for index in range(3)]))
+    assert archive.namelist() == ["1.webp", REPORT]
+    report = archive.read(REPORT).decode()
+    assert "0.webp\tno longer stored" in report
+    assert "2.webp\tno longer stored" in report
+
+
+class Interrupted(io.RawIOBase):
+    """A file that breaks after `good` bytes, as a lost connection does."""
+
+    def __init__(self, data: bytes, good: int) -> None:
+        self._data, self._good = io.BytesIO(data), good
+
+    def read(self, size: int = -1) -> bytes:
+        if self._data.tell() >= self._good:
+            raise StoreUnavailable("connection lost")
+        return self._data.read(min(size, self._good - self._data.tell()))
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_an_interrupted_read_is_taken_up_once(task_id, monkeypatch, failures):
+    store = images()
+    data = os.urandom(700_000)
+    store.put(key_of(task_id, 0), data)
+    store.put(key_of(task_id, 1), b"next")
+    opened = []
+
+    def open_badly(self: SpooledStore, key: str):
+        opened.append(key)
+        if key == key_of(task_id, 0) and opened.count(key) <= failures:
+            return Interrupted(data, 300_000 + 50_000 * opened.count(key))
+        return original_open(self, key)
+
+    original_open = type(store).open
+    monkeypatch.setattr(type(store), "open", open_badly)
+    archive = unpacked(stream_zip(store, [Entry("a.webp", key_of(task_id, 0)), Entry("b.webp", key_of(task_id, 1))]))
+    assert archive.read("b.webp") == b"next"
+    if failures == 1:
+        assert archive.read("a.webp") == data
+        assert REPORT not in archive.namelist()
+    else:
+        assert "a.webp\tincomplete" in archive.read(REPORT).decode()
+
+
+def test_thousands_of_files_in_constant_memory(task_id):
+    store = images()
+    store.put(key_of(task_id, 0), os.urandom(100_000))
+    entries = (Entry(f"{number:05d}.webp", key_of(task_id, 0)) for number in range(3000))
+    total = 0
+    tracemalloc.start()
+    for chunk in stream_zip(store, entries):
+        total += len(chunk)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total > 300_000_000
+    assert peak < 12_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("雪中的红狐狸/a: b?.webp", "雪中的红狐狸_a_ b_.webp"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("C:\\x\\y.png", "C__x_y.png"),
+        ("con.webp", "image con.webp"),
+        ("\u202egpj.exe\u0000", "gpj.exe"),
+        ("", "image"),
+        ("   .  ", "image"),
+        ("e\u0301.png", "é.png"),
+        ("字" * 200 + ".webp", "字" * 26 + ".webp"),
+    ],
+)
+def test_names(name, safe):
+    assert safe_name(name) == safe
+
+
+@given(st.text(max_size=300))
+def test_every_name_is_safe(text):
+    name = safe_name(text)
+    assert name
+    assert len(name.encode()) <= 100
+    assert not set(name) & set('<>:"/\\|?*\0\n')
+    assert not name.startswith((".", " "))
+    assert safe_name(name) == name
+
+
+def test_equal_names_get_numbers(task_id):
+    store = images()
+    store.put(key_of(task_id, 0), b"x")
+    archive = unpacked(
+        stream_zip(store, [Entry(name, key_of(task_id, 0)) for name in ("a.webp", "A.webp", "a.webp", "b")])
+    )
+    assert archive.namelist() == ["a.webp", "A (2).webp", "a (3).webp", "b"]

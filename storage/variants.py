@@ -1,0 +1,66 @@
+"""Stored sizes of an image: the thumbnail comes with the original; the medium one is made when somebody first asks
+for it.
+"""
+
+import io
+
+from PIL import Image, ImageOps
+from redis import Redis
+
+from storage import keys
+from storage.errors import StorageError
+from storage.once import once
+from storage.store import Store
+
+_QUALITY = 80
+_LOCK_SECONDS = 30.0  # decoding and shrinking of the largest picture takes a few seconds
+
+
+class UnreadableOriginal(StorageError):
+    """The stored original is no picture."""
+
+
+def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> str:
+    """The key of a variant ("thumbs", "medium") that is there when this returns; made by one process when many ask
+    at once.
+
+    Raises NotFound when the original is gone, UnreadableOriginal.
+    """
+    key = keys.variant_key(original, variant)
+
+    def ready() -> str | None:
+        return key if store.exists(key) else None
+
+    def work() -> str:
+        store.put(key, shrink(store.read(original), keys.VARIANT_SIDES[variant]), "image/webp")
+        return key
+
+    return once(redis, f"variant:{key}", ready, work, _LOCK_SECONDS)
+
+
+def delete_image(store: Store, original: str) -> None:
+    """Delete an original, its archived form and its variants."""
+    for key in (
+        *(keys.variant_key(original, variant) for variant in keys.VARIANT_SIDES),
+        keys.archive_key(original),
+        original,
+    ):
+        store.delete(key)
+
+
+def shrink(data: bytes, side: int) -> bytes:
+    """A WebP of the picture with its longer side at most `side` pixels, on white, without metadata."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("WEBP", "AVIF", "PNG", "JPEG")) as file:
+            file.draft("RGB", (side, side))
+            picture = ImageOps.exif_transpose(file) or file
+            if picture.has_transparency_data:
+                layer = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+            picture = picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableOriginal(f"The original is no picture: {error}") from error
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=_QUALITY, method=4)
+    return buffer.getvalue()
