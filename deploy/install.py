@@ -137,7 +137,7 @@ def run(command: list[str], quiet: bool = False) -> tuple[int, str]:
         lines.append(line)
         # pip names every package several times; one line for each that it fetches is progress enough
         if not quiet and line.startswith(SHOWN):
-            print("  " + line.rstrip()[:160], flush=True)
+            print("  " + line.split(" (from ")[0].rstrip()[:160], flush=True)
     return process.wait(), "".join(lines)
 
 

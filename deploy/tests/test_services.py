@@ -48,7 +48,7 @@ def processes_with(text: str) -> list[int]:
 def wait_until_gone(folder: Path, patience_s: float = 10.0) -> None:
     """Return when no process and no file of `folder` is left."""
     deadline = time.monotonic() + patience_s
-    while processes_with(str(folder)) or list(folder.glob("imagegenx-*")):
+    while processes_with(str(folder)) or any(folder.glob("imagegenx-*")):
         assert time.monotonic() < deadline, (processes_with(str(folder)), list(folder.iterdir()))
         time.sleep(0.05)
 
