@@ -22,8 +22,10 @@ class Unmergeable(Exception):
 class MergeRule:
     """`rows`: the argument whose leading dimension counts the rows. `times`: arguments widened to one number per row.
     `scales`: factors widened to [rows, 1, 1, 1]. `common`: tensors without a batch dimension, which all members must
-    have alike. `zeros`: residuals that some members may lack. `ignored`: arguments the module does not use.
-    `refused`: arguments that must be None or False, else the call runs alone.
+    have alike. `zeros`: residuals that some members may lack. `listed`: Python lists with one entry per row; of those
+    in `loose` the entries may differ in shape. `padded`: a text argument that may differ in length, and its mask.
+    `ignored`: arguments the module does not use. `refused`: arguments that must be None or False, else the call runs
+    alone.
     """
 
     rows: str
@@ -31,13 +33,16 @@ class MergeRule:
     scales: frozenset[str] = frozenset()
     common: frozenset[str] = frozenset()
     zeros: frozenset[str] = frozenset()
+    listed: frozenset[str] = frozenset()
+    loose: frozenset[str] = frozenset()
+    padded: tuple[str, str] | None = None
     ignored: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
 
     @property
     def _free(self) -> frozenset[str]:
         """Arguments that may differ in form between the members."""
-        return self.times | self.scales | self.zeros | self.ignored
+        return self.times | self.scales | self.zeros | self.ignored | self.loose
 
     def count_rows(self, arguments: Mapping[str, Any]) -> int:
         """How many rows a call brings: the length of its batch."""
@@ -53,30 +58,45 @@ class MergeRule:
                 raise Unmergeable(name)
             if value is None or name in self._free:
                 continue
-            parts.append((name, _digest(value) if name in self.common else _shape(value, rows)))
+            parts.append((name, self._key_of(name, value, rows)))
         return tuple(parts)
+
+    def _key_of(self, name: str, value: Any, rows: int) -> Hashable:
+        if self.padded and name in self.padded:
+            return tuple(value.shape[2:]) if name == self.padded[0] else None
+        if name in self.common:
+            return _digest(value)
+        if name in self.listed:
+            return _whole(value[0])
+        return _shape(value, rows)
 
     def merge(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """One set of arguments for all calls, in their order. All calls have the same key."""
         rows = [self.count_rows(call) for call in calls]
         merged: dict[str, Any] = {}
         for name in dict.fromkeys(name for call in calls for name in call):
-            values = [call.get(name) for call in calls]
-            if name in self.ignored:
-                continue
-            if name in self.times:
-                merged[name] = _widen(values, rows)
-            elif name in self.scales:
-                like = calls[0][self.rows]
-                parts = [like.new_full((count, 1, 1, 1), value) for value, count in zip(values, rows, strict=True)]
-                merged[name] = torch.cat(parts)
-            elif name in self.zeros:
-                merged[name] = _concatenate(_with_zeros(values, rows))
-            elif name in self.common:
-                merged[name] = values[0]
-            else:
-                merged[name] = _concatenate(values)
+            if name not in self.ignored:
+                merged[name] = self._merged(name, [call.get(name) for call in calls], rows, calls[0][self.rows])
+        if self.padded:
+            text, mask = self.padded
+            merged[text], merged[mask] = _pad([call[text] for call in calls], [call.get(mask) for call in calls])
         return merged
+
+    def _merged(self, name: str, values: list[Any], rows: list[int], like: Any) -> Any:
+        if self.padded and name in self.padded:
+            return None
+        if name in self.times:
+            return _widen(values, rows)
+        if name in self.scales:
+            parts = [like.new_full((count, 1, 1, 1), value) for value, count in zip(values, rows, strict=True)]
+            return torch.cat(parts)
+        if name in self.zeros:
+            return _concatenate(_with_zeros(values, rows))
+        if name in self.common:
+            return values[0]
+        if name in self.listed or name in self.loose:
+            return [item for value in values for item in value]
+        return _concatenate(values)
 
 
 def split(output: Any, rows: Sequence[int]) -> list[Any]:
@@ -86,6 +106,9 @@ def split(output: Any, rows: Sequence[int]) -> list[Any]:
     if isinstance(output, Mapping):  # a model output of diffusers
         cut = {name: split(value, rows) for name, value in output.items()}
         return [type(output)(**{name: parts[i] for name, parts in cut.items()}) for i in range(len(rows))]
+    if isinstance(output, list) and len(output) == sum(rows):  # one entry per row
+        entries = iter(output)
+        return [[next(entries) for _ in range(count)] for count in rows]
     if isinstance(output, list | tuple):
         return [type(output)(parts) for parts in zip(*(split(value, rows) for value in output), strict=True)]
     if output is None:
@@ -113,6 +136,26 @@ def _digest(value: Any) -> Hashable:
     if isinstance(value, torch.Tensor):
         return (tuple(value.shape), value.dtype, value.detach().cpu().float().numpy().tobytes())
     return repr(value)
+
+
+def _whole(item: Any) -> Hashable:
+    """What two list entries must have in common: tensors their shape, anything else its content."""
+    return (tuple(item.shape), item.dtype) if isinstance(item, torch.Tensor) else repr(item)
+
+
+def _pad(texts: Sequence[torch.Tensor], masks: Sequence[torch.Tensor | None]) -> tuple[torch.Tensor, Any]:
+    """Texts [rows, length, width] padded on the right to one length, and their mask; none where none is needed."""
+    longest = max(text.shape[1] for text in texts)
+    if all(mask is None and text.shape[1] == longest for text, mask in zip(texts, masks, strict=True)):
+        return torch.cat(list(texts)), None
+    kind = next((mask.dtype for mask in masks if mask is not None), torch.bool)
+    padded, filled = [], []
+    for text, mask in zip(texts, masks, strict=True):
+        mask = text.new_ones(text.shape[:2], dtype=kind) if mask is None else mask
+        missing = longest - text.shape[1]
+        padded.append(torch.nn.functional.pad(text, (0, 0, 0, missing)))
+        filled.append(torch.nn.functional.pad(mask, (0, missing)))
+    return torch.cat(padded), torch.cat(filled)
 
 
 def _widen(values: Sequence[Any], rows: Sequence[int]) -> torch.Tensor:
@@ -165,10 +208,39 @@ _CONTROLNET = MergeRule(
 )
 _DECODE = MergeRule(rows="z", ignored=frozenset({"generator"}))
 
+_TIME = frozenset({"timestep"})
+_FLUX = MergeRule(
+    rows="hidden_states",
+    times=_TIME,
+    common=frozenset({"img_ids", "txt_ids"}),
+    refused=frozenset({"controlnet_block_samples", "controlnet_single_block_samples"}),
+)
+_SD3 = MergeRule(rows="hidden_states", times=_TIME, refused=frozenset({"block_controlnet_hidden_states"}))
+_QWEN = MergeRule(
+    rows="hidden_states",
+    times=_TIME,
+    listed=frozenset({"img_shapes"}),
+    padded=("encoder_hidden_states", "encoder_hidden_states_mask"),
+    refused=frozenset({"controlnet_block_samples"}),
+)
+_Z_IMAGE = MergeRule(
+    rows="x",
+    times=frozenset({"t"}),
+    listed=frozenset({"x"}),
+    loose=frozenset({"cap_feats"}),
+    refused=frozenset({"controlnet_block_samples", "siglip_feats", "image_noise_mask"}),
+)
+
 _RULES: dict[tuple[str, str], MergeRule] = {
     ("UNet2DConditionModel", "forward"): _UNET,
     ("ControlNetModel", "forward"): _CONTROLNET,
+    ("FluxTransformer2DModel", "forward"): _FLUX,
+    ("SD3Transformer2DModel", "forward"): _SD3,
+    ("QwenImageTransformer2DModel", "forward"): _QWEN,
+    ("ZImageTransformer2DModel", "forward"): _Z_IMAGE,
     ("AutoencoderKL", "decode"): _DECODE,
+    ("AutoencoderKLQwenImage", "decode"): _DECODE,
+    ("AutoencoderTiny", "decode"): MergeRule(rows="x", ignored=frozenset({"generator"})),
 }
 
 

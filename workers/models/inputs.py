@@ -14,7 +14,7 @@ from workers.models.controls import control_picture
 
 
 def picture_arguments(request: SampleRequest) -> dict[str, Any]:
-    """What the pipeline of `request.kind` needs beside prompt, size and steps. Raises InvalidRequest if it is missing."""
+    """What the pipeline of `request.kind` needs beside prompt, size and steps. Raises InvalidRequest if it lacks."""
     kind = request.kind
     arguments: dict[str, Any] = {}
     if kind.endswith(("img2img", "inpaint")):

@@ -1,4 +1,4 @@
-"""The gate: every picture of a mixed batch is what its stock pipeline makes alone, through everything that happens to it.
+"""The gate: every picture of a mixed batch is what its stock pipeline makes alone, whatever happens around it.
 
 All kinds of task times all samplers, with steps, guidance, strength, control scale and seeds drawn at random, on board
 together: they join at random steps, are paused and resumed at random, and neighbours are cancelled in between.
@@ -47,11 +47,11 @@ def drawn(kind, sampler, chance, model):
     lines[chance.randrange(SIDE), :] = lines[:, chance.randrange(SIDE)] = 255
     start = chance.choice([0.0, 0.0, 0.3])
     return sample(
-        model=model, kind=kind, sampler=sampler, steps=chance.randint(2, 9), cfg_scale=chance.choice([1, 3, 5.5, 7.5, 12]),
-        seed=chance.randrange(2**48), strength=chance.choice([0.5, 0.6, 0.8, 1.0]), prompt=chance.choice(["a red cat", "树", ""]),
-        negative_prompt=chance.choice(["", "blurry"]), image=noise.integers(0, 256, (SIDE, SIDE, 3), np.uint8), mask=mask,
-        control_image=lines, control_type="canny", control_scale=chance.choice([0.4, 1.0, 1.5]),
-        control_start=start, control_end=chance.choice([0.7, 1.0]),
+        model=model, kind=kind, sampler=sampler, steps=chance.randint(2, 9), seed=chance.randrange(2**48),
+        cfg_scale=chance.choice([1, 3, 5.5, 7.5, 12]), strength=chance.choice([0.5, 0.6, 0.8, 1.0]),
+        prompt=chance.choice(["a red cat", "树", ""]), negative_prompt=chance.choice(["", "blurry"]),
+        image=noise.integers(0, 256, (SIDE, SIDE, 3), np.uint8), mask=mask, control_image=lines, control_type="canny",
+        control_scale=chance.choice([0.4, 1.0, 1.5]), control_start=start, control_end=chance.choice([0.7, 1.0]),
     )  # fmt: skip
 
 

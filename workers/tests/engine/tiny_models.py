@@ -3,12 +3,24 @@
 All are built from configurations with a fixed seed; texts are cut by the tokenizer of the shipped model.
 """
 
-import shutil
 from pathlib import Path
 
 import diffusers
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+)
 
 MINI = Path(__file__).resolve().parents[3] / "fixtures" / "models" / "mini"
 WIDTH = 32  # of the text encoders
@@ -28,12 +40,12 @@ def text_encoder(kind=CLIPTextModel):
     return kind(config).eval()
 
 
-def vae(latent_channels=4):
+def vae(**settings):
     """Eight pixels to a latent one, like the large ones."""
     return diffusers.AutoencoderKL(
         block_out_channels=(8, 8, 16, 16), down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=latent_channels, norm_num_groups=4, sample_size=64,
-        mid_block_add_attention=False, force_upcast=False,
+        up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, sample_size=64, mid_block_add_attention=False,
+        force_upcast=False, **{"latent_channels": 4, **settings},
     ).eval()  # fmt: skip
 
 
@@ -92,6 +104,91 @@ def save_sdxl(folder):
     controlnet(XL).save_pretrained(Path(folder, "controlnet-canny"))
 
 
-def copy_of(folder, target):
-    """A model's folder under another path."""
-    return shutil.copytree(folder, target)
+def byte_tokenizer(**special):
+    """One token per byte: enough for models that were never trained."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: number for number, piece in enumerate(["<pad>", "<eos>", *alphabet])}
+    words = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", **special)
+
+
+def t5(width=WIDTH):
+    config = T5Config(vocab_size=300, d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    return T5EncoderModel(config).eval()
+
+
+def flow():
+    return diffusers.FlowMatchEulerDiscreteScheduler()
+
+
+def save_flux(folder):
+    torch.manual_seed(13)
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 4, 8), guidance_embeds=True,
+    )  # fmt: skip
+    diffusers.FluxPipeline(
+        scheduler=flow(), vae=vae(shift_factor=0.1), text_encoder=text_encoder(), tokenizer=tokenizer(),
+        text_encoder_2=t5(), tokenizer_2=byte_tokenizer(model_max_length=64), transformer=transformer.eval(),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def save_sd3(folder):
+    torch.manual_seed(14)
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=32, patch_size=1, in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4,
+        caption_projection_dim=32, joint_attention_dim=2 * WIDTH, pooled_projection_dim=2 * WIDTH, out_channels=16,
+    )  # fmt: skip
+    diffusers.StableDiffusion3Pipeline(
+        transformer=transformer.eval(), scheduler=flow(), vae=vae(shift_factor=0.1, latent_channels=16),
+        text_encoder=text_encoder(CLIPTextModelWithProjection), tokenizer=tokenizer(),
+        text_encoder_2=text_encoder(CLIPTextModelWithProjection), tokenizer_2=tokenizer(),
+        text_encoder_3=t5(2 * WIDTH), tokenizer_3=byte_tokenizer(model_max_length=64),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+CHAT = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def save_z_image(folder):
+    torch.manual_seed(15)
+    transformer = diffusers.ZImageTransformer2DModel(
+        all_patch_size=(2,), all_f_patch_size=(1,), in_channels=4, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2,
+        n_kv_heads=2, cap_feat_dim=16, axes_dims=[8, 4, 4], axes_lens=[256, 32, 32],
+    )  # fmt: skip
+    encoder = Qwen3Model(Qwen3Config(
+        vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=8,
+    ))  # fmt: skip
+    diffusers.ZImagePipeline(
+        scheduler=flow(), vae=vae(shift_factor=0.1), text_encoder=encoder.eval(),
+        tokenizer=byte_tokenizer(chat_template=CHAT), transformer=transformer.eval(),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def save_qwen_image(folder):
+    torch.manual_seed(16)
+    transformer = diffusers.QwenImageTransformer2DModel(
+        patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=16, guidance_embeds=False, axes_dims_rope=(8, 4, 4),
+    )  # fmt: skip
+    decoder = diffusers.AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 2, 2, 2], num_res_blocks=1, temperal_downsample=[False, True, True],
+        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    )  # fmt: skip
+    encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
+        text_config={
+            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 2, "vocab_size": 300,
+            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
+        },
+        hidden_size=16, vocab_size=300, vision_start_token_id=5, vision_end_token_id=6, vision_token_id=7,
+    ))  # fmt: skip
+    diffusers.QwenImagePipeline(
+        scheduler=flow(), vae=decoder.eval(), text_encoder=encoder.eval(), tokenizer=byte_tokenizer(),
+        transformer=transformer.eval(),
+    ).save_pretrained(folder)  # fmt: skip
