@@ -143,11 +143,12 @@ Stop with Ctrl-C."""
 
 
 def picture_command(url: str, key: str) -> str:
-    """One shell command that makes a picture and saves it."""
+    """One shell command that makes a picture and saves it as picture.webp."""
     body = '{"text": "a red circle on a blue background", "params": {"resolution": "256x256", "seed": 7}}'
     return (
         f"curl -sS {url}/api/v1/image/generate -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' "
-        f"-H 'Prefer: wait=60' -d '{body}'"
+        f"-H 'Prefer: wait=60' -d '{body}' "
+        '| sed \'s/.*"temp_url":"\\([^"]*\\)".*/\\1/\' | xargs curl -sS -o picture.webp'
     )
 
 
