@@ -10,7 +10,7 @@ Redis keys of the queues (one instance, no cluster: the scripts touch keys they 
     key                type   content                                                                   lifetime
     gq:t:{id}          hash   st state (w waiting, r running, x ended), cls class, key batch key, usr user, 15 min once
                               wt weight, sc created ms, exp expires ms (0 never), mdl model, n samples, ended
-                              tag place in the order, own worker, at fence, cx cancel asked, iso runs alone
+                              tag place in the order, own worker, at fence, cx cancel asked, cr crashes, iso alone
     gq:w:{class}:{key} zset   waiting ids of one batch key, by tag                                      while any waits
     gq:k:{class}       zset   batch keys by the tag of their first task                                 while any waits
     gq:f:{class}       hash   user -> tag where the user's asked work ends (start-time fair queueing)   while any waits

@@ -150,9 +150,12 @@ class Buffer:
         """Renews this worker's lease."""
         self._run("beat", self.config.worker, self.config.lease_ms)
 
-    def reap(self, worker: str = "", cause: str = "lease") -> Reaped:
-        """Puts back the tasks of a dead worker, or of every worker whose lease ran out."""
-        answer = self._run("reap", worker, cause)
+    def reap(self, worker: str = "", cause: str = "lease", *, isolate: bool = False) -> Reaped:
+        """Puts back the tasks of a dead worker, or of every worker whose lease ran out.
+
+        They run alone after their second crash, or at once with `isolate`; one that crashed alone is given up.
+        """
+        answer = self._run("reap", worker, cause, int(isolate))
         if not answer:
             return Reaped()
         bar = answer.index("|")

@@ -72,7 +72,7 @@ class Repairs:
             self.redis.lrem("gq:retick", 1, raw)
         while raw := self.redis.lindex("gq:dead", 0):
             note = json.loads(raw)
-            message = f"The task ended its worker twice, the second time alone ({note['cause']})."
+            message = f"The task ended its worker again and again, at last alone ({note['cause']})."
             lifecycle.fail(UUID(note["id"]), code="worker_crashed", message=message)
             self.redis.lrem("gq:dead", 1, raw)
         while task_id := self.redis.lindex("gq:dropped", 0):

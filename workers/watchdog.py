@@ -11,7 +11,7 @@ JSON, so that no password shows in the process list; afterwards single bytes:
     l   a model is loading: the longer hang limit holds until the next `s`
     q   the worker has given everything back: end the lease and go
 
-End of file means that the worker is dead: its tasks are put back, each to run alone. No byte within the hang limit
+End of file means that the worker is dead: its tasks are put back at once. No byte within the hang limit
 means that a step hangs: the worker is killed, which leads to end of file.
 """
 
@@ -58,6 +58,7 @@ class Watchdog:
         self.buffer = Buffer(redis, own)
         self.limit = config.loading_hang  # until the first step the worker starts up
         self.last_sign = time.monotonic()
+        self.hung = False
 
     def run(self) -> None:
         next_beat = 0.0
@@ -69,7 +70,7 @@ class Watchdog:
             readable, _, _ = select.select([self.pipe], [], [], max(0.0, next_beat - time.monotonic()))
             signs = os.read(self.pipe, 4096) if readable else None
             if signs == b"":
-                return self._bury("the worker process died")
+                return self._bury("a step hung" if self.hung else "the worker process died")
             if signs and b"q" in signs:
                 return self._retire()
             if signs:
@@ -89,6 +90,7 @@ class Watchdog:
         logger.error("%s gave no sign for %.0f s: killed", self.config.worker, self.limit)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.config.pid, signal.SIGKILL)
+        self.hung = True
         self.last_sign = time.monotonic()
 
     def _bury(self, cause: str) -> None:
@@ -98,7 +100,7 @@ class Watchdog:
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             try:
-                reaped = self.buffer.reap(self.config.worker, cause)
+                reaped = self.buffer.reap(self.config.worker, cause, isolate=self.hung)
             except RedisError:
                 time.sleep(self.config.beat)
                 continue

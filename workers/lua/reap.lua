@@ -1,9 +1,11 @@
--- ARGV: worker ('' = every worker whose lease ran out), cause. Puts a dead worker's tasks back where they were in the order, each alone
--- (one of them may have killed it); a task that already ran alone is given up. Answers {requeued ids..., '|', given up ids...} and leaves
--- the same for the reconciler: gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for).
+-- ARGV: worker ('' = every worker whose lease ran out), cause, isolate (1: one of its tasks is to blame, as when a step hung).
+-- Puts a dead worker's tasks back, before all that wait. After their first crash they share batches as before: most workers die of
+-- something else, and a batch that runs together is back soonest. After the second, each runs alone, because one of them may be the killer;
+-- a task that ends its worker alone is given up. Answers {requeued ids..., '|', given up ids...} and leaves the same for the reconciler:
+-- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for).
 local GRACE_MS = 2000
 local now = now_ms()
-local workers, cause = {}, ARGV[2]
+local workers, cause, isolate = {}, ARGV[2], ARGV[3] == '1'
 
 if ARGV[1] ~= '' then
   workers = {ARGV[1]}
@@ -32,8 +34,12 @@ for _, worker in ipairs(workers) do
         redis.call('RPUSH', 'gq:dead', note)
         dead[#dead + 1] = id
       else
-        local batch = task[4] .. '#' .. id
-        redis.call('HSET', task_key(id), 'st', 'w', 'key', batch, 'iso', 1)
+        local batch = task[4]
+        if redis.call('HINCRBY', task_key(id), 'cr', 1) > 1 or isolate then
+          batch = batch .. '#' .. id
+          redis.call('HSET', task_key(id), 'key', batch, 'iso', 1)
+        end
+        redis.call('HSET', task_key(id), 'st', 'w')
         redis.call('HDEL', task_key(id), 'own')
         insert_first(id, task[3], batch, tonumber(task[6]), tonumber(task[5]))
         redis.call('RPUSH', 'gq:retick', note)

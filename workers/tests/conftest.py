@@ -23,7 +23,7 @@ from generation.lua import load_script
 from generation.models import User
 from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, connect
-from workers.tests.fleet import Fleet
+from workers.tests.fleet import Fleet, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -93,13 +93,21 @@ def user(transactional_db: None) -> User:
     return User.objects.create(username="owner")
 
 
-@pytest.fixture
-def fleet(user: User, tmp_path: Path) -> Iterator[Fleet]:
+@pytest.fixture(scope="session")
+def processes(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Worker processes over the test database and the Redis of the settings; their engine sleeps."""
+    folder = tmp_path_factory.mktemp("fleet")
     parts = connection.settings_dict
     name, password = quote(parts["USER"]), quote(parts["PASSWORD"] or "")
     address = f"postgres://{name}:{password}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
-    env = {"DATABASE_URL": address, "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(tmp_path / "raw")}
-    fleet = Fleet(tmp_path, env)
+    env = {"DATABASE_URL": address, "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(folder / "raw")}
+    fleet = Fleet(folder, env)
     yield fleet
-    fleet.stop()
+    fleet.stop(*fleet.processes)
+
+
+@pytest.fixture
+def fleet(processes: Fleet, user: User) -> Iterator[Fleet]:
+    """The processes, and nothing of an earlier test in their services."""
+    yield processes
+    wait_until(lambda: not Redis.from_url(settings.REDIS_URL).keys("gq:run:*"), 10)

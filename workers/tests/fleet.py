@@ -80,6 +80,14 @@ class Fleet:
         for name in names if wait else ():
             wait_until(lambda name=name: self.ready(name), 60, f"{name} is not ready: {self.tail(name)}")  # type: ignore[misc]
 
+    def only(self, *names: str) -> None:
+        """Exactly these processes run: others are stopped, missing and dead ones started."""
+        self.stop(*(self.processes.keys() - set(names)))
+        self.start(*(name for name in names if not self.alive(name)))
+
+    def alive(self, name: str) -> bool:
+        return name in self.processes and self.processes[name].poll() is None
+
     def ready(self, name: str) -> bool:
         marker = self.folder / "run" / f"{name}.ready"
         return marker.exists() and marker.read_text().strip() == str(self.processes[name].pid)
@@ -93,12 +101,14 @@ class Fleet:
     def signal(self, name: str, number: int = signal.SIGKILL) -> None:
         self.processes[name].send_signal(number)
 
-    def stop(self) -> None:
-        for process in self.processes.values():
+    def stop(self, *names: str) -> None:
+        """Ends processes by name and waits for it."""
+        stopped = [self.processes.pop(name) for name in names]
+        for process in stopped:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         end = time.monotonic() + 30
-        for process in self.processes.values():
+        for process in stopped:
             try:
                 process.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:

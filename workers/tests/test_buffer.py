@@ -277,31 +277,45 @@ def test_a_claim_whose_reply_was_lost_is_found_and_put_back(make_buffer, enqueue
 # crashes
 
 
-def test_a_dead_workers_tasks_run_again_each_alone_and_first(make_buffer, enqueue, redis):
+def test_a_dead_workers_tasks_run_again_first_and_together(make_buffer, enqueue, redis):
     victims = [enqueue() for _ in range(3)]
     make_buffer("gpu1-a").claim(3)
     others = [enqueue() for _ in range(3)]
     buffer = make_buffer("gpu2-b")
     assert sorted(buffer.reap("gpu1-a", "watchdog").requeued) == sorted(victims)
     notes = [json.loads(note) for note in redis.lrange("gq:retick", 0, -1)]
-    assert {(note["id"], note["worker"], note["cause"]) for note in notes} == {
-        (id_, "gpu1-a", "watchdog") for id_ in victims
-    }
-    claims = [buffer.claim(8) for _ in range(4)]
-    assert sorted(ids(claims[0]) + ids(claims[1]) + ids(claims[2])) == sorted(victims)
-    assert all(claim.tasks[0].alone for claim in claims[:3])
-    assert ids(claims[3]) == others
+    told = {(note["id"], note["worker"], note["cause"]) for note in notes}
+    assert told == {(id_, "gpu1-a", "watchdog") for id_ in victims}
+    assert sorted(ids(buffer.claim(3))) == sorted(victims)
+    assert ids(buffer.claim(3)) == others
 
 
-def test_the_task_that_kills_a_worker_alone_is_given_up(make_buffer, enqueue, redis):
-    poison = enqueue()
-    make_buffer("gpu1-a").claim(1)
+def test_after_a_second_crash_each_runs_alone_and_the_killer_is_given_up(make_buffer, enqueue, redis):
+    poison, *mates = [enqueue() for _ in range(4)]
     watchdog = make_buffer("watchdog")
-    assert watchdog.reap("gpu1-a").requeued == (poison,)
-    make_buffer("gpu1-b").claim(1)
-    assert watchdog.reap("gpu1-b").dead == (poison,)
+    for worker in ("gpu1-a", "gpu1-b"):
+        assert len(make_buffer(worker).claim(8).tasks) == 4
+        assert len(watchdog.reap(worker).requeued) == 4
+    done = []
+    for number in range(4):
+        buffer = make_buffer(f"gpu2-{number}")
+        (task,) = buffer.claim(8).tasks
+        assert task.alone
+        if task.task_id == poison:
+            assert watchdog.reap(f"gpu2-{number}").dead == (poison,)
+        else:
+            buffer.settle(task, "ended")
+            done.append(task.task_id)
+    assert sorted(done) == sorted(mates)
     assert json.loads(redis.lpop("gq:dead"))["id"] == poison
-    assert make_buffer("gpu1-c").claim(1).tasks == ()
+    assert make_buffer().claim(1).tasks == ()
+
+
+def test_after_a_hung_step_each_runs_alone_at_once(make_buffer, enqueue):
+    enqueue()
+    make_buffer("gpu1-a").claim(1)
+    make_buffer("watchdog").reap("gpu1-a", "a step hung", isolate=True)
+    assert [task.alone for task in make_buffer("gpu2-b").claim(1).tasks] == [True]
 
 
 def test_a_cancelled_task_of_a_dead_worker_does_not_run_again(make_buffer, enqueue, cancel, redis):

@@ -80,7 +80,7 @@ def test_a_killed_workers_tasks_are_back_within_a_moment(start, make_buffer, enq
     took = wait_until(lambda: other.state(task)[0] == "w") - killed
     print(f"put back {took * 1000:.0f} ms after the kill")
     assert took < 0.5
-    assert [claimed.alone for claimed in other.claim(1).tasks] == [True]
+    assert [claimed.task_id for claimed in other.claim(1).tasks] == [task]
 
 
 def test_the_lease_is_renewed_while_the_worker_works(start, redis):
