@@ -126,6 +126,8 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
     celery = ["celery", "-A", "imagegenx_site"]
     beat = [*celery, "beat", "--schedule", str(folder.run / "beat-schedule"), "--pidfile=", "--loglevel=INFO"]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={config.flower_port}"]
+    admin = folder.secrets()["demo"]["admin"]
+    flower_login = {"FLOWER_BASIC_AUTH": f"{admin['user']}:{admin['password']}"}  # its API can stop workers
     make = _Maker(folder, env)
     return [
         make("gpu-worker", [*celery, "worker", *GPU_WORKER], {"OMP_NUM_THREADS": _engine_threads()}, patience_s=30),
@@ -134,7 +136,7 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
         make("io-worker", [*celery, "worker", *IO_WORKER], {}),
         make("reconciler", ["workers.reconciler"], {}),
         make("beat", beat, {}),
-        make("flower", flower, {}, lambda _: answers(config.flower_url + "/healthcheck"), patience_s=5),
+        make("flower", flower, flower_login, lambda _: answers(config.flower_url + "/healthcheck"), patience_s=5),
     ]
 
 
