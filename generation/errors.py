@@ -13,7 +13,10 @@ ApiError                      code, HTTP status, message that says what to do
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from generation.rates import Allowance
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,14 @@ class Unprocessable(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """A limit of the caller's plan."""
+    """A limit of the caller's plan. `allowances` says what is left of it and of its neighbours."""
 
     http_status = 429
     code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.allowances: list[Allowance] = []
 
 
 class Busy(ApiError):

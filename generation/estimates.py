@@ -1,6 +1,7 @@
 """How long a task will probably take: measured speed of its model, and the work that waits before it.
 
-The GPU workers keep a running mean of seconds per megapixel-step for each model (`note`); the buffer knows the work that waits.
+The GPU workers keep a running mean of seconds per megapixel-step for each model (`note`); the buffer knows the work
+that waits.
 
 | key            | type | content                                                     | lifetime  |
 |----------------|------|-------------------------------------------------------------|-----------|

@@ -4,7 +4,8 @@
 |---------|--------|----------------------------------------------------------------------|------------------------|
 | gq:ev   | stream | {task: dashed id, kind: status, progress or preview, data: JSON}      | about the last 20,000  |
 
-Events are hints for those who watch; the row is the truth. An unreachable Redis therefore costs a watcher a second, never a task.
+Events are hints for those who watch; the row is the truth. An unreachable Redis therefore costs a watcher a second,
+never a task.
 """
 
 import functools

@@ -1,19 +1,23 @@
 """The one HTTP client for addresses that users give us (webhooks, picture URLs). It never reaches private addresses.
 
-The host is resolved once, every address that comes back is checked, and the connection goes to the address that was checked: a
-second answer of the name server can't lead elsewhere. Redirects are not followed, proxies of the environment are ignored.
+The host is resolved once, every address that comes back is checked, and the connection goes to the address that was
+checked: a second answer of the name server can't lead elsewhere. Proxies of the environment are ignored. A POST follows
+no redirect; a GET follows MAX_REDIRECTS, each checked like the first address.
 """
 
 import ipaddress
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpcore
 import httpx
+from django.conf import settings
 
 MAX_URL: Final = 2000  # characters
+MAX_REDIRECTS: Final = 3
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses in IPv6 clothes (RFC 6052)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -39,6 +43,17 @@ def fault_of(url: str) -> str | None:
     return "port 0" if port == 0 else None
 
 
+def is_own_address(url: str, host: str) -> bool:
+    """Whether the address leads to this server as the client calls it (`host` is its Host header), or as PUBLIC_URL
+    says.
+    """
+    own = {host.lower(), urlsplit(settings.PUBLIC_URL).netloc.lower()} - {""}
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}[parts.scheme]
+    name = (parts.hostname or "").lower()
+    return f"{name}:{parts.port or default}" in own or (name in own and (parts.port or default) == default)
+
+
 def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allowed: Sequence[str]) -> int:
     """POST once and give the status code. `timeout` in s for the whole of connecting, sending and each read.
 
@@ -53,6 +68,41 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allo
             return answer.status_code
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as error:
         raise OutboundError(f"{type(error).__name__}: {error}") from error
+
+
+def get(url: str, *, timeout: float, allowed: Sequence[str], max_bytes: int) -> bytes:
+    """GET the body. `timeout` in s for all of it, redirects included.
+
+    Raises OutboundError when an address is refused, the answer is not 200, longer than `max_bytes`, or too slow.
+    """
+    deadline = time.monotonic() + timeout
+    with _client(timeout, allowed) as client:
+        for _ in range(MAX_REDIRECTS + 1):
+            fault = fault_of(url)
+            if fault:
+                raise OutboundError(f"{url[:200]}: {fault}")
+            try:
+                with client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer:
+                    if not answer.has_redirect_location:
+                        return _body(answer, deadline, max_bytes)
+                    url = urljoin(url, answer.headers["location"])
+            except (httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException) as error:
+                raise OutboundError(f"{type(error).__name__}: {error}") from error
+    raise OutboundError(f"more than {MAX_REDIRECTS} redirects")
+
+
+def _body(answer: httpx.Response, deadline: float, max_bytes: int) -> bytes:
+    """The raw body: an encoding that unpacks (gzip bombs) is not undone, and nothing beyond the bounds is read."""
+    if answer.status_code != 200:
+        raise OutboundError(f"the server answered {answer.status_code}")
+    body = bytearray()
+    for chunk in answer.iter_raw():
+        body += chunk
+        if len(body) > max_bytes:
+            raise OutboundError(f"the answer is longer than {max_bytes} bytes")
+        if time.monotonic() > deadline:
+            raise OutboundError("the answer took too long")
+    return bytes(body)
 
 
 def _client(timeout: float, allowed: Sequence[str]) -> httpx.Client:

@@ -1,7 +1,7 @@
 """What a task is to do: one frozen value, made from the request, stored as JSON in the row, read by the workers.
 
-Everything that a request may leave out (model, size, steps, sampler, seed ...) is decided here, once, at submission: a task means
-the same on every worker and at every attempt.
+Everything that a request may leave out (model, size, steps, sampler, seed ...) is decided here, once, at submission:
+a task means the same on every worker and at every attempt.
 """
 
 import secrets

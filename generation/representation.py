@@ -1,12 +1,13 @@
 """The task as clients see it: one body for the answer to a submission, to a poll, in events and in webhooks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
 
 from generation.models import Image, Status, Task
+from generation.uuid7 import public
 from storage.store import get_store
 
 # What clients are told of the inner states. `canceled` is the spelling of the APIs that integrators know.
@@ -26,7 +27,8 @@ PUBLIC_STATUS = {
 def task_body(
     task: Task, images: Sequence[Image], *, base_url: str, estimated_time: float | None = None
 ) -> dict[str, Any]:
-    """The task. `images` are its pictures (none before it succeeded); `estimated_time` is s until it ends, 0 at the end.
+    """The task. `images` are its pictures (none before it succeeded); `estimated_time` is s until it ends, 0 at the
+    end.
 
     `base_url` begins the links; empty makes them relative.
     """
@@ -35,6 +37,7 @@ def task_body(
     query_url = base_url + reverse("task", args=[task.public_id])
     return {
         "task_id": task.public_id,
+        "batch_id": public(task.batch_id, "bat") if task.batch_id else None,
         "kind": task.kind,
         "status": PUBLIC_STATUS[Status(task.status)],
         "progress": 100 if done else min(task.progress, 99),
@@ -42,7 +45,7 @@ def task_body(
         "query_url": query_url,
         "temp_url": outputs[0]["url"] if outputs else None,
         "outputs": outputs,
-        "input": _input(task),
+        "input": input_body(task.text, task.model_key, task.params),
         "priority": task.priority,
         "attempts": task.attempt,
         "warnings": task.warnings,
@@ -74,12 +77,16 @@ def image_url(key: str, base_url: str) -> str:
     return address if address.startswith("http") else base_url + address
 
 
-def _input(task: Task) -> dict[str, Any]:
+def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as they were decided, so that the same request can be sent again."""
-    params = task.params
-    names = ("steps", "cfg_scale", "sampler", "seed", "num_images", "style", "strength", "postprocess")
-    shown = {name: params[name] for name in names if name in params}
-    return {"text": task.text, "model": task.model_key, "resolution": f"{task.width}x{task.height}", **shown}
+    names = ("steps", "cfg_scale", "sampler", "seed", "num_images", "style", "postprocess")
+    shown = {name: params[name] for name in (*names, *_OF_KIND.get(params["kind"], ())) if name in params}
+    sides = f"{params['width']}x{params['height']}"
+    loras = [{"name": lora["name"], "weight": lora["weight"]} for lora in params.get("loras", ())]
+    return {"text": text, "model": model_key, "resolution": sides, "loras": loras, **shown}
+
+
+_OF_KIND = {"img2img": ("strength",), "inpaint": ("strength",), "controlnet": ("control_type", "control_scale")}
 
 
 def _iso(moment: Any) -> str | None:

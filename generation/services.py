@@ -1,4 +1,4 @@
-"""What clients do with tasks, in the order a task meets it: submit, look, cancel.
+"""What clients do with tasks, in the order a task meets it: submit, look, cancel, repeat, delete.
 
 Views and commands parse and answer; the rules are here.
 """
@@ -12,14 +12,22 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from redis.exceptions import RedisError
 
-from generation import estimates, lifecycle, tickets
-from generation.errors import Conflict, Fault, InvalidRequest, NotFound, Unprocessable
-from generation.models import ApiKey, IdempotencyKey, Image, ImageModel, Plan, Task, User
+from generation import estimates, lifecycle, quotas, tickets
+from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound, Unprocessable
+from generation.inputs import ROLES, InputPicture
+from generation.models import ApiKey, Batch, IdempotencyKey, Image, ImageModel, Plan, Task, User
 from generation.parameters import Parameters
+from generation.rates import Allowance
 from generation.uuid7 import from_public, moment_of, uuid7
+from storage.errors import StorageError
+from storage.keys import input_key
+from storage.store import get_store
+from storage.variants import delete_image
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +42,17 @@ class Submission:
     priority: int
     callback_url: str = ""
     queue_seconds: int = 300
+    inputs: tuple[InputPicture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a request made: its tasks, their batch, whether they are new, and what is left of the plan's quotas."""
+
+    tasks: tuple[Task, ...]
+    batch: Batch | None = None
+    new: bool = True
+    allowances: tuple[Allowance, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,35 +65,98 @@ class Idempotency:
 
     @classmethod
     def of(cls, key: str, route: str, body: Mapping[str, Any]) -> "Idempotency":
-        """The fingerprint is SHA-256 of the body in canonical JSON."""
-        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """The fingerprint is SHA-256 of the body in canonical JSON, an uploaded file standing as its own SHA-256."""
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_file_hash)
         return cls(key, route, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _file_hash(file: UploadedFile) -> str:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # has readinto through its file
+    file.seek(0)
+    return digest
 
 
 def submit_task(
     submission: Submission, *, user: User, api_key: ApiKey | None = None, idempotency: Idempotency | None = None
 ) -> tuple[Task, bool]:
-    """Make the row, then, once it is committed, its buffer entry and ticket. Answers the task and whether it is new.
+    """`submit` for one task: the task, and whether it is new."""
+    made = submit([submission], user=user, api_key=api_key, idempotency=idempotency)
+    return made.tasks[0], made.new
 
-    A repeat with the same idempotency key answers the first one's task.
-    Raises Unprocessable when the key was used for another body, Conflict while the first is under way.
+
+def submit(
+    submissions: Sequence[Submission],
+    *,
+    user: User,
+    api_key: ApiKey | None = None,
+    idempotency: Idempotency | None = None,
+    batch_size: int = 0,
+) -> Submitted:
+    """Make the rows of a request, then, once they are committed, their buffer entries and tickets.
+
+    1 a repeat with the same idempotency key answers what the first one made; 2 the plan's quotas are counted, 3 input
+    pictures stored, 4 all rows written in one transaction. When 3 or 4 fails, 2 is taken back. `batch_size` over 0
+    makes a batch.
+    Raises Unprocessable when the key was used for another body, Conflict while the first is under way,
+    TooManyRequests, Busy when the store does not take the pictures.
     """
-    task = _new_row(submission, user, api_key)
+    if idempotency and api_key:
+        first = _replayed(idempotency, api_key)
+        if first:
+            return first
+    batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size else None
+    tasks = [_new_row(submission, user, api_key, batch) for submission in submissions]
+    admission = _admitted(tasks, user, api_key)
     try:
-        with transaction.atomic():
-            if idempotency and api_key:
-                fields = {"key": idempotency.key, "route": idempotency.route, "fingerprint": idempotency.fingerprint}
-                IdempotencyKey.objects.create(api_key=api_key, task_id=task.id, **fields)
-            task.save(force_insert=True)
-            transaction.on_commit(lambda: enqueue(task))
+        _store_inputs(submissions, tasks)
+        _write(tasks, batch, api_key, idempotency)
     except IntegrityError:
-        if idempotency and api_key:
-            return _replayed(idempotency, api_key), False
+        quotas.give_back(admission)
+        first = _replayed(idempotency, api_key) if idempotency and api_key else None
+        if first is None:
+            raise
+        return first
+    except BaseException:
+        quotas.give_back(admission)
         raise
-    return task, True
+    return Submitted(tuple(tasks), batch, allowances=admission.allowances)
 
 
-def _new_row(submission: Submission, user: User, api_key: ApiKey | None) -> Task:
+def _admitted(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
+    if api_key is None:  # our own work: commands and tests
+        return quotas.Admission()
+    images = sum(int(task.params["num_images"]) for task in tasks)
+    work = sum(task.cost for task in tasks)
+    return quotas.admit(user, plan_of(api_key), [task.id for task in tasks], images=images, megapixel_steps=work)
+
+
+def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> None:
+    """Put the pictures into the store and their keys into the rows."""
+    for submission, task in zip(submissions, tasks, strict=True):
+        for picture in submission.inputs:
+            sha256 = hashlib.sha256(picture.data).hexdigest()
+            key = input_key(task.id, picture.role, sha256, "image/png")
+            try:
+                get_store("images").put(key, picture.data, "image/png")
+            except StorageError as error:
+                _log.error("input picture not stored", extra={"task_id": str(task.id), "error": str(error)})
+                raise Busy("The picture could not be stored. Try again in a moment.", retry_after=5) from error
+            task.params[f"{picture.role}_key"] = key
+
+
+def _write(tasks: Sequence[Task], batch: Batch | None, api_key: ApiKey | None, idempotency: Idempotency | None) -> None:
+    with transaction.atomic():
+        if idempotency and api_key:
+            fields = {"key": idempotency.key, "route": idempotency.route, "fingerprint": idempotency.fingerprint}
+            IdempotencyKey.objects.create(api_key=api_key, task_id=batch.id if batch else tasks[0].id, **fields)
+        if batch:
+            batch.save(force_insert=True)
+        Task.objects.bulk_create(tasks)
+    for task in tasks:
+        transaction.on_commit(lambda task=task: enqueue(task))  # type: ignore[misc]
+
+
+def _new_row(submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None = None) -> Task:
     parameters, model = submission.parameters, submission.model
     task_id = uuid7()
     created = moment_of(task_id)
@@ -82,6 +164,7 @@ def _new_row(submission: Submission, user: User, api_key: ApiKey | None) -> Task
         id=task_id,
         user=user,
         api_key=api_key,
+        batch=batch,
         kind=parameters.kind,
         priority=submission.priority,
         model=model,
@@ -100,17 +183,21 @@ def _new_row(submission: Submission, user: User, api_key: ApiKey | None) -> Task
     )
 
 
-def _replayed(idempotency: Idempotency, api_key: ApiKey) -> Task:
-    """The task that the first request with this key made."""
-    first = IdempotencyKey.objects.filter(api_key=api_key, route=idempotency.route, key=idempotency.key).first()
-    task = Task.objects.filter(pk=first.task_id).first() if first else None
-    if first is None or task is None:
+def _replayed(idempotency: Idempotency, api_key: ApiKey) -> Submitted | None:
+    """What the first request with this key made; None when there was none."""
+    row = IdempotencyKey.objects.filter(api_key=api_key, route=idempotency.route, key=idempotency.key).first()
+    if row is None:
+        return None
+    if row.fingerprint != idempotency.fingerprint:
+        raise Unprocessable("This Idempotency-Key was used for another request body. Use a new key for a new request.")
+    batch = Batch.objects.filter(pk=row.task_id).first()
+    tasks = Task.objects.filter(batch=batch) if batch else Task.objects.filter(pk=row.task_id)
+    found = tuple(tasks.order_by("id"))
+    if not found:
         raise Conflict(
             "The first request with this Idempotency-Key is still under way. Try again in a second.", retry_after=1
         )
-    if first.fingerprint != idempotency.fingerprint:
-        raise Unprocessable("This Idempotency-Key was used for another request body. Use a new key for a new request.")
-    return task
+    return Submitted(found, batch, new=False)
 
 
 def enqueue(task: Task) -> None:
@@ -129,9 +216,12 @@ def enqueue(task: Task) -> None:
 
 
 def find_task(public_id: str, user: User) -> Task:
-    """The caller's task, or a team-mate's. Raises NotFound for any other id: the answer doesn't tell whether it exists."""
+    """The caller's task, or a team-mate's. Raises NotFound for any other id: the answer doesn't tell whether it
+    exists.
+    """
     task_id = from_public(public_id)
-    task = Task.objects.select_related("user").filter(pk=task_id).first() if task_id else None
+    rows = Task.objects.select_related("user").filter(pk=task_id, deleted_at=None)
+    task = rows.first() if task_id else None
     if task is None or not may_see(task, user):
         raise NotFound(
             f"There is no task {public_id[:60]} of yours. Task ids look like img0198… and have 35 characters."
@@ -139,8 +229,8 @@ def find_task(public_id: str, user: User) -> Task:
     return task
 
 
-def may_see(task: Task, user: User) -> bool:
-    """Owners and their team-mates see a task."""
+def may_see(task: Task | Batch, user: User) -> bool:
+    """Owners and their team-mates see a task or a batch."""
     same_team = user.team_id is not None and task.user.team_id == user.team_id
     return task.user_id == user.pk or same_team
 
@@ -159,7 +249,9 @@ def estimated_time(task: Task) -> float:
 
 
 def cancel_task(task: Task) -> Task:
-    """Ask for the end of a task: a waiting one ends at once, a running one at its next step, an ended one stays as it is."""
+    """Ask for the end of a task: a waiting one ends at once, a running one at its next step, an ended one stays as it
+    is.
+    """
     lifecycle.request_cancel(task.id)
     try:
         tickets.cancel(task.id)
@@ -169,8 +261,48 @@ def cancel_task(task: Task) -> Task:
     return task
 
 
+def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
+    """A new task with the parameters of an ended one, on the model's present revision, counted like any other.
+
+    Raises Conflict while the task is open, and TooManyRequests.
+    """
+    if not task.terminal:
+        raise Conflict("The task has not ended. Cancel it first, or wait.", retry_after=1)
+    plan, model = plan_of(api_key), task.model
+    parameters = Parameters.from_json(task.params)
+    priority = max(task.priority, plan.priority_cap)
+    submission = Submission(
+        parameters, model, task.text, priority, callback_url=task.callback_url, queue_seconds=plan.queue_seconds
+    )
+    return submit([submission], user=user, api_key=api_key)
+
+
+def delete_task(task: Task) -> None:
+    """Hide a task from its owner and take its text and pictures away; an open one is cancelled first.
+
+    The row stays without them, for the usage and the fair counting of quotas.
+    """
+    if not task.terminal:
+        cancel_task(task)
+    images = list(Image.objects.filter(task=task))
+    params = {**task.params, "text": "", "negative_text": ""}
+    Task.objects.filter(pk=task.pk).update(deleted_at=timezone.now(), text="", params=params)
+    given = [task.params.get(f"{role}_key") for role in ROLES]
+    store = get_store("images")
+    try:
+        for image in images:
+            delete_image(store, image.key)
+        for key in filter(None, given):
+            store.delete(key)
+    except StorageError as error:  # the day's objects are dropped with the day
+        _log.warning("objects of a deleted task stay until its day is dropped: %s: %s", task.id, error)
+    Image.objects.filter(task=task).delete()
+
+
 def plan_of(api_key: ApiKey) -> Plan:
-    """The plan that binds a key. Raises InvalidRequest when an operator has bound neither the key nor its team to one."""
+    """The plan that binds a key. Raises InvalidRequest when an operator has bound neither the key nor its team to
+    one.
+    """
     plan = api_key.effective_plan
     if plan is None:
         raise InvalidRequest(

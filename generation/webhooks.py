@@ -1,10 +1,12 @@
 """Telling the client's server that a task ended: an outbox row first, signed attempts afterwards (Standard Webhooks).
 
 1 `write_delivery` runs in the transaction that ends the task, so an end and its delivery exist together or not at all.
-2 `send_due` takes rows whose time has come, one at a time, and posts them. A crash between post and note repeats the post with
+2 `send_due` takes rows whose time has come, one at a time, and posts them. A crash between post and note repeats the
+post with
   the same webhook-id, which the receiver uses to drop the second.
 
-The body is the task as the API shows it. 2xx is success, a redirect is a failure and never followed, 410 disables the endpoint.
+The body is the task as the API shows it. 2xx is success, a redirect is a failure and never followed, 410 disables the
+endpoint.
 """
 
 import json
@@ -25,7 +27,8 @@ from generation.outbound import OutboundError, post
 from generation.representation import task_body
 from generation.uuid7 import derived
 
-# Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks recommends).
+# Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks
+# recommends).
 BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
 _EVENT_OF: Final = {
     Status.SUCCEEDED: "task.succeeded",
@@ -33,6 +36,7 @@ _EVENT_OF: Final = {
     Status.CANCELLED: "task.canceled",
     Status.EXPIRED: "task.expired",
 }
+EVENTS: Final = tuple(_EVENT_OF.values())
 _LEASE_S: Final = 60  # a row taken for sending is left alone for so long; a crashed sender's row comes back after it
 
 _log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ import hmac
 from datetime import timedelta
 from typing import Final
 
+from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -37,7 +38,16 @@ class ApiKeyAuthentication(BaseAuthentication):
         return 'Bearer realm="ImageGenX"'
 
 
-def key_text(request: Request) -> str | None:
+def key_of_request(request: HttpRequest) -> ApiKey | None:
+    """The key of a request outside DRF; None when it brings none. Raises Unauthorised."""
+    text = key_text(request)
+    key = find_key(text) if text is not None else None
+    if key:
+        _note_use(key)
+    return key
+
+
+def key_text(request: Request | HttpRequest) -> str | None:
     """The key as it was sent, or None."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from generation.errors import ApiError, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
 
+PROBLEM = "application/problem+json"
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +27,7 @@ class EnvelopeRenderer(JSONRenderer):
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
         response = (renderer_context or {}).get("response")
-        if response is not None and response.status_code == 204:
+        if response is not None and response.status_code in (204, 304):
             return b""
         failed = response is not None and response.status_code >= 400
         return super().render(data if failed else enveloped(data), accepted_media_type, renderer_context)
@@ -59,6 +60,18 @@ def error_body(error: ApiError, request_id: str | None = None) -> dict[str, Any]
     return {"code": error.http_status, "message": error.message, "data": {**error.details(), "request_id": request_id}}
 
 
+def problem_body(error: ApiError, request_id: str | None = None) -> dict[str, Any]:
+    """The same failure as RFC 9457 has it, for clients that accept `application/problem+json`."""
+    return {
+        "type": f"urn:imagegenx:error:{error.code}",
+        "title": error.code.replace("_", " "),
+        "status": error.http_status,
+        "detail": error.message,
+        "request_id": request_id,
+        **error.details(),
+    }
+
+
 def exception_handler(raised: Exception, context: dict[str, Any]) -> Response | None:
     """Turn what a view raised into an answer. Unknown exceptions go on to Django (500, logged with the request's
     id).
@@ -66,7 +79,15 @@ def exception_handler(raised: Exception, context: dict[str, Any]) -> Response | 
     error = _as_api_error(raised)
     if error is None:
         return None
-    response = Response(error_body(error, context["request"].headers.get("X-Request-Id")), status=error.http_status)
+    request = context["request"]
+    request_id = request.headers.get("X-Request-Id")
+    if PROBLEM in request.headers.get("Accept", ""):
+        response = Response(problem_body(error, request_id), status=error.http_status, content_type=PROBLEM)
+    else:
+        response = Response(error_body(error, request_id), status=error.http_status)
+    if isinstance(error, TooManyRequests):
+        inner = request._request
+        inner.allowances = [*getattr(inner, "allowances", []), *error.allowances]
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
     if error.http_status == 401:

@@ -6,18 +6,21 @@ once.
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 from rest_framework import serializers
 
+from generation import loras
 from generation.catalogue import Catalogue
 from generation.errors import Fault, InvalidRequest
-from generation.models import ImageModel, Plan, Style
-from generation.outbound import fault_of
-from generation.parameters import MAX_SEED, SAMPLERS, SIDE_STEP, SIDES, parse_resolution
+from generation.models import ImageModel, Plan, Style, User
+from generation.outbound import fault_of, is_own_address
+from generation.parameters import MAX_SEED, SAMPLERS, SIDE_STEP, SIDES, LoraChoice, parse_resolution
 from postprocessing.recipe import Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
+LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
 
 
 class StrictSerializer(serializers.Serializer):
@@ -74,7 +77,16 @@ class ParamsSerializer(StrictSerializer):
     deterministic = serializers.BooleanField(
         required=False, help_text="Run alone: bit-equal pictures on one machine, slower."
     )
+    loras = serializers.JSONField(required=False, help_text=LORAS_HELP)
+    preview = serializers.BooleanField(required=False, help_text="Send small previews with the events.")
     postprocess = serializers.JSONField(required=False, help_text="See docs/postprocessing.md.")
+
+    def validate_loras(self, asked: Any) -> list[LoraChoice]:
+        model: ImageModel | None = self.context["model"]
+        found, faults = loras.chosen(asked, self.context["user"], model)
+        kept: list[Fault] = self.context["faults"]
+        kept += faults
+        return found
 
     def validate_model(self, name: str) -> str:
         catalogue: Catalogue = self.context["catalogue"]
@@ -138,6 +150,8 @@ class ParamsSerializer(StrictSerializer):
 class GenerateSerializer(StrictSerializer):
     """A text-to-image request."""
 
+    roles: ClassVar[Mapping[str, str]] = {}  # fields that hold pictures -> the role of the picture
+
     text = serializers.CharField(max_length=MAX_TEXT, help_text="What to draw, in any language.")
     params = ParamsSerializer(required=False)
     callback_url = serializers.CharField(
@@ -147,8 +161,19 @@ class GenerateSerializer(StrictSerializer):
         required=False, allow_null=True, min_value=0, max_value=3, help_text="0 urgent to 3 test."
     )
 
+    deadline_seconds = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=86400,
+        help_text="Not started within so many seconds: the task expires. The header `Cancel-After: 30s` says the same.",
+    )
+    dry_run = serializers.BooleanField(required=False, help_text="Check and price the request, make nothing.")
+
     def validate_callback_url(self, url: str | None) -> str:
         fault = fault_of(url) if url else None
+        if url and not fault and is_own_address(url, self.context["host"]):
+            fault = "it is this server's own"
         if fault:
             raise _fault("malformed", f"This address can't be called: {fault}.")
         return url or ""
@@ -160,20 +185,41 @@ class GenerateSerializer(StrictSerializer):
         return priority
 
 
-def parse(body: Any, *, kind: str, catalogue: Catalogue, plan: Plan) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Asker:
+    """What a request is checked against: its kind, who sends it under which plan, and what there is to ask for."""
+
+    kind: str
+    user: User
+    plan: Plan
+    catalogue: Catalogue
+    host: str = ""
+
+
+def checked(form: type[serializers.Serializer], data: Any, **context: Any) -> dict[str, Any]:
+    """The values of a small request body. Raises InvalidRequest with every fault."""
+    serializer = form(data=data, context=context)
+    if not serializer.is_valid():
+        raise InvalidRequest(flattened(serializer.errors))
+    values: dict[str, Any] = serializer.validated_data
+    return values
+
+
+def parse(body: Any, form: type[GenerateSerializer], asker: Asker) -> dict[str, Any]:
     """The checked values of a request body. Raises InvalidRequest with every fault."""
+    kind, catalogue, plan = asker.kind, asker.catalogue, asker.plan
     params = body.get("params") if isinstance(body, Mapping) else None
     named = params.get("model") if isinstance(params, Mapping) else None
     model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
     found: list[Fault] = []
-    context = {"kind": kind, "catalogue": catalogue, "plan": plan, "model": model, "faults": found}
+    context = {**vars(asker), "model": model, "faults": found}
     if kind not in plan.kinds:
         found.append(Fault("kind", "above_plan", f"Your plan does not include {kind}."))
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
-    serializer = GenerateSerializer(data=body, context=context)
+    serializer = form(data=body, context=context)
     if not serializer.is_valid():
-        found += _flattened(serializer.errors)
+        found += flattened(serializer.errors)
     if found:
         raise InvalidRequest(found)
     return {**serializer.validated_data, "model": model}
@@ -197,18 +243,18 @@ _CODES: Final = {
 }
 
 
-def _flattened(errors: Any, path: str = "") -> list[Fault]:
+def flattened(errors: Any, path: str = "") -> list[Fault]:
     """DRF's nested errors as a flat list, with the field's path and our codes."""
     if isinstance(errors, Mapping):
         faults = []
         for name, inner in errors.items():
             here = path if name == "non_field_errors" else f"{path}.{name}" if path else str(name)
-            faults += _flattened(inner, here)
+            faults += flattened(inner, here)
         return faults
     faults = []
     for number, entry in enumerate(errors):
         if isinstance(entry, Mapping):
-            faults += _flattened(entry, f"{path}[{number}]")
+            faults += flattened(entry, f"{path}[{number}]")
         else:
             faults.append(Fault(path, _CODES.get(entry.code, entry.code), str(entry)))
     return faults

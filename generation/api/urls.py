@@ -1,12 +1,56 @@
 """Addresses below /api/v1/."""
 
-from django.urls import path
+from django.urls import path, register_converter
 
-from generation.api.views import CancelView, SubmitView, TaskImageView, TaskView
+from generation.api import accounts, batches, catalogue, downloads, listing, loras, streaming, views, webhooks
+
+
+class UuidText:
+    """A UUID in its dashed form."""
+
+    regex = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: object) -> str:
+        return str(value)
+
+
+register_converter(UuidText, "uuidtext")
 
 urlpatterns = [
-    path("image/generate", SubmitView.as_view(kind="text2img"), name="generate"),
-    path("image/task/<str:public_id>", TaskView.as_view(), name="task"),
-    path("image/task/<str:public_id>/cancel", CancelView.as_view(), name="task-cancel"),
-    path("image/task/<str:public_id>/image", TaskImageView.as_view(), name="task-image"),
+    path("image/generate", views.GenerateView.as_view(), name="generate"),
+    path("image/img2img", views.Img2ImgView.as_view(), name="img2img"),
+    path("image/inpaint", views.InpaintView.as_view(), name="inpaint"),
+    path("image/controlnet", views.ControlnetView.as_view(), name="controlnet"),
+    path("image/batch-generate", views.BatchGenerateView.as_view(), name="batch-generate"),
+    path("image/batch/<str:public_id>", batches.BatchView.as_view(), name="batch"),
+    path("image/batch/<str:public_id>/cancel", batches.BatchCancelView.as_view(), name="batch-cancel"),
+    path("image/batch/<str:public_id>/download", batches.BatchDownloadView.as_view(), name="batch-download"),
+    path("image/tasks", listing.HistoryView.as_view(), name="tasks"),
+    path("image/download", downloads.DownloadView.as_view(), name="download"),
+    path("image/task/<str:public_id>", views.TaskView.as_view(), name="task"),
+    path("image/task/<str:public_id>/cancel", views.CancelView.as_view(), name="task-cancel"),
+    path("image/task/<str:public_id>/retry", views.RetryView.as_view(), name="task-retry"),
+    path("image/task/<str:public_id>/image", views.TaskImageView.as_view(), name="task-image"),
+    path("image/task/<str:public_id>/events", streaming.task_events, name="task-events"),
+    path("image/task/<str:public_id>/events/token", streaming.EventTokenView.as_view(), name="task-events-token"),
+    path("models", catalogue.ModelsView.as_view(), name="models"),
+    path("styles", catalogue.StylesView.as_view(), name="styles"),
+    path("plans", catalogue.PlansView.as_view(), name="plans"),
+    path("usage", accounts.UsageView.as_view(), name="usage"),
+    path("keys", accounts.KeysView.as_view(), name="keys"),
+    path("keys/<str:prefix>", accounts.KeyView.as_view(), name="key"),
+    path("keys/<str:prefix>/rotate", accounts.KeyRotateView.as_view(), name="key-rotate"),
+    path("webhooks", webhooks.EndpointsView.as_view(), name="webhooks"),
+    path("webhooks/<int:pk>", webhooks.EndpointView.as_view(), name="webhook"),
+    path("webhooks/<int:pk>/rotate", webhooks.RotateSecretView.as_view(), name="webhook-rotate"),
+    path("webhooks/<int:pk>/deliveries", webhooks.DeliveriesView.as_view(), name="deliveries"),
+    path("webhooks/deliveries/<uuidtext:delivery_id>/send", webhooks.RedeliverView.as_view(), name="redeliver"),
+    path("lora", loras.LorasView.as_view(), name="loras"),
+    path("lora/upload", loras.LoraUploadView.as_view(), name="lora-upload"),
+    path("lora/<str:name>/<int:version>", loras.LoraView.as_view(), name="lora"),
+    path("lora/<str:name>/<int:version>/enable", loras.LoraEnableView.as_view(), name="lora-enable"),
+    path("lora/<str:name>/<int:version>/disable", loras.LoraDisableView.as_view(), name="lora-disable"),
 ]

@@ -1,67 +1,154 @@
-"""The endpoints of one task. Each parses, calls one service and answers."""
+"""The endpoints that make tasks and those of one task. Each parses, calls one service and answers."""
 
-from typing import Any, ClassVar, cast
+import re
+import time
+from typing import Any, ClassVar, Final
 
 from django.conf import settings
 from django.http import HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
+from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from generation import services
+from generation import events, services
+from generation.api import documents as docs
 from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView, allowances_of
+from generation.api.batches import batch_body
+from generation.api.kinds import BatchSerializer, body_of
 from generation.api.requests import GenerateSerializer
-from generation.api.submitting import submission_of
+from generation.api.submitting import Wanted, wanted_of
 from generation.api.waiting import base_url
 from generation.errors import Conflict, Fault, InvalidRequest, NotFound
 from generation.models import Image, Status, Task
-from generation.representation import task_body
-from generation.services import Idempotency
+from generation.representation import input_body, task_body
+from generation.services import Idempotency, Submitted
 from storage.errors import NotFound as ObjectGone
+from storage.errors import StorageError
 from storage.keys import content_type
 from storage.store import get_store
+from storage.variants import ensure_variant
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
-class SubmitView(APIView):
+class SubmitView(ApiView):
     """POST: make a task. 202 with the task; with `Prefer: wait=n` the finished task, when it ends within n seconds."""
 
     kind: ClassVar[str] = "text2img"
+    parser_classes = [JSONParser, MultiPartParser]
 
-    @extend_schema(request=GenerateSerializer)
+    def submit(self, request: KeyRequest) -> Response:
+        """Check the request, then make its tasks, or only price them for a dry run."""
+        data = _with_deadline(request)
+        idempotency = _idempotency(request, self.kind, data)
+        wanted = wanted_of(data, kind=self.kind, api_key=request.auth, host=request.get_host())
+        if wanted.dry_run:
+            return Response(_priced(wanted))
+        how = {"idempotency": idempotency, "batch_size": wanted.batch_size}
+        made = services.submit(wanted.submissions, user=request.user, api_key=request.auth, **how)
+        allowances_of(request).extend(made.allowances)
+        return submitted_response(request, made)
+
+
+class GenerateView(SubmitView):
+    @extend_schema(**docs.submitting("generate", GenerateSerializer, "Draw a text"))
     def post(self, request: KeyRequest) -> Response:
-        submission = submission_of(request.data, kind=self.kind, api_key=request.auth)
-        idempotency = _idempotency(request, self.kind)
-        task, new = services.submit_task(submission, user=request.user, api_key=request.auth, idempotency=idempotency)
-        response = _task_response(request, task, status.HTTP_202_ACCEPTED)
-        response["Location"] = response.data["query_url"]
-        response["Retry-After"] = "1"
-        if not new:
-            response["Idempotency-Replayed"] = "true"
-        response.submitted_task_id = task.id  # type: ignore[attr-defined]  # read by generation.api.waiting
+        """Text to picture."""
+        return self.submit(request)
+
+
+class Img2ImgView(SubmitView):
+    kind = "img2img"
+
+    @extend_schema(**docs.submitting("img2img", docs.Img2ImgSerializer, "Draw from a picture and a text"))
+    def post(self, request: KeyRequest) -> Response:
+        """Picture to picture."""
+        return self.submit(request)
+
+
+class InpaintView(SubmitView):
+    kind = "inpaint"
+
+    @extend_schema(**docs.submitting("inpaint", docs.InpaintSerializer, "Draw a part of a picture anew"))
+    def post(self, request: KeyRequest) -> Response:
+        """Inpainting."""
+        return self.submit(request)
+
+
+class ControlnetView(SubmitView):
+    kind = "controlnet"
+
+    @extend_schema(**docs.submitting("controlnet", docs.ControlnetSerializer, "Keep lines, depth or pose of a picture"))
+    def post(self, request: KeyRequest) -> Response:
+        """ControlNet."""
+        return self.submit(request)
+
+
+class BatchGenerateView(SubmitView):
+    kind = "batch"
+
+    @extend_schema(**docs.submitting("batch-generate", BatchSerializer, "Draw up to 100 texts", batch=True))
+    def post(self, request: KeyRequest) -> Response:
+        """Many texts at once."""
+        return self.submit(request)
+
+
+class TaskView(ApiView):
+    """The task as it is now."""
+
+    scopes: ClassVar = {"GET": "read", "DELETE": "delete"}
+
+    @extend_schema(**docs.reading("task", "See a task"))
+    def get(self, request: KeyRequest, public_id: str) -> Response:
+        """The task; 304 when `If-None-Match` names its present state."""
+        task = services.find_task(public_id, request.user)
+        etag = _etag(task)
+        if etag in request.headers.get("If-None-Match", ""):
+            return Response(status=304, headers={"ETag": etag})
+        response = _task_response(request, task)
+        response["ETag"] = etag
+        if not task.terminal:
+            response["Retry-After"] = "1"
         return response
 
+    @extend_schema(**docs.changing("task-delete", "Delete a task, its text and its pictures"))
+    def delete(self, request: KeyRequest, public_id: str) -> Response:
+        """Hide the task and delete its text and pictures."""
+        services.delete_task(services.find_task(public_id, request.user))
+        return Response({"task_id": public_id, "deleted": True})
 
-class TaskView(APIView):
-    """GET: the task as it is now."""
 
-    def get(self, request: KeyRequest, public_id: str) -> Response:
-        return _task_response(request, services.find_task(public_id, request.user))
+class CancelView(ApiView):
+    """End a task."""
 
-
-class CancelView(APIView):
-    """POST: end the task. Asking twice, or for an ended task, changes nothing."""
-
+    @extend_schema(**docs.changing("cancel", "Cancel a task", task=True))
     def post(self, request: KeyRequest, public_id: str) -> Response:
+        """Cancel. Asking twice, or for an ended task, changes nothing."""
         task = services.find_task(public_id, request.user)
         return _task_response(request, services.cancel_task(task))
 
 
-class TaskImageView(APIView):
-    """GET: a picture of the task, for its owner. `outputs[].url` of the task are addresses that need no key."""
+class RetryView(ApiView):
+    """Run an ended task again."""
 
+    @extend_schema(**docs.changing("retry", "Run an ended task again, as a new task", task=True, accepted=True))
+    def post(self, request: KeyRequest, public_id: str) -> Response:
+        """A new task with the same parameters."""
+        task = services.find_task(public_id, request.user)
+        made = services.retry_task(task, user=request.user, api_key=request.auth)
+        allowances_of(request).extend(made.allowances)
+        return submitted_response(request, made)
+
+
+class TaskImageView(ApiView):
+    """A picture of the task, for its owner. `outputs[].url` of the task are addresses that need no key."""
+
+    @extend_schema(**docs.picture())
     def get(self, request: KeyRequest, public_id: str) -> HttpResponseBase:
+        """The bytes of a picture, or a redirect to where they are."""
         index, variant = _picture_asked(request)
         image = _find_image(request, public_id, index)
         etag = f'"{image.sha256[:32]}-{variant}"'
@@ -70,19 +157,66 @@ class TaskImageView(APIView):
         return _picture(image, variant, etag)
 
 
+def submitted_response(request: KeyRequest, made: Submitted) -> Response:
+    """202 with the task or the batch, and where to look for it."""
+    if made.batch:
+        body = batch_body(made.batch, made.tasks, base_url=base_url(request))
+        response = Response(body, status=status.HTTP_202_ACCEPTED)
+    else:
+        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED)
+        response.submitted_task_id = made.tasks[0].id  # type: ignore[attr-defined]  # read by generation.api.waiting
+    response["Location"] = response.data["query_url"]
+    response["Retry-After"] = "1"
+    if not made.new:
+        response["Idempotency-Replayed"] = "true"
+    return response
+
+
 def _task_response(request: KeyRequest, task: Task, code: int = 200) -> Response:
     images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
     body = task_body(task, images, base_url=base_url(request), estimated_time=services.estimated_time(task))
     return Response(body, status=code)
 
 
-def _idempotency(request: KeyRequest, route: str) -> Idempotency | None:
+def _etag(task: Task) -> str:
+    """Changes with the task's state, and before the signed addresses in the answer run out."""
+    hour = int(time.time() // (settings.URL_SECONDS / 2)) if task.status == Status.SUCCEEDED else 0
+    return f'W/"{task.status}-{task.progress}-{task.attempt}-{task.priority}-{hour}"'
+
+
+def _priced(wanted: Wanted) -> dict[str, Any]:
+    """What a dry run answers: that the request is right, what it would cost and how it was understood."""
+    first = wanted.submissions[0]
+    return {
+        "valid": True,
+        "tasks": len(wanted.submissions),
+        "images": sum(one.parameters.num_images for one in wanted.submissions),
+        "megapixel_steps": round(sum(one.parameters.cost for one in wanted.submissions), 4),
+        "priority": first.priority,
+        "input": input_body(first.text, first.model.key, first.parameters.to_json()),
+    }
+
+
+def _with_deadline(request: KeyRequest) -> Any:
+    """The body, with `Cancel-After: 30s` as its `deadline_seconds`."""
+    data, header = request.data, request.headers.get("Cancel-After")
+    if header is None:
+        return data
+    found = re.fullmatch(r"(\d{1,5})([smh]?)", header.strip())
+    if not found or not int(found[1]):
+        raise InvalidRequest([Fault("Cancel-After", "malformed", "A number with s, m or h: 30s, 5m.")])
+    body = body_of(data)
+    seconds = min(int(found[1]) * _SECONDS[found[2] or "s"], 86400)
+    return {**body, "deadline_seconds": seconds} if isinstance(body, dict) else body
+
+
+def _idempotency(request: KeyRequest, route: str, data: Any) -> Idempotency | None:
     key = request.headers.get("Idempotency-Key", "").strip().strip('"')
     if not key:
         return None
-    if len(key) > 255:
-        raise InvalidRequest([Fault("Idempotency-Key", "out_of_range", "At most 255 characters.")])
-    return Idempotency.of(key, route, cast(dict[str, Any], request.data))
+    if len(key) > 255 or not key.isprintable():
+        raise InvalidRequest([Fault("Idempotency-Key", "out_of_range", "At most 255 printable characters.")])
+    return Idempotency.of(key, route, body_of(data))
 
 
 def _picture_asked(request: KeyRequest) -> tuple[int, str]:
@@ -90,8 +224,8 @@ def _picture_asked(request: KeyRequest) -> tuple[int, str]:
     faults = []
     if not (index.isascii() and index.isdigit() and len(index) <= 4):
         faults.append(Fault("index", "wrong_type", "The picture's number, from 0."))
-    if variant not in ("original", "thumbnail"):
-        faults.append(Fault("variant", "not_allowed", "original or thumbnail."))
+    if variant not in ("original", "medium", "thumbnail"):
+        faults.append(Fault("variant", "not_allowed", "original, medium (512 pixels) or thumbnail (256 pixels)."))
     if faults:
         raise InvalidRequest(faults)
     return int(index), variant
@@ -109,8 +243,11 @@ def _find_image(request: KeyRequest, public_id: str, index: int) -> Image:
 
 def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
     """The bytes, or a redirect to the store's own signed address when it has one."""
-    key = image.key if variant == "original" else image.thumbnail_key
     store = get_store("images")
+    try:
+        key = _key_of(image, variant)
+    except StorageError as error:
+        raise NotFound("The picture is no longer in the store.") from error
     address = store.url(key, settings.URL_SECONDS)
     if address.startswith("http"):
         return HttpResponseRedirect(address)
@@ -120,3 +257,10 @@ def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
         raise NotFound("The picture is no longer in the store.") from error
     headers = {"ETag": etag, "Cache-Control": "private, max-age=3600, immutable", "X-Content-Type-Options": "nosniff"}
     return HttpResponse(data, content_type=content_type(key), headers=headers)
+
+
+def _key_of(image: Image, variant: str) -> str:
+    """The object's key; the medium variant is made when it is first asked for."""
+    if variant == "medium":
+        return ensure_variant(get_store("images"), image.key, "medium", events.client())
+    return image.key if variant == "original" else image.thumbnail_key

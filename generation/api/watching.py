@@ -7,6 +7,7 @@ is in its queue. When Redis is away, the row is looked at every POLL_S instead.
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import logging
 from collections import defaultdict
@@ -25,6 +26,7 @@ from generation.models import TERMINAL, Task
 
 POLL_S: Final = 2.0  # s between looks at the row while no event comes
 _BLOCK_MS: Final = 2000
+_PAGE: Final = 1000  # entries read at a time when a watcher comes back
 _QUEUE_LENGTH: Final = 256  # events a slow watcher may fall behind before it loses the oldest
 
 _log = logging.getLogger(__name__)
@@ -45,12 +47,35 @@ class EventReader:
     def __init__(self) -> None:
         self._watchers: dict[str, set[asyncio.Queue[Happening]]] = defaultdict(set)
         self._reading: asyncio.Task[None] | None = None
+        self._newest = ""
+
+    @property
+    def newest(self) -> str:
+        """The id of the newest entry that this reader has seen; "" before the first."""
+        return self._newest
+
+    async def since(self, task_id: UUID, last: str) -> list[Happening]:
+        """The task's events after the entry `last`, as far as the stream reaches back; nothing when Redis is away."""
+        found: list[Happening] = []
+        try:
+            async with self._client() as client:
+                while entries := await client.xrange(STREAM, min=f"({last}", count=_PAGE):
+                    last = entries[-1][0]
+                    mine = (entry for entry in entries if entry[1]["task"] == str(task_id))
+                    found += [Happening(name, fields["kind"], json.loads(fields["data"])) for name, fields in mine]
+        except redis.RedisError as error:
+            _log.warning("event stream out of reach: %s", error)
+        return found
+
+    @staticmethod
+    def _client() -> "redis.asyncio.Redis[str]":
+        return redis.asyncio.Redis.from_url(settings.REDIS_URL, decode_responses=True, socket_timeout=None)
 
     @contextlib.asynccontextmanager
     async def watch(self, task_id: UUID) -> AsyncIterator[asyncio.Queue[Happening]]:
         """A queue of the task's events from now on."""
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read())
+            self._reading = asyncio.create_task(self._read(), context=contextvars.Context())
         queue: asyncio.Queue[Happening] = asyncio.Queue(_QUEUE_LENGTH)
         self._watchers[str(task_id)].add(queue)
         try:
@@ -62,9 +87,7 @@ class EventReader:
 
     async def _read(self) -> None:
         last = "$"
-        async with redis.asyncio.Redis.from_url(
-            settings.REDIS_URL, decode_responses=True, socket_timeout=None
-        ) as client:
+        async with self._client() as client:
             while True:
                 try:
                     answer = await client.xread({STREAM: last}, block=_BLOCK_MS, count=500)
@@ -73,7 +96,7 @@ class EventReader:
                     await asyncio.sleep(0.5)
                     continue
                 for entry_id, fields in _entries(answer):
-                    last = entry_id
+                    last = self._newest = entry_id
                     self._hand_out(entry_id, fields)
 
     def _hand_out(self, entry_id: str, fields: dict[str, str]) -> None:
@@ -95,6 +118,11 @@ def _entries(answer: Any) -> list[tuple[str, dict[str, str]]]:
         for entry in entries[0] if entries and isinstance(entries[0], list) else entries:
             found.append((entry[0], entry[1]))
     return found
+
+
+def later(entry_id: str, than: str) -> bool:
+    """Whether a stream entry comes after another ("" is before all)."""
+    return not than or tuple(map(int, entry_id.split("-"))) > tuple(map(int, than.split("-")))
 
 
 _readers: WeakKeyDictionary[asyncio.AbstractEventLoop, EventReader] = WeakKeyDictionary()

@@ -81,7 +81,11 @@ class ApiKey(models.Model):
     digest = models.CharField(max_length=64, editable=False)
     scopes = models.JSONField(default=list, blank=True, help_text="Empty: all.")
     profile = models.ForeignKey(
-        "generation.PolicyProfile", on_delete=models.PROTECT, null=True, blank=True, help_text="Bounds what may be drawn."
+        "generation.PolicyProfile",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        help_text="Bounds what may be drawn.",
     )
     must_sign = models.BooleanField(default=False, help_text="Only signed requests are taken.")
     oauth_client = models.CharField(

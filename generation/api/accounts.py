@@ -1,0 +1,172 @@
+"""The caller's keys and usage."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from generation import usage
+from generation.api import documents as docs
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView
+from generation.api.requests import StrictSerializer, checked
+from generation.errors import Fault, Forbidden, InvalidRequest, NotFound
+from generation.models import ApiKey
+from generation.models.accounts import SCOPES
+
+MOST_KEYS: Final = 100
+LONGEST_REPORT: Final = timedelta(days=366)
+
+
+class KeySerializer(StrictSerializer):
+    """A new key. What is left out is as the asking key has it; no key can make one that may do more than itself."""
+
+    name = serializers.CharField(required=False, max_length=100, default="key")
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=tuple(SCOPES)), required=False)
+    expires_in_days = serializers.IntegerField(required=False, min_value=1, max_value=3650, allow_null=True)
+    must_sign = serializers.BooleanField(required=False)
+
+
+class RotateSerializer(StrictSerializer):
+    """How long the old key goes on working."""
+
+    grace_seconds = serializers.IntegerField(required=False, min_value=0, max_value=7 * 86400, default=3600)
+
+
+class UsageSerializer(StrictSerializer):
+    """The days of a report (UTC, inclusive), and what its lines stand for."""
+
+    since = serializers.DateField(required=False)
+    until = serializers.DateField(required=False)
+    group_by = serializers.ChoiceField(choices=tuple(usage.GROUPS), required=False, default="day")
+
+
+class KeysView(ApiView):
+    """The caller's keys."""
+
+    scopes: ClassVar = {"GET": "keys", "POST": "keys"}
+
+    @extend_schema(**docs.operation("keys", "List your keys", "account", data=docs.listed(docs.OBJECT)))
+    def get(self, request: KeyRequest) -> Response:
+        """Every key of the user, without its secret."""
+        return Response({"items": [key_body(key) for key in _keys_of(request)]})
+
+    @extend_schema(**docs.operation("key-create", "Make a key", "account", code=201, request=KeySerializer))
+    def post(self, request: KeyRequest) -> Response:
+        """A new key. Its text is in the answer, and nowhere else ever again."""
+        asked = checked(KeySerializer, request.data)
+        if _keys_of(request).filter(revoked_at=None).count() >= MOST_KEYS:
+            raise Forbidden(f"A user has at most {MOST_KEYS} keys. Revoke one first.")
+        row, text = ApiKey.make(request.user, **_not_more_than(request.auth, asked))
+        return Response({**key_body(row), "api_key": text}, status=201)
+
+
+class KeyView(ApiView):
+    """One key."""
+
+    scopes: ClassVar = {"DELETE": "keys"}
+
+    @extend_schema(**docs.operation("key-revoke", "Revoke a key", "account", also=(404,)))
+    def delete(self, request: KeyRequest, prefix: str) -> Response:
+        """End a key at once. It stays in the list."""
+        key = _find(request, prefix)
+        ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+        key.refresh_from_db()
+        return Response(key_body(key))
+
+
+class KeyRotateView(ApiView):
+    """A new secret for a key."""
+
+    scopes: ClassVar = {"POST": "keys"}
+
+    @extend_schema(
+        **docs.operation("key-rotate", "Replace a key", "account", code=201, also=(404,), request=RotateSerializer)
+    )
+    def post(self, request: KeyRequest, prefix: str) -> Response:
+        """A key of the same kind; the old one works for `grace_seconds` more."""
+        key = _find(request, prefix)
+        if key.revoked_at is not None:
+            raise NotFound("This key was revoked. Make a new one.")
+        end = timezone.now() + timedelta(seconds=checked(RotateSerializer, request.data)["grace_seconds"])
+        same = ("plan", "scopes", "profile", "must_sign", "name", "expires_at")
+        row, text = ApiKey.make(request.user, **{name: getattr(key, name) for name in same})
+        ApiKey.objects.filter(pk=key.pk).update(expires_at=min(end, key.expires_at or end))
+        return Response({**key_body(row), "api_key": text, "replaces": prefix}, status=201)
+
+
+class UsageView(ApiView):
+    """What was used."""
+
+    @extend_schema(
+        **docs.operation(
+            "usage",
+            "Usage by day, model, kind or key",
+            "account",
+            data=docs.listed(docs.OBJECT),
+            parameters=[UsageSerializer],
+        )
+    )
+    def get(self, request: KeyRequest) -> Response:
+        """Tasks, pictures and megapixel-steps, one line a group and their sums."""
+        asked = checked(UsageSerializer, request.query_params.dict())
+        last = asked.get("until") or datetime.now(UTC).date()
+        first = asked.get("since") or last - timedelta(days=29)
+        if not timedelta(0) <= last - first <= LONGEST_REPORT:
+            message = f"`until` must be on `since` or up to {LONGEST_REPORT.days} days after it."
+            raise InvalidRequest([Fault("until", "out_of_range", message)])
+        lines = [asdict(line) for line in usage.report(request.user, first, last, asked["group_by"])]
+        names = ("tasks", "succeeded", "images", "megapixel_steps")
+        total = {name: round(sum(line[name] for line in lines), 4) for name in names}
+        days = {"since": first.isoformat(), "until": last.isoformat()}
+        return Response({"items": lines, "total": total, "group_by": asked["group_by"], **days})
+
+
+def key_body(key: ApiKey) -> dict[str, Any]:
+    """A key as its owner sees it."""
+    moments = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    shown = {name: getattr(key, name) and getattr(key, name).isoformat(timespec="seconds") for name in moments}
+    plan = key.plan.name if key.plan else None
+    return {
+        "prefix": key.prefix,
+        "name": key.name,
+        "scopes": key.scopes,
+        "plan": plan,
+        "must_sign": key.must_sign,
+        **shown,
+    }
+
+
+def _keys_of(request: KeyRequest) -> Any:
+    return ApiKey.objects.filter(user=request.user, oauth_client="").select_related("plan")
+
+
+def _find(request: KeyRequest, prefix: str) -> ApiKey:
+    key: ApiKey | None = _keys_of(request).filter(prefix=prefix).first() if "\0" not in prefix else None
+    if key is None:
+        raise NotFound("You have no such key. `GET /api/v1/keys` lists them by their prefix.")
+    return key
+
+
+def _not_more_than(own: ApiKey, asked: dict[str, Any]) -> dict[str, Any]:
+    """The new key's fields: plan, profile and end of the asking key, and no scope that it lacks."""
+    scopes = asked.get("scopes", own.scopes)
+    above = [scope for scope in scopes or SCOPES if own.scopes and scope not in own.scopes]
+    if above:
+        raise Forbidden(f"This key can't give away what it lacks: {', '.join(above)}.")
+    days = asked.get("expires_in_days")
+    end = timezone.now() + timedelta(days=days) if days else own.expires_at
+    if own.expires_at and end:
+        end = min(end, own.expires_at)
+    return {
+        "name": asked["name"],
+        "scopes": list(scopes),
+        "expires_at": end,
+        "plan": own.plan,
+        "profile": own.profile,
+        "must_sign": asked.get("must_sign", own.must_sign),
+    }

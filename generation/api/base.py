@@ -1,0 +1,62 @@
+"""What every endpoint of /api/v1 has in common: scopes of keys, limits, and the headers that tell of them."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from generation import rates
+from generation.errors import Forbidden, Unauthorised
+from generation.models import ApiKey
+from generation.rates import Allowance
+from generation.services import plan_of
+
+
+class ApiView(APIView):
+    """An endpoint. `scopes` names, by method, what a key that is bound to scopes must have."""
+
+    scopes: ClassVar[dict[str, str]] = {"GET": "read"}
+
+    def perform_authentication(self, request: Request) -> None:
+        """Who asks; strangers are counted by their address, so that keys can't be guessed at speed."""
+        try:
+            super().perform_authentication(request)
+        except Unauthorised:
+            rates.hit("ip", f"stranger:{rates.client_address(request._request)}", settings.ANONYMOUS_RPS)
+            raise
+
+    def check_throttles(self, request: Request) -> None:
+        """Count the request for its address and its key. Raises TooManyRequests."""
+        if not isinstance(request.auth, ApiKey):
+            return
+        plan = plan_of(request.auth)
+        address = f"{request.auth.user_id}:{rates.client_address(request._request)}"
+        for name, whose in (("ip", address), ("key", str(request.auth.pk))):
+            allowance = rates.hit(name, whose, plan.requests_per_second)
+            if allowance:
+                allowances_of(request).append(allowance)
+        require_scope(request.auth, self.scopes.get(request.method or "", "generate"))
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
+        """The answer, with what is left of the limits."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in rates.headers(allowances_of(request)).items():
+            response[name] = value
+        return response
+
+
+def allowances_of(request: Any) -> list[Allowance]:
+    """The limits that this request was counted for: a list to add to."""
+    inner = getattr(request, "_request", request)
+    if not hasattr(inner, "allowances"):
+        inner.allowances = []
+    found: list[Allowance] = inner.allowances
+    return found
+
+
+def require_scope(key: ApiKey, scope: str) -> None:
+    """Raises Forbidden when the key is bound to scopes and this one is not among them."""
+    if key.scopes and scope not in key.scopes:
+        raise Forbidden(f"This key may not do that: it lacks the scope `{scope}`. It has {', '.join(key.scopes)}.")

@@ -1,0 +1,90 @@
+"""Batches: joint status, cancel, all pictures as a ZIP."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework.response import Response
+
+from generation import history, services
+from generation.api import documents as docs
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView
+from generation.api.downloads import zip_response
+from generation.api.waiting import base_url
+from generation.errors import Conflict
+from generation.models import Batch, Status, Task
+from generation.representation import PUBLIC_STATUS, image_url
+
+
+class BatchView(ApiView):
+    """A batch as it is now."""
+
+    @extend_schema(**docs.operation("batch", "See a batch", "image", data=docs.BATCH, also=(404,)))
+    def get(self, request: KeyRequest, public_id: str) -> Response:
+        """The batch, with every task's status and first picture."""
+        batch = history.find_batch(public_id, request.user)
+        return Response(batch_body(batch, history.tasks_of(batch), base_url=base_url(request)))
+
+
+class BatchCancelView(ApiView):
+    """End what is still open of a batch."""
+
+    @extend_schema(
+        **docs.operation("batch-cancel", "Cancel a batch", "image", data=docs.BATCH, also=(404,), request=None)
+    )
+    def post(self, request: KeyRequest, public_id: str) -> Response:
+        """Cancel every task that has not ended."""
+        batch = history.find_batch(public_id, request.user)
+        for task in history.tasks_of(batch):
+            if not task.terminal:
+                services.cancel_task(task)
+        return Response(batch_body(batch, history.tasks_of(batch), base_url=base_url(request)))
+
+
+class BatchDownloadView(ApiView):
+    """The pictures of a batch."""
+
+    scopes: ClassVar = {"GET": "read"}
+
+    @extend_schema(**docs.download("batch-download", "All pictures of a batch as a ZIP"))
+    def get(self, request: KeyRequest, public_id: str) -> HttpResponseBase:
+        """A ZIP of what has succeeded so far."""
+        batch = history.find_batch(public_id, request.user)
+        done = [task for task in history.tasks_of(batch) if task.status == Status.SUCCEEDED]
+        if not done:
+            raise Conflict("No task of the batch has succeeded yet.", retry_after=2)
+        return zip_response(done, f"{batch.public_id}.zip")
+
+
+def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> dict[str, Any]:
+    """The batch as clients see it."""
+    done = [task.id for task in tasks if task.status == Status.SUCCEEDED]
+    images = services.images_of(done) if done else {}
+    progress = [100 if task.terminal else min(task.progress, 99) for task in tasks]
+    return {
+        "batch_id": batch.public_id,
+        "status": history.joint_status(tasks) if tasks else "canceled",
+        "progress": round(sum(progress) / max(len(progress), 1), 1),
+        "size": batch.size,
+        "batch_size": batch.batch_size,
+        "counts": Counter(PUBLIC_STATUS[Status(task.status)] for task in tasks),
+        "tasks": [_task_line(task, images.get(task.id, []), base_url) for task in tasks],
+        "query_url": base_url + reverse("batch", args=[batch.public_id]),
+        "created_at": batch.created_at.isoformat(timespec="milliseconds"),
+    }
+
+
+def _task_line(task: Task, images: Sequence[Any], base_url: str) -> dict[str, Any]:
+    return {
+        "task_id": task.public_id,
+        "text": task.text,
+        "status": PUBLIC_STATUS[Status(task.status)],
+        "progress": 100 if task.status == Status.SUCCEEDED else min(task.progress, 99),
+        "temp_url": image_url(images[0].key, base_url) if images else None,
+        "error": {"code": task.error_code, "message": task.error_message} if task.error_code else None,
+        "query_url": base_url + reverse("task", args=[task.public_id]),
+    }

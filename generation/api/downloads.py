@@ -1,0 +1,67 @@
+"""Pictures of many tasks as one ZIP, streamed in constant memory.
+
+Names in the archive are made here from ids alone, so no text of a client becomes a path.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import ClassVar
+
+from asgiref.sync import sync_to_async
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from generation import history, services
+from generation.api import documents as docs
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView
+from generation.api.requests import StrictSerializer, checked
+from generation.errors import Conflict
+from generation.models import Task
+from storage.store import get_store
+from storage.zips import Entry, stream_zip
+
+
+class DownloadSerializer(StrictSerializer):
+    """Which tasks."""
+
+    task_ids = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1, max_length=1000)
+
+
+class DownloadView(ApiView):
+    """Pictures of any tasks."""
+
+    scopes: ClassVar = {"POST": "read"}
+
+    @extend_schema(**docs.download("download", "Pictures of any tasks as a ZIP", request=DownloadSerializer))
+    def post(self, request: KeyRequest) -> HttpResponseBase | Response:
+        """A ZIP of the tasks that succeeded."""
+        wanted = checked(DownloadSerializer, request.data)
+        done = history.succeeded_of(request.user, wanted["task_ids"])
+        if not done:
+            raise Conflict("None of these tasks has succeeded yet.", retry_after=2)
+        return zip_response(done, "pictures.zip")
+
+
+def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
+    """The archive of the tasks' pictures, read from the store while the client takes it."""
+    images = services.images_of([task.id for task in tasks])
+    entries = [
+        Entry(f"{task.public_id}-{image.index}.{image.format}", image.key)
+        for task in tasks
+        for image in images[task.id]
+    ]
+    pieces = stream_zip(get_store("images"), entries)
+    response = StreamingHttpResponse(_asynchronously(pieces), content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _asynchronously(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """A synchronous iterator for an ASGI answer: each piece is made in a thread, when the client took the last one."""
+    following = sync_to_async(lambda: next(pieces, None), thread_sensitive=False)
+    while (piece := await following()) is not None:
+        yield piece

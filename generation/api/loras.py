@@ -1,0 +1,142 @@
+"""LoRAs: upload, list, enable, disable, delete."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.response import Response
+
+from generation import loras
+from generation.api import documents as docs
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView
+from generation.api.requests import StrictSerializer, checked
+from generation.errors import Fault, Forbidden, InvalidRequest, NotFound
+from generation.models import Lora
+from generation.services import plan_of
+
+
+class UploadSerializer(StrictSerializer):
+    """A LoRA file in safetensors format."""
+
+    name = serializers.CharField(max_length=50, help_text="Small letters, digits, - and _. The next version of it.")
+    file = serializers.FileField(help_text="The .safetensors file.")
+    base_family = serializers.CharField(required=False, max_length=40, default="sd15", help_text="sd15, sd21, sdxl ...")
+
+
+class LorasView(ApiView):
+    """The LoRAs that the caller may use."""
+
+    scopes: ClassVar = {"GET": "read"}
+
+    @extend_schema(**docs.operation("loras", "List LoRAs", "lora", data=docs.listed(docs.OBJECT)))
+    def get(self, request: KeyRequest) -> Response:
+        """Every version, the newest of a name first."""
+        rows = loras.visible(request.user).exclude(state=Lora.State.DELETED).select_related("owner")
+        return Response({"items": [lora_body(row, request) for row in rows.order_by("name", "-version")[:1000]]})
+
+
+class LoraUploadView(ApiView):
+    """Upload."""
+
+    scopes: ClassVar = {"POST": "lora"}
+    parser_classes = [MultiPartParser, JSONParser]
+
+    @extend_schema(
+        **docs.operation(
+            "lora-upload",
+            "Upload a LoRA",
+            "lora",
+            code=201,
+            also=(413, 415),
+            request={"multipart/form-data": UploadSerializer},
+        )
+    )
+    def post(self, request: KeyRequest) -> Response:
+        """A new version of a name. Only safetensors files are taken, and only the tensors of a LoRA."""
+        if not plan_of(request.auth).lora_upload:
+            raise Forbidden("Your plan does not include LoRA uploads.")
+        asked = checked(UploadSerializer, request.data)
+        _check_family(asked["base_family"])
+        row = loras.receive(
+            asked["name"],
+            _chunks(asked["file"]),
+            owner=request.user,
+            family=asked["base_family"],
+            root=Path(settings.LORA_ROOT),
+            max_bytes=settings.MAX_LORA_BYTES,
+        )
+        return Response(lora_body(row, request), status=201)
+
+
+class LoraStateView(ApiView):
+    """Enable or disable."""
+
+    scopes: ClassVar = {"POST": "lora"}
+    state: ClassVar[str] = Lora.State.ACTIVE
+
+    def change(self, request: KeyRequest, name: str, version: int) -> Response:
+        """Move the version to this view's state."""
+        row = _own(request, name, version)
+        row.state = self.state
+        row.save(update_fields=["state"])
+        return Response(lora_body(row, request))
+
+
+class LoraEnableView(LoraStateView):
+    @extend_schema(**docs.operation("lora-enable", "Enable a LoRA", "lora", also=(404,), request=None))
+    def post(self, request: KeyRequest, name: str, version: int) -> Response:
+        """Offer the version again."""
+        return self.change(request, name, version)
+
+
+class LoraDisableView(LoraStateView):
+    state = Lora.State.DISABLED
+
+    @extend_schema(**docs.operation("lora-disable", "Disable a LoRA", "lora", also=(404,), request=None))
+    def post(self, request: KeyRequest, name: str, version: int) -> Response:
+        """Offer the version no more. Tasks that name it already are made as they were asked for."""
+        return self.change(request, name, version)
+
+
+class LoraView(ApiView):
+    """One version."""
+
+    scopes: ClassVar = {"DELETE": "lora"}
+
+    @extend_schema(**docs.operation("lora-delete", "Delete a LoRA", "lora", also=(404,)))
+    def delete(self, request: KeyRequest, name: str, version: int) -> Response:
+        """Delete the version. Tasks that name it already are made as they were asked for."""
+        row = _own(request, name, version)
+        row.state = Lora.State.DELETED
+        row.save(update_fields=["state"])
+        return Response({"name": str(row), "deleted": True})
+
+
+def lora_body(row: Lora, request: KeyRequest) -> dict[str, Any]:
+    """A version as clients see it."""
+    names = ("version", "title", "sha256", "bytes", "rank", "base_family", "triggers", "state", "uses")
+    return {"name": row.name, **{name: getattr(row, name) for name in names}, "own": row.owner_id == request.user.pk}
+
+
+def _own(request: KeyRequest, name: str, version: int) -> Lora:
+    """The version of the caller's team. Raises NotFound, also for everybody's LoRAs: those are the operator's."""
+    rows = loras.visible(request.user).exclude(owner=None).exclude(state=Lora.State.DELETED)
+    row = rows.filter(name=name, version=version).first() if version < 2**31 and "\0" not in name else None
+    if row is None:
+        raise NotFound("Your team has no such LoRA.")
+    return row
+
+
+def _chunks(file: UploadedFile) -> Iterator[bytes]:
+    yield from file.chunks(1 << 20)
+
+
+def _check_family(family: str) -> None:
+    if not (family.isascii() and family.replace("-", "").isalnum()):
+        raise InvalidRequest([Fault("base_family", "malformed", "sd15, sd21, sdxl ...")])

@@ -1,0 +1,58 @@
+"""The pictures of a checked request: loaded, the task's size decided, everything brought to it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from PIL.Image import Image as Picture
+
+from generation import inputs
+from generation.errors import InvalidRequest
+from generation.inputs import InputFault, InputPicture
+from generation.models import ImageModel, Plan
+from generation.parameters import SIDE_STEP
+
+Size = tuple[int, int]
+
+
+def size_and_inputs(
+    checked: Mapping[str, Any], roles: Mapping[str, str], model: ImageModel, plan: Plan
+) -> tuple[Size, tuple[InputPicture, ...]]:
+    """Width and height of the task, and its pictures at that size. Raises InvalidRequest."""
+    params = checked.get("params", {})
+    loaded = _loaded(checked, roles)
+    if "image" in loaded and params.get("area"):
+        loaded["mask"] = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
+    if "image" in loaded and "mask" in loaded:
+        _or_fault("mask", inputs.check_same_shape, loaded["image"], loaded["mask"])
+    size = params.get("resolution") or _default_size(loaded, model, plan)
+    feather = params.get("mask_feather", 0)
+    prepared = [inputs.prepared(role, picture, size, feather=feather) for role, picture in loaded.items()]
+    return size, tuple(prepared)
+
+
+def _loaded(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Picture]:
+    limits = inputs.InputLimits(
+        settings.MAX_INPUT_BYTES,
+        settings.MAX_INPUT_PIXELS,
+        settings.INPUT_TIMEOUT_S,
+        tuple(settings.PRIVATE_CALLBACKS),
+    )
+    given = {name: checked[name] for name in roles if name in checked}
+    return {roles[name]: _or_fault(name, inputs.load, picture, limits) for name, picture in given.items()}
+
+
+def _default_size(loaded: Mapping[str, Picture], model: ImageModel, plan: Plan) -> Size:
+    high = min(model.max_side, plan.max_side)
+    leading = loaded.get("image") or loaded.get("control")
+    if leading is not None:
+        return inputs.fitted_size(leading, low=model.min_side, high=high, step=SIDE_STEP)
+    return min(model.default_width, plan.max_side), min(model.default_height, plan.max_side)
+
+
+def _or_fault(field: str, function: Any, *args: Any) -> Any:
+    """The function's answer; its fault as one of the request's."""
+    try:
+        return function(*args)
+    except InputFault as fault:
+        raise InvalidRequest([fault.at(field)]) from fault

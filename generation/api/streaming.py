@@ -1,0 +1,183 @@
+"""Server-sent events of a task: outside DRF, because DRF refuses `Accept: text/event-stream` and answers in threads.
+
+    event      data                                                       id
+    task       the task as a poll shows it: first of all, and at the end   of the newest entry at that moment
+    status     {"status": "running"}                                      of the stream
+    progress   {"progress": 40, "step": 8, "steps": 20}                   of the stream
+    preview    {"image": "data:image/...", ...}, where asked for           of the stream
+    end        {"status": "succeeded"}: nothing follows                    -
+
+`Last-Event-ID` resumes: what happened since then is told first, as far as the stream reaches back. A comment every
+PING_S keeps proxies from closing the connection. Browsers' EventSource can't send headers: they use a token in the
+address, good for one task and EVENT_TOKEN_SECONDS.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, ClassVar, Final
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core import signing
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.response import Response
+
+from generation import rates, services
+from generation.api import documents as docs
+from generation.api import watching
+from generation.api.authentication import KeyRequest, key_of_request
+from generation.api.base import ApiView, require_scope
+from generation.api.envelope import error_body, json_bytes
+from generation.api.waiting import base_url
+from generation.errors import ApiError, NotFound, Unauthorised
+from generation.models import TERMINAL, Status, Task
+from generation.representation import PUBLIC_STATUS, task_body
+from generation.services import plan_of
+from generation.uuid7 import from_public
+
+PING_S: Final = 15.0
+_RETRY_MS: Final = 2000  # what a browser waits before it connects again
+_SALT: Final = "generation.events"
+_ENTRY_ID: Final = re.compile(r"\d{1,15}-\d{1,10}")
+
+
+class EventTokenView(ApiView):
+    """Tokens for browsers."""
+
+    scopes: ClassVar = {"POST": "read"}
+
+    @extend_schema(
+        **docs.operation("event-token", "A token for a browser's EventSource", "image", also=(404,), request=None)
+    )
+    def post(self, request: KeyRequest, public_id: str) -> Response:
+        """An address that a browser can open for some minutes, without a key."""
+        task = services.find_task(public_id, request.user)
+        token = signing.dumps(task.public_id, salt=_SALT)
+        end = timezone.now() + timedelta(seconds=settings.EVENT_TOKEN_SECONDS)
+        address = base_url(request) + reverse("task-events", args=[task.public_id])
+        return Response(
+            {"url": f"{address}?token={token}", "token": token, "expires_at": end.isoformat(timespec="seconds")}
+        )
+
+
+async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
+    """GET: the events of a task, until it has ended."""
+    try:
+        if request.method != "GET":
+            return _failure(request, _method_not_allowed())
+        task = await sync_to_async(_authorised)(request, public_id)
+    except ApiError as error:
+        return _failure(request, error)
+    last = request.headers.get("Last-Event-ID", "")
+    told = _told(task, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(told, content_type="text/event-stream; charset=utf-8", headers=headers)
+
+
+def _authorised(request: HttpRequest, public_id: str) -> Task:
+    """The task, for its token or its owner's key."""
+    token = request.GET.get("token")
+    if token is not None:
+        return _of_token(token, public_id)
+    key = key_of_request(request)
+    if key is None:
+        raise Unauthorised("No API key, and no `token` in the address.")
+    rates.hit("key", str(key.pk), plan_of(key).requests_per_second)
+    require_scope(key, "read")
+    return services.find_task(public_id, key.user)
+
+
+def _of_token(token: str, public_id: str) -> Task:
+    try:
+        named = signing.loads(token, salt=_SALT, max_age=settings.EVENT_TOKEN_SECONDS)
+    except signing.BadSignature as error:
+        raise Unauthorised("The token is not valid, or has expired. Ask for a new one.") from error
+    if named != public_id:
+        raise Unauthorised("The token belongs to another task.")
+    task = Task.objects.filter(pk=from_public(public_id), deleted_at=None).first()
+    if task is None:
+        raise NotFound("The task was deleted.")
+    return task
+
+
+async def _told(task: Task, last: str, base: str) -> AsyncIterator[bytes]:
+    """The stream. Subscribe first, then look at the row, so that nothing falls between."""
+    yield f"retry: {_RETRY_MS}\n\n".encode()
+    reader = watching.reader()
+    async with reader.watch(task.id) as queue:
+        missed = await reader.since(task.id, last) if last else []
+        ended = False
+        if missed:
+            for happening in missed:
+                yield _of(happening)
+        else:
+            fresh = await Task.objects.aget(pk=task.id)
+            ended = fresh.status in TERMINAL
+            yield await sync_to_async(_snapshot)(fresh, base, reader.newest)
+        ended = ended or any(_is_end(happening) for happening in missed)
+        seen = missed[-1].id if missed else ""
+        while not ended:
+            happening = await _next(queue)
+            if happening is None:
+                yield b": ping\n\n"
+                ended = await Task.objects.filter(pk=task.id, status__in=TERMINAL).aexists()
+            elif watching.later(happening.id, seen):
+                ended = _is_end(happening)
+                yield _of(happening)
+    fresh = await Task.objects.aget(pk=task.id)
+    yield await sync_to_async(_snapshot)(fresh, base, reader.newest)
+    yield _event("end", {"status": PUBLIC_STATUS[Status(fresh.status)]}, "")
+
+
+async def _next(queue: "asyncio.Queue[watching.Happening]") -> watching.Happening | None:
+    """The next event, or None after PING_S."""
+    try:
+        async with asyncio.timeout(PING_S):
+            return await queue.get()
+    except TimeoutError:
+        return None
+
+
+def _of(happening: watching.Happening) -> bytes:
+    data = happening.data
+    if happening.kind == "status":
+        data = {**data, "status": PUBLIC_STATUS[Status(data["status"])]}
+    return _event(happening.kind, data, happening.id)
+
+
+def _is_end(happening: watching.Happening) -> bool:
+    return happening.kind == "status" and happening.data["status"] in TERMINAL
+
+
+def _snapshot(task: Task, base: str, entry_id: str) -> bytes:
+    images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
+    body = task_body(task, images, base_url=base, estimated_time=services.estimated_time(task))
+    return _event("task", body, entry_id)
+
+
+def _event(kind: str, data: Any, entry_id: str) -> bytes:
+    name = f"id: {entry_id}\n" if entry_id else ""
+    return f"{name}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def _failure(request: HttpRequest, error: ApiError) -> HttpResponse:
+    body = json_bytes(error_body(error, request.headers.get("X-Request-Id")))
+    response = HttpResponse(body, status=error.http_status, content_type="application/json")
+    if error.http_status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="ImageGenX"'
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _method_not_allowed() -> ApiError:
+    error = ApiError("Only GET is possible here.")
+    error.http_status, error.code = 405, "method_not_allowed"  # type: ignore[misc]  # of this one value
+    return error

@@ -1,0 +1,189 @@
+"""Webhook endpoints, their secrets, and the log of deliveries."""
+
+from datetime import timedelta
+from typing import Any, ClassVar, Final
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from generation.api import documents as docs
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView
+from generation.api.requests import StrictSerializer, checked
+from generation.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
+from generation.models import Delivery, WebhookEndpoint
+from generation.models.webhooks import new_secret
+from generation.outbound import fault_of, is_own_address
+from generation.uuid7 import floor
+from generation.webhooks import EVENTS
+
+MOST: Final = 20
+_LISTED_DAYS: Final = 30
+
+
+class EndpointSerializer(StrictSerializer):
+    """An address to tell of ends."""
+
+    url = serializers.CharField(max_length=2000)
+    events = serializers.ListField(
+        child=serializers.ChoiceField(choices=EVENTS), required=False, default=list, help_text="Empty: all."
+    )
+
+    def validate_url(self, url: str) -> str:
+        fault = fault_of(url)
+        if not fault and is_own_address(url, self.context["host"]):
+            fault = "it is this server's own"
+        if fault:
+            raise serializers.ValidationError(f"This address can't be called: {fault}.", "malformed")
+        return url
+
+
+class ChangeSerializer(StrictSerializer):
+    """Which events, and whether it is to be called."""
+
+    events = serializers.ListField(child=serializers.ChoiceField(choices=EVENTS), required=False)
+    enabled = serializers.BooleanField(required=False)
+
+
+class EndpointsView(ApiView):
+    """The caller's webhook endpoints."""
+
+    scopes: ClassVar = {"GET": "webhooks", "POST": "webhooks"}
+
+    @extend_schema(**docs.operation("webhooks", "List webhook endpoints", "webhooks", data=docs.listed(docs.OBJECT)))
+    def get(self, request: KeyRequest) -> Response:
+        """The endpoints, and the default whose secret signs what goes to a request's `callback_url`."""
+        default, _ = WebhookEndpoint.objects.get_or_create(user=request.user, url="")
+        rows = WebhookEndpoint.objects.filter(user=request.user).exclude(url="").order_by("id")
+        callbacks = {**endpoint_body(default), "secret": default.secret}
+        return Response({"items": [endpoint_body(row) for row in rows], "callbacks": callbacks})
+
+    @extend_schema(
+        **docs.operation(
+            "webhook-create", "Add a webhook endpoint", "webhooks", code=201, also=(409,), request=EndpointSerializer
+        )
+    )
+    def post(self, request: KeyRequest) -> Response:
+        """A new endpoint; its secret is in the answer."""
+        asked = checked(EndpointSerializer, request.data, host=request.get_host())
+        if WebhookEndpoint.objects.filter(user=request.user).count() > MOST:
+            raise Forbidden(f"A user has at most {MOST} endpoints. Delete one first.")
+        try:
+            with transaction.atomic():
+                row = WebhookEndpoint.objects.create(user=request.user, **asked)
+        except IntegrityError as error:
+            raise Conflict("You have an endpoint with this address.") from error
+        return Response({**endpoint_body(row), "secret": row.secret}, status=201)
+
+
+class EndpointView(ApiView):
+    """One endpoint."""
+
+    scopes: ClassVar = {"PATCH": "webhooks", "DELETE": "webhooks"}
+
+    @extend_schema(
+        **docs.operation("webhook-change", "Change an endpoint", "webhooks", also=(404,), request=ChangeSerializer)
+    )
+    def patch(self, request: KeyRequest, pk: int) -> Response:
+        """Choose its events; switch it off, or on again after it was disabled."""
+        row, asked = _find(request, pk), checked(ChangeSerializer, request.data)
+        if "events" in asked:
+            row.events = asked["events"]
+        if "enabled" in asked:
+            row.disabled_at = None if asked["enabled"] else timezone.now()
+            row.disabled_reason = "" if asked["enabled"] else "switched off"
+            row.given_up = 0
+        row.save(update_fields=["events", "disabled_at", "disabled_reason", "given_up"])
+        return Response(endpoint_body(row))
+
+    @extend_schema(**docs.operation("webhook-delete", "Delete an endpoint", "webhooks", also=(404,)))
+    def delete(self, request: KeyRequest, pk: int) -> Response:
+        """Delete it, and the log of its deliveries."""
+        _find(request, pk).delete()
+        return Response({"id": pk, "deleted": True})
+
+
+class RotateSecretView(ApiView):
+    """A new secret."""
+
+    scopes: ClassVar = {"POST": "webhooks"}
+
+    @extend_schema(**docs.operation("webhook-rotate", "Rotate a secret", "webhooks", also=(404,), request=None))
+    def post(self, request: KeyRequest, pk: int) -> Response:
+        """A new secret. The one before signs beside it until the next rotation."""
+        row = _find(request, pk, default=True)
+        row.previous_secret, row.secret = row.secret, new_secret()
+        row.save(update_fields=["secret", "previous_secret"])
+        return Response({**endpoint_body(row), "secret": row.secret})
+
+
+class DeliveriesView(ApiView):
+    """The log."""
+
+    scopes: ClassVar = {"GET": "webhooks"}
+
+    @extend_schema(
+        **docs.operation("deliveries", "List deliveries", "webhooks", data=docs.listed(docs.OBJECT), also=(404,))
+    )
+    def get(self, request: KeyRequest, pk: int) -> Response:
+        """The newest 100 events for this endpoint, with every attempt."""
+        since = floor(timezone.now() - timedelta(days=_LISTED_DAYS))
+        rows = Delivery.objects.filter(endpoint=_find(request, pk, default=True), id__gte=since)
+        return Response({"items": [delivery_body(row) for row in rows.order_by("-id")[:100]]})
+
+
+class RedeliverView(ApiView):
+    """Send again."""
+
+    scopes: ClassVar = {"POST": "webhooks"}
+
+    @extend_schema(**docs.operation("redeliver", "Send a delivery again", "webhooks", also=(404, 409), request=None))
+    def post(self, request: KeyRequest, delivery_id: str) -> Response:
+        """Send an event again, with the same `webhook-id`. It leaves within seconds."""
+        row = Delivery.objects.filter(pk=delivery_id, endpoint__user=request.user).select_related("endpoint").first()
+        if row is None:
+            raise NotFound("You have no such delivery.")
+        if row.endpoint.disabled_at:
+            raise Conflict("The endpoint is disabled. Enable it first.")
+        row.state, row.next_at, row.attempts = Delivery.State.PENDING, timezone.now(), 0
+        row.save(update_fields=["state", "next_at", "attempts"])
+        return Response(delivery_body(row))
+
+
+def endpoint_body(row: WebhookEndpoint) -> dict[str, Any]:
+    """An endpoint without its secret."""
+    return {
+        "id": row.pk,
+        "url": row.url,
+        "events": row.events or list(EVENTS),
+        "enabled": row.disabled_at is None,
+        "disabled_reason": row.disabled_reason,
+        "created_at": row.created_at.isoformat(timespec="seconds"),
+    }
+
+
+def delivery_body(row: Delivery) -> dict[str, Any]:
+    """A delivery and its attempts."""
+    return {
+        "id": str(row.pk),
+        "event_id": row.event_id,
+        "type": row.event_type,
+        "url": row.url,
+        "state": row.state,
+        "attempts": row.log,
+        "next_at": row.next_at.isoformat(timespec="seconds") if row.state == Delivery.State.PENDING else None,
+        "delivered_at": row.delivered_at and row.delivered_at.isoformat(timespec="seconds"),
+    }
+
+
+def _find(request: KeyRequest, pk: int, *, default: bool = False) -> WebhookEndpoint:
+    """The caller's endpoint; the one of callbacks only when `default`."""
+    row = WebhookEndpoint.objects.filter(pk=pk, user=request.user).first() if pk < 2**63 else None
+    if row is None:
+        raise NotFound("You have no such webhook endpoint.")
+    if not row.url and not default:
+        raise InvalidRequest([Fault("id", "not_allowed", "The endpoint of callbacks can't be changed or deleted.")])
+    return row

@@ -1,0 +1,114 @@
+"""Requests per second, counted in Redis for all web processes together (the `limits` library; exact under concurrency).
+
+| key                      | type    | content                                       | lifetime     |
+|--------------------------|---------|-----------------------------------------------|--------------|
+| rl:LIMITER/{name}/...    | counter | requests of one IP address or key in a window | RATE_WINDOW_S |
+
+When Redis is away every request is admitted, with a line in the log: a limit protects the service, it is not a reason
+to refuse work.
+"""
+
+import functools
+import ipaddress
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest
+from limits import RateLimitItemPerSecond
+from limits.storage import RedisStorage
+
+from generation import events
+from generation.errors import TooManyRequests
+
+_PAUSE_S = 1.0  # after a failed call Redis is left alone for so long, so that an outage costs each request nothing
+_log = logging.getLogger(__name__)
+_away_until = 0.0
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """One limit as the client is told of it: at most `quota` in `window` s (0: at any time), `left` until `reset` s
+    from now.
+    """
+
+    name: str
+    quota: int
+    window: int
+    left: int
+    reset: int
+
+
+def hit(name: str, whose: str, per_second: int) -> Allowance | None:
+    """Count one request of `whose` and say what is left; None when Redis is away.
+
+    Raises TooManyRequests when it was one too many.
+    """
+    window = settings.RATE_WINDOW_S
+    item = RateLimitItemPerSecond(per_second * window, window, namespace=f"LIMITER/{name}")
+    if time.monotonic() < _away_until:
+        return None
+    try:
+        count = _storage().incr(item.key_for(whose), window)
+    except redis.RedisError as error:
+        _note_outage(error)
+        return None
+    allowance = Allowance(name, item.amount, window, max(0, item.amount - count), window)
+    if count > item.amount:
+        scope = "address" if name == "ip" else "key"
+        error = TooManyRequests(
+            f"More than {per_second} requests a second from one {scope}. Wait, then send again.", retry_after=window
+        )
+        error.allowances = [allowance]
+        raise error
+    return allowance
+
+
+def headers(allowances: Sequence[Allowance]) -> dict[str, str]:
+    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers)."""
+    if not allowances:
+        return {}
+    windows = {allowance: f";w={allowance.window}" if allowance.window else "" for allowance in allowances}
+    resets = {allowance: f";t={allowance.reset}" if allowance.window else "" for allowance in allowances}
+    return {
+        "RateLimit-Policy": ", ".join(f'"{item.name}";q={item.quota}{windows[item]}' for item in allowances),
+        "RateLimit": ", ".join(f'"{item.name}";r={item.left}{resets[item]}' for item in allowances),
+    }
+
+
+def client_address(request: HttpRequest) -> str:
+    """Who sends, as far as it can be trusted: the peer, or what TRUSTED_PROXIES proxies in front wrote down.
+
+    IPv6 addresses count by their /64, which one customer owns whole.
+    """
+    text = request.META.get("REMOTE_ADDR", "")
+    if settings.TRUSTED_PROXIES:
+        forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
+        text = forwarded[-min(settings.TRUSTED_PROXIES, len(forwarded))] or text
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return "unknown"
+    if address.version == 6 and not address.ipv4_mapped:
+        return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return str(address)
+
+
+def seconds_until_midnight() -> int:
+    """Seconds until the next day (UTC)."""
+    return math.ceil(86400 - time.time() % 86400)
+
+
+@functools.cache
+def _storage() -> RedisStorage:
+    return RedisStorage(settings.REDIS_URL, connection_pool=events.client().connection_pool, key_prefix="rl")
+
+
+def _note_outage(error: Exception) -> None:
+    global _away_until
+    _away_until = time.monotonic() + _PAUSE_S
+    _log.warning("limits are not counted, Redis is out of reach: %s", error)
