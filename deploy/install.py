@@ -25,8 +25,9 @@ CAUSES = (
     ),
     (
         "error: command 'gcc' failed|error: command 'cc' failed|-gnu-gcc' failed|Unknown compiler|"
-        "No such file or directory: 'gcc'|No such file or directory: 'cc'|did not find a C compiler|unable to execute",
-        "A package has no ready build for this Python and machine, and building it needs a C compiler: install one "
+        "No such file or directory: 'gcc'|No such file or directory: 'cc'|did not find a C compiler|"
+        "No CMAKE_C_COMPILER could be found|can't find Rust compiler",
+        "A package has no ready build for this Python and machine, and building it needs a compiler: install one "
         "(Debian and Ubuntu: apt install build-essential python3-dev), or use Python 3.11 to 3.13 on x86-64 or arm64.",
     ),
     (

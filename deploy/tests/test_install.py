@@ -1,0 +1,68 @@
+"""Making the environment: once, with one sentence for each thing that may be in the way."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy import install
+
+SCRIPT = Path(install.__file__)
+
+
+@pytest.fixture
+def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A requirements file without entries, so that a test makes a real environment without fetching anything."""
+    path = tmp_path / "requirements.txt"
+    path.write_text("# nothing\n")
+    monkeypatch.setattr(install, "requirement_files", lambda: [str(path)])
+    return path
+
+
+def test_the_environment_is_made_once_and_again_when_the_pins_change(
+    requirements: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    venv = tmp_path / "venv"
+    install.main(str(venv))
+    assert subprocess.run([venv / "bin" / "python", "-c", "pass"], check=False).returncode == 0
+    assert "Installing the Python packages" in capfd.readouterr().out
+    install.main(str(venv))
+    assert capfd.readouterr().out == ""
+    requirements.write_text("# nothing more\n")
+    install.main(str(venv))
+    assert "Installing the Python packages" in capfd.readouterr().out
+
+
+def test_a_failed_installation_leaves_no_stamp(requirements: Path, tmp_path: Path) -> None:
+    requirements.write_text("./no-such-folder\n")
+    with pytest.raises(install.InstallError):
+        install.main(str(tmp_path / "venv"))
+    assert install.kept(str(tmp_path / "venv")) is None
+
+
+def test_a_python_that_is_too_old_is_one_sentence() -> None:
+    program = f"import sys; sys.version_info = (3, 9, 2); sys.argv = ['install']; exec(open({str(SCRIPT)!r}).read())"
+    program = program.replace("exec(", f"__file__ = {str(SCRIPT)!r}; exec(")
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ImageGenX needs Python 3.11 or newer, but")
+    assert "is Python 3.9" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "advice"),
+    [
+        ("error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory", "apt install build-essential"),
+        ("ERROR: Unknown compiler(s): [['cc'], ['gcc'], ['clang']]", "apt install build-essential"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "free some space"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "does not exist for this Python"),
+        ("NewConnectionError: Failed to establish a new connection: [Errno 111]", "can't be reached"),
+    ],
+)
+def test_known_causes_have_one_sentence(output: str, advice: str) -> None:
+    sentence = install.cause(f"Collecting something\n{output}\n")
+    assert sentence is not None
+    assert advice in sentence
+    assert "\n" not in sentence
