@@ -100,9 +100,9 @@ class TooManyRequests(ApiError):
     http_status = 429
     code = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: int | None = None, allowances: Sequence["Allowance"] = ()) -> None:
         super().__init__(message, retry_after=retry_after)
-        self.allowances: list[Allowance] = []
+        self.allowances = list(allowances)
 
 
 class Busy(ApiError):

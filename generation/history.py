@@ -82,7 +82,8 @@ def _narrowed(rows: QuerySet[Task], filters: Filters) -> QuerySet[Task]:
     if filters.text:
         rows = rows.filter(text__icontains=filters.text)
     if filters.batch:
-        rows = rows.filter(batch_id=from_public(filters.batch, "bat"))
+        batch_id = from_public(filters.batch, "bat")
+        rows = rows.filter(batch_id=batch_id) if batch_id else rows.none()
     return rows
 
 

@@ -89,7 +89,7 @@ def _asked(plan: Plan, wanted: Admission, *, compared: bool) -> tuple[str, int, 
     limits = [-1 if limit is None else limit for limit in (plan.concurrent_tasks, plan.daily_images, work_limit)]
     args = [int(time.time() * 1000), *limits, wanted.images, wanted.work, int(compared), *map(str, wanted.task_ids)]
     which, *counts = _script()(keys=[_open_key(wanted.user_id), _day_key(wanted)], args=args)
-    return (which, *(int(count) for count in counts))  # type: ignore[return-value]  # three counts
+    return (which, *(int(count) for count in counts))
 
 
 def _compare_with_postgres(user_id: int, *, forced: bool) -> bool:
@@ -138,9 +138,7 @@ def _refusal(plan: Plan, which: str, allowances: tuple[Allowance, ...]) -> TooMa
             f"{plan.daily_images} pictures" if which == "images" else f"{plan.daily_megapixel_steps} megapixel-steps"
         )
         message, wait = f"Your plan allows {limit} a day. The count begins anew at 00:00 UTC.", seconds_until_midnight()
-    error = TooManyRequests(message, retry_after=wait)
-    error.allowances = list(allowances)
-    return error
+    return TooManyRequests(message, retry_after=wait, allowances=allowances)
 
 
 def _open_key(user_id: int) -> str:

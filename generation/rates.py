@@ -60,11 +60,8 @@ def hit(name: str, whose: str, per_second: int) -> Allowance | None:
     allowance = Allowance(name, item.amount, window, max(0, item.amount - count), window)
     if count > item.amount:
         scope = "address" if name == "ip" else "key"
-        error = TooManyRequests(
-            f"More than {per_second} requests a second from one {scope}. Wait, then send again.", retry_after=window
-        )
-        error.allowances = [allowance]
-        raise error
+        message = f"More than {per_second} requests a second from one {scope}. Wait, then send again."
+        raise TooManyRequests(message, retry_after=window, allowances=[allowance])
     return allowance
 
 

@@ -71,7 +71,7 @@ class Idempotency:
 
 
 def _file_hash(file: UploadedFile) -> str:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # has readinto through its file
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
     return digest
 
@@ -220,8 +220,8 @@ def find_task(public_id: str, user: User) -> Task:
     exists.
     """
     task_id = from_public(public_id)
-    rows = Task.objects.select_related("user").filter(pk=task_id, deleted_at=None)
-    task = rows.first() if task_id else None
+    rows = Task.objects.select_related("user").filter(deleted_at=None)
+    task = rows.filter(pk=task_id).first() if task_id else None
     if task is None or not may_see(task, user):
         raise NotFound(
             f"There is no task {public_id[:60]} of yours. Task ids look like img0198… and have 35 characters."

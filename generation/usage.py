@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Count, F, IntegerField, Q, QuerySet, Sum
+from django.db.models import Count, F, IntegerField, Q, Sum
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, TruncDate
 
@@ -55,19 +55,20 @@ def _grouped(rows: Iterable[dict[str, Any]], name: str) -> list[Line]:
     ]
 
 
-def _of_tasks(first: date, last: date, user: User | None = None) -> QuerySet[Task, dict[str, Any]]:
+def _of_tasks(first: date, last: date, user: User | None = None) -> list[dict[str, Any]]:
     """The tasks of these days, summed by day, user, key, model and kind: only their partitions are read."""
     rows = Task.objects.filter(id__gte=floor(first), id__lt=floor(last + timedelta(days=1)))
     rows = rows.filter(user=user) if user else rows
     done = Q(status=Status.SUCCEEDED)
     images = Cast(KT("params__num_images"), IntegerField())
     grouped = rows.order_by().annotate(model_name=F("model__name"), day=TruncDate("created_at"))
-    return grouped.values("day", "user_id", "api_key_id", "api_key__prefix", "model_name", "kind").annotate(
+    summed = grouped.values("day", "user_id", "api_key_id", "api_key__prefix", "model_name", "kind").annotate(
         tasks=Count("id"),
         succeeded=Count("id", filter=done),
-        images=Sum(images, filter=done, default=0),
+        pictures=Sum(images, filter=done, default=0),
         megapixel_steps=Sum("cost", filter=~Q(status__in=_UNPAID), default=0.0),
     )
+    return [{**row, "images": row["pictures"]} for row in summed]
 
 
 def close_day(day: date) -> int:

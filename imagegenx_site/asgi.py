@@ -4,7 +4,11 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 
+from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
-application = ASGIStaticFilesHandler(get_asgi_application())
+from imagegenx_site.threads import LastingThreads
+
+_django = get_asgi_application()
+application = LastingThreads(ASGIStaticFilesHandler(_django), settings.WEB_THREADS)

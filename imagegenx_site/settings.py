@@ -1,11 +1,13 @@
 """Every setting of the product, flat, each with what it means and a sane default.
 
-A value comes from the environment variable of the same name; a wrong value stops the process with the name of the setting.
-Code below the entry points (views, Celery functions, commands) gets a frozen configuration object, not this module.
+A value comes from the environment variable of the same name; a wrong value stops the process with the name of the
+setting. Code below the entry points (views, Celery functions, commands) gets a frozen configuration object, not this
+module.
 """
 
 import logging.config
 from pathlib import Path
+from typing import Any
 
 import environ
 import structlog
@@ -29,7 +31,7 @@ def _number(name: str, default: float, low: float, high: float) -> float:
     return value
 
 
-# ---- The process and its data ------------------------------------------------------------------------------------------
+# ---- The process and its data --------------------------------------------------------------------------------------
 VAR_DIR = Path(
     env.str("VAR_DIR", str(BASE_DIR / "var"))
 ).resolve()  # data folder of a single machine: services, files, logs
@@ -47,7 +49,7 @@ USE_TZ = True
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
-# ---- Services ----------------------------------------------------------------------------------------------------------
+# ---- Services ------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db("DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/imagegenx")}  # the truth
 DATABASES["default"]["CONN_MAX_AGE"] = int(_number("DATABASE_CONN_MAX_AGE", 60, 0, 86400))  # s a connection is kept
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted Postgres costs one reconnect, not an error
@@ -55,7 +57,7 @@ DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5  # s
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")  # broker, buffer, limits, events, caches: one instance
 REDIS_TIMEOUT_S = _number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Redis is given up
 
-# ---- Queues ------------------------------------------------------------------------------------------------------------
+# ---- Queues --------------------------------------------------------------------------------------------------------
 QUEUE_SHARES = (5, 3, 1, 1)  # share of work of P0 to P3 when all are full (SPEC Q1)
 BATCH_WINDOW_MS = int(_number("BATCH_WINDOW_MS", 50, 0, 5000))  # ms a GPU worker waits for mates of a waiting task
 BATCH_MIN = int(_number("BATCH_MIN", 4, 1, 64))  # so many waiting mates end the window at once
@@ -72,7 +74,7 @@ CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
     "idempotency": {"task": "maintenance.idempotency", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
 }
 
-# ---- GPU worker --------------------------------------------------------------------------------------------------------
+# ---- GPU worker ----------------------------------------------------------------------------------------------------
 GPU_DEVICE = env.str("GPU_DEVICE", "auto")  # auto, cpu, cuda:0 ...
 GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this worker serves; empty: all
 GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
@@ -82,7 +84,7 @@ GPU_PRECISION = _choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16"
 TORCH_THREADS = int(_number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: torch's own choice
 HANG_SECONDS = _number("HANG_SECONDS", 30, 1, 3600)  # s without a finished step after which the watchdog kills a worker
 
-# ---- Pictures ----------------------------------------------------------------------------------------------------------
+# ---- Pictures ------------------------------------------------------------------------------------------------------
 MEDIA_ROOT = str(Path(env.str("MEDIA_ROOT", str(VAR_DIR / "media"))))  # local disk store of finished pictures
 RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pictures between GPU and post-processing
 SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
@@ -122,7 +124,7 @@ SUPERRES_DIR = env.str(
 )  # ONNX files x2.onnx, x4.onnx
 MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
 
-# ---- API ---------------------------------------------------------------------------------------------------------------
+# ---- API -----------------------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = int(_number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
@@ -130,6 +132,17 @@ MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wa
 PRIVATE_CALLBACKS = env.list(
     "PRIVATE_CALLBACKS", default=[]
 )  # CIDR blocks that webhooks and picture URLs may reach although private
+WEB_THREADS = int(_number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
+RATE_WINDOW_S = int(_number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
+ANONYMOUS_RPS = int(_number("ANONYMOUS_RPS", 30, 1, 100000))  # requests/s per IP address without a valid key
+TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, 0, 10))  # proxies in front that append to X-Forwarded-For
+MAX_INPUT_BYTES = int(_number("MAX_INPUT_BYTES", 20 << 20, 1 << 10, 1 << 30))  # largest picture that a request brings
+MAX_INPUT_PIXELS = int(_number("MAX_INPUT_PIXELS", 40_000_000, 1 << 16, 1 << 30))  # its largest width x height
+INPUT_TIMEOUT_S = _number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture from a URL, redirects included
+LORA_ROOT = str(Path(env.str("LORA_ROOT", str(VAR_DIR / "loras"))))  # uploaded LoRAs; GPU workers read the same folder
+MAX_LORA_BYTES = int(_number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file
+EVENT_TOKEN_SECONDS = int(_number("EVENT_TOKEN_SECONDS", 600, 1, 86400))  # s a browser's token for events lives
+WEBHOOK_GIVE_UP_AFTER = int(_number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))  # undeliverable events in a row that disable
 WEBHOOK_TIMEOUT_S = _number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
 HISTORY_DAYS = int(_number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
 PARTITIONS_AHEAD_DAYS = int(_number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
@@ -154,7 +167,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
-# ---- Django ------------------------------------------------------------------------------------------------------------
+# ---- Django --------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
     "django.contrib.admin",
@@ -175,8 +188,10 @@ INSTALLED_APPS = [
     "storage",
     "fixtures",
 ]
-# All of these run in an async chain: a synchronous one would cost every request a thread (and `Prefer: wait` one for seconds).
+# All of these run in an async chain: a synchronous one would cost every request a thread (and `Prefer: wait` one for
+# seconds).
 MIDDLEWARE = [
+    "generation.api.request_ids.request_ids",
     "generation.api.waiting.prefer_wait",
     "django.middleware.security.SecurityMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
@@ -218,10 +233,10 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 UNFOLD = {"SITE_TITLE": "ImageGenX", "SITE_HEADER": "ImageGenX", "SHOW_HISTORY": True}
 
-# ---- Logs --------------------------------------------------------------------------------------------------------------
+# ---- Logs ----------------------------------------------------------------------------------------------------------
 LOG_LEVEL = _choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))  # least severe line that is written
 LOG_FORMAT = _choice("LOG_FORMAT", "json", ("json", "console"))  # one JSON object a line, or coloured text for people
-_SHARED_PROCESSORS = [
+_SHARED_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,

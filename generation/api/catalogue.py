@@ -13,7 +13,21 @@ from generation.api.base import ApiView
 from generation.models import ImageModel, Plan, Style
 from generation.services import plan_of
 
-_MODEL_FIELDS = ["name", "title", "family", "kinds", "aliases", "min_side", "max_side", "default_width", "default_height", "default_steps", "max_steps", "default_cfg_scale", "default_sampler"]
+_MODEL_FIELDS = (
+    "name",
+    "title",
+    "family",
+    "kinds",
+    "aliases",
+    "min_side",
+    "max_side",
+    "default_width",
+    "default_height",
+    "default_steps",
+    "max_steps",
+    "default_cfg_scale",
+    "default_sampler",
+)
 
 
 class ModelsView(ApiView):

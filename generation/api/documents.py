@@ -1,4 +1,5 @@
-"""What the OpenAPI document says of each endpoint beside what its serializer says: answers, statuses, headers, examples.
+"""What the OpenAPI document says of each endpoint beside what its serializer says: answers, statuses, headers and
+examples.
 
 Every endpoint can answer the statuses in ALWAYS; what else it can answer is named where it is described.
 """

@@ -126,7 +126,7 @@ def body_of(data: Any) -> Any:
     """A request's body as its serializer takes it. In a multipart form, `params` and `texts` are JSON texts."""
     if not isinstance(data, QueryDict):
         return data
-    body = {name: data[name] for name in data}
+    body: dict[str, Any] = {name: data[name] for name in data}
     for name in ("params", "texts"):
         if isinstance(body.get(name), str):
             body[name] = _json(body[name])

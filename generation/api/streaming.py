@@ -101,7 +101,8 @@ def _of_token(token: str, public_id: str) -> Task:
         raise Unauthorised("The token is not valid, or has expired. Ask for a new one.") from error
     if named != public_id:
         raise Unauthorised("The token belongs to another task.")
-    task = Task.objects.filter(pk=from_public(public_id), deleted_at=None).first()
+    task_id = from_public(public_id)
+    task = Task.objects.filter(pk=task_id, deleted_at=None).first() if task_id else None
     if task is None:
         raise NotFound("The task was deleted.")
     return task
@@ -115,13 +116,13 @@ async def _told(task: Task, last: str, base: str) -> AsyncIterator[bytes]:
         missed = await reader.since(task.id, last) if last else []
         ended = False
         if missed:
-            for happening in missed:
-                yield _of(happening)
+            for old in missed:
+                yield _of(old)
         else:
             fresh = await Task.objects.aget(pk=task.id)
             ended = fresh.status in TERMINAL
             yield await sync_to_async(_snapshot)(fresh, base, reader.newest)
-        ended = ended or any(_is_end(happening) for happening in missed)
+        ended = ended or any(map(_is_end, missed))
         seen = missed[-1].id if missed else ""
         while not ended:
             happening = await _next(queue)

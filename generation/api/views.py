@@ -47,8 +47,13 @@ class SubmitView(ApiView):
         wanted = wanted_of(data, kind=self.kind, api_key=request.auth, host=request.get_host())
         if wanted.dry_run:
             return Response(_priced(wanted))
-        how = {"idempotency": idempotency, "batch_size": wanted.batch_size}
-        made = services.submit(wanted.submissions, user=request.user, api_key=request.auth, **how)
+        made = services.submit(
+            wanted.submissions,
+            user=request.user,
+            api_key=request.auth,
+            idempotency=idempotency,
+            batch_size=wanted.batch_size,
+        )
         allowances_of(request).extend(made.allowances)
         return submitted_response(request, made)
 

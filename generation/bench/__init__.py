@@ -1,0 +1,1 @@
+"""Measurements of the API: `python -m generation.bench` (make bench-api)."""
