@@ -99,8 +99,11 @@ class PlainDriver:
 
     def list(self, prefix: str) -> Iterator[Listed]:
         folder, _, start = prefix.rpartition("/")
-        with _translated(prefix):
-            folders, files = self._backend.listdir(folder)
+        try:
+            with _translated(prefix):
+                folders, files = self._backend.listdir(folder)
+        except NotFound:  # no such folder: nothing with this prefix
+            return
         base = f"{folder}/" if folder else ""
         for name in sorted(files):
             if name.startswith(start) and not name.startswith("."):

@@ -7,6 +7,7 @@ images.url(key, 3600)               # works in both cases
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from storage.drivers import FILES_PATH, Driver, Listed, driver_for, signed_path
 from storage.errors import NotFound, StoreUnavailable, VerifyFailed
 from storage.spool import Spool, SpoolConfig
 
+_log = logging.getLogger(__name__)
 TRIES = 3
 _FIRST_PAUSE = 0.1  # s before the second try; each further pause is three times as long
 
@@ -109,7 +111,8 @@ class SpooledStore(Store):
             for attempt in range(TRIES):
                 try:
                     return super().put(key, data, content_type)
-                except StoreUnavailable:
+                except StoreUnavailable as error:
+                    _log.warning("try %d of %d to store %s: %s", attempt + 1, TRIES, key, error)
                     if attempt < TRIES - 1:
                         time.sleep(_FIRST_PAUSE * 3**attempt)
             self.spool.note_failure()

@@ -6,6 +6,7 @@ import pytest
 from storage import keys, raw
 from storage.errors import BadKey, NotFound, VerifyFailed
 from storage.store import get_store
+from storage.tests.behaviour import check_store
 
 DATA = os.urandom(70_000)
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -16,21 +17,16 @@ def key(task_id):
     return keys.image_key(task_id, 0, SHA, "image/webp")
 
 
-def test_put_read_list_delete(key):
-    store = get_store("images")
-    stored = store.put(key, DATA)
-    assert (stored.key, stored.size, stored.sha256, stored.content_type) == (key, len(DATA), SHA, "image/webp")
-    assert store.exists(key)
-    assert store.size(key) == len(DATA)
-    assert store.read(key) == DATA
-    assert [found.key for found in store.list("images/")] == [key]
-    store.put(key, DATA)
-    store.delete(key)
-    store.delete(key)
-    assert not store.exists(key)
-    with pytest.raises(NotFound):
-        store.read(key)
-    assert list(store.list("")) == []
+@pytest.mark.parametrize("name", ["images", "raw"])
+def test_it_behaves_as_every_store(name, task_id):
+    check_store(get_store(name), task_id)
+
+
+def test_a_backend_without_a_driver_of_its_own(settings, task_id):
+    """Any backend of Django's interface: here the in-memory one."""
+    memory = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
+    settings.STORAGES = {**settings.STORAGES, "raw": memory}
+    check_store(get_store("raw"), task_id)
 
 
 def test_deleting_the_last_file_leaves_no_folders(key, stores_on_disk):
