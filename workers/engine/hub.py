@@ -25,7 +25,7 @@ class OutOfMemory(Exception):
 def group_key(sample: HostedSample) -> Hashable:
     """Samples with equal keys may share the forward pass of their parked call.
 
-    The module is part of it, and with the module the model; so is the LoRA set unless the module takes it by row.
+    The module is part of it, and with the module the model. The LoRA set is not: it is taken by row.
     """
     call = _call_of(sample)
     request = sample.request
@@ -37,8 +37,7 @@ def group_key(sample: HostedSample) -> Hashable:
     except Unmergeable as reason:
         logger.debug("%s runs by itself: %s", call.module.name, reason)
         return apart
-    context = None if call.module.before is not None else call.context
-    return (id(call.module), context, shape)
+    return (id(call.module), shape)
 
 
 def rows_of(sample: HostedSample) -> int:

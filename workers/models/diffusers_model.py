@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import diffusers
@@ -12,10 +14,15 @@ import torch
 from workers.engine.errors import InvalidRequest
 from workers.engine.parking import Phase, SharedModule, shared
 from workers.engine.requests import SampleRequest
+from workers.models.embedding_cache import EmbeddingCache
 from workers.models.families import Family
 from workers.models.inputs import picture_arguments, steps_for
 from workers.models.interface import Generated, OnStep
 from workers.models.loading import load_components, load_controlnets
+from workers.models.lora import LoraSet, RowLoras
+from workers.models.lora_files import LoraCache
+from workers.models.previews import preview
+from workers.models.prompts import PromptEncoder
 from workers.models.samplers import AUTO, make_scheduler
 from workers.models.spec import ModelSpec
 
@@ -45,15 +52,18 @@ class DiffusersModel:
         self._share(self.components, "vae", Phase.SIDE, method="decode")
         for control_type in self.controlnets:
             self._share(self.controlnets, control_type, Phase.SIDE)
+        self._prepare_loras()
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
         """Run the stock pipeline for one sample."""
         warnings: list[str] = []
+        for use in request.loras:
+            self.loras.get(use)  # a LoRA that does not fit ends the sample before any work
         pipeline = self._pipeline(request, warnings)
         arguments = self._arguments(request, pipeline, warnings)
 
         def after_step(pipe: Any, index: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(index + 1, pipe.num_timesteps, None)
+            on_step(index + 1, pipe.num_timesteps, self._preview(request, index + 1, tensors))
             return tensors
 
         pictures = pipeline(**arguments, callback_on_step_end=after_step).images
@@ -94,8 +104,7 @@ class DiffusersModel:
 
     def _arguments(self, request: SampleRequest, pipeline: Any, warnings: list[str]) -> dict[str, Any]:
         arguments = {
-            "prompt": request.prompt,
-            "negative_prompt": request.negative_prompt,
+            **self.prompts.arguments(request, pipeline, warnings),
             "width": request.width,
             "height": request.height,
             "num_inference_steps": steps_for(request, warnings),
@@ -109,7 +118,30 @@ class DiffusersModel:
             warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
         return {name: value for name, value in arguments.items() if name in accepted or name not in _OPTIONAL}
 
+    def _preview(self, request: SampleRequest, step: int, tensors: dict[str, Any]) -> np.ndarray | None:
+        if not request.preview_every or step % request.preview_every:
+            return None
+        return preview(tensors.get("latents"), self.heavy["vae"].run, self.components["vae"].config)
+
     # ---- modules
+
+    def _prepare_loras(self) -> None:
+        """LoRAs act on the denoiser by row, and on the text encoders while they encode for their sample."""
+        denoiser = self.heavy[self.family.denoiser]
+        texts = {name: part for name, part in self.components.items() if name.startswith("text_encoder") and part}
+        reader = getattr(diffusers, next(iter(self.family.pipelines.values())))
+        self.loras = LoraCache({self.family.denoiser: denoiser.module, **texts}, reader)
+        denoiser.before = RowLoras(denoiser.module, self.family.denoiser, self.loras).set_rows
+        text_loras = [RowLoras(module, name, self.loras) for name, module in texts.items()]
+
+        @contextmanager
+        def under_loras(loras: LoraSet) -> Iterator[None]:
+            with ExitStack() as stack:
+                for hooks in text_loras:
+                    stack.enter_context(hooks.all_rows(loras))
+                yield
+
+        self.prompts = PromptEncoder(self.components, self.family, self.spec.name, EmbeddingCache(), under_loras)
 
     def _modules(self) -> list[torch.nn.Module]:
         everything = [*self.components.values(), *self.controlnets.values()]

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 class Family:
     """`pipelines`: class name in diffusers by kind of task. `denoiser`: the component that runs at each step.
     `guidance`: the pipeline's argument for cfg_scale. `any_sampler`: False for flow-matching models, which keep
-    their own schedule. `chunked_prompts`: whether prompts over 77 tokens are encoded in chunks.
+    their own schedule. `chunked_prompts`: CLIP alone reads the text, so long ones are encoded in chunks; otherwise
+    `max_tokens` of `tokenizer` are read. `empty_negative`: what stands for no negative prompt.
     """
 
     pipelines: Mapping[str, str]
     denoiser: str = "unet"
     guidance: str = "guidance_scale"
-    negative_prompts: bool = True
     any_sampler: bool = True
     chunked_prompts: bool = False
+    max_tokens: int = 512
+    tokenizer: str = "tokenizer"
+    empty_negative: str | None = None
 
 
 def _kinds(text: str, image: str, inpaint: str, control: tuple[str, str, str] | None = None) -> dict[str, str]:
@@ -36,6 +39,7 @@ _STABLE_DIFFUSION = Family(
         "StableDiffusionInpaint",
         ("StableDiffusionControlNet", "StableDiffusionControlNetImg2Img", "StableDiffusionControlNetInpaint"),
     ),
+    chunked_prompts=True,
 )
 _SDXL = Family(
     _kinds(
@@ -44,27 +48,32 @@ _SDXL = Family(
         "StableDiffusionXLInpaint",
         ("StableDiffusionXLControlNet", "StableDiffusionXLControlNetImg2Img", "StableDiffusionXLControlNetInpaint"),
     ),
+    chunked_prompts=True,
 )
 
 FAMILIES: Mapping[str, Family] = {
     "sd15": _STABLE_DIFFUSION,
     "sd21": _STABLE_DIFFUSION,
-    "sd-inpaint": Family({kind: name for kind, name in _STABLE_DIFFUSION.pipelines.items() if kind == "inpaint"}),
+    "sd-inpaint": Family({"inpaint": _STABLE_DIFFUSION.pipelines["inpaint"]}, chunked_prompts=True),
     "sdxl": _SDXL,
     "sd3": Family(
         _kinds("StableDiffusion3", "StableDiffusion3Img2Img", "StableDiffusion3Inpaint"),
         denoiser="transformer",
+        max_tokens=256,
+        tokenizer="tokenizer_3",
         any_sampler=False,
     ),
     "flux": Family(
         _kinds("Flux", "FluxImg2Img", "FluxInpaint"),
         denoiser="transformer",
+        tokenizer="tokenizer_2",
         any_sampler=False,
     ),
     "qwen-image": Family(
         _kinds("QwenImage", "QwenImageImg2Img", "QwenImageInpaint"),
         denoiser="transformer",
         guidance="true_cfg_scale",
+        empty_negative=" ",
         any_sampler=False,
     ),
     "z-image": Family(

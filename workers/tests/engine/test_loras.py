@@ -1,0 +1,152 @@
+"""Samples with different LoRA sets share their steps, each equal to PEFT alone; text encoders take part."""
+
+import hashlib
+from dataclasses import replace
+
+import diffusers
+import pytest
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from workers.engine import InvalidRequest, LoraUse, ModelSpec, ModelUnavailable, Progress
+from workers.tests.engine import tiny_models
+from workers.tests.engine.driving import run_to_end, sample, worst
+from workers.tests.engine.stock import Stock
+from workers.tests.engine.test_equality_gate import engine_for
+
+EQUAL = 1e-4
+LAYERS = {
+    "attention": ["to_q", "to_k", "to_v", "to_out.0"],
+    "convolutions": ["conv1", "conv2", "proj_in", "time_emb_proj", "to_q"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "sd"
+    tiny_models.save_stable_diffusion(folder, with_controlnet=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loras(folder, tmp_path_factory):
+    """Files as trainers write them: other ranks, alphas, layers, with and without the text encoder."""
+    target = tmp_path_factory.mktemp("loras")
+    return {
+        "a": made(folder, target / "a", "attention", rank=4, alpha=4, seed=1),
+        "b": made(folder, target / "b", "convolutions", rank=2, alpha=6, seed=2),
+        "c": made(folder, target / "c", "attention", rank=8, alpha=2, seed=3, text=True),
+    }
+
+
+def made(folder, target, layers, *, rank, alpha, seed, text=False):
+    torch.manual_seed(seed)
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    parts = {"unet": (pipeline.unet, LAYERS[layers])}
+    if text:
+        parts["text_encoder"] = (pipeline.text_encoder, ["q_proj", "v_proj"])
+    saved = {}
+    for name, (module, targets) in parts.items():
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights=False)
+        module.add_adapter(config)
+        saved[f"{name}_lora_layers"] = get_peft_model_state_dict(module)
+        saved[f"{name}_lora_adapter_metadata"] = module.peft_config["default"].to_dict()
+    pipeline.save_lora_weights(target, **saved)
+    return target / "pytorch_lora_weights.safetensors"
+
+
+def use(path, weight):
+    return LoraUse(hashlib.sha256(path.read_bytes()).hexdigest(), str(path), weight)
+
+
+class PeftAlone(Stock):
+    """The stock pipeline with LoRAs as diffusers and PEFT apply them."""
+
+    def pipeline(self, request):
+        self.loaded.unload_lora_weights()
+        names = [f"l{number}" for number, _ in enumerate(request.loras)]
+        for name, lora in zip(names, request.loras, strict=True):
+            self.loaded.load_lora_weights(lora.path, adapter_name=name)
+        if names:
+            self.loaded.set_adapters(names, [lora.weight for lora in request.loras])
+        return super().pipeline(request)
+
+
+def test_eight_samples_with_eight_sets_share_their_steps_and_equal_peft(folder, loras):
+    a, b, c = loras["a"], loras["b"], loras["c"]
+    sets = [
+        (use(a, 1.0),), (use(b, 0.7),), (), (use(c, 0.5),), (use(a, 0.6), use(b, 0.4)),
+        (use(c, 1.2), use(b, 0.3), use(a, 2.0)), (use(a, 0.0),), (use(b, 1.5),),
+    ]  # fmt: skip
+    requests = [
+        sample(model="sd@1", loras=uses, steps=3 + number % 2, seed=number, cfg_scale=[1.0, 5.0][number % 2])
+        for number, uses in enumerate(sets)
+    ]
+    engine = engine_for(ModelSpec("sd", "1", "sd15", str(folder)))
+    for request in requests:
+        engine.admit(request)
+    first = [event.sample_id for event in engine.step() if isinstance(event, Progress)]
+    assert len(first) == 8, "one forward pass for all eight sets"
+    run = run_to_end(engine)
+    reference = PeftAlone(folder)
+    found = [worst(run.images[request.sample_id], reference(request)) for request in requests]
+    plain = [worst(run.images[request.sample_id], Stock(folder)(request)) for request in requests]
+    print("worst difference to PEFT:", max(found), "; what the LoRAs change:", [f"{value:.2g}" for value in plain])
+    assert max(found) <= EQUAL
+    assert sorted(range(8), key=lambda number: plain[number])[:2] in ([2, 6], [6, 2])
+    assert sorted(plain)[2] > 20 * EQUAL, "negative control: every other set changes the picture"
+
+
+def test_kohya_files_mean_the_same(folder, loras, tmp_path):
+    """The layout of most downloaded LoRAs: flat names, alphas as tensors."""
+    from safetensors.torch import load_file
+
+    tensors = {}
+    for name, tensor in load_file(loras["c"]).items():
+        layer, half, _ = name.rsplit(".", 2)
+        layer = layer.replace("unet.", "lora_unet_").replace("text_encoder.", "lora_te_text_model_")
+        flat = layer.replace(".", "_")
+        tensors[f"{flat}.{'lora_down' if half == 'lora_A' else 'lora_up'}.weight"] = tensor
+        tensors[f"{flat}.alpha"] = torch.tensor(2.0)
+    save_file(tensors, tmp_path / "kohya.safetensors")
+    request = sample(model="sd@1", loras=(use(tmp_path / "kohya.safetensors", 0.8),))
+    run = run_to_end(engine_for(ModelSpec("sd", "1", "sd15", str(folder))), [request])
+    assert run.errors == {}
+    original = replace(request, loras=(use(loras["c"], 0.8),))
+    assert worst(run.images[request.sample_id], PeftAlone(folder)(original)) <= EQUAL
+
+
+def test_what_does_not_fit_is_refused_and_spares_the_others(folder, loras, tmp_path):
+    wrong_shape = {"unet.mid_block.attentions.0.proj_in.lora_A.weight": torch.zeros(2, 99),
+                   "unet.mid_block.attentions.0.proj_in.lora_B.weight": torch.zeros(32, 2)}  # fmt: skip
+    save_file(wrong_shape, tmp_path / "other_base.safetensors")
+    save_file({"lora_unet_x.hada_w1_a": torch.zeros(2, 2)}, tmp_path / "loha.safetensors")
+    changed = LoraUse("0" * 64, str(loras["a"]), 1.0)
+    gone = LoraUse("1" * 64, str(tmp_path / "gone.safetensors"), 1.0)
+    wrong = [
+        sample(model="sd@1", loras=(use(tmp_path / "other_base.safetensors", 1.0),)),
+        sample(model="sd@1", loras=(use(tmp_path / "loha.safetensors", 1.0),)),
+        sample(model="sd@1", loras=(changed,)),
+        sample(model="sd@1", loras=(gone,)),
+    ]
+    right = sample(model="sd@1", loras=(use(loras["a"], 1.0),))
+    run = run_to_end(engine_for(ModelSpec("sd", "1", "sd15", str(folder))), [*wrong, right])
+    assert [type(run.errors[request.sample_id]) for request in wrong] == [
+        InvalidRequest, InvalidRequest, ModelUnavailable, ModelUnavailable
+    ]  # fmt: skip
+    assert "another base model" in str(run.errors[wrong[0].sample_id])
+    assert set(run.images) == {right.sample_id}
+
+
+def test_loras_leave_the_memory_by_age(folder, loras):
+    from workers.models.lora_files import LoraCache
+
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    text = diffusers.DiffusionPipeline.from_pretrained(folder).text_encoder
+    cache = LoraCache({"unet": unet, "text_encoder": text}, diffusers.StableDiffusionPipeline, limit=1)
+    first = cache.get(use(loras["a"], 1.0))
+    assert cache.get(use(loras["a"], 0.2)) is first, "the weight is not part of the file"
+    cache.get(use(loras["b"], 1.0))
+    assert cache.get(use(loras["a"], 1.0)) is not first
