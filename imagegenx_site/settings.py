@@ -71,6 +71,8 @@ STAGE_MAX_ATTEMPTS = int(_number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of on
 CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
     "partitions": {"task": "maintenance.partitions", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
     "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},
+    "spool": {"task": "maintenance.spool", "schedule": 5.0, "options": {"queue": "io", "expires": 10}},
+    "leftovers": {"task": "maintenance.leftovers", "schedule": 600.0, "options": {"queue": "io", "expires": 600}},
     "idempotency": {"task": "maintenance.idempotency", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
 }
 
@@ -157,6 +159,24 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }
+OAUTH2_PROVIDER = {
+    "SCOPES": {
+        "generate": "Make, cancel and repeat tasks",
+        "read": "See tasks, pictures and usage",
+        "delete": "Delete tasks",
+        "lora": "Upload and change LoRAs",
+        "webhooks": "Change webhook endpoints",
+        "keys": "Make, rotate and revoke API keys",
+    },
+    "DEFAULT_SCOPES": ["generate", "read"],
+    "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
+    "REFRESH_TOKEN_EXPIRE_SECONDS": 30 * 86400,
+    "ROTATE_REFRESH_TOKEN": True,
+    "PKCE_REQUIRED": True,
+    "ALLOWED_GRANT_TYPES": ["client_credentials", "authorization_code", "refresh_token"],
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,  # tokens are kept as checksums only
+}
+LOGIN_URL = "/accounts/login/"
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
     "DESCRIPTION": "Text and pictures in, pictures out.",
@@ -181,6 +201,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_structlog",
     "auditlog",
+    "oauth2_provider",
     "imagegenx_site",
     "generation",
     "workers",

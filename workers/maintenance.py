@@ -1,13 +1,20 @@
 """What runs by the clock, as Celery functions on queue io (the schedule is in imagegenx_site/celery.py)."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
 
-from celery import shared_task
+from celery import current_app, shared_task
 from django.conf import settings
 from django.utils import timezone
 
 from generation import partitions, webhooks
-from generation.models import IdempotencyKey
+from generation.models import IdempotencyKey, Status, Task
+from storage import raw
+from storage.store import get_store, images
+from workers.stages import clear_raw, is_to_be_enlarged
+
+LEFT_AFTER: Final = timedelta(minutes=10)  # raw pictures of ended tasks older than this were left behind
 
 
 @shared_task(name="maintenance.partitions")
@@ -27,3 +34,24 @@ def send_webhooks() -> None:
 def forget_idempotency_keys() -> None:
     """Idempotency keys older than a day."""
     IdempotencyKey.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
+
+
+@shared_task(name="maintenance.spool")
+def bring_spool_to_store() -> None:
+    """Pictures that waited on this machine while the object store was away."""
+    images().sync()
+
+
+@shared_task(name="maintenance.leftovers")
+def clear_leftovers() -> None:
+    """Raw pictures of tasks that ended without clearing them, and late enlargements whose message was lost."""
+    old = datetime.now(UTC) - LEFT_AFTER
+    listed = (found for found in get_store("raw").list("raw/") if found.modified < old)
+    for task_id in {UUID(found.key.split("/")[1]) for found in listed}:
+        task = Task.objects.filter(pk=task_id).first()
+        if task is None:
+            raw.delete_task(task_id)
+        elif task.status == Status.SUCCEEDED and is_to_be_enlarged(task):
+            current_app.send_task("enlarge", (str(task_id),), queue="cpu")
+        elif task.terminal:
+            clear_raw(task)

@@ -1,37 +1,45 @@
-"""What happens to a task after the GPU, as Celery functions: postprocess (queue cpu), upload and notify (queue io).
+"""What happens to a task after the GPU, as Celery functions on the queues cpu and io.
 
-Each takes a lease on its stage in the row, works, and moves the row on. The chain of messages is only the fast path: the
-reconciler sends a stage again from the row's state when its lease ran out, so every function may run twice and must then do
-nothing the second time.
+Each takes a lease on its stage in the row, works, and moves the row on. The chain of messages is only the fast path:
+the reconciler sends a stage again from the row's state when its lease ran out, so every function may run twice and must
+then do nothing the second time.
 
     postprocess   raw picture -> encoded original and thumbnail, still in the raw store, and their Image rows
-    upload        -> the images store, verified; raw store emptied
-    notify        -> succeeded, with the webhook's outbox row; then the first attempt to deliver it
+    upload        -> the images store, verified
+    notify        -> succeeded, with the webhook's outbox row; its first attempt; the raw store emptied
+    enlarge       for recipes with a late step: the whole recipe, after the first version was delivered
+
+The raw picture stays until the end: only then is there nothing left that would need it.
 """
 
 import logging
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
 import cv2
 import numpy as np
-from celery import shared_task
+from celery import current_app, shared_task
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from generation import lifecycle, webhooks
-from generation.models import Delivery, Image, Task
+from generation import events, lifecycle, webhooks
+from generation.models import Delivery, Image, Status, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
-from postprocessing.pipeline import Encoded, process, thumbnail
+from postprocessing.formats import Encoded
+from postprocessing.metadata import Notes
+from postprocessing.pipeline import process, thumbnail
 from postprocessing.recipe import Recipe
+from postprocessing.superres import SuperResConfig
 from storage import keys, raw
-from storage.store import get_store
+from storage.store import Store, get_store
 
 RETRY_AFTER_S: Final = (1, 5, 15, 60)  # waits before a failed stage is tried again
 
@@ -54,6 +62,20 @@ def upload(task_id: str) -> None:
 def notify(task_id: str) -> None:
     """stored -> succeeded."""
     _run_stage("notify", task_id, _notify)
+
+
+@shared_task(name="enlarge")
+def enlarge(task_id: str) -> None:
+    """A late enlargement of a succeeded task. A lost message is found by maintenance.leftovers."""
+    task = Task.objects.filter(pk=UUID(task_id), status=Status.SUCCEEDED).first()
+    if task is not None and is_to_be_enlarged(task):
+        _enlarge(task)
+
+
+def is_to_be_enlarged(task: Task) -> bool:
+    """Whether a succeeded task still has the first version of a picture that its recipe enlarges later."""
+    late = _recipe(Parameters.from_json(task.params)).late
+    return late and task.images.filter(width=task.width, height=task.height).exists()
 
 
 def _run_stage(stage: str, task_text: str, work: Callable[[Task, str], None]) -> None:
@@ -82,11 +104,85 @@ def _after_fault(task: Task, stage: str, owner: str, error: Exception) -> None:
 
 def _postprocess(task: Task, owner: str) -> None:
     parameters = Parameters.from_json(task.params)
-    recipe = Recipe.from_json(dict(parameters.postprocess), dict(parameters.style_tone))
+    recipe = _recipe(parameters).first_version()
     pictures = [_raw_picture(task, index) for index in range(parameters.num_images)]
-    for index, encoded in enumerate(process(pictures, recipe)):
-        _keep_processed(task, index, parameters.seed_of(index), encoded, thumbnail(pictures[index]))
+    files = process(pictures, recipe, _notes(task, parameters), _superres())
+    for index, (encoded, picture) in enumerate(zip(files, pictures, strict=True)):
+        _keep(get_store("raw"), task, index, parameters.seed_of(index), encoded, thumbnail(picture))
     lifecycle.mark_processed(task.id, owner=owner)
+
+
+def _upload(task: Task, owner: str) -> None:
+    source, target = get_store("raw"), get_store("images")
+
+    def move(key: str) -> None:
+        if source.exists(key):
+            target.put(key, source.read(key))
+        elif not target.exists(key):  # neither waiting nor uploaded by an earlier run of this stage
+            raise FileNotFoundError(f"{key} is in neither store")
+
+    _at_once(move, _stored_keys(task))
+    lifecycle.mark_stored(task.id, owner=owner)
+
+
+def _notify(task: Task, owner: str) -> None:
+    with transaction.atomic():
+        if lifecycle.mark_succeeded(task.id, owner=owner):
+            webhooks.write_delivery(task.id)
+    for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
+        webhooks.send(delivery_id)
+    clear_raw(task, but_lossless=_recipe(Parameters.from_json(task.params)).late)
+    if is_to_be_enlarged(task):
+        current_app.send_task("enlarge", (str(task.id),), queue="cpu")
+
+
+def _enlarge(task: Task) -> None:
+    """The whole recipe, straight into the images store; then the rows point at the new files.
+
+    Addresses of the first version stay good until they expire: its objects are kept as long as the day's others.
+    """
+    parameters = Parameters.from_json(task.params)
+    pictures = [_raw_picture(task, index) for index in range(parameters.num_images)]
+    files = process(pictures, _recipe(parameters), _notes(task, parameters), _superres())
+    for index, (encoded, picture) in enumerate(zip(files, pictures, strict=True)):
+        _keep(get_store("images"), task, index, parameters.seed_of(index), encoded, thumbnail(picture))
+    events.publish(task.id, "updated", {"width": files[0].width, "height": files[0].height})
+    clear_raw(task)
+
+
+def clear_raw(task: Task, *, but_lossless: bool = False) -> None:
+    """Delete what the raw store holds of a task that has ended; `but_lossless` keeps the pictures of the engine."""
+    for key in _stored_keys(task):
+        get_store("raw").delete(key)
+    if not but_lossless:
+        raw.delete_task(task.id)
+
+
+def _recipe(parameters: Parameters) -> Recipe:
+    return Recipe.from_json(dict(parameters.postprocess), dict(parameters.style_tone))
+
+
+def _superres() -> SuperResConfig:
+    return SuperResConfig(directory=Path(settings.SUPERRES_DIR))
+
+
+def _notes(task: Task, parameters: Parameters) -> list[Notes]:
+    """What is written into each file about how it was made."""
+    return [
+        Notes(
+            prompt=parameters.text,
+            negative_prompt=parameters.negative_text,
+            steps=parameters.steps,
+            sampler=parameters.sampler,
+            cfg_scale=parameters.cfg_scale,
+            seed=parameters.seed_of(index),
+            width=parameters.width,
+            height=parameters.height,
+            model=task.model_key,
+            edited=bool(parameters.image_key),
+        )
+        for index in range(parameters.num_images)
+    ]
 
 
 def _raw_picture(task: Task, index: int) -> np.ndarray:
@@ -95,12 +191,11 @@ def _raw_picture(task: Task, index: int) -> np.ndarray:
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def _keep_processed(task: Task, index: int, seed: int, encoded: Encoded, small: Encoded) -> None:
-    """Write both files to the raw store under their final keys, then the row that names them."""
+def _keep(store: Store, task: Task, index: int, seed: int, encoded: Encoded, small: Encoded) -> None:
+    """Write original and thumbnail under their final keys, then the row that names them."""
     key = keys.image_key(task.id, index, encoded.sha256, encoded.content_type)
     small_key = keys.variant_key(key, "thumbs")
-    get_store("raw").put(key, encoded.data, encoded.content_type)
-    get_store("raw").put(small_key, small.data, small.content_type)
+    _at_once(lambda item: store.put(*item), [(key, encoded.data), (small_key, small.data)])
     fields = {
         "task": task,
         "index": index,
@@ -117,23 +212,11 @@ def _keep_processed(task: Task, index: int, seed: int, encoded: Encoded, small: 
     Image.objects.update_or_create(id=image_id(task.id, index), defaults=fields)
 
 
-def _upload(task: Task, owner: str) -> None:
-    source, target = get_store("raw"), get_store("images")
-    moved = [key for image in task.images.all() for key in (image.key, image.thumbnail_key)]
-    for key in moved:
-        if source.exists(key):
-            target.put(key, source.read(key))
-        elif not target.exists(key):  # neither waiting nor uploaded by an earlier run of this stage
-            raise FileNotFoundError(f"{key} is in neither store")
-    if lifecycle.mark_stored(task.id, owner=owner):
-        raw.delete_task(task.id)
-        for key in moved:
-            source.delete(key)
+def _stored_keys(task: Task) -> list[str]:
+    return [key for image in task.images.all() for key in (image.key, image.thumbnail_key)]
 
 
-def _notify(task: Task, owner: str) -> None:
-    with transaction.atomic():
-        if lifecycle.mark_succeeded(task.id, owner=owner):
-            webhooks.write_delivery(task.id)
-    for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
-        webhooks.send(delivery_id)
+def _at_once(work: Callable[[Any], object], items: Sequence[Any]) -> None:
+    """Do it for all items side by side: each waits for a disk or a distant store, not for the processor."""
+    with ThreadPoolExecutor(min(8, max(1, len(items)))) as threads:
+        list(threads.map(work, items))

@@ -1,0 +1,148 @@
+"""After the GPU: every stage moves the task one state on, once, and a fault costs a try, not the task."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from generation.models import Delivery, Image, Status, Task
+from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
+from postprocessing.tests.networks import save_blur_network
+from storage import raw
+from storage.store import get_store
+from workers import maintenance, stages
+
+MakeTask = Callable[..., Task]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, settings) -> Path:
+    """Stores of the test's own."""
+    stores = {name: dict(value) for name, value in settings.STORAGES.items()}
+    for name in ("images", "raw"):
+        location = {"location": str(tmp_path / name), "base_url": None}
+        stores[name] = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": location}
+    settings.STORAGES = stores
+    settings.SPOOL_ROOT = str(tmp_path / "spool")
+    return tmp_path
+
+
+@pytest.fixture
+def generated(make_task: MakeTask) -> Task:  # noqa: F811
+    """A task that the GPU is done with: a red disc on white."""
+    return with_raw(make_task(Status.GENERATED, attempt=1, callback_url="https://shop.example/hook"))
+
+
+def with_raw(task: Task) -> Task:
+    picture = np.full((256, 256, 3), 255, np.uint8)
+    cv2.circle(picture, (128, 128), 60, (0, 0, 255), -1)
+    raw.write_raw(task.id, 0, task.attempt, cv2.imencode(".png", picture)[1].tobytes())
+    return task
+
+
+def files(store: str) -> list[str]:
+    return [found.key for found in get_store(store).list("")]
+
+
+def run_all(task: Task) -> None:
+    for stage in (stages.postprocess, stages.upload, stages.notify):
+        stage(str(task.id))
+    task.refresh_from_db()
+
+
+def test_the_stages_take_a_raw_picture_to_the_store(generated: Task) -> None:
+    run_all(generated)
+    assert [entry["to"] for entry in generated.history] == ["processed", "stored", "succeeded"]
+    (image,) = Image.objects.filter(task=generated)
+    assert (image.width, image.height, image.format, image.seed) == (256, 256, "webp", 7)
+    data = get_store("images").read(image.key)
+    assert len(data) == image.bytes
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded[128, 128, 2] > 230, "red in the middle"
+    assert sorted(files("images")) == sorted([image.key, image.thumbnail_key])
+    assert files("raw") == []
+    assert Delivery.objects.filter(task=generated, event_type="task.succeeded").count() == 1
+
+
+def test_a_stage_that_comes_twice_does_nothing_the_second_time(generated: Task) -> None:
+    run_all(generated)
+    before = (generated.history, files("images"), Delivery.objects.count())
+    run_all(generated)
+    assert (generated.history, files("images"), Delivery.objects.count()) == before
+
+
+@pytest.mark.parametrize("stage", [stages.upload, stages.notify])
+def test_a_stage_that_comes_too_early_does_nothing(generated: Task, stage: Callable) -> None:
+    stage(str(generated.id))
+    generated.refresh_from_db()
+    assert (generated.status, generated.history) == ("generated", [])
+
+
+def test_a_fault_gives_the_stage_back_with_its_reason_and_the_last_one_fails_the_task(
+    make_task: MakeTask,  # noqa: F811
+    settings,
+) -> None:
+    task = make_task(Status.GENERATED, attempt=1)  # its raw picture is missing
+    for tries in range(1, settings.STAGE_MAX_ATTEMPTS):
+        stages.postprocess(str(task.id))
+        task.refresh_from_db()
+        assert (task.status, task.stage_attempts) == ("generated", tries)
+        assert "postprocess" in task.history[-1]["stage_fault"]
+        assert task.stage_until > timezone.now()
+        Task.objects.filter(pk=task.pk).update(stage_until=timezone.now() - timedelta(seconds=1))
+    stages.postprocess(str(task.id))
+    task.refresh_from_db()
+    assert (task.status, task.error_code) == ("failed", "postprocess_failed")
+
+
+def test_a_cancelled_task_goes_no_further(generated: Task) -> None:
+    Task.objects.filter(pk=generated.pk).update(cancel_requested=True)
+    run_all(generated)
+    assert generated.status == "cancelled"
+    assert files("images") == []
+
+
+def test_a_crash_between_upload_and_note_repeats_the_upload(generated: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages.postprocess(str(generated.id))
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.lifecycle, "mark_stored", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stages.upload(str(generated.id))
+    Task.objects.filter(pk=generated.pk).update(stage_until=timezone.now() - timedelta(seconds=1))
+    stages.upload(str(generated.id))
+    stages.notify(str(generated.id))
+    generated.refresh_from_db()
+    assert (generated.status, len(files("images"))) == ("succeeded", 2)
+
+
+def test_a_late_enlargement_follows_the_first_version(make_task: MakeTask, settings, tmp_path: Path) -> None:  # noqa: F811
+    settings.SUPERRES_DIR = str(tmp_path)
+    save_blur_network(tmp_path / "x4.onnx", 4)
+    task = make_task(Status.GENERATED, attempt=1)
+    Task.objects.filter(pk=task.pk).update(params={**task.params, "postprocess": {"upscale": {"scale": 4}}})
+    run_all(with_raw(task))
+    first = Image.objects.get(task=task)
+    assert (task.status, first.width) == ("succeeded", 256)
+    stages.enlarge(str(task.id))
+    second = Image.objects.get(task=task)
+    assert (second.width, second.height) == (1024, 1024)
+    assert get_store("images").exists(first.key), "addresses of the first version stay good"
+    assert files("raw") == []
+    stages.enlarge(str(task.id))
+    assert Image.objects.get(task=task).sha256 == second.sha256
+
+
+def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
+    generated: Task,
+    make_task: MakeTask,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(maintenance, "LEFT_AFTER", timedelta(0))
+    failed = with_raw(make_task(Status.FAILED, attempt=1))
+    maintenance.clear_leftovers()
+    assert [key.split("/")[1] for key in files("raw")] == [str(generated.id)]
+    assert not any(str(failed.id) in key for key in files("raw"))
