@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -64,7 +65,7 @@ class Fleet:
 
     def __init__(self, folder: Path, env: dict[str, str], include: str = "workers.tests.stand_in") -> None:
         self.folder, self.include = folder, include
-        self.env = os.environ | {"VAR_DIR": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | env
+        self.env = os.environ | env | {"VAR_DIR": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str, wait: bool = True, **env: str) -> None:
@@ -78,7 +79,7 @@ class Fleet:
                     stderr=subprocess.STDOUT,
                 )
         for name in names if wait else ():
-            wait_until(lambda name=name: self.ready(name), 60, f"{name} is not ready: {self.tail(name)}")  # type: ignore[misc]
+            wait_until(partial(self.ready, name), 60, partial(self.tail, name))
 
     def only(self, *names: str) -> None:
         """Exactly these processes run: others are stopped, missing and dead ones started."""
