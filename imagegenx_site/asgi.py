@@ -10,5 +10,10 @@ from django.core.asgi import get_asgi_application
 
 from imagegenx_site.threads import LastingThreads
 
-_django = get_asgi_application()
-application = LastingThreads(ASGIStaticFilesHandler(_django), settings.WEB_THREADS)
+
+def make_application() -> LastingThreads:
+    """The web process as an ASGI application."""
+    return LastingThreads(ASGIStaticFilesHandler(get_asgi_application()), settings.WEB_THREADS)
+
+
+application = make_application()

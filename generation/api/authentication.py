@@ -1,4 +1,4 @@
-"""Who is asking: an API key in `Authorization: Bearer` or `X-API-Key`."""
+"""Who is asking: an API key in `Authorization: Bearer` or `X-API-Key`, a signed request, or an OAuth access token."""
 
 import hmac
 from datetime import timedelta
@@ -9,8 +9,10 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from generation import signatures
 from generation.errors import Unauthorised
 from generation.models import ApiKey, User
+from generation.oauth import key_of_token
 
 _USE_NOTED_EVERY: Final = timedelta(minutes=1)  # `last_used_at` is written at most so often
 _HOW: Final = "Send your key as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`."
@@ -27,12 +29,8 @@ class ApiKeyAuthentication(BaseAuthentication):
     """Sets `request.user` and `request.auth` (the ApiKey row, with its plan at hand)."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        text = key_text(request)
-        if text is None:
-            return None
-        key = find_key(text)
-        _note_use(key)
-        return key.user, key
+        key = key_of_request(request._request)
+        return (key.user, key) if key else None
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="ImageGenX"'
@@ -40,14 +38,34 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 def key_of_request(request: HttpRequest) -> ApiKey | None:
     """The key of a request outside DRF; None when it brings none. Raises Unauthorised."""
-    text = key_text(request)
-    key = find_key(text) if text is not None else None
-    if key:
-        _note_use(key)
+    if "X-Signature" in request.headers:
+        key = _of_signature(request)
+    else:
+        text = key_text(request)
+        if text is None:
+            return None
+        key = find_key(text) if text.startswith("igx_") else key_of_token(text)
+        if key.must_sign:
+            raise Unauthorised("This key takes signed requests only. See docs/api.md, Signed requests.")
+    _note_use(key)
     return key
 
 
-def key_text(request: Request | HttpRequest) -> str | None:
+def _of_signature(request: HttpRequest) -> ApiKey:
+    """The key that signed the request; the body is checked as it came, before anything reads it."""
+    key = _living(request.headers.get("X-Key-Id", ""))
+    if key is None:
+        raise Unauthorised(f"X-Key-Id names no key. {_HOW}")
+    timestamp, nonce = request.headers.get("X-Timestamp", ""), request.headers.get("X-Nonce", "")
+    query = request.META.get("QUERY_STRING", "")
+    text = signatures.canonical(request.method or "", request.path, query, timestamp, nonce, request.body)
+    given = request.headers["X-Signature"]
+    signatures.verify(key.digest, key.prefix, text, given=given, timestamp=timestamp, nonce=nonce)
+    _check_alive(key)
+    return key
+
+
+def key_text(request: HttpRequest) -> str | None:
     """The key as it was sent, or None."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -60,15 +78,26 @@ def find_key(text: str) -> ApiKey:
     parts = text.split("_", 2)
     if len(parts) != 3 or parts[0] != "igx":
         raise Unauthorised(f"This is not an API key. {_HOW}")
-    rows = ApiKey.objects.select_related("user__team__plan", "plan").filter(prefix=parts[1], user__is_active=True)
-    key = rows.first()
+    key = _living(parts[1])
     if key is None or not hmac.compare_digest(key.digest, ApiKey.digest_of(parts[2])):
         raise Unauthorised(f"Unknown API key. {_HOW}")
+    _check_alive(key)
+    return key
+
+
+def _living(prefix: str) -> ApiKey | None:
+    """The row of a prefix, of a user who may still come in."""
+    if not prefix.isascii() or not prefix.isalnum():
+        return None
+    rows = ApiKey.objects.select_related("user__team__plan", "plan")
+    return rows.filter(prefix=prefix, user__is_active=True, oauth_client="").first()
+
+
+def _check_alive(key: ApiKey) -> None:
     if key.revoked_at is not None:
         raise Unauthorised("This API key was revoked. Make a new one.")
     if key.expires_at is not None and key.expires_at <= timezone.now():
         raise Unauthorised("This API key has expired. Make a new one.")
-    return key
 
 
 def _note_use(key: ApiKey) -> None:

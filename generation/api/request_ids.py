@@ -21,6 +21,7 @@ def request_ids(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReq
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
         name = sent if _SANE.fullmatch(sent) else uuid7().hex
         request.META["HTTP_X_REQUEST_ID"] = name
+        request.__dict__.pop("headers", None)  # read anew, should something have read them before
         return name
 
     if iscoroutinefunction(get_response):
