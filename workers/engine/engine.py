@@ -75,6 +75,7 @@ class Engine:
         """Drop everybody without an event: at a graceful stop, or when the device is lost."""
         for sample in self._board.values():
             sample.cancel()
+            self._pool.give_back(sample.request.model)
         self._board.clear()
         self._waiting.clear()
         self._cancelled.clear()

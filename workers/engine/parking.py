@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -41,7 +41,7 @@ class SharedModule:
     rule: MergeRule | None
     phase: Phase
     signature: inspect.Signature
-    before: Callable[[list[tuple[Hashable, int]]], None] | None = None
+    before: Callable[[Sequence[tuple[Any, int]]], None] | None = None
 
     @property
     def name(self) -> str:

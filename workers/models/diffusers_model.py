@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ from workers.models.previews import preview
 from workers.models.prompts import PromptEncoder
 from workers.models.samplers import AUTO, make_scheduler
 from workers.models.spec import ModelSpec
+from workers.models.speed import apply_speed, wants_tiles
 
 _OPTIONAL = ("negative_prompt", "width", "height")  # some pipelines take the size from their input picture
 
@@ -39,6 +41,8 @@ class DiffusersModel:
         self.components: dict[str, Any] = {}
         self.controlnets: dict[str, torch.nn.Module] = {}
         self.heavy: dict[str, SharedModule] = {}
+        self._speed = spec.options.get("speed", {})
+        self._tiled: dict[str, Any] = {}
 
     # ---- ModelInterface
 
@@ -48,6 +52,11 @@ class DiffusersModel:
         self.controlnets = load_controlnets(self.spec, self.device)
         for module in self._modules():
             module.eval().requires_grad_(False)
+        apply_speed(self.components, self.family.denoiser, self._speed, self.device)
+        if hasattr(self.components["vae"], "enable_tiling"):
+            self._tiled["vae"] = copy.copy(self.components["vae"])
+            self._tiled["vae"].enable_tiling()
+            self._share(self._tiled, "vae", Phase.SIDE, method="decode")
         self._share(self.components, self.family.denoiser, Phase.DENOISE)
         self._share(self.components, "vae", Phase.SIDE, method="decode")
         for control_type in self.controlnets:
@@ -71,7 +80,8 @@ class DiffusersModel:
 
     def release(self) -> None:
         """Forget the weights."""
-        self.components, self.controlnets, self.heavy = {}, {}, {}
+        for parts in (self.components, self.controlnets, self.heavy, self._tiled):
+            parts.clear()
 
     def memory_bytes(self) -> int:
         """Bytes of all parameters and buffers."""
@@ -92,6 +102,8 @@ class DiffusersModel:
             sampler = AUTO
         own = self.components["scheduler"]
         components = {**self.components, "scheduler": make_scheduler(own, sampler, request.steps)}
+        if self._tiled and wants_tiles(self._speed, request.width, request.height):
+            components |= self._tiled
         if request.kind.startswith("controlnet"):
             components["controlnet"] = self._controlnet(request.control_type)
         return _build(getattr(diffusers, name), components)

@@ -129,8 +129,7 @@ class ModelPool:
         victims = self._evictable()
         if victims:
             self._drop_if(victims[0][0], True)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._give_back_cache()
         return bool(victims)
 
     def loaded(self) -> dict[str, int]:
@@ -188,3 +187,8 @@ class ModelPool:
         entry.model.release()
         logger.info("model %s left the memory", key)
         gc.collect()
+        self._give_back_cache()
+
+    def _give_back_cache(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,81 @@
+"""Speed settings of a model: one entry each in `options["speed"]`, each falling back with one log line.
+
+| entry           | meaning                                                          | seen to work on           |
+|-----------------|------------------------------------------------------------------|---------------------------|
+| `attention`     | "sdpa" (default), "xformers", or a backend name of diffusers     | CPU: sdpa and the fallback |
+| `channels_last` | true: convolutions in channels-last memory                       | CPU                       |
+| `compile`       | true, or the arguments of torch.compile; set row buckets with it | CPU, backend "eager"      |
+| `vae_slicing`   | true: decode the pictures of a batch one after the other         | CPU                       |
+| `vae_tiling`    | false: never; default: from 1536 pixels                          | CPU                       |
+| `offload`       | true: modules wait in CPU memory and visit the GPU to compute    | not run yet: needs a GPU  |
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+TILE_FROM = 1536  # pixels of the longer side
+
+
+def apply_speed(
+    components: Mapping[str, Any], denoiser: str, settings: Mapping[str, Any], device: torch.device
+) -> None:
+    """Prepare freshly loaded components. What this machine cannot do is left out."""
+    appliers: dict[str, Callable[[Any], None]] = {
+        "attention": lambda choice: _attention(components[denoiser], choice),
+        "channels_last": lambda _: _channels_last(components, denoiser),
+        "compile": lambda choice: _compile(components[denoiser], choice),
+        "vae_slicing": lambda _: components["vae"].enable_slicing(),
+        "vae_tiling": lambda _: None,  # decided for each sample by its size
+        "offload": lambda _: _offload(components, device),
+    }
+    for name, choice in settings.items():
+        if name not in appliers:
+            logger.warning("speed setting %s is unknown; known: %s", name, ", ".join(appliers))
+        elif choice:
+            try:
+                appliers[name](choice)
+            except (ImportError, RuntimeError, ValueError, AttributeError) as error:
+                logger.warning("speed setting %s=%s is left out: %s", name, choice, str(error).split("\n")[0])
+
+
+def wants_tiles(settings: Mapping[str, Any], width: int, height: int) -> bool:
+    """Whether a picture is decoded in tiles: its activations would else take many gigabytes."""
+    return settings.get("vae_tiling", True) and max(width, height) >= TILE_FROM
+
+
+def _attention(denoiser: Any, choice: str) -> None:
+    if choice == "sdpa":
+        return  # what diffusers does by itself
+    if choice == "xformers":
+        denoiser.enable_xformers_memory_efficient_attention()
+    else:
+        denoiser.set_attention_backend(choice)
+
+
+def _channels_last(components: Mapping[str, Any], denoiser: str) -> None:
+    for name in (denoiser, "vae"):
+        components[name].to(memory_format=torch.channels_last)
+
+
+def _compile(denoiser: torch.nn.Module, choice: Any) -> None:
+    denoiser.compile(**(dict(choice) if isinstance(choice, Mapping) else {}))
+
+
+def _offload(components: Mapping[str, Any], device: torch.device) -> None:
+    """Each module comes to the device when it is called and the one before it goes back."""
+    if device.type == "cpu":
+        raise RuntimeError("there is no GPU to keep free")
+    from accelerate import cpu_offload_with_hook
+
+    previous = None
+    for component in components.values():
+        if isinstance(component, torch.nn.Module):
+            component.to("cpu")
+            _, previous = cpu_offload_with_hook(component, device, prev_module_hook=previous)
