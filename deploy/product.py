@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -84,15 +85,11 @@ def port_is_free(host: str, port: int) -> bool:
         try:
             probe.bind((host, port))
         except socket.gaierror as error:
-            raise DeployError(
-                f"HOST is {host!r}, which is not an address of this machine: {error.strerror}."
-            ) from error
+            raise DeployError(f"HOST is {host!r}, which can't be resolved: {error.strerror}.") from error
         except OSError as error:
-            if isinstance(error, PermissionError):
-                raise DeployError(
-                    f"Port {port} needs more rights than this user has: choose one above 1023 with PORT."
-                ) from error
-            return False
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise DeployError(f"The web process can't listen on port {port} of {host}: {error.strerror}.") from error
     return True
 
 

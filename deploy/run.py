@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import time
@@ -32,6 +33,7 @@ from deploy.supervisor import Program, Supervisor
 
 READY_PATIENCE_S = 180.0
 SERVER_PATIENCE_S = 60.0
+ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Configured)\b: ")
 
 
 class ProductRun:
@@ -103,8 +105,8 @@ class ProductRun:
         with errors.open("wb") as stderr:
             child = spawn([sys.executable, "-m", "deploy.prepare"], env=os.environ | env, cwd=ROOT, errors=stderr)
         if code := self.supervisor.wait_for(child):
-            words = errors.read_text(errors="replace").strip().splitlines()
-            raise DeployError(f"The database could not be prepared ({words[-1] if words else code}); more in {errors}.")
+            words = [line for line in errors.read_text(errors="replace").splitlines() if ERROR_LINE.match(line)]
+            raise DeployError(f"The database could not be prepared: {words[-1] if words else code}; more in {errors}.")
 
     def _write_ready(self) -> None:
         """Write ready.json anew; also called whenever a process came back under another id."""

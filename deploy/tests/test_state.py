@@ -77,6 +77,10 @@ def test_a_taken_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
         with pytest.raises(DeployError, match=r"Port \d+ of 127\.0\.0\.1 is taken"):
             ProductConfig.from_environment().check_port()
+    monkeypatch.setenv("HOST", "192.0.2.1")  # reserved for documentation, so nobody's
+    with pytest.raises(DeployError, match=r"can't listen on port \d+ of 192\.0\.2\.1: Cannot assign requested address"):
+        ProductConfig.from_environment().check_port()
+    monkeypatch.setenv("HOST", "127.0.0.1")
     monkeypatch.setenv("PORT", str(free_port()))
     ProductConfig.from_environment().check_port()
 
