@@ -1,0 +1,159 @@
+"""Images per second and peak memory of each step, one by one and in a batch, beside plain OpenCV or Pillow calls for
+the same work.
+
+    python -m postprocessing.bench --sizes 512 1024 --superres fixtures/models/superres
+
+Each figure comes from a process of its own, so that peak memory is that step's; it says how much the peak rose over
+the loaded program and its input. One thread everywhere.
+"""
+
+import argparse
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from postprocessing.arrays import Picture
+from postprocessing.pipeline import process, render
+from postprocessing.recipe import Recipe
+from postprocessing.superres import SuperResConfig
+
+BATCH = 4
+_SECONDS = 0.7  # each measurement runs at least as long, and at least once after a warm-up
+STEPS: dict[str, dict] = {
+    "basic": {"brightness": 0.05, "contrast": 1.1, "white_balance": "auto"},
+    "denoise": {"denoise": 0.5},
+    "tone": {"tone": [[0, 0], [0.5, 0.55], [1, 1]], "saturation": 1.2, "sharpen": 0.4},
+    "background": {"white_background": True},
+    "text mark": {"watermark": {"kind": "text", "text": "ImageGenX 图"}},
+    "qr mark": {"watermark": {"kind": "qr", "text": "https://example.com/i/42"}},
+    "upscale 2x": {"upscale": {"scale": 2, "late": False}},
+    "upscale 4x": {"upscale": {"scale": 4, "late": False}},
+    "webp": {"format": "webp"},
+    "avif": {"format": "avif"},
+    "png": {"format": "png"},
+    "jpeg": {"format": "jpeg"},
+}
+
+
+def sample(side: int, seed: int) -> Picture:
+    """A picture with smooth and busy parts (uint8 RGB)."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    grain = cv2.GaussianBlur(random.normal(0, 30, (side, side)).astype(np.float32), (0, 0), 1.0)
+    grain[:, : side // 2] = 0
+    return np.clip(smooth + grain[:, :, None], 0, 255).astype(np.uint8)
+
+
+def _plain_tone(image: Picture) -> object:
+    return ImageEnhance.Sharpness(ImageEnhance.Color(Image.fromarray(image)).enhance(1.2)).enhance(1.4)
+
+
+def plain(step: str) -> Callable[[Picture], object] | None:
+    """The same kind of work by direct calls, as a script would do it; None where there is no such call."""
+    if step in ("webp", "avif", "png", "jpeg"):
+        quality = {"webp": {"quality": 85, "method": 4}, "avif": {"quality": 65, "speed": 8}, "jpeg": {"quality": 90}}
+        options: dict = quality.get(step, {})
+        return lambda image: Image.fromarray(image).save(io.BytesIO(), step.upper(), **options)
+    calls: dict[str, Callable[[Picture], object]] = {
+        "basic": lambda image: cv2.convertScaleAbs(image, alpha=1.1, beta=0.0),
+        "denoise": lambda image: cv2.fastNlMeansDenoisingColored(image, None, 3, 3, 7, 15),
+        "tone": lambda image: ImageEnhance.Sharpness(ImageEnhance.Color(Image.fromarray(image)).enhance(1.2)).enhance(
+            1.4
+        ),
+        "upscale 2x": lambda image: cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4),
+        "upscale 4x": lambda image: cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_LANCZOS4),
+    }
+    return calls.get(step)
+
+
+def measure(step: str, side: int, way: str, superres: str) -> dict[str, float]:
+    """`way`: one, batch or plain. The answer: images per second and MB by which the peak of memory rose."""
+    cv2.setNumThreads(1)
+    config = SuperResConfig(Path(superres), threads=1)
+    recipe = Recipe.from_json(STEPS[step])
+    pictures = [sample(side, seed) for seed in range(BATCH)]
+    finish = step in ("webp", "avif", "png", "jpeg")
+
+    def ours(chosen: list[Picture]) -> None:
+        if finish:
+            process(chosen, recipe, config=config)
+        else:
+            render(chosen, recipe, config)
+
+    direct = plain(step)
+    runs: dict[str, Callable[[], object]] = {
+        "one": lambda: list(map(ours, ([picture] for picture in pictures))),
+        "batch": lambda: ours(pictures),
+        "plain": lambda: [direct(picture) for picture in pictures] if direct else None,
+    }
+    ours(pictures[:1])  # loads fonts, networks and libraries
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    runs[way]()
+    started, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - started < _SECONDS:
+        runs[way]()
+        count += BATCH
+    rate = count / (time.perf_counter() - started)
+    return {"rate": rate, "memory": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+
+
+def in_process(step: str, side: int, way: str, superres: str) -> dict[str, float]:
+    arguments = [
+        sys.executable,
+        "-m",
+        "postprocessing.bench",
+        "--measure",
+        step,
+        str(side),
+        way,
+        "--superres",
+        superres,
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def report(sizes: list[int], superres: str, write: Callable[[str], object]) -> None:
+    write(f"images/s on one thread, and MB that the peak of memory rose; batches of {BATCH}")
+    columns = f"{'one by one':>11} {'batch':>9} {'plain':>9} {'of plain':>9} {'MB one':>7} {'MB batch':>9}"
+    write(f"{'step':12} {'size':>5} {columns}")
+    for step in STEPS:
+        if step.startswith("upscale") and not (Path(superres) / f"x{step.split()[1][0]}.onnx").is_file():
+            write(f"{step:12} no network in {superres}")
+            continue
+        for side in sizes:
+            one, batch = (in_process(step, side, way, superres) for way in ("one", "batch"))
+            line = f"{step:12} {side:5} {one['rate']:11.1f} {batch['rate']:9.1f}"
+            if plain(step):
+                direct = in_process(step, side, "plain", superres)
+                line += f" {direct['rate']:9.1f} {100 * batch['rate'] / direct['rate']:7.0f} %"
+            else:
+                line += f" {'-':>9} {'-':>9}"
+            write(f"{line} {one['memory']:7.0f} {batch['memory']:9.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024])
+    parser.add_argument("--superres", default="fixtures/models/superres", help="folder of x2.onnx and x4.onnx")
+    parser.add_argument("--measure", nargs=3, metavar=("STEP", "SIZE", "WAY"), help="one figure, as JSON")
+    chosen = parser.parse_args()
+    if chosen.measure:
+        step, side, way = chosen.measure
+        print(json.dumps(measure(step, int(side), way, chosen.superres)))
+    else:
+        report(chosen.sizes, chosen.superres, print)
+
+
+if __name__ == "__main__":
+    main()
