@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,16 +18,15 @@ FREE_BYTES_NEEDED = 5 << 30  # torch and its friends take 2.6 GB, or with CUDA a
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHOWN = ("Collecting", "Building", "Installing", "Successfully", "ERROR", "error", "  error")
 STAMP = "installed.sha256"
-# What pip prints when something failed, and the sentence that helps. The first that fits is shown.
+# What pip prints when something failed (a pattern), and the sentence that helps. The first that fits is shown.
 CAUSES = (
     (
         "No space left on device",
         "The disk is full: free some space and start again; what is installed already is kept.",
     ),
     (
-        "error: command 'gcc' failed|error: command 'cc' failed|-gnu-gcc' failed|Unknown compiler|"
-        "No such file or directory: 'gcc'|No such file or directory: 'cc'|did not find a C compiler|"
-        "No CMAKE_C_COMPILER could be found|can't find Rust compiler",
+        r"command '\S*(gcc|g\+\+|cc|c\+\+|clang)' failed|No such file or directory: '\S*(gcc|g\+\+|cc|c\+\+|clang)'|"
+        r"Unknown compiler|No CMAKE_C_COMPILER could be found|can't find Rust compiler",
         "A package has no ready build for this Python and machine, and building it needs a compiler: install one "
         "(Debian and Ubuntu: apt install build-essential python3-dev), or use Python 3.11 to 3.13 on x86-64 or arm64.",
     ),
@@ -144,8 +144,8 @@ def run(command: list[str], quiet: bool = False) -> tuple[int, str]:
 
 def cause(text: str) -> str | None:
     """The sentence for the first known cause in pip's output, or None."""
-    for needles, sentence in CAUSES:
-        if any(needle in text for needle in needles.split("|")):
+    for pattern, sentence in CAUSES:
+        if re.search(pattern, text):
             return sentence
     return None
 

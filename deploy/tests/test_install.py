@@ -55,6 +55,7 @@ def test_a_python_that_is_too_old_is_one_sentence() -> None:
     ("output", "advice"),
     [
         ("error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory", "apt install build-essential"),
+        ("error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-g++'", "apt install build-essential"),
         ("ERROR: Unknown compiler(s): [['cc'], ['gcc'], ['clang']]", "apt install build-essential"),
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "free some space"),
         ("ERROR: No matching distribution found for torch==2.13.0", "does not exist for this Python"),
