@@ -1,6 +1,7 @@
 """The way of a picture: basic, super-resolution, tone, white background, watermark, format."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from postprocessing.arrays import Picture, check_picture
 from postprocessing.background import whiten_background
@@ -29,11 +30,44 @@ def process(
     `progress`: called with the done part of the enlargement. Raises PostprocessingError; ValueError or TypeError for
     a wrong array.
     """
+    pictures = _rendered(images, recipe, notes, config, progress)
+    return [encode(picture, recipe.output, notes[index] if notes else None) for index, picture in enumerate(pictures)]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The file and its thumbnail, both made from the picture with every step done (a watermark is in both)."""
+
+    original: Encoded
+    thumbnail: Encoded
+
+
+def finish(
+    images: Sequence[Picture],
+    recipe: Recipe,
+    notes: Sequence[Notes] = (),
+    config: SuperResConfig = SuperResConfig(),  # noqa: B008  # frozen
+    progress: Progress | None = None,
+) -> list[Finished]:
+    """As `process`, with thumbnails."""
+    pictures = _rendered(images, recipe, notes, config, progress)
+    return [
+        Finished(encode(picture, recipe.output, notes[index] if notes else None), thumbnail(picture))
+        for index, picture in enumerate(pictures)
+    ]
+
+
+def _rendered(
+    images: Sequence[Picture],
+    recipe: Recipe,
+    notes: Sequence[Notes],
+    config: SuperResConfig,
+    progress: Progress | None,
+) -> list[Picture]:
     if notes and len(notes) != len(images):
         raise ValueError(f"{len(images)} pictures have {len(notes)} notes.")
     pictures = [check_picture(image, f"picture {index}") for index, image in enumerate(images)]
-    pictures = render(pictures, recipe, config, progress)
-    return [encode(picture, recipe.output, notes[index] if notes else None) for index, picture in enumerate(pictures)]
+    return render(pictures, recipe, config, progress)
 
 
 def render(

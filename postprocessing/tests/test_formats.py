@@ -1,13 +1,14 @@
 import hashlib
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from postprocessing.formats import decode, encode, srgb_profile
 from postprocessing.metadata import Notes, parameters_text
-from postprocessing.pipeline import process, thumbnail
+from postprocessing.pipeline import finish, process, thumbnail
 from postprocessing.recipe import FORMATS, Output, Recipe
 from postprocessing.tests.pictures import psnr, scene
 
@@ -110,6 +111,15 @@ def test_thumbnails():
         small = thumbnail(scene(height, width))
         assert (small.width, small.height) == expected
         assert small.content_type == "image/webp"
+
+
+def test_a_finished_thumbnail_shows_what_the_file_shows():
+    """A customer's watermark must not be missing from the small picture."""
+    recipe = Recipe.from_json({"watermark": {"kind": "qr", "text": "mine", "scale": 1.0, "position": "center"}})
+    finished = finish([scene(512, 512)], recipe, [NOTES])[0]
+    assert finished.original == process([scene(512, 512)], recipe, [NOTES])[0]
+    assert (finished.thumbnail.width, finished.thumbnail.height) == (256, 256)
+    assert cv2.QRCodeDetector().detectAndDecode(decode(finished.thumbnail.data))[0] == "mine"
 
 
 def test_a_transparent_or_deep_file_is_read_too():
