@@ -240,6 +240,7 @@ _RULES: dict[tuple[str, str], MergeRule] = {
     ("ZImageTransformer2DModel", "forward"): _Z_IMAGE,
     ("AutoencoderKL", "decode"): _DECODE,
     ("AutoencoderKLQwenImage", "decode"): _DECODE,
+    ("RemovalNetwork", "forward"): MergeRule(rows="image"),
     ("AutoencoderTiny", "decode"): MergeRule(rows="x", ignored=frozenset({"generator"})),
 }
 

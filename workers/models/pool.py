@@ -48,6 +48,7 @@ class _Entry:
     last_used: float
     users: int = 0
     size: int = 0
+    settled: bool = False
     outdated: bool = False
 
 
@@ -134,7 +135,7 @@ class ModelPool:
 
     def loaded(self) -> dict[str, int]:
         """Bytes of each model in memory."""
-        return {key: entry.size for key, entry in self._entries.items() if entry.size}
+        return {key: entry.size for key, entry in self._entries.items() if entry.settled}
 
     def close(self) -> None:
         """Drop everything and end the loader thread."""
@@ -164,8 +165,8 @@ class ModelPool:
             if isinstance(error, EngineError):
                 raise error
             raise ModelUnavailable(f"model {key} could not be loaded: {error}") from error
-        if not entry.size:
-            entry.size = entry.model.memory_bytes()
+        if not entry.settled:
+            entry.settled, entry.size = True, entry.model.memory_bytes()
             self._evict_beyond_budget(keep=key)
 
     def _evict_beyond_budget(self, keep: str) -> None:
@@ -177,7 +178,7 @@ class ModelPool:
 
     def _evictable(self) -> list[tuple[str, _Entry]]:
         """Loaded and unused, least recently used first."""
-        unused = [(key, entry) for key, entry in self._entries.items() if entry.users == 0 and entry.size]
+        unused = [(key, entry) for key, entry in self._entries.items() if entry.users == 0 and entry.settled]
         return sorted(unused, key=lambda item: item[1].last_used)
 
     def _drop_if(self, key: str, condition: bool) -> None:

@@ -11,11 +11,16 @@ from workers.engine.errors import ModelUnavailable
 from workers.models.diffusers_model import DiffusersModel
 from workers.models.families import FAMILIES
 from workers.models.interface import ModelInterface
+from workers.models.lama import RemovalModel
+from workers.models.remote import RemoteModel
 from workers.models.spec import ModelSpec
 
 MODEL_CLASSES: dict[str, Callable[[ModelSpec, torch.device], ModelInterface]] = {
     name: partial(lambda spec, device, family: DiffusersModel(spec, family, device), family=family)
     for name, family in FAMILIES.items()
+} | {
+    "lama": RemovalModel,
+    "remote-openai": RemoteModel,
 }
 
 
