@@ -92,6 +92,7 @@ def test_a_fault_gives_the_stage_back_with_its_reason_and_the_last_one_fails_the
         task.refresh_from_db()
         assert (task.status, task.stage_attempts) == ("generated", tries)
         assert "postprocess" in task.history[-1]["stage_fault"]
+        assert task.stage_until is not None
         assert task.stage_until > timezone.now()
         Task.objects.filter(pk=task.pk).update(stage_until=timezone.now() - timedelta(seconds=1))
     stages.postprocess(str(task.id))

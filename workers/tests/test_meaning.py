@@ -1,0 +1,142 @@
+"""What the pictures show, made by the model that ships, through the real engine: not only shapes of arrays."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workers.engine import Engine, EngineConfig, Failed, Finished, ModelPool, ModelSpec, PoolConfig, SampleRequest
+
+MODEL = Path(__file__).resolve().parents[2] / "fixtures" / "models" / "mini"
+COLOURS = {
+    "red": (220, 40, 40),
+    "blue": (40, 80, 210),
+    "green": (40, 160, 70),
+    "yellow": (245, 215, 50),
+    "white": (250,) * 3,
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    pool = ModelPool(PoolConfig(device="cpu"))
+    pool.ensure(ModelSpec(name="mini", revision="1", family="sd15", source=str(MODEL)))
+    pool.preload(["mini@1"])
+    engine = Engine(pool, EngineConfig(threads=1))
+    yield engine
+    engine.discard_all()
+
+
+def wish(prompt: str, seed: int = 7, **changes) -> SampleRequest:
+    defaults = {"task_id": prompt, "priority": 2, "model": "mini@1", "kind": "text2img", "negative_prompt": ""}
+    sizes = {"width": 256, "height": 256, "steps": 20, "cfg_scale": 4.0, "sampler": "dpm++"}
+    return replace(
+        SampleRequest(sample_id=f"{prompt}/{seed}", prompt=prompt, seed=seed, **defaults, **sizes), **changes
+    )
+
+
+def run(engine: Engine, *wishes: SampleRequest) -> list[np.ndarray]:
+    """The pictures of all wishes, made together: float32 [H, W, 3] RGB, 0 to 1, in their order."""
+    for one in wishes:
+        engine.admit(one)
+    done: dict[str, np.ndarray] = {}
+    deadline = time.monotonic() + 120
+    while len(done) < len(wishes):
+        assert time.monotonic() < deadline
+        for event in engine.step():
+            assert not isinstance(event, Failed), event
+            if isinstance(event, Finished):
+                done[event.sample_id] = event.image
+    return [done[one.sample_id] for one in wishes]
+
+
+def colour_at(picture: np.ndarray, x: int, y: int) -> str:
+    """The named colour nearest to the mean of 9 x 9 pixels round (x, y)."""
+    mean = picture[y - 4 : y + 5, x - 4 : x + 5].mean(axis=(0, 1)) * 255
+    return min(COLOURS, key=lambda name: float(np.abs(mean - COLOURS[name]).sum()))
+
+
+def centre(picture: np.ndarray) -> str:
+    return colour_at(picture, 128, 132)
+
+
+def corners(picture: np.ndarray) -> set[str]:
+    return {colour_at(picture, x, y) for x in (8, 247) for y in (8, 247)}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "inside", "outside"),
+    [
+        ("a red circle, white background", "red", "white"),
+        ("a yellow star on a blue background", "yellow", "blue"),
+        ("红色圆形，白色背景", "red", "white"),
+        ("a blue square on a yellow background", "blue", "yellow"),
+    ],
+)
+def test_subject_and_background_have_the_colours_of_the_prompt(
+    engine: Engine, prompt: str, inside: str, outside: str
+) -> None:
+    (picture,) = run(engine, wish(prompt))
+    assert (centre(picture), corners(picture)) == (inside, {outside})
+
+
+def test_in_a_batch_of_different_prompts_each_is_right_for_its_own(engine: Engine) -> None:
+    pairs = [
+        ("red", "white"),
+        ("blue", "yellow"),
+        ("green", "white"),
+        ("yellow", "blue"),
+        ("white", "green"),
+        ("red", "blue"),
+    ]
+    wishes = [
+        wish(f"a {inside} circle, {outside} background", seed=number, steps=14 + number, cfg_scale=3.0 + number / 2)
+        for number, (inside, outside) in enumerate(pairs)
+    ]
+    pictures = run(engine, *wishes)
+    assert [(centre(picture), corners(picture)) for picture in pictures] == [(a, {b}) for a, b in pairs]
+
+
+def test_the_red_circle_is_a_circle(engine: Engine) -> None:
+    (picture,) = run(engine, wish("a red circle, white background"))
+    red = (picture[..., 0] > 0.5) & (picture[..., 1] < 0.5)
+    area, (rows, columns) = red.sum(), np.nonzero(red)
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert 0.85 < width / height < 1.18
+    assert 0.70 < area / (width * height) < 0.87, "a disc fills pi/4 of its box, a square all, a triangle half"
+
+
+def test_img2img_keeps_the_picture_at_low_strength_and_leaves_it_at_high(engine: Engine) -> None:
+    (start,) = run(engine, wish("a red circle, white background"))
+    source = (start * 255).round().astype(np.uint8)
+    near, far = (
+        wish(
+            "a blue square, yellow background",
+            kind="img2img",
+            image=source,
+            strength=strength,
+            sample_id=f"i/{strength}",
+        )
+        for strength in (0.25, 1.0)
+    )
+    kept, new = run(engine, near, far)
+    assert centre(kept) == "red"
+    assert (centre(new), corners(new)) == ("blue", {"yellow"})
+    assert np.abs(kept - start).mean() < np.abs(new - start).mean() / 2
+
+
+def test_inpaint_leaves_the_rest_of_the_picture_as_it_was(engine: Engine) -> None:
+    (start,) = run(engine, wish("a red circle, white background"))
+    source, mask = (start * 255).round().astype(np.uint8), np.zeros((256, 256), np.uint8)
+    mask[64:192, 64:192] = 255
+    (again,) = run(engine, wish("x", kind="img2img", image=source, strength=0.05, steps=20, cfg_scale=1.0))
+    round_trip = np.abs(again - start)[mask == 0].mean()  # what the autoencoder alone changes
+    (painted,) = run(
+        engine, wish("a blue square, white background", kind="inpaint", image=source, mask=mask, strength=1.0)
+    )
+    difference = np.abs(painted - start)
+    assert difference[mask == 0].mean() < max(2 * round_trip, 0.03)
+    assert difference[mask == 255].mean() > 0.15
