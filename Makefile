@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test lint format manage bench-overhead bench-engine bench-queue clean
+.PHONY: help run install test lint format manage backup restore bench-overhead bench-engine bench-queue clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint             ruff, mypy and the import contracts"
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
+	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue: the parts"
 
 install:
@@ -37,6 +38,12 @@ format: install
 
 manage: install
 	@exec $(PY) -m deploy.manage $(ARGS)
+
+backup: install
+	@exec $(PY) -m deploy.backup save $(if $(TO),$(TO),$(error say where to: make backup TO=/backups/imagegenx.dump))
+
+restore: install
+	@exec $(PY) -m deploy.backup restore $(if $(FROM),$(FROM),$(error say from where: make restore FROM=/backups/imagegenx.dump))
 
 bench-overhead bench-engine bench-queue: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m workers.bench.$(subst bench-,,$@) $(ARGS)

