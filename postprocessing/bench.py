@@ -61,7 +61,11 @@ def _plain_tone(image: Picture) -> object:
 def plain(step: str) -> Callable[[Picture], object] | None:
     """The same kind of work by direct calls, as a script would do it; None where there is no such call."""
     if step in ("webp", "avif", "png", "jpeg"):
-        quality = {"webp": {"quality": 85, "method": 4}, "avif": {"quality": 65, "speed": 8}, "jpeg": {"quality": 90}}
+        quality: dict[str, dict] = {
+            "webp": {"quality": 85, "method": 4},
+            "avif": {"quality": 65, "speed": 6, "advanced": {"tune": "ssim"}},
+            "jpeg": {"quality": 90},
+        }
         options: dict = quality.get(step, {})
         return lambda image: Image.fromarray(image).save(io.BytesIO(), step.upper(), **options)
     calls: dict[str, Callable[[Picture], object]] = {

@@ -78,8 +78,9 @@ def _image_stamp(mark: ImageMark, width: int, height: int) -> Image.Image:
 def _qr_stamp(mark: QrMark, width: int, height: int) -> Image.Image:
     """Black modules on white with the quiet zone, whole pixels per module."""
     modules = qr_modules(mark.text)
-    per_module = max(_MIN_MODULE, round(mark.scale * min(width, height) / len(modules)))
-    if per_module * len(modules) > min(width, height):
+    side = min(width, height)
+    per_module = min(max(_MIN_MODULE, round(mark.scale * side / len(modules))), side // len(modules))
+    if per_module < _MIN_MODULE:
         raise MarkTooLarge(
             f"This QR code needs {_MIN_MODULE * len(modules)} pixels; the picture is {width} x {height}. "
             "Shorten its text."
