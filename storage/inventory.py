@@ -1,0 +1,55 @@
+"""Comparing what is stored with what the rows say, one day after another."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from storage import keys
+from storage.errors import BadKey
+from storage.store import Store
+
+
+@dataclass(frozen=True)
+class DayRows:
+    """What the database says about one day's tasks. `originals` and `thumbnails` are object keys; `tasks` their ids
+    as text.
+    """
+
+    tasks: frozenset[str]
+    originals: frozenset[str]
+    thumbnails: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`kind`: "missing" (a row without its object), "orphan" (an object whose task has no row), "replaced" (an
+    object of an image that has a newer version) or "foreign" (not of the key scheme). `size` in bytes, 0 for missing
+    ones."""
+
+    kind: str
+    key: str
+    size: int = 0
+
+
+def compare_day(store: Store, day: datetime, rows: DayRows) -> Iterator[Finding]:
+    """Every difference of one day. Memory: the day's keys. Objects that a running task has just put may show as
+    replaced or orphaned.
+    """
+    present: set[str] = set()
+    current = rows.originals | rows.thumbnails | {keys.variant_key(key, "medium") for key in rows.originals}
+    for prefix in keys.day_prefixes(day):
+        for found in store.list(prefix):
+            key = found.key.removeprefix(keys.ARCHIVE)
+            present.add(key)
+            try:
+                parts = keys.parse(found.key)
+            except BadKey:
+                yield Finding("foreign", found.key, found.size)
+                continue
+            if str(parts.task_id) not in rows.tasks:
+                yield Finding("orphan", found.key, found.size)
+            elif parts.kind != "inputs" and key not in current:
+                yield Finding("replaced", found.key, found.size)
+    for key in sorted((rows.originals | rows.thumbnails) - present):
+        if not store.exists(key):  # it may wait in the spool, or have been put since
+            yield Finding("missing", key)
