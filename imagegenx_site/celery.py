@@ -23,7 +23,7 @@ from celery import Celery
 from celery.schedules import crontab
 from celery.signals import setup_logging
 from django.conf import settings
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from imagegenx_site import readiness, redis_restart
 
@@ -45,7 +45,7 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
-    task_queues=[Queue(name) for name in QUEUES],
+    task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
     task_default_queue="p2",
     task_create_missing_queues=True,
     broker_transport_options={

@@ -23,11 +23,11 @@ from workers.desk import TicketDesk
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
 from workers.held import HeldTask, Settlement
 from workers.herald import Herald
+from workers.intake import Intake
 from workers.models.spec import ModelSpec
 from workers.watchdog import Keeper
 
 logger = logging.getLogger(__name__)
-URGENT = 0
 
 
 class EngineLike(Protocol):
@@ -84,14 +84,11 @@ class EngineLoop(threading.Thread):
         self._start_engine, self._on_broken = start_engine, on_broken
         self._stop_at: float | None = None
         self._held: dict[str, HeldTask] = {}
-        self._boarding: dict[Future[shore.Boarded], tuple[Claimed, ...]] = {}
         self._leaving: dict[Future[Settlement], HeldTask] = {}
         self._unsettled: list[tuple[Claimed, Settlement]] = []
         self._shore = ThreadPoolExecutor(4, thread_name_prefix="shore")
-        self._redis_from = self._next_tick = self._next_patrol = self._claim_from = 0.0
-        self._waiting = 1  # tasks in the queues at the last tick; unknown at first
-        self._p0_waits = False
-        self._busy_until = 0.0
+        self._intake = Intake(buffer, self._shore)
+        self._redis_from = self._next_tick = self._next_patrol = 0.0
 
     # ---- what other threads may call
 
@@ -104,7 +101,7 @@ class EngineLoop(threading.Thread):
     @property
     def idle(self) -> bool:
         """Nothing held: tickets are worth reading."""
-        return self.ready.is_set() and not self._held and not self._boarding and self._stop_at is None
+        return self.ready.is_set() and not self._held and not self._intake.busy and self._stop_at is None
 
     def run(self) -> None:
         try:
@@ -136,81 +133,24 @@ class EngineLoop(threading.Thread):
         if not events:
             self._pause()
 
-    # ---- claim
+    # ---- claim, admit
 
     def _claim(self) -> None:
-        """New tasks by the order of the queues: any key when idle, more of the warm key, or P0 whose turn it is."""
-        now = time.monotonic()
-        if self._stop_at is not None or now < max(self._claim_from, self._redis_from) or self._waiting == 0:
-            return
-        if any(held.claimed.alone for held in self._held.values()) or self._boarding:
-            return
-        warm = self._engine.warm_key or ""
-        only_class = URGENT if warm and self._p0_waits else None
-        closed = self._closed_keys(URGENT if only_class == URGENT else 3)
-        if warm and only_class is None and warm in closed:
+        if self._stop_at is not None or time.monotonic() < self._redis_from:
             return
         try:
-            tasks, wait = self._take(warm, only_class, closed)
+            self._intake.claim(self._engine, self._held)
         except RedisError as error:
             self._redis_away(error)
-            return
-        self._claim_from = now + wait
-        if tasks:
-            self._boarding[self._shore.submit(shore.board, tasks, self.worker)] = tasks
-        elif not wait:
-            self._waiting, self._p0_waits = 0, False  # until the next tick says otherwise
-
-    def _take(self, warm: str, only_class: int | None, closed: list[str]) -> tuple[tuple[Claimed, ...], float]:
-        """One task as the order wants it, then as many mates as there is room for; or how long to wait for mates."""
-        join = bool(self._held)
-        wait_for_mates = self._flowing
-        claim = self.buffer.claim(
-            1, warm_key=warm, only_class=only_class, closed=closed, join=join, wait_for_mates=wait_for_mates
-        )
-        if not claim.tasks or claim.tasks[0].alone:
-            return claim.tasks, claim.wait
-        first = claim.tasks[0]
-        room = self._room(first.batch_key, first.priority) - 1
-        if room < 1:
-            return claim.tasks, 0.0
-        mates = self.buffer.claim(room, only_key=first.batch_key, only_class=only_class, wait_for_mates=False)
-        return claim.tasks + mates.tasks, 0.0
-
-    @property
-    def _flowing(self) -> bool:
-        """Work was on board a moment ago, so mates of a lone task are likely; an idle worker starts it at once."""
-        return time.monotonic() < self._busy_until
-
-    def _closed_keys(self, priority: int) -> list[str]:
-        keys = {held.claimed.batch_key for held in self._held.values()}
-        return [key for key in keys if self._room(key, priority) <= 0]
-
-    def _room(self, batch_key: str, priority: int) -> int:
-        """Samples of that key that would be admitted now, less those that are on their way."""
-        model, _, size = batch_key.partition("#")[0].rpartition(":")
-        width, _, height = size.partition("x")
-        coming = sum(len(held.to_admit) for held in self._held.values() if held.claimed.batch_key == batch_key)
-        return self._engine.room(model, int(width), int(height), priority) - coming
-
-    # ---- admit
 
     def _admit(self) -> None:
         """Tasks whose rows were won come on board, as far as there is room."""
-        for future in [future for future in self._boarding if future.done()]:
-            claims = self._boarding.pop(future)
-            error = future.exception()
-            if error is not None:
-                logger.error("rows could not be claimed, the tasks go back: %s", error)
-                self._unsettled += [(claim, Settlement("waiting")) for claim in claims]
-                self._claim_from = time.monotonic() + 1.0
-                continue
-            boarded = future.result()
-            self._unsettled += [(claim, Settlement("ended")) for claim in boarded.refused]
-            for held in boarded.held:
-                self._pool.ensure(held.spec)
-                self._held[held.id] = held
-                self.desk.holds(held.id)
+        boarding = self._intake.boarded()
+        self._unsettled += boarding.settled
+        for held in boarding.held:
+            self._pool.ensure(held.spec)
+            self._held[held.id] = held
+            self.desk.holds(held.id)
         for held in self._held.values():
             while held.to_admit and self._fits(held):
                 sample = held.to_admit.popleft()
@@ -234,14 +174,13 @@ class EngineLoop(threading.Thread):
             tick = self.buffer.tick([held.claimed for held in self._held.values()])
             if now >= self._next_patrol:
                 self._next_patrol = now + self.config.patrol_every
-                claimed = {claim.task_id for claims in self._boarding.values() for claim in claims}
-                self.buffer.orphans(claimed | self._held.keys())
+                self.buffer.orphans(self._intake.ids() | self._held.keys())
             if tick.stranger_died:
                 self.buffer.reap()
         except RedisError as error:
             self._redis_away(error)
             return
-        self._waiting, self._p0_waits = tick.waiting, tick.p0_waits
+        self._intake.heard(tick)
         for task_id, verdict in tick.verdicts.items():
             held = self._held[task_id]
             if verdict != "ok" and not held.ending and not held.leaving:
@@ -256,9 +195,8 @@ class EngineLoop(threading.Thread):
 
     def _retire(self, events: list[Event]) -> None:
         """Take note of what the step brought; tasks that ended go to the shore; what came back from it is settled."""
-        now = time.monotonic()
         if events:
-            self._busy_until = now + 1.0
+            self._intake.worked()
         for event in events:
             held = self._held.get(event.sample_id.rpartition("/")[0])
             if held is not None:
@@ -315,12 +253,12 @@ class EngineLoop(threading.Thread):
 
     def _pause(self) -> None:
         """Nothing moved: a model is loading, a side thread is at work, or there is nothing to do."""
-        if self._held or self._boarding or self._unsettled:
+        if self._held or self._intake.busy or self._unsettled:
             time.sleep(0.002)
             return
         self._pool.unload_idle()
         self.desk.wait_for_kick(self.config.idle_poll)
-        self._waiting = max(1, self._waiting)
+        self._intake.hope()
 
     def _redis_away(self, error: RedisError) -> None:
         if time.monotonic() > self._redis_from + 2 * self.config.redis_backoff:
@@ -329,7 +267,7 @@ class EngineLoop(threading.Thread):
 
     def _something_left(self) -> bool:
         """While stopping: True until everything on board is finished, or handed back because the grace is over."""
-        if not (self._held or self._boarding or self._unsettled):
+        if not (self._held or self._intake.busy or self._unsettled):
             return False
         if self._stop_at is not None and time.monotonic() > self._stop_at and not self._leaving:
             self._give_everything_back("the worker was stopped", "waiting")
@@ -338,10 +276,9 @@ class EngineLoop(threading.Thread):
 
     def _give_everything_back(self, reason: str, outcome: str) -> None:
         """Rows and buffer entries of everything on board; what cannot be said is found by watchdog and reconciler."""
-        for future, claims in list(self._boarding.items()):
-            boarded = future.result() if not future.exception() else shore.Boarded(refused=claims)
-            self._held |= {held.id: held for held in boarded.held}
-            self._unsettled += [(claim, Settlement("waiting")) for claim in boarded.refused]
+        boarding = self._intake.boarded(wait=True)
+        self._unsettled += boarding.settled
+        self._held |= {held.id: held for held in boarding.held}
         for held in self._held.values():
             try:
                 shore.hand_back(held, self.worker, reason)
@@ -350,7 +287,6 @@ class EngineLoop(threading.Thread):
             self._unsettled.append((held.claimed, Settlement(outcome)))  # type: ignore[arg-type]
             self.desk.ended(held.id, again=True)
         self._held.clear()
-        self._boarding.clear()
         try:
             self._settle_rest()
         except RedisError as error:

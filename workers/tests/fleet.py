@@ -79,7 +79,7 @@ class Fleet:
                     stderr=subprocess.STDOUT,
                 )
         for name in names if wait else ():
-            wait_until(partial(self.ready, name), 60, partial(self.tail, name))
+            wait_until(partial(self.ready, name), 180, partial(self.tail, name))
 
     def only(self, *names: str) -> None:
         """Exactly these processes run: others are stopped, missing and dead ones started."""

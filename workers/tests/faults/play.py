@@ -51,13 +51,16 @@ class Play:
         if extra:
             ids += submit(self.user, extra, steps=STEPS)
         self._await(moment, ids)
-        begun = time.monotonic()
+        running = list(Task.objects.filter(pk__in=ids, status=Status.RUNNING).values_list("id", flat=True))
+        begun, at = time.monotonic(), datetime.now(UTC)
         act()
         connection.close()  # the server may have been another one
         with suppress(Error):
             ids += self._submit(4, STEPS)
         recovered = self._ended(ids, begun)
-        return Result(fault, moment, recovered, self._lost(ids), len(doubled(ids)), dict(statuses(ids)))
+        return Result(
+            fault, moment, _ran_on(running, at), recovered, self._lost(ids), len(doubled(ids)), dict(statuses(ids))
+        )
 
     def _submit(self, count: int, steps: int) -> list[UUID]:
         return [*submit(self.user, count=count - 2, steps=steps), *submit(self.user, count=2, steps=steps, priority=0)]
@@ -157,6 +160,15 @@ class Play:
         for queue in self._queues():
             for message in tickets.client().lrange(queue, 0, -1):
                 tickets.client().lpush(queue, message)
+
+
+def _ran_on(ids: list[UUID], at: datetime) -> float | None:
+    """Seconds from the fault until the last of these tasks was claimed anew, generated or ended."""
+    waits = []
+    for task in Task.objects.filter(pk__in=ids):
+        moves = [datetime.fromisoformat(entry["at"]) for entry in task.history if entry.get("to", "queued") != "queued"]
+        waits.append(min(((move - at).total_seconds() for move in moves if move > at), default=LIMIT_S))
+    return max(waits, default=None)
 
 
 QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io")
