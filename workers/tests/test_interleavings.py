@@ -1,0 +1,207 @@
+"""Random interleavings of submitting, claiming, stepping, crashing, cancelling, losing Redis and repairing, over the
+real database and the real buffer; after each the invariants hold, and at the end every task has come to exactly one
+end.
+
+Workers are modelled by what they hold in memory: a crash forgets it, a lost tick drops it, a delivery uses it.
+"""
+
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from generation import lifecycle, services
+from generation.models import TERMINAL, Status, Task, User
+from workers.buffer import Buffer, BufferConfig, Claimed, connect
+from workers.repairs import Repairs, RepairsConfig
+from workers.tests.fleet import moves, submit
+
+WORKERS = 2
+ENDS = {str(state) for state in TERMINAL}
+
+
+class Worker:
+    """A GPU worker without engine and threads: memory, and the calls that the real one makes."""
+
+    def __init__(self, name: str) -> None:
+        config = BufferConfig(worker=name, own_queue="dq.gpu1", lease_ms=3_600_000, window_ms=0, affinity_ms=0)
+        self.buffer = Buffer(connect(settings.REDIS_URL, 5), config)
+        self.name = name
+        self.held: dict[str, tuple[Claimed, Task]] = {}
+        self.buffer.beat()
+
+    def claim(self, slots: int) -> None:
+        claims = self.buffer.claim(slots).tasks
+        rows = {str(task.id): task for task in lifecycle.claim([UUID(claim.task_id) for claim in claims], self.name)}
+        for claim in claims:
+            if claim.task_id in rows:
+                self.held[claim.task_id] = (claim, rows[claim.task_id])
+            else:
+                lifecycle.cancel_if_requested(UUID(claim.task_id), among=[Status.QUEUED, Status.RUNNING])
+                self.buffer.settle(claim, "ended")
+
+    def tick(self) -> None:
+        verdicts = self.buffer.tick([claim for claim, _ in self.held.values()]).verdicts
+        for task_id, verdict in verdicts.items():
+            claim, task = self.held[task_id]
+            if verdict == "lost":
+                del self.held[task_id]
+            elif verdict == "cancel":
+                fence = {"worker": self.name, "attempt": task.attempt}
+                lifecycle.cancel_if_requested(task.id, among=[Status.RUNNING], **fence)
+                self.buffer.settle(claim, "ended")
+                del self.held[task_id]
+
+    def finish(self) -> None:
+        """The oldest one's pictures are safe; its stages are not sent: the repairs must find that."""
+        for task_id, (claim, task) in list(self.held.items())[:1]:
+            lifecycle.mark_generated(task.id, worker=self.name, attempt=task.attempt)
+            self.buffer.settle(claim, "ended")
+            del self.held[task_id]
+
+    def hand_back(self) -> None:
+        for claim, task in self.held.values():
+            reason = "the worker was stopped"
+            lifecycle.hand_back(task.id, worker=self.name, attempt=task.attempt, reason=reason, count_attempt=False)
+            self.buffer.settle(claim, "waiting")
+        self.held.clear()
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Rules in the order in which a task could meet them."""
+
+    tasks: Bundle[UUID] = Bundle("tasks")
+
+    @initialize()
+    def begin(self) -> None:
+        Task.objects.all().delete()
+        self.redis = connect(settings.REDIS_URL, 5)
+        self.redis.flushall()
+        self.user = User.objects.get(username="owner")
+        self.ids: list[UUID] = []
+        self.starts = 0
+        self.workers = [self.start(number) for number in range(WORKERS)]
+        self.repairs = Repairs(self.redis, RepairsConfig(settled=0, epoch_grace=0, stage_patience=0))
+
+    def start(self, number: int) -> Worker:
+        self.starts += 1
+        return Worker(f"gpu{number}-{self.starts}-x")
+
+    @rule(target=tasks, priority=st.integers(0, 3), count=st.integers(1, 4), known=st.booleans())
+    def submit(self, priority: int, count: int, known: bool):
+        """`known` false: the process died between the commit and the buffer."""
+        ids = submit(self.user, priority=priority, count=count)
+        if not known:
+            self.redis.delete(*[f"gq:t:{task_id}" for task_id in ids])
+        self.ids += ids
+        return multiple(*ids)
+
+    @rule(number=st.integers(0, WORKERS - 1), slots=st.integers(1, 6))
+    def claim(self, number: int, slots: int) -> None:
+        self.workers[number].claim(slots)
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def lose_a_claims_answer(self, number: int) -> None:
+        worker = self.workers[number]
+        worker.buffer.claim(2)
+        worker.buffer.orphans(worker.held)
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def tick(self, number: int) -> None:
+        self.workers[number].tick()
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def finish(self, number: int) -> None:
+        self.workers[number].finish()
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def hand_back(self, number: int) -> None:
+        self.workers[number].hand_back()
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def crash(self, number: int) -> None:
+        """The watchdog puts everything back; another process starts."""
+        self.workers[number].buffer.reap(self.workers[number].name, "killed")
+        self.workers[number] = self.start(number)
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def crash_with_its_watchdog(self, number: int) -> None:
+        """Nobody mourns it before its lease ends."""
+        self.redis.zadd("gq:lease", {self.workers[number].name: 1})
+        self.workers[number] = self.start(number)
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def reap_a_living_worker(self, number: int) -> None:
+        """Its lease ran out though it lives: it goes on with what it holds until its next tick."""
+        self.workers[number].buffer.reap(self.workers[number].name, "stalled")
+        self.workers[number].buffer.beat()
+
+    @rule(task_id=consumes(tasks))
+    def cancel(self, task_id: UUID) -> None:
+        services.cancel_task(Task.objects.get(pk=task_id))
+
+    @rule()
+    def flush_redis(self) -> None:
+        self.redis.flushall()
+        for worker in self.workers:
+            worker.buffer.beat()
+
+    @rule()
+    def repair(self) -> None:
+        self.redis.delete("gq:grace")
+        for _, job in self.repairs.schedule():
+            job()
+
+    @invariant()
+    def nobody_ends_twice(self) -> None:
+        for task in Task.objects.all():
+            assert sum(len(moves(task, end)) for end in ENDS) <= 1, task.history
+            assert len(moves(task, "generated")) <= 1, task.history
+            assert (task.status in ENDS) == (sum(len(moves(task, end)) for end in ENDS) == 1)
+
+    @invariant()
+    def a_row_has_one_holder(self) -> None:
+        """Two workers may hold a task in memory, but only one of them holds the row's fence."""
+        for task in Task.objects.filter(status=Status.RUNNING):
+            fences = [
+                row for worker in self.workers for _, row in worker.held.values()
+                if row.id == task.id and (worker.name, row.attempt) == (task.worker, task.attempt)
+            ]  # fmt: skip
+            assert len(fences) <= 1
+
+    def teardown(self) -> None:
+        """Left alone, with workers that work, everything ends."""
+        if not hasattr(self, "ids"):
+            return
+        for _ in range(30):
+            if not Task.objects.exclude(status__in=[*TERMINAL, Status.GENERATED]).exists():
+                break
+            self.repair()
+            for worker in self.workers:
+                worker.tick()
+                worker.claim(8)
+                for _ in range(8):
+                    worker.finish()
+        left = Task.objects.exclude(status__in=[*TERMINAL, Status.GENERATED])
+        assert not left, [(task.id, task.status, task.history) for task in left]
+        assert Task.objects.count() == len(self.ids)
+        unsent = Task.objects.filter(status=Status.GENERATED).count()
+        self.redis.delete("cpu")
+        self.repairs._sent.clear()
+        self.repairs.stages()
+        assert self.redis.llen("cpu") == unsent
+        self.nobody_ends_twice()
+
+
+@pytest.mark.usefixtures("user")
+def test_every_task_comes_to_one_end_whatever_the_interleaving(monkeypatch):
+    monkeypatch.setattr(settings, "MAX_ATTEMPTS", 1000)
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+    Interleavings.TestCase.settings = hypothesis_settings(
+        max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=slow, derandomize=True
+    )
+    Interleavings.TestCase("runTest").runTest()
