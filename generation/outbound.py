@@ -66,7 +66,7 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allo
     try:
         with _client(timeout, allowed) as client, client.stream("POST", url, content=body, headers=headers) as answer:
             return answer.status_code
-    except (httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException) as error:
         raise OutboundError(f"{type(error).__name__}: {error}") from error
 
 

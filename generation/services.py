@@ -105,7 +105,11 @@ def submit(
         if first:
             return first
     batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size else None
-    tasks = [_new_row(submission, user, api_key, batch) for submission in submissions]
+    ids = sorted(uuid7() for _ in submissions)  # in the order of a batch's texts also within one ms
+    tasks = [
+        _new_row(task_id, submission, user, api_key, batch)
+        for task_id, submission in zip(ids, submissions, strict=True)
+    ]
     admission = _admitted(tasks, user, api_key)
     try:
         _store_inputs(submissions, tasks)
@@ -156,9 +160,8 @@ def _write(tasks: Sequence[Task], batch: Batch | None, api_key: ApiKey | None, i
         transaction.on_commit(lambda task=task: enqueue(task))  # type: ignore[misc]
 
 
-def _new_row(submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None = None) -> Task:
+def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None) -> Task:
     parameters, model = submission.parameters, submission.model
-    task_id = uuid7()
     created = moment_of(task_id)
     return Task(
         id=task_id,

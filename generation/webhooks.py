@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F
 from django.utils import timezone
 from standardwebhooks import Webhook
 
@@ -128,19 +128,33 @@ def _note(delivery: Delivery, status: int | None, fault: str) -> bool:
         "response_status": status,
         "log": [*delivery.log, entry],
     }
+    gave_up = False
     if not fault:
         changes |= {"state": Delivery.State.DELIVERED, "delivered_at": now}
     elif status == 410 or delivery.attempts >= len(BACKOFF_S):
+        gave_up = True
         changes |= {"state": Delivery.State.GIVEN_UP}
     else:
         changes |= {"next_at": now + timedelta(seconds=BACKOFF_S[delivery.attempts] * random.uniform(0.9, 1.2))}
     with transaction.atomic():
         Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING).update(**changes)
-        if status == 410 and delivery.endpoint.url:
-            reason = "the receiver answered 410 Gone"
-            WebhookEndpoint.objects.filter(Q(pk=delivery.endpoint_id), disabled_at=None).update(
-                disabled_at=now, disabled_reason=reason
-            )
+        _judge(delivery.endpoint, arrived=not fault, gave_up=gave_up, gone=status == 410)
     if fault:
         _log.info("webhook not delivered", extra={"task_id": str(delivery.task_id), "fault": fault})
     return not fault
+
+
+def _judge(endpoint: WebhookEndpoint, *, arrived: bool, gave_up: bool, gone: bool) -> None:
+    """Disable a registered endpoint that is gone, or at which WEBHOOK_GIVE_UP_AFTER events in a row were given up."""
+    row = WebhookEndpoint.objects.filter(pk=endpoint.pk)
+    if arrived:
+        row.exclude(given_up=0).update(given_up=0)
+    elif gave_up:
+        row.update(given_up=F("given_up") + 1)
+    failing = row.exclude(url="").filter(disabled_at=None)
+    if gone:
+        failing.update(disabled_at=timezone.now(), disabled_reason="the receiver answered 410 Gone")
+    elif gave_up:
+        reason = f"{settings.WEBHOOK_GIVE_UP_AFTER} events in a row could not be delivered"
+        failing = failing.filter(given_up__gte=settings.WEBHOOK_GIVE_UP_AFTER)
+        failing.update(disabled_at=timezone.now(), disabled_reason=reason)

@@ -42,6 +42,7 @@ def own_folders(settings: Any, tmp_path: Path) -> None:
     settings.STORAGES = settings.STORAGES | {
         name: {**disk, "OPTIONS": {"location": str(tmp_path / name), "base_url": None}} for name in ("images", "raw")
     }
+    settings.SPOOL_ROOT = str(tmp_path / "spool")
     settings.LORA_ROOT = str(tmp_path / "loras")
 
 
