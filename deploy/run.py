@@ -125,7 +125,7 @@ class ProductRun:
 ImageGenX is ready ({seconds:.1f} s).
   API      {url}/api/docs
   Admin    {url}/admin/   user {demo["admin"]["user"]}, password {demo["admin"]["password"]}
-  Flower   {self.config.flower_url}
+  Flower   {self.config.flower_url}   the same login
   Logs     {self.folder.log}
   Key      {demo["api_key"]}
 

@@ -181,14 +181,16 @@ class Supervisor:
         running = [kept for kept in stage if kept.process is not None and kept.process.poll() is None]
         for kept in running:
             self._send(kept, kept.program.stop_signal)
-        began = time.monotonic()
+        began, killed = time.monotonic(), set[str]()
         while running := [kept for kept in running if kept.process is not None and kept.process.poll() is None]:
             for kept in running:
                 waited = time.monotonic() - began
-                if self._hurry or waited > kept.program.patience_s:
+                late = self._hurry or waited > kept.program.patience_s
+                if late and kept.program.name not in killed:
+                    killed.add(kept.program.name)
                     self.report(f"  {kept.program.name:<12} did not stop within {waited:.1f} s; killed")
                     self._send(kept, signal.SIGKILL)
-            time.sleep(0.02 if not self._hurry else 0.2)
+            time.sleep(0.02)
         for kept in stage:
             kept.process = None
 
