@@ -1,10 +1,10 @@
 """What becomes of a request when more waits than the workers can do in reasonable time. Pure: numbers in, a verdict
 out.
 
-    seconds of work waiting     below `lower_s`      from `lower_s`                                    from `refuse_s`
-    paid plan                   accept               accept                                            accept
-    other plans                 accept               larger than `lowered_side`: lowered to it, the    refused: come back when
-                                                     answer says so; else accept                       it is below `lower_s`
+    seconds of work waiting   below lower_s   from lower_s                        from refuse_s
+    paid plan                 accept          accept                              accept
+    other plans               accept          longer than lowered_side: lowered   refused, with the seconds until
+                                              to it, and the answer says so       it will be below lower_s
 
 Seconds, not tasks: what waits is counted in pixel-steps (tickets.backlog) and divided by the measured speed of the
 workers.
@@ -28,7 +28,7 @@ class SurgeConfig:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`width` and `height` to make; `lowered` if they are smaller than asked for; `retry_after` s when refused, else 0."""
+    """`width` and `height` to make, `lowered` if smaller than asked for; `retry_after` s when refused, else 0."""
 
     width: int
     height: int
@@ -55,7 +55,8 @@ def judge(waiting_s: float, *, paid: bool, width: int, height: int, config: Surg
     longest = max(width, height)
     if longest <= config.lowered_side:
         return Verdict(width, height)
-    return Verdict(*(_scaled(side, config.lowered_side / longest) for side in (width, height)), lowered=True)
+    factor = config.lowered_side / longest
+    return Verdict(_scaled(width, factor), _scaled(height, factor), lowered=True)
 
 
 def _scaled(side: int, factor: float) -> int:
