@@ -5,15 +5,15 @@ chunk "parameters", in other formats EXIF UserComment (UTF-16, big-endian); and 
 IPTC, which marks the picture as made by a trained algorithm. `minimal`: the mark only. `none`: nothing.
 """
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
-from PIL import Image
-
 _EXIF_IFD = 0x8769
 _USER_COMMENT = 0x9286
 _SOFTWARE = 0x0131
+_ASCII, _LONG, _UNDEFINED = 2, 4, 7  # TIFF types
 _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -68,11 +68,18 @@ def parameters_text(notes: Notes) -> str:
 
 
 def exif(notes: Notes) -> bytes:
-    """An EXIF block with the parameters as UserComment and the program's name."""
-    block = Image.Exif()
-    block[_SOFTWARE] = "ImageGenX"
-    block.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + parameters_text(notes).encode("utf-16-be", "replace")
-    return block.tobytes()
+    """An EXIF block with the parameters as UserComment and the program's name.
+
+    Written by hand: Pillow would give UserComment the type BYTE, and readers of the parameters accept UNDEFINED only.
+    """
+    software = b"ImageGenX\0"
+    comment = b"UNICODE\0" + parameters_text(notes).encode("utf-16-be", "replace")
+    first, second = 8, 8 + 2 + 2 * 12 + 4  # offsets of the two directories from the TIFF header
+    software_at = second + 2 + 12 + 4
+    comment_at = software_at + len(software)
+    entries = struct.pack(">HHHLLHHLL", 2, _SOFTWARE, _ASCII, len(software), software_at, _EXIF_IFD, _LONG, 1, second)
+    inner = struct.pack(">HHHLLL", 1, _USER_COMMENT, _UNDEFINED, len(comment), comment_at, 0)
+    return b"Exif\0\0MM" + struct.pack(">HL", 42, first) + entries + bytes(4) + inner + software + comment
 
 
 def xmp(edited: bool) -> bytes:

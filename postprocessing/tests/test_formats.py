@@ -86,6 +86,11 @@ def test_full_metadata(form):
         assert comment[8:].decode("utf-16-be") == TEXT
 
 
+def test_the_comment_has_the_type_that_readers_ask_for():
+    encoded = process([scene(192, 256)], Recipe.from_json({"format": "jpeg"}), [NOTES])[0]
+    assert b"\x92\x86\x00\x07" in encoded.data  # UserComment, UNDEFINED
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_minimal_metadata_says_no_more_than_how_it_was_made(form):
     info, exif = written(form, "minimal")
