@@ -77,7 +77,8 @@ def _compute(calls: Sequence[Call]) -> list:
     rows = [rule.count_rows(call.arguments) for call in calls]
     if module.before is not None:
         module.before([(call.context, count) for call, count in zip(calls, rows, strict=True)])
-    return split(module.run(**rule.merge([call.arguments for call in calls])), rows)
+    output = module.run(**rule.merge([call.arguments for call in calls]))
+    return split(output, rows, listed=rule.listed_output)
 
 
 def _run_one_by_one(samples: Sequence[HostedSample], error: Exception) -> None:

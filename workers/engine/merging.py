@@ -24,8 +24,8 @@ class MergeRule:
     `scales`: factors widened to [rows, 1, 1, 1]. `common`: tensors without a batch dimension, which all members must
     have alike. `zeros`: residuals that some members may lack. `listed`: Python lists with one entry per row; of those
     in `loose` the entries may differ in shape. `padded`: a text argument that may differ in length, and its mask.
-    `ignored`: arguments the module does not use. `refused`: arguments that must be None or False, else the call runs
-    alone.
+    `listed_output`: its output has such lists too. `ignored`: arguments the module does not use. `refused`: arguments
+    that must be None or False, else the call runs alone.
     """
 
     rows: str
@@ -36,6 +36,7 @@ class MergeRule:
     listed: frozenset[str] = frozenset()
     loose: frozenset[str] = frozenset()
     padded: tuple[str, str] | None = None
+    listed_output: bool = False
     ignored: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
 
@@ -99,18 +100,20 @@ class MergeRule:
         return _concatenate(values)
 
 
-def split(output: Any, rows: Sequence[int]) -> list[Any]:
-    """The output of a merged call, cut back into one output per member."""
+def split(output: Any, rows: Sequence[int], *, listed: bool = False) -> list[Any]:
+    """The output of a merged call, cut back into one output per member. `listed`: lists in it have an entry per row,
+    otherwise (residuals of a ControlNet) an entry per layer."""
     if isinstance(output, torch.Tensor):
         return list(torch.split(output, list(rows)))
     if isinstance(output, Mapping):  # a model output of diffusers
-        cut = {name: split(value, rows) for name, value in output.items()}
+        cut = {name: split(value, rows, listed=listed) for name, value in output.items()}
         return [type(output)(**{name: parts[i] for name, parts in cut.items()}) for i in range(len(rows))]
-    if isinstance(output, list) and len(output) == sum(rows):  # one entry per row
+    if listed and isinstance(output, list):
         entries = iter(output)
         return [[next(entries) for _ in range(count)] for count in rows]
     if isinstance(output, list | tuple):
-        return [type(output)(parts) for parts in zip(*(split(value, rows) for value in output), strict=True)]
+        cut_items = (split(value, rows, listed=listed) for value in output)
+        return [type(output)(parts) for parts in zip(*cut_items, strict=True)]
     if output is None:
         return [None] * len(rows)
     raise Unmergeable(type(output).__name__)
@@ -228,6 +231,7 @@ _Z_IMAGE = MergeRule(
     times=frozenset({"t"}),
     listed=frozenset({"x"}),
     loose=frozenset({"cap_feats"}),
+    listed_output=True,
     refused=frozenset({"controlnet_block_samples", "siglip_feats", "image_noise_mask"}),
 )
 

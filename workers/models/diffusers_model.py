@@ -68,7 +68,7 @@ class DiffusersModel:
         warnings: list[str] = []
         for use in request.loras:
             self.loras.get(use)  # a LoRA that does not fit ends the sample before any work
-        pipeline = self._pipeline(request, warnings)
+        pipeline = self.pipeline_for(request, warnings)
         arguments = self._arguments(request, pipeline, warnings)
 
         def after_step(pipe: Any, index: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class DiffusersModel:
 
     # ---- a pipeline for one sample
 
-    def _pipeline(self, request: SampleRequest, warnings: list[str]) -> Any:
+    def pipeline_for(self, request: SampleRequest, warnings: list[str]) -> Any:
         """A pipeline object of its own: its constructor patches the scheduler's configuration."""
         name = self.family.pipelines.get(request.kind)
         if name is None:

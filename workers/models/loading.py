@@ -24,10 +24,16 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
+def _quiet() -> None:
+    """Workers write log lines of their own: no progress bars, no remarks on settings that a sampler does not know."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
+
+
 def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
     """Everything a pipeline is built from, by its name there. Raises ModelUnavailable with the reason."""
-    diffusers.utils.logging.disable_progress_bar()  # workers write log lines, not bars
-    transformers.utils.logging.disable_progress_bar()
+    _quiet()
     dtype = dtype_of(spec.precision, device)
     try:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(spec.source, dtype=dtype, local_files_only=True)

@@ -73,7 +73,7 @@ def test_removal_paints_over_the_mask_only_and_shares_its_pass(painter):
 def test_a_missing_file_is_named(tmp_path):
     engine = engine_of(ModelSpec("lama", "1", "lama", str(tmp_path / "nothing.pt")))
     request = removal(0)
-    error = run_to_end(engine, [request], limit=1_000_000).errors[request.sample_id]
+    error = run_to_end(engine, [request]).errors[request.sample_id]
     assert isinstance(error, ModelUnavailable)
     assert "nothing.pt" in str(error)
 
@@ -123,7 +123,7 @@ def api(monkeypatch):
 
 def test_a_remote_picture_is_asked_for_as_the_api_wants_it(api):
     request = sample(model="dalle@1", prompt="a cat", width=80, height=80, negative_prompt="dogs")
-    run = run_to_end(engine_of(api.spec), [request], limit=1_000_000)
+    run = run_to_end(engine_of(api.spec), [request])
     path, headers, body = api.seen[0]
     assert (path, headers["Authorization"]) == ("/v1/images/generations", "Bearer k123")
     wanted = {"prompt": "a cat", "n": 1, "size": "64x64", "model": "dall-e-3", "response_format": "b64_json"}
@@ -136,7 +136,7 @@ def test_a_remote_picture_is_asked_for_as_the_api_wants_it(api):
 def test_an_edit_sends_picture_and_mask(api):
     image, mask = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
     request = sample(model="dalle@1", kind="inpaint", image=image, mask=mask)
-    assert request.sample_id in run_to_end(engine_of(api.spec), [request], limit=1_000_000).images
+    assert request.sample_id in run_to_end(engine_of(api.spec), [request]).images
     path, headers, body = api.seen[0]
     assert path == "/v1/images/edits"
     assert headers["Content-Type"].startswith("multipart/form-data")
@@ -157,7 +157,7 @@ def test_others_step_on_while_a_remote_model_thinks(api, mini_pool):
     assert run.progress(remote.sample_id) == []
     assert not any(isinstance(event, Progress) and event.sample_id == remote.sample_id for event in run.events)
     api.hold.set()
-    assert remote.sample_id in run_to_end(engine, limit=1_000_000).images
+    assert remote.sample_id in run_to_end(engine).images
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_others_step_on_while_a_remote_model_thinks(api, mini_pool):
 def test_their_errors_are_told_and_sorted(api, answer, retryable, said):
     api.answer = answer
     request = sample(model="dalle@1")
-    run = run_to_end(engine_of(api.spec), [request], limit=1_000_000)
+    run = run_to_end(engine_of(api.spec), [request])
     failed = run.events[-1]
     assert isinstance(failed.error, RemoteModelError)
     assert said in str(failed.error)
@@ -182,6 +182,6 @@ def test_their_errors_are_told_and_sorted(api, answer, retryable, said):
 def test_without_a_key_it_is_not_available(api, monkeypatch):
     monkeypatch.delenv("THEIR_KEY")
     request = sample(model="dalle@1")
-    error = run_to_end(engine_of(api.spec), [request], limit=1_000_000).errors[request.sample_id]
+    error = run_to_end(engine_of(api.spec), [request]).errors[request.sample_id]
     assert isinstance(error, ModelUnavailable)
     assert "THEIR_KEY" in str(error)

@@ -51,7 +51,7 @@ def test_a_model_loads_on_demand_while_others_step_on(folder):
     run = Run()
     run.take(engine.step())
     assert run.progress(running.sample_id) == [(1, 30)], "the running one did not wait for the load"
-    run.take(run_to_end(engine, limit=1_000_000).events)
+    run.take(run_to_end(engine).events)
     assert set(run.images) == {running.sample_id, late.sample_id}
     assert set(pool.loaded()) == {"a@1", "b@1"}
 
@@ -90,7 +90,7 @@ def test_idle_models_leave_and_come_back(folder, clock):
     assert pool.unload_idle() == ["a@1"]
     assert pool.loaded() == {}
     request = sample(model="a@1", steps=1)
-    assert request.sample_id in run_to_end(engine, [request], limit=1_000_000).images
+    assert request.sample_id in run_to_end(engine, [request]).images
 
 
 def test_a_new_revision_takes_over_without_touching_the_running_sample(folder, tmp_path):
@@ -104,7 +104,7 @@ def test_a_new_revision_takes_over_without_touching_the_running_sample(folder, t
     engine.step()
     pool.ensure(spec(changed, revision="2"))
     new = sample(model="a@2", steps=4, seed=1)
-    run = run_to_end(engine, [new], limit=1_000_000)
+    run = run_to_end(engine, [new])
     assert worst(run.images[old.sample_id], run.images[new.sample_id]) > 1e-2
     assert set(pool.loaded()) == {"a@2"}, "the old one left with its last sample"
 
@@ -114,13 +114,13 @@ def test_a_failed_load_fails_its_samples_with_the_reason_and_is_tried_again(fold
     pool = pool_of(spec(broken), spec(folder, "b"))
     engine = Engine(pool)
     lost, right = sample(model="a@1"), sample(model="b@1")
-    run = run_to_end(engine, [lost, right], limit=1_000_000)
+    run = run_to_end(engine, [lost, right])
     assert isinstance(run.errors[lost.sample_id], ModelUnavailable)
     assert str(broken) in str(run.errors[lost.sample_id])
     assert right.sample_id in run.images
     shutil.copytree(folder, broken)
     again = replace(lost, sample_id="again/0")
-    assert "again/0" in run_to_end(engine, [again], limit=1_000_000).images
+    assert "again/0" in run_to_end(engine, [again]).images
 
 
 @pytest.mark.parametrize(("family", "precision"), [("unheard-of", "auto"), ("sd15", "fp4")])
@@ -134,7 +134,7 @@ def test_half_precision_runs_and_is_near(folder):
     pool = pool_of(spec(folder), spec(folder, "half", precision="bf16"))
     engine = Engine(pool)
     requests = [sample(model="a@1", seed=1), sample(model="half@1", seed=1), sample(model="half@1", seed=2)]
-    run = run_to_end(engine, requests, limit=1_000_000)
+    run = run_to_end(engine, requests)
     assert run.errors == {}
     assert pool.loaded()["half@1"] < 0.6 * pool.loaded()["a@1"]
     assert 0 < worst(run.images[requests[0].sample_id], run.images[requests[1].sample_id]) < 0.1

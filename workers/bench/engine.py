@@ -1,0 +1,222 @@
+"""The engine beside the two usual ways of serving, on one machine, with the same arrivals and the same model.
+
+    python -m workers.bench.engine --tasks 100 --side 64 --out docs/benchmarks
+
+- one at a time: a stock pipeline call per task, P0 first.
+- static batches: tasks with the same steps, sampler and guidance that wait at the same time share a stock call; a
+  batch starts when it is full or its oldest task has waited 50 ms.
+- engine: continuous batching.
+
+Arrivals are Poisson at a multiple of what one-at-a-time can do, measured at the start. Time is the CPU time of the
+serving thread (`--clock cpu`), so that other programs on the machine do not count and nobody waits for arrivals; on a
+GPU use `--clock wall`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from workers.bench.serving import EngineServer, OneAtATime, Server, StaticBatches, stock_batch
+from workers.bench.step_overhead import measure_overhead
+from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, SampleRequest
+
+LOADS = (0.5, 0.8, 0.95, 1.3)
+CLOCKS: dict[str, Callable[[], float]] = {"cpu": time.thread_time, "wall": time.perf_counter}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A task and when it comes, in seconds from the start."""
+
+    at: float
+    request: SampleRequest
+
+
+@dataclass
+class Outcome:
+    """Latencies in seconds by sample, in order of arrival, and when the last one was done."""
+
+    latencies: dict[str, float] = field(default_factory=dict)
+    ended: float = 0.0
+    batches: list[int] = field(default_factory=list)
+
+
+def workload(count: int, side: int, seed: int = 1) -> list[SampleRequest]:
+    """Tasks as several users send them: few agree in steps, sampler and guidance; every seventh is P0."""
+    chance = random.Random(seed)
+    return [
+        SampleRequest(
+            sample_id=f"t{number}/0",
+            task_id=f"t{number}",
+            priority=0 if chance.random() < 0.15 else 2,
+            model="bench@1",
+            kind="text2img",
+            prompt=f"a {chance.choice(['red', 'blue', 'green'])} {chance.choice(['circle', 'star', 'cat'])}",
+            negative_prompt="",
+            width=side,
+            height=side,
+            steps=chance.choice([4, 6, 8, 12]),
+            cfg_scale=chance.choice([4.0, 7.5]),
+            sampler=chance.choice(["euler", "dpm++", "ddim"]),
+            seed=number,
+        )
+        for number in range(count)
+    ]
+
+
+def arrivals(requests: Sequence[SampleRequest], rate: float, seed: int = 2) -> list[Arrival]:
+    """Poisson arrivals of `rate` tasks per second."""
+    chance = random.Random(seed)
+    now, planned = 0.0, []
+    for request in requests:
+        now += chance.expovariate(rate)
+        planned.append(Arrival(now, replace(request, arrived=now)))
+    return planned
+
+
+def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]) -> Outcome:
+    """Play the arrivals to a server. Idle time is skipped: the clock jumps to the next arrival or batch window."""
+    outcome = Outcome()
+    came = {arrival.request.sample_id: arrival.at for arrival in planned}
+    waiting, now = list(planned), 0.0
+    while len(outcome.latencies) < len(planned):
+        while waiting and waiting[0].at <= now:
+            server.take(waiting.pop(0).request)
+        until = server.idle_until(now)
+        if until is not None:
+            now = min(until, waiting[0].at) if waiting else until
+            continue
+        started = clock()
+        finished = server.work(now)
+        now += clock() - started
+        outcome.batches.append(server.last_batch)
+        for sample_id in finished:
+            outcome.latencies[sample_id] = now - came[sample_id]
+    outcome.ended = now
+    return outcome
+
+
+def summary(outcome: Outcome, planned: Sequence[Arrival]) -> dict[str, float]:
+    """Figures of one run; latencies in seconds."""
+    everybody = sorted(outcome.latencies.values())
+    urgent = sorted(outcome.latencies[a.request.sample_id] for a in planned if a.request.priority == 0)
+
+    def at(values: Sequence[float], share: float) -> float:
+        return round(values[min(len(values) - 1, int(share * len(values)))], 4)
+
+    return {
+        "images_per_second": round(len(everybody) / outcome.ended, 3),
+        "p50": at(everybody, 0.5),
+        "p95": at(everybody, 0.95),
+        "p99": at(everybody, 0.99),
+        "p0_p50": at(urgent, 0.5),
+        "p0_p95": at(urgent, 0.95),
+        "mean_batch": round(sum(outcome.batches) / len(outcome.batches), 2),
+    }
+
+
+def capacity(servers: dict[str, Callable[[], Server]], requests: Sequence[SampleRequest], clock: Callable) -> float:
+    """Tasks per second of one-at-a-time when all wait at the start."""
+    planned = [Arrival(0.0, request) for request in requests[:24]]
+    serve(servers["one at a time"](), planned[:2], clock)  # warm up
+    return len(planned) / serve(servers["one at a time"](), planned, clock).ended
+
+
+def offline(pool: ModelPool, side: int, clock: Callable[[], float], batch: int = 8) -> dict[str, float]:
+    """Images per second of the bare pipeline's batch loop and of the engine at the same rows: alike tasks, no queue."""
+    alike = [replace(request, steps=8, sampler="euler", cfg_scale=4.0) for request in workload(3 * batch, side)]
+    model = pool.get("bench@1")
+    stock_batch(model, alike[:batch])
+    started = clock()
+    for first in range(0, len(alike), batch):
+        stock_batch(model, alike[first : first + batch])
+    bare = len(alike) / (clock() - started)
+    engine = Engine(pool, EngineConfig(batch_limits={2048: batch}))
+    started = clock()
+    for first in range(0, len(alike), batch):
+        for request in alike[first : first + batch]:
+            engine.admit(request)
+        while not engine.idle:
+            engine.step()
+    ours = len(alike) / (clock() - started)
+    return {"bare": round(bare, 3), "engine": round(ours, 3), "ratio": round(ours / bare, 3), "batch": batch}
+
+
+def table(results: dict) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# The engine beside other ways of serving",
+        "",
+        f"Made by `python -m workers.bench.engine`: {results['tasks']} tasks at each load, {results['side']} pixels, "
+        f"model {results['model']}, device {results['device']}, {results['clock']} time. Seconds.",
+        "",
+        "| load | server | images/s | p50 | p95 | p99 | P0 p50 | P0 p95 | mean batch |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    names = ("images_per_second", "p50", "p95", "p99", "p0_p50", "p0_p95", "mean_batch")
+    for row in results["runs"]:
+        lines.append(f"| {row['load']} | {row['server']} | " + " | ".join(str(row[name]) for name in names) + " |")
+    bare = results["offline"]
+    lines += [
+        "",
+        f"Offline, {bare['batch']} alike tasks at a time: bare pipeline {bare['bare']} images/s, "
+        f"engine {bare['engine']} (ratio {bare['ratio']}).",
+        "",
+        "Engine overhead per step without the model (ms of CPU):",
+        "",
+        "| samples | euler | mix of samplers |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {row['samples']} | {row['euler_ms']} | {row['mix_ms']} |" for row in results["overhead"]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure everything, write engine.json and engine.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="fixtures/models/mini", help="folder of a Stable Diffusion model")
+    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    chosen = parser.parse_args()
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    clock = CLOCKS[chosen.clock]
+    pool = ModelPool(PoolConfig())
+    pool.ensure(ModelSpec("bench", "1", "sd15", chosen.model))
+    model = pool.get("bench@1")
+    servers: dict[str, Callable[[], Server]] = {
+        "one at a time": lambda: OneAtATime(model),
+        "static batches": lambda: StaticBatches(model),
+        "engine": lambda: EngineServer(pool),
+    }
+    requests = workload(chosen.tasks, chosen.side)
+    rate = capacity(servers, requests, clock)
+    results = {
+        "model": Path(chosen.model).name, "device": str(pool.device), "tasks": chosen.tasks, "side": chosen.side,
+        "clock": chosen.clock, "one_at_a_time_per_second": round(rate, 3), "offline": offline(pool, chosen.side, clock),
+        "overhead": measure_overhead(pool, chosen.side), "runs": [],
+    }  # fmt: skip
+    for load in LOADS:
+        planned = arrivals(requests, rate * load)
+        for name, make in servers.items():
+            row = {"load": load, "server": name, **summary(serve(make(), planned, clock), planned)}
+            results["runs"].append(row)
+            print(row, flush=True)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "engine.json").write_text(json.dumps(results, indent=1) + "\n")
+    (chosen.out / "engine.md").write_text(table(results))
+    pool.close()
+
+
+if __name__ == "__main__":
+    main()
