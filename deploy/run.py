@@ -42,7 +42,7 @@ class ProductRun:
     def __init__(self, config: ProductConfig, folder: DataFolder) -> None:
         self.config = config
         self.folder = folder
-        self.supervisor = Supervisor(folder.log, report=_say, changed=self._write_ready)
+        self.supervisor = Supervisor(folder.log, report=_say, changed=self._on_change)
         self.servers: list[EmbeddedPostgres | EmbeddedRedis] = []
         self.front = os.getppid()
         self.is_ready = False
@@ -108,10 +108,17 @@ class ProductRun:
             words = [line for line in errors.read_text(errors="replace").splitlines() if ERROR_LINE.match(line)]
             raise DeployError(f"The database could not be prepared: {words[-1] if words else code}; more in {errors}.")
 
-    def _write_ready(self) -> None:
-        """Write ready.json anew; also called whenever a process came back under another id."""
+    def _on_change(self) -> None:
+        """A process came back under another id. A full disk must not end what still runs."""
         if not self.is_ready:
             return
+        try:
+            self._write_ready()
+        except OSError as error:
+            _say(f"  ready.json can't be written: {error.strerror}; it names a process that is gone")
+
+    def _write_ready(self) -> None:
+        """Write ready.json anew."""
         ready: dict[str, Any] = {"url": self.config.url, "flower_url": self.config.flower_url}
         ready |= self.folder.secrets()["demo"]
         ready["pids"] = self.supervisor.pids() | {"run": self.front, "keeper": os.getpid()}
