@@ -44,9 +44,9 @@ class Stock:
         pipeline = self.pipeline(request)
         pipeline.set_progress_bar_config(disable=True)
         call = {
-            "prompt": request.prompt, "negative_prompt": request.negative_prompt or None, self.guidance: request.cfg_scale,
-            "num_inference_steps": request.steps, "generator": torch.Generator().manual_seed(request.seed),
-            "output_type": "pt", **self.pictures(request),
+            "prompt": request.prompt, "negative_prompt": request.negative_prompt or None,
+            self.guidance: request.cfg_scale, "num_inference_steps": request.steps,
+            "generator": torch.Generator().manual_seed(request.seed), "output_type": "pt", **self.pictures(request),
         }  # fmt: skip
         if request.kind not in ("img2img",) or self.name not in ("StableDiffusion", "StableDiffusionXL"):
             call |= {"height": request.height, "width": request.width}
