@@ -147,5 +147,14 @@ def number_or_fault(value: Any, path: str, low: float, high: float, faults: list
     return float(value)
 
 
+def pair_or_fault(value: Any, path: str, high: float, faults: list[Fault]) -> tuple[float, float]:
+    """Two numbers from 0 to `high`; a fault for each that is not."""
+    if not isinstance(value, list) or len(value) != 2:
+        faults.append(Fault(path, "wrong_type", f"Give two numbers from 0.0 to {high}."))
+        return 0.0, 0.0
+    first, second = (number_or_fault(number, path, 0.0, high, faults) for number in value)
+    return first or 0.0, second or 0.0
+
+
 def _names(allowed: tuple[Any, ...]) -> str:
     return ", ".join(map(str, allowed))

@@ -4,20 +4,17 @@ docs/postprocessing.md has the JSON form. Recipes are compared by value: picture
 one batch.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
 
-from postprocessing.fields import Fault, Fields, number_or_fault
+from postprocessing.fields import Fault, Fields, pair_or_fault
+from postprocessing.marks import Mark, read_marks
 
 Curve = tuple[tuple[float, float], ...]
-POSITIONS = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
 FORMATS = ("webp", "avif", "png", "jpeg")
 DEFAULT_QUALITY = {"webp": 85, "avif": 65, "png": 100, "jpeg": 90}
-LARGEST_MARK_BYTES = 1 << 20
 IDENTITY: Curve = ((0.0, 0.0), (1.0, 1.0))
 
 
@@ -52,54 +49,6 @@ class Tone:
     curve: Curve = IDENTITY
     saturation: float = 1.0
     sharpen: float = 0.0
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a watermark stands. `offset` and `spacing` are parts (of the picture's sides; of the mark's size),
-    `rotation` degrees.
-    """
-
-    position: str = "bottom-right"
-    offset: tuple[float, float] = (0.02, 0.02)
-    opacity: float = 1.0
-    tile: bool = False
-    spacing: float = 1.0
-    rotation: float = 0.0
-
-
-@dataclass(frozen=True)
-class TextMark:
-    """Words. `size` is the line height as a part of the shorter side, `outline` a part of the line height."""
-
-    text: str
-    place: Placement
-    font: str = ""
-    size: float = 0.05
-    color: tuple[int, int, int] = (255, 255, 255)
-    outline: float = 0.0
-    outline_color: tuple[int, int, int] = (0, 0, 0)
-
-
-@dataclass(frozen=True)
-class QrMark:
-    """A QR code that says `text`; `scale` is its side as a part of the picture's shorter side."""
-
-    text: str
-    place: Placement
-    scale: float = 0.2
-
-
-@dataclass(frozen=True)
-class ImageMark:
-    """A logo: the bytes of a PNG, WebP or JPEG; `scale` is its longer side as a part of the picture's shorter side."""
-
-    image: bytes
-    place: Placement
-    scale: float = 0.2
-
-
-Mark = TextMark | QrMark | ImageMark
 
 
 @dataclass(frozen=True)
@@ -140,7 +89,7 @@ class Recipe:
             upscale=fields.other("upscale", _read_upscale, None),
             tone=_read_tone(fields, style.tone),
             white_background=fields.boolean("white_background", style.white_background),
-            watermarks=fields.other("watermark", _read_marks, ()),
+            watermarks=fields.other("watermark", read_marks, ()),
             output=_read_output(fields),
         )
         fields.finish()
@@ -212,7 +161,7 @@ def _read_curve(value: Any, path: str, faults: list[Fault]) -> Curve:
         faults.append(Fault(path, "out_of_range", f"It has {len(value)} pairs; it may have 2 to 16."))
         return IDENTITY
     before = len(faults)
-    pairs = [_read_pair(pair, f"{path}[{index}]", 1.0, faults) for index, pair in enumerate(value)]
+    pairs = [pair_or_fault(pair, f"{path}[{index}]", 1.0, faults) for index, pair in enumerate(value)]
     if len(faults) > before:
         return IDENTITY
     inputs = [pair[0] for pair in pairs]
@@ -220,14 +169,6 @@ def _read_curve(value: Any, path: str, faults: list[Fault]) -> Curve:
         faults.append(Fault(path, "invalid", "The first numbers of the pairs must rise from 0 to 1."))
         return IDENTITY
     return tuple(pairs)
-
-
-def _read_pair(value: Any, path: str, high: float, faults: list[Fault]) -> tuple[float, float]:
-    if not isinstance(value, list) or len(value) != 2:
-        faults.append(Fault(path, "wrong_type", f"Give two numbers from 0.0 to {high}."))
-        return 0.0, 0.0
-    first, second = (number_or_fault(number, path, 0.0, high, faults) for number in value)
-    return first or 0.0, second or 0.0
 
 
 def _read_output(fields: Fields) -> Output:
@@ -244,68 +185,3 @@ def _read_output(fields: Fields) -> Output:
     elif output.lossless and fields.given("quality"):
         fields.conflict("quality", "A lossless picture has no quality; leave it out.")
     return output
-
-
-def _read_marks(value: Any, path: str, faults: list[Fault]) -> tuple[Mark, ...]:
-    if not isinstance(value, list):
-        return tuple(mark for mark in [_read_mark(value, path, faults)] if mark)
-    if not 1 <= len(value) <= 4:
-        faults.append(Fault(path, "out_of_range", f"It has {len(value)} watermarks; it may have 1 to 4."))
-        return ()
-    marks = [_read_mark(item, f"{path}[{index}]", faults) for index, item in enumerate(value)]
-    return tuple(mark for mark in marks if mark)
-
-
-def _read_mark(value: Any, path: str, faults: list[Fault]) -> Mark | None:
-    fields = Fields(value, path, faults)
-    if not isinstance(value, Mapping):
-        return None
-    kind = fields.choice("kind", ("text", "qr", "image"), None, required=True)
-    if kind is None:
-        return None
-    place = Placement(
-        position=fields.choice("position", POSITIONS, "bottom-right"),
-        offset=fields.other("offset", lambda pair, at, noted: _read_pair(pair, at, 0.5, noted), (0.02, 0.02)),
-        opacity=fields.number("opacity", 0.05, 1.0, 0.5 if kind == "text" else 1.0),
-    )
-    if kind != "qr":
-        place = replace(
-            place,
-            tile=fields.boolean("tile", False),
-            spacing=fields.number("spacing", 0.0, 4.0, 1.0),
-            rotation=fields.number("rotation", -180.0, 180.0, 0.0),
-        )
-    mark = {"text": _read_text_mark, "qr": _read_qr_mark, "image": _read_image_mark}[kind](fields, place)
-    fields.finish()
-    return mark
-
-
-def _read_text_mark(fields: Fields, place: Placement) -> Mark:
-    return TextMark(
-        text=fields.text("text", 200, "", required=True),
-        place=place,
-        font=fields.text("font", 100, ""),
-        size=fields.number("size", 0.01, 0.5, 0.05),
-        color=fields.color("color", "#FFFFFF"),
-        outline=fields.number("outline", 0.0, 0.2, 0.0),
-        outline_color=fields.color("outline_color", "#000000"),
-    )
-
-
-def _read_qr_mark(fields: Fields, place: Placement) -> Mark:
-    return QrMark(
-        fields.text("text", 300, "", required=True, in_bytes=True), place, fields.number("scale", 0.02, 1.0, 0.2)
-    )
-
-
-def _read_image_mark(fields: Fields, place: Placement) -> Mark:
-    from postprocessing.formats import is_readable_picture
-
-    encoded = fields.text("image", LARGEST_MARK_BYTES * 4 // 3 + 4, "", required=True)
-    try:
-        data = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        data = b""
-    if encoded and not is_readable_picture(data):
-        fields.invalid("image", "Give the base64 of a PNG, WebP or JPEG of at most 4096 by 4096 pixels.")
-    return ImageMark(data, place, fields.number("scale", 0.02, 1.0, 0.2))
