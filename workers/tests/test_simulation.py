@@ -1,0 +1,37 @@
+"""The simulator against what can be worked out by hand, over the real scripts."""
+
+import pytest
+
+from workers.simulation import Kind, Scenario, Simulation, StepCost, devices_needed, fewest_conceivable
+
+NORMAL = Kind(1, 2, 512, 10)
+
+
+def test_a_lone_device_does_what_its_steps_allow(redis):
+    cost = StepCost(20, 0, after_ms=0)  # a batch of 8 in 10 steps of 20 ms: 40 pictures a second
+    outcome = Simulation(redis, Scenario(86_400 * 100, 1, cost, [NORMAL], peak=1, seconds=10)).run()
+    assert outcome.per_second == pytest.approx(40, rel=0.05)
+    assert outcome.utilisation == pytest.approx(1, abs=0.02)
+    assert outcome.mean_batch == pytest.approx(8, abs=0.2)
+
+
+def test_without_load_a_picture_takes_its_own_time(redis):
+    cost = StepCost(20, 0, after_ms=10)
+    outcome = Simulation(redis, Scenario(86_400, 2, cost, [NORMAL], peak=0.2, seconds=60)).run()
+    assert outcome.durations[2][0] == pytest.approx(0.21, abs=0.03)
+    assert outcome.backlog == 0
+
+
+def test_p0_waits_a_step_when_the_rest_is_saturated(redis):
+    mix = [Kind(0.97, 2, 512, 20), Kind(0.03, 0, 512, 10)]
+    outcome = Simulation(redis, Scenario(86_400 * 30, 1, StepCost(20, 5, after_ms=0), mix, peak=1, seconds=15)).run()
+    assert outcome.waits[0][0] < 0.07
+    assert outcome.waits[2][0] > 1
+
+
+def test_the_search_ends_at_enough_devices(redis):
+    scenario = Scenario(86_400 * 50, 1, StepCost(20, 0, after_ms=0), [NORMAL], peak=1, seconds=8)
+    assert fewest_conceivable(scenario) == 1
+    found, outcome = devices_needed(redis, scenario, longest_p95=0.5)
+    assert found.devices == 2
+    assert outcome.waits[2][1] <= 0.5
