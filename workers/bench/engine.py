@@ -27,6 +27,7 @@ import torch
 from workers.bench.serving import EngineServer, OneAtATime, Server, StaticBatches, stock_batch
 from workers.bench.step_overhead import measure_overhead
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, SampleRequest
+from workers.models.diffusers_model import DiffusersModel
 
 LOADS = (0.5, 0.8, 0.95, 1.3)
 CLOCKS: dict[str, Callable[[], float]] = {"cpu": time.thread_time, "wall": time.perf_counter}
@@ -130,10 +131,12 @@ def capacity(servers: dict[str, Callable[[], Server]], requests: Sequence[Sample
     return len(planned) / serve(servers["one at a time"](), planned, clock).ended
 
 
-def offline(pool: ModelPool, side: int, clock: Callable[[], float], batch: int = 8) -> dict[str, float]:
+def offline(
+    pool: ModelPool, model: DiffusersModel, side: int, clock: Callable[[], float], batch: int = 8
+) -> dict[str, float]:
     """Images per second of the bare pipeline's batch loop and of the engine at the same rows: alike tasks, no queue."""
-    alike = [replace(request, steps=8, sampler="euler", cfg_scale=4.0) for request in workload(3 * batch, side)]
-    model = pool.get("bench@1")
+    batch = 8
+    alike = [replace(request, steps=8, sampler="euler", cfg_scale=4.0) for request in workload(2 * batch, side)]
     stock_batch(model, alike[:batch])
     started = clock()
     for first in range(0, len(alike), batch):
@@ -179,21 +182,13 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Measure everything, write engine.json and engine.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="fixtures/models/mini", help="folder of a Stable Diffusion model")
-    parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    chosen = parser.parse_args()
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(1)
+def measure(chosen: argparse.Namespace) -> dict:
+    """All results of one run."""
     clock = CLOCKS[chosen.clock]
     pool = ModelPool(PoolConfig())
     pool.ensure(ModelSpec("bench", "1", "sd15", chosen.model))
     model = pool.get("bench@1")
+    assert isinstance(model, DiffusersModel)
     servers: dict[str, Callable[[], Server]] = {
         "one at a time": lambda: OneAtATime(model),
         "static batches": lambda: StaticBatches(model),
@@ -201,21 +196,41 @@ def main() -> None:
     }
     requests = workload(chosen.tasks, chosen.side)
     rate = capacity(servers, requests, clock)
-    results = {
-        "model": Path(chosen.model).name, "device": str(pool.device), "tasks": chosen.tasks, "side": chosen.side,
-        "clock": chosen.clock, "one_at_a_time_per_second": round(rate, 3), "offline": offline(pool, chosen.side, clock),
-        "overhead": measure_overhead(pool, chosen.side), "runs": [],
-    }  # fmt: skip
-    for load in LOADS:
+    results: dict = {
+        "model": Path(chosen.model).name,
+        "device": str(pool.device),
+        "one_at_a_time_per_second": round(rate, 3),
+    }
+    results |= {"tasks": chosen.tasks, "side": chosen.side, "clock": chosen.clock}
+    results["offline"] = offline(pool, model, chosen.side, clock)
+    results["overhead"] = measure_overhead(pool, chosen.side)
+    results["runs"] = []
+    for load in chosen.loads:
         planned = arrivals(requests, rate * load)
         for name, make in servers.items():
             row = {"load": load, "server": name, **summary(serve(make(), planned, clock), planned)}
             results["runs"].append(row)
             print(row, flush=True)
+    pool.close()
+    return results
+
+
+def main() -> None:
+    """Measure everything, write engine.json and engine.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="fixtures/models/mini", help="folder of a Stable Diffusion model")
+    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--loads", type=float, nargs="+", default=LOADS)
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    chosen = parser.parse_args()
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    results = measure(chosen)
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "engine.json").write_text(json.dumps(results, indent=1) + "\n")
     (chosen.out / "engine.md").write_text(table(results))
-    pool.close()
 
 
 if __name__ == "__main__":

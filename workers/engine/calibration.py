@@ -54,8 +54,10 @@ def measure_step(pool: ModelPool, request: SampleRequest, samples: int) -> float
             return None
         times = []
         for _ in range(STEPS - 2):  # the last one also decodes the picture
+            _wait_for_device(pool)
             started = time.perf_counter()
             engine.step()
+            _wait_for_device(pool)
             times.append(time.perf_counter() - started)
         limited = engine.limits.rows(request.batch_key, request.width, request.height) < 2 * samples
         return None if limited else min(times)
@@ -86,6 +88,12 @@ class CalibrationTable:
             partial.write_text(json.dumps(self._rows, indent=1, sort_keys=True))
             partial.replace(self._path)
         return self._rows[key]
+
+
+def _wait_for_device(pool: ModelPool) -> None:
+    """A GPU works on after its kernels are launched."""
+    if pool.device.type == "cuda":
+        torch.cuda.synchronize(pool.device)
 
 
 def _device_name(pool: ModelPool) -> str:

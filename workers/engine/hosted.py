@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -83,4 +84,5 @@ class HostedSample:
 
     def _failed(self, error: Exception) -> None:
         self.call = None
+        traceback.clear_frames(error.__traceback__)  # the event lives on; the sample's tensors need not
         self.outcome = Failed(self.request.sample_id, error, is_retryable(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Hashable, Sequence
 
 import torch
@@ -34,7 +35,7 @@ def group_key(sample: HostedSample) -> Hashable:
         return apart
     try:
         shape = call.module.rule.key(call.arguments)
-    except Unmergeable as reason:
+    except (Unmergeable, KeyError, TypeError, AttributeError) as reason:
         logger.debug("%s runs by itself: %s", call.module.name, reason)
         return apart
     return (id(call.module), shape)
@@ -43,7 +44,10 @@ def group_key(sample: HostedSample) -> Hashable:
 def rows_of(sample: HostedSample) -> int:
     """Rows the sample brings to its next forward pass."""
     call = _call_of(sample)
-    return call.module.rule.count_rows(call.arguments) if call.module.rule is not None else 1
+    try:
+        return call.module.rule.count_rows(call.arguments) if call.module.rule is not None else 1
+    except (KeyError, TypeError):
+        return 1  # a call that no rule understands runs by itself, whatever it brings
 
 
 def run_together(samples: Sequence[HostedSample]) -> None:
@@ -53,15 +57,21 @@ def run_together(samples: Sequence[HostedSample]) -> None:
     then raised inside the sample that causes it, and its mates go on.
     """
     calls = [_call_of(sample) for sample in samples]
+    failure: Exception | None = None
+    results = []
     try:
         results = _compute(calls)
     except Exception as error:
-        if is_out_of_memory(error):
-            raise OutOfMemory(sum(rows_of(sample) for sample in samples)) from error
-        _run_one_by_one(samples, error)
+        failure = error
+    if failure is None:
+        for sample, result in zip(samples, results, strict=True):
+            sample.resume(result)
         return
-    for sample, result in zip(samples, results, strict=True):
-        sample.resume(result)
+    traceback.clear_frames(failure.__traceback__)  # the activations of the failed pass hang on them
+    if is_out_of_memory(failure):
+        failure = None
+        raise OutOfMemory(sum(rows_of(sample) for sample in samples))
+    _run_one_by_one(samples, failure)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

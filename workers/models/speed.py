@@ -72,7 +72,7 @@ def _offload(components: Mapping[str, Any], device: torch.device) -> None:
     """Each module comes to the device when it is called and the one before it goes back."""
     if device.type == "cpu":
         raise RuntimeError("there is no GPU to keep free")
-    from accelerate import cpu_offload_with_hook
+    from accelerate import cpu_offload_with_hook  # type: ignore[import-untyped]
 
     previous = None
     for component in components.values():
