@@ -217,7 +217,7 @@ class Simulation:
 
 
 def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tuple[Scenario, Outcome]:
-    """The scenario with the fewest devices at which no class waits longer than `longest_p95` s at its 95th percentile."""
+    """The scenario with the fewest devices at which no class's 95th percentile waits over `longest_p95` s."""
     devices = scenario.devices
     while True:
         redis.flushdb()

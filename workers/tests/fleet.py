@@ -79,7 +79,7 @@ class Fleet:
                     stderr=subprocess.STDOUT,
                 )
         for name in names if wait else ():
-            wait_until(partial(self.ready, name), 180, partial(self.tail, name))
+            wait_until(partial(self.ready, name), 180, partial(self._why_not, name))
 
     def only(self, *names: str) -> None:
         """Exactly these processes run: others are stopped, missing and dead ones started."""
@@ -88,6 +88,9 @@ class Fleet:
 
     def alive(self, name: str) -> bool:
         return name in self.processes and self.processes[name].poll() is None
+
+    def _why_not(self, name: str) -> str:
+        return f"{name} is not ready (exit code {self.processes[name].poll()}): {self.tail(name)}"
 
     def ready(self, name: str) -> bool:
         marker = self.folder / "run" / f"{name}.ready"

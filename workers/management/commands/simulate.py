@@ -15,6 +15,7 @@ COSTS = {
     "h200-eager": StepCost(2, 4.2, floor_ms=22),
     "a10": StepCost(6, 26, after_ms=48),
 }
+NAMES = ", ".join(COSTS)
 MIX = (
     Kind(weight=0.05, priority=0, side=512, steps=20),
     Kind(weight=0.35, priority=1, side=512, steps=25),
@@ -30,9 +31,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("per_day", type=float, nargs="+", help="pictures a day")
-        parser.add_argument(
-            "--cost", default="h200-graphs", help=f"{', '.join(COSTS)} or FIXED,PER_SAMPLE[,FLOOR[,AFTER]] ms"
-        )
+        parser.add_argument("--cost", default="h200-graphs", help=f"{NAMES} or FIXED,PER_SAMPLE[,FLOOR[,AFTER]] ms")
         parser.add_argument("--devices", type=int, default=0, help="try this number only; 0: find the fewest")
         parser.add_argument("--peak", type=float, default=2.0, help="the busiest hour as a multiple of the mean")
         parser.add_argument("--seconds", type=float, default=120.0, help="simulated stretch")
@@ -55,10 +54,8 @@ class Command(BaseCommand):
         redis.flushdb()
 
 
-HEAD = (
-    "| pictures a day | at the peak, per s | devices | busy | mean batch | P0 wait p50/p95 | P1 | P2 | P3 | P2 done p50/p95 |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
-)
+HEAD = "| pictures a day | at the peak, per s | devices | busy | mean batch "
+HEAD += "| P0 wait p50/p95 | P1 | P2 | P3 | P2 done p50/p95 |\n|---|---|---|---|---|---|---|---|---|---|"
 
 
 def _row(scenario: Scenario, outcome: Outcome) -> str:
@@ -76,4 +73,4 @@ def _cost(text: str) -> StepCost:
     try:
         return StepCost(*map(float, text.split(",")))
     except (TypeError, ValueError):
-        raise CommandError(f"--cost is {text!r}; it may be one of {', '.join(COSTS)} or 2 to 4 numbers.") from None
+        raise CommandError(f"--cost is {text!r}; it may be one of {NAMES} or 2 to 4 numbers.") from None

@@ -62,7 +62,7 @@ HEAD = "| fault | moment | running tasks went on within | all ended after | lost
 HEAD += "\n|---|---|---|---|---|---|---|"
 REPORT = f"""# Fault tests
 
-{TASKS} tasks of {STEPS} steps of 30 ms (a batch of 8 takes 0.6 s) and 4 more after the fault, on two GPU workers whose
+{TASKS} tasks of {STEPS} steps of 30 ms (a batch of 8 takes 0.6 s) and 2 more after the fault, on two GPU workers whose
 engine sleeps, one CPU worker, one IO worker, two reconcilers; real Postgres and Redis; dead processes are started again
 after half a second. Times include the start of Python and whatever the fault itself lasts (`for 10 s`); the row
 `none` is the same work undisturbed. Made by `python -m workers.tests.faults --write docs/benchmarks/faults.md`.

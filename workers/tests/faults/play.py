@@ -56,7 +56,7 @@ class Play:
         act()
         connection.close()  # the server may have been another one
         with suppress(Error):
-            ids += self._submit(4, STEPS)
+            ids += self._submit(2, STEPS)
         recovered = self._ended(ids, begun)
         return Result(
             fault, moment, _ran_on(running, at), recovered, self._lost(ids), len(doubled(ids)), dict(statuses(ids))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-TASKS, STEPS = 24, 20
+TASKS, STEPS = 12, 20
 LIMIT_S = 180.0  # from the fault to the last task's end; generous, for machines that do other work beside
 MOMENTS = ("waiting", "mid-batch", "after the GPU")
 
