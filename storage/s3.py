@@ -1,14 +1,15 @@
 """S3 and what speaks its language (MinIO, OSS, Ceph, Swift), below django-storages' S3Storage."""
 
 import hashlib
+import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from django.core.files.storage import Storage
 
 from storage.drivers import Listed, PlainDriver
 from storage.errors import NotFound, StoreUnavailable, VerifyFailed
@@ -19,6 +20,7 @@ _TRANSFER = TransferConfig(multipart_threshold=MULTIPART_FROM, multipart_chunksi
 _CLIENT = Config(
     connect_timeout=3,
     read_timeout=20,
+    max_pool_connections=32,
     retries={"total_max_attempts": 1},
     # Newer checksum headers are refused by many stores that speak S3; `prove` compares hashes itself.
     request_checksum_calculation="when_required",
@@ -26,31 +28,54 @@ _CLIENT = Config(
 )
 
 
+_making = threading.Lock()
+
+
 class S3Driver(PlainDriver):
-    def __init__(self, backend: Storage) -> None:
-        super().__init__(backend)
-        backend.client_config = backend.client_config.merge(_CLIENT)  # type: ignore[attr-defined]
-        backend.transfer_config = _TRANSFER  # type: ignore[attr-defined]
+    """Uses the S3Storage's settings and one client for all threads: S3Storage itself makes a session for each
+    thread, which costs more than a small upload."""
+
+    _backend: Any
 
     @property
-    def client(self):  # type: ignore[no-untyped-def]
-        """The thread's boto3 client."""
-        return self._backend.connection.meta.client  # type: ignore[attr-defined]
+    def client(self) -> Any:
+        """The boto3 client (safe for threads), kept on the S3Storage."""
+        backend = self._backend
+        with _making:
+            if not hasattr(backend, "shared_client"):
+                backend.shared_client = backend._create_session().client(
+                    "s3",
+                    region_name=backend.region_name,
+                    use_ssl=backend.use_ssl,
+                    endpoint_url=backend.endpoint_url,
+                    config=backend.client_config.merge(_CLIENT),
+                    verify=backend.verify,
+                )
+        return backend.shared_client
 
     @property
     def bucket(self) -> str:
-        return self._backend.bucket_name  # type: ignore[attr-defined]
+        return self._backend.bucket_name
 
     def write(self, key: str, data: bytes, content_type: str) -> None:
+        options = {"ContentType": content_type, **self._backend.get_object_parameters(key)}
+        if self._backend.default_acl:
+            options["ACL"] = self._backend.default_acl
         with _translated(key):
-            super().write(key, data, content_type)
+            if len(data) < MULTIPART_FROM:
+                self.client.put_object(**self._at(key), Body=data, **options)
+            else:
+                place = self._at(key)
+                self.client.upload_fileobj(
+                    io.BytesIO(data), place["Bucket"], place["Key"], ExtraArgs=options, Config=_TRANSFER
+                )
 
     def prove(self, key: str, data: bytes) -> None:
-        """One HEAD where the store's ETag is the MD5 of the bytes (single part, no KMS); the bytes themselves are
-        read back elsewhere.
+        """One HEAD where the store's ETag is the MD5 of the bytes (single part, no KMS); elsewhere the bytes are
+        read back.
         """
         with _translated(key):
-            head = self.client.head_object(Bucket=self.bucket, Key=key)
+            head = self.client.head_object(**self._at(key))
         if head["ContentLength"] != len(data):
             raise VerifyFailed(f"{key!r}: {head['ContentLength']} bytes are stored, {len(data)} were sent.")
         if head["ETag"].strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
@@ -58,26 +83,35 @@ class S3Driver(PlainDriver):
 
     def open(self, key: str) -> BinaryIO:
         with _translated(key):
-            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            body = self.client.get_object(**self._at(key))["Body"]
         return cast(BinaryIO, _Body(key, body))
 
     def size(self, key: str) -> int:
         with _translated(key):
-            return self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+            return self.client.head_object(**self._at(key))["ContentLength"]
 
     def delete(self, key: str) -> None:
         with _translated(key):
-            self.client.delete_object(Bucket=self.bucket, Key=key)
+            self.client.delete_object(**self._at(key))
 
     def url(self, key: str, seconds: int) -> str:
-        return self._backend.url(key, expire=seconds)  # type: ignore[call-arg]
+        if self._backend.custom_domain:  # a content network in front, with its own signatures
+            return self._backend.url(key, expire=seconds)
+        return self.client.generate_presigned_url("get_object", Params=self._at(key), ExpiresIn=seconds)
 
     def list(self, prefix: str) -> Iterator[Listed]:
+        place = self._at(prefix)
+        added = len(place["Key"]) - len(prefix)
         with _translated(prefix):
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=place["Key"])
             for page in pages:
                 for found in page.get("Contents", ()):
-                    yield Listed(found["Key"], found["Size"], found["LastModified"])
+                    yield Listed(found["Key"][added:], found["Size"], found["LastModified"])
+
+    def _at(self, key: str) -> dict[str, str]:
+        """Bucket and name of an object, below the storage's `location`."""
+        location = self._backend.location.strip("/")
+        return {"Bucket": self.bucket, "Key": f"{location}/{key}" if location else key}
 
 
 class _Body:

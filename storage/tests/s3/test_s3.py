@@ -29,6 +29,16 @@ def test_it_behaves_as_every_store(store, task_id):
     check_store(store, task_id)
 
 
+def test_it_behaves_below_a_location_too(store, task_id):
+    store.driver._backend.location = "customer/pictures/"
+    check_store(store, task_id)
+    key, data = picture(task_id, 0)
+    store.put(key, data)
+    assert httpx.get(store.url(key, 60)).content == data
+    client = store.driver.client
+    assert client.list_objects_v2(Bucket=store.driver.bucket)["Contents"][0]["Key"] == f"customer/pictures/{key}"
+
+
 def test_presigned_urls_expire_and_cannot_be_changed(store, task_id):
     key, data = picture(task_id, 0)
     store.put(key, data)
@@ -56,7 +66,6 @@ def test_large_objects_go_in_parts(store, proxy, task_id):
 
 def test_a_missing_bucket_is_an_outage_not_a_missing_picture(store, task_id):
     store.driver._backend.bucket_name = "never-made"
-    store.driver._backend._bucket = None
     key, data = picture(task_id, 0)
     with pytest.raises(StoreUnavailable):
         Store("images", store.driver).put(key, data)
