@@ -8,13 +8,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from deploy.commands import CommandConfig, command
 from deploy.processes import DeployError, spawn
 from deploy.services import free_port
 from deploy.state import OWNER_VARIABLE, DataFolder
@@ -116,44 +117,38 @@ def environment(config: ProductConfig, secret_key: str, database_url: str, redis
 
 def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> list[Program]:
     """Every process except the servers."""
-    web = ["uvicorn", "imagegenx_site.asgi:application", "--host", config.host, "--port", str(config.port)]
-    web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
-    if config.web_workers > 1:
-        web += ["--workers", str(config.web_workers)]
-    celery = ["celery", "-A", "imagegenx_site"]
-    beat = [*celery, "beat", "--schedule", str(folder.run / "beat-schedule"), "--pidfile=", "--loglevel=INFO"]
-    flower = [*celery, "flower", "--address=127.0.0.1", f"--port={config.flower_port}"]
+    lines = CommandConfig(
+        host=config.host,
+        port=config.port,
+        web_workers=config.web_workers,
+        flower_port=config.flower_port,
+        beat_schedule=folder.run / "beat-schedule",
+    )
     admin = folder.secrets()["demo"]["admin"]
     flower_login = {"FLOWER_BASIC_AUTH": f"{admin['user']}:{admin['password']}"}  # its API can stop workers
-    make = _Maker(folder, env)
+    make = _Maker(folder, env, lines)
     return [
-        make("gpu-worker", [*celery, "worker", *GPU_WORKER], {"OMP_NUM_THREADS": _engine_threads()}, patience_s=30),
-        make("web", web, {}, lambda _: answers(config.url + "/readyz"), patience_s=10),
-        make("cpu-worker", [*celery, "worker", *CPU_WORKER], {}),
-        make("io-worker", [*celery, "worker", *IO_WORKER], {}),
-        make("reconciler", ["workers.reconciler"], {}),
-        make("beat", beat, {}),
-        make("flower", flower, flower_login, lambda _: answers(config.flower_url + "/healthcheck"), patience_s=5),
+        make("gpu-worker", {"OMP_NUM_THREADS": _engine_threads()}, patience_s=30),
+        make("web", {}, lambda _: answers(config.url + "/readyz"), patience_s=10),
+        make("cpu-worker", {}),
+        make("io-worker", {}),
+        make("reconciler", {}),
+        make("beat", {}),
+        make("flower", flower_login, lambda _: answers(config.flower_url + "/healthcheck"), patience_s=5),
     ]
 
 
-QUIET = ("--without-gossip", "--without-mingle", "-E", "--loglevel=INFO")
-GPU_WORKER = ("-I", "workers.gpu", "-P", "threads", "-c", "32", "-Q", "p0,p1,p2,p3,dq.gpu1", "-n", "gpu1@%h", *QUIET)
-CPU_WORKER = ("-I", "workers.stages", "-P", "prefork", "-c", "1", "-Q", "cpu", "-n", "cpu1@%h", *QUIET)
-IO_WORKER = ("-I", "workers.stages,workers.maintenance", "-P", "threads", "-c", "8", "-Q", "io", "-n", "io1@%h", *QUIET)
-
-
 class _Maker:
-    """Turns a module's command line into a Program that runs in the repository's root."""
+    """Turns a command line into a Program that runs in the repository's root."""
 
-    def __init__(self, folder: DataFolder, env: dict[str, str]) -> None:
+    def __init__(self, folder: DataFolder, env: dict[str, str], lines: CommandConfig) -> None:
         self._folder = folder
         self._env = env
+        self._lines = lines
 
     def __call__(
         self,
         name: str,
-        module: Sequence[str],
         extra: dict[str, str],
         ready: Callable[[int], bool] | None = None,
         patience_s: float = 20.0,
@@ -163,7 +158,8 @@ class _Maker:
 
         def start(output: IO[bytes]) -> subprocess.Popen[bytes]:
             marker.unlink(missing_ok=True)
-            return spawn([sys.executable, "-m", *module], env=os.environ | self._env | own, cwd=ROOT, output=output)
+            argv = [sys.executable, "-m", *command(name, self._lines)]
+            return spawn(argv, env=os.environ | self._env | own, cwd=ROOT, output=output)
 
         return Program(name, start, ready or (lambda pid: announced(marker, pid)), patience_s=patience_s)
 

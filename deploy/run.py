@@ -31,7 +31,7 @@ from deploy.services import free_port
 from deploy.state import DataFolder, write_private
 from deploy.supervisor import Program, Supervisor
 
-READY_PATIENCE_S = 180.0
+READY_PATIENCE_S = 300.0
 SERVER_PATIENCE_S = 60.0
 ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Configured)\b: ")
 

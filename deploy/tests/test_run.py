@@ -37,7 +37,7 @@ class Runs:
             self.process = subprocess.Popen([sys.executable, "-m", "deploy.run"], env=env, stdout=output, stderr=output)
         return self.process
 
-    def wait_ready(self, patience_s: float = 180.0) -> dict[str, Any]:
+    def wait_ready(self, patience_s: float = 360.0) -> dict[str, Any]:
         """Wait for ready.json and give its content."""
         path, deadline = self.var_dir / "ready.json", time.monotonic() + patience_s
         while not path.exists():

@@ -1,0 +1,86 @@
+"""The command line of each process, in one place for the run script, containers and Kubernetes.
+
+    python -m deploy.commands web
+
+replaces itself by that process. The environment is that of the product (imagegenx_site/settings.py), and HOST, PORT,
+WEB_WORKERS, FLOWER_HOST, FLOWER_PORT, and WORKER_NAME, which must differ between the workers of one kind.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PROCESSES = ("web", "gpu-worker", "cpu-worker", "io-worker", "reconciler", "beat", "flower")
+CELERY = ["celery", "-A", "imagegenx_site"]
+QUIET = ["--without-gossip", "--without-mingle", "-E", "--loglevel=INFO"]
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """What a command line depends on."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    web_workers: int = 1
+    flower_host: str = "127.0.0.1"
+    flower_port: int = 5555
+    worker: str = ""  # the worker's name in queues and in Flower; empty: gpu1, cpu1 or io1
+    beat_schedule: Path = Path("beat-schedule")
+
+    @classmethod
+    def from_environment(cls) -> CommandConfig:
+        """For a process that starts alone, in a container for example."""
+        env = os.environ
+        return cls(
+            host=env.get("HOST", cls.host),
+            port=int(env.get("PORT", cls.port)),
+            web_workers=int(env.get("WEB_WORKERS", cls.web_workers)),
+            flower_host=env.get("FLOWER_HOST", cls.flower_host),
+            flower_port=int(env.get("FLOWER_PORT", cls.flower_port)),
+            worker=env.get("WORKER_NAME", ""),
+            beat_schedule=Path(env.get("VAR_DIR", "var")) / "run" / "beat-schedule",
+        )
+
+
+def command(name: str, config: CommandConfig) -> list[str]:
+    """What follows `python -m` for the process `name`; KeyError for an unknown one."""
+    gpu, cpu, io = (config.worker or kind for kind in ("gpu1", "cpu1", "io1"))
+    gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: tickets of the tasks that this worker runs
+    web = ["uvicorn", "imagegenx_site.asgi:application", "--host", config.host, "--port", str(config.port)]
+    web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
+    if config.web_workers > 1:
+        web += ["--workers", str(config.web_workers)]
+    housekeeping = "workers.stages,workers.maintenance"
+    lines = {
+        "web": web,
+        "gpu-worker": _worker(gpu, "workers.gpu", gpu_queues, pool="threads", concurrency=32),
+        "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
+        "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
+        "reconciler": ["workers.reconciler"],
+        "beat": [*CELERY, "beat", "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
+        "flower": [*CELERY, "flower", f"--address={config.flower_host}", f"--port={config.flower_port}"],
+    }
+    return lines[name]
+
+
+def _worker(name: str, modules: str, queues: str, *, pool: str, concurrency: int) -> list[str]:
+    size = ["-P", pool, "-c", str(concurrency)]
+    return [*CELERY, "worker", "-I", modules, *size, "-Q", queues, "-n", f"{name}@%h", *QUIET]
+
+
+def main() -> None:
+    """Entry point of `python -m deploy.commands NAME`."""
+    name = sys.argv[1] if len(sys.argv) == 2 else ""
+    if name not in PROCESSES:
+        sys.exit(f"error: name one process: {', '.join(PROCESSES)}")
+    config = CommandConfig.from_environment()
+    config.beat_schedule.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PROCESS_NAME", name)
+    os.execv(sys.executable, [sys.executable, "-m", *command(name, config)])
+
+
+if __name__ == "__main__":
+    main()

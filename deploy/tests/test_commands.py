@@ -1,0 +1,44 @@
+"""The command lines, and the containers that use them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.commands import PROCESSES, CommandConfig, command
+from deploy.product import ROOT, STOP_ORDER
+
+COMPOSE = ROOT / "deploy" / "containers" / "compose.yaml"
+
+
+def test_every_process_has_a_command_and_a_place_in_the_stop_order() -> None:
+    for name in PROCESSES:
+        assert command(name, CommandConfig())
+    assert {name for stage in STOP_ORDER for name in stage} == set(PROCESSES)
+
+
+def test_two_gpu_workers_have_queues_of_their_own() -> None:
+    line = command("gpu-worker", CommandConfig(worker="gpu7"))
+    assert line[line.index("-Q") + 1] == "p0,p1,p2,p3,dq.gpu7"
+    assert line[line.index("-n") + 1] == "gpu7@%h"
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-process"]])
+def test_an_unknown_process_is_one_sentence(arguments: list[str]) -> None:
+    run = [sys.executable, "-m", "deploy.commands", *arguments]
+    result = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: name one process: web, gpu-worker")
+
+
+def test_compose_starts_every_process() -> None:
+    text = COMPOSE.read_text()
+    for name in PROCESSES:
+        assert f"command: [{name}]" in text
+
+
+def test_the_image_gets_every_package_of_ours() -> None:
+    ignored = Path(ROOT / "deploy" / "containers" / "Dockerfile.dockerignore").read_text().splitlines()
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
