@@ -188,7 +188,10 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["generation.api.schema.finished"],
+    "COMPONENT_SPLIT_REQUEST": True,
 }
 
 # ---- Django --------------------------------------------------------------------------------------------------------

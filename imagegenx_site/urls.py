@@ -4,15 +4,18 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from generation.api import health
 from generation.api.oauth_urls import urlpatterns as oauth_urls
 
+handler404 = "generation.api.envelope.not_found"
+handler500 = "generation.api.envelope.server_error"
+
 urlpatterns = [
     path("", RedirectView.as_view(url="/api/docs")),
     path("api/v1/", include("generation.api.urls")),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("storage.urls")),
     path("admin/", admin.site.urls),

@@ -7,7 +7,9 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.defaults import page_not_found
+from django.views.defaults import server_error as django_server_error
 from rest_framework import exceptions
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -124,3 +126,21 @@ def _of_status(status: int, code: str, message: str) -> ApiError:
 def json_bytes(body: dict[str, Any]) -> bytes:
     """An envelope as bytes, for answers made outside DRF."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's answer for addresses that are none: an envelope below /api/, a page elsewhere."""
+    if not request.path.startswith("/api/"):
+        return page_not_found(request, exception)
+    error = NotFound("There is nothing at this address. See /api/docs.")
+    body = error_body(error, request.headers.get("X-Request-Id"))
+    return HttpResponse(json_bytes(body), status=404, content_type="application/json")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's answer when a view broke. The log has the traceback under the request's id."""
+    if not request.path.startswith("/api/"):
+        return django_server_error(request)
+    error = ApiError("Something broke on our side. Try again; if it stays, report the request id.")
+    body = error_body(error, request.headers.get("X-Request-Id"))
+    return HttpResponse(json_bytes(body), status=500, content_type="application/json")
