@@ -20,13 +20,13 @@ def small(kind: str) -> torch.nn.Module:
     if kind == "srvgg4":
         network: torch.nn.Module = SRVGGNetCompact(8, 2, 4)
     else:
-        network = RRDBNet(8, 2, 4, upsamplings=2, unshuffle=2 if kind == "rrdb2" else 1)
+        network = RRDBNet(8, 1, 4, upsamplings=2, unshuffle=2 if kind == "rrdb2" else 1)
     return network.eval()
 
 
 def old_names(state: dict) -> dict:
-    """Today's names as the first release wrote them (2 blocks, 4x)."""
-    top = {"conv_first": "model.0", "conv_body": "model.1.sub.2", "conv_up1": "model.3", "conv_up2": "model.6",
+    """Today's names as the first release wrote them (one block, 4x)."""
+    top = {"conv_first": "model.0", "conv_body": "model.1.sub.1", "conv_up1": "model.3", "conv_up2": "model.6",
            "conv_hr": "model.8", "conv_last": "model.10"}  # fmt: skip
     renamed = {}
     for name, tensor in state.items():

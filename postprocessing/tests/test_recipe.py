@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,13 @@ def test_four_times_is_late_unless_told():
     at_once = Recipe.from_json({"upscale": {"scale": 2}})
     assert not at_once.late
     assert at_once.first_version() is at_once
+
+
+def test_reading_a_block_loads_no_heavy_library():
+    """The web process reads recipes to refuse wrong ones; OpenCV, ONNX Runtime and torch must stay out of it."""
+    block = next(block for block in BLOCKS["accepted"] if block and "image" in str(block.get("watermark", "")))
+    script = (
+        "import sys, json; from postprocessing.recipe import Recipe; Recipe.from_json(json.loads(sys.argv[1]));"
+        "sys.exit(bool({'cv2', 'onnxruntime', 'torch', 'django'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script, json.dumps(block)], check=False).returncode == 0
