@@ -42,3 +42,16 @@ def test_the_image_gets_every_package_of_ours() -> None:
     ignored = Path(ROOT / "deploy" / "containers" / "Dockerfile.dockerignore").read_text().splitlines()
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
+
+
+def test_kubernetes_starts_every_process_but_flower() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "deploy" / "kubernetes" / "base").glob("*.yaml"))
+    for name in set(PROCESSES) - {"flower"}:
+        assert f"args: [{name}]" in text
+        assert f"/run/imagegenx/run/{name}.ready" in text or name == "web"
+
+
+def test_kustomize_names_every_file() -> None:
+    base = ROOT / "deploy" / "kubernetes" / "base"
+    listed = set((base / "kustomization.yaml").read_text().split("resources:")[1].replace("- ", "").split())
+    assert listed == {path.name for path in base.glob("*.yaml")} - {"kustomization.yaml"}
