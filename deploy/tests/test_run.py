@@ -66,6 +66,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         made.process.wait(60)
 
 
+@pytest.mark.timeout(1200)  # two starts of everything, on a machine that may be busy
 def test_started_killed_started_again_and_stopped(runs: Runs) -> None:
     # 1 a first start: everything is ready, the secrets are private, web answers
     first_process = runs.start()
