@@ -5,16 +5,18 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test lint format manage backup restore bench-overhead bench-engine bench-queue clean
+.PHONY: help run install test test-s3 bench-postprocess lint format manage backup restore bench-overhead bench-engine bench-queue clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
 	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
+	@echo "make test-s3          storage against a real S3 server (OpenStack Swift), behind a proxy that does harm"
 	@echo "make lint             ruff, mypy and the import contracts"
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue: the parts"
+	@echo "make bench-postprocess  images/s and memory of each step beside plain OpenCV and Pillow"
 
 install:
 	@$(PYTHON) deploy/install.py $(VENV)
@@ -24,6 +26,9 @@ run: install
 
 test: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m pytest $(ARGS)
+
+test-s3: install
+	@TEST_S3=1 exec $(PY) -m deploy.services run -- $(PY) -m pytest storage/tests/s3 $(ARGS)
 
 lint: install
 	@code=0; export SECRET_KEY=lint; \
@@ -47,6 +52,9 @@ restore: install
 
 bench-overhead bench-engine bench-queue: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m workers.bench.$(subst bench-,,$@) $(ARGS)
+
+bench-postprocess: install
+	@exec $(PY) -m postprocessing.bench $(ARGS)
 
 clean:
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
