@@ -9,7 +9,7 @@ from generation.api.documents import ERROR
 _EVENTS = "/api/v1/image/task/{public_id}/events"
 
 
-class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
+class KeyScheme(OpenApiAuthenticationExtension):
     """An API key or an access token."""
 
     target_class = "generation.api.authentication.ApiKeyAuthentication"

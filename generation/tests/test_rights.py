@@ -1,6 +1,6 @@
 """Who may what: owner, team-mate, stranger, free plan, scoped and revoked key, nobody; at every endpoint.
 
-The table in docs/rights.md is written from what these calls answered: `make test ARGS=generation/tests/test_rights.py` with WRITE_RIGHTS=1 set.
+The table in docs/rights.md is written from what these calls answered, when the tests run with WRITE_RIGHTS=1.
 """
 
 import json
