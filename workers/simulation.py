@@ -23,6 +23,7 @@ from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, Claimed
 
 REFERENCE_PIXELS = 512 * 512
+HEADROOM = 0.9  # a device that is busier than this in a short stretch has a queue that grows in a long one
 URGENT_CAP = 2  # samples of a batch while a P0 is on board, as in the engine's policy
 
 
@@ -223,10 +224,8 @@ def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tupl
         redis.flushdb()
         tried = Scenario(**{**scenario.__dict__, "devices": devices})
         outcome = Simulation(redis, tried).run()
-        if (
-            all(wait[1] <= longest_p95 for wait in outcome.waits.values())
-            and outcome.backlog < scenario.rate * longest_p95
-        ):
+        short = all(wait[1] <= longest_p95 for wait in outcome.waits.values())
+        if short and outcome.utilisation <= HEADROOM:
             return tried, outcome
         devices = max(devices + 1, round(devices * 1.15))
 

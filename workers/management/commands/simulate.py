@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from workers.buffer import connect
-from workers.simulation import Kind, Outcome, Scenario, StepCost, devices_needed, fewest_conceivable
+from workers.simulation import Kind, Outcome, Scenario, Simulation, StepCost, devices_needed, fewest_conceivable
 
 # ms of a step at 512x512 with guidance; FLOP-consistent estimates, not measurements: put your own in with --cost.
 COSTS = {
@@ -48,9 +48,11 @@ class Command(BaseCommand):
                 per_day, 1, _cost(options["cost"]), MIX, options["peak"], options["seconds"], options["batch"]
             )
             begin = options["devices"] or fewest_conceivable(scenario)
-            longest = float("inf") if options["devices"] else options["wait"]
             scenario = Scenario(**{**scenario.__dict__, "devices": begin})
-            self.stdout.write(_row(*devices_needed(redis, scenario, longest)))
+            if options["devices"]:
+                self.stdout.write(_row(scenario, Simulation(redis, scenario).run()))
+            else:
+                self.stdout.write(_row(*devices_needed(redis, scenario, options["wait"])))
         redis.flushdb()
 
 

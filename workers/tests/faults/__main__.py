@@ -2,7 +2,7 @@
 
     python -m workers.tests.faults                    every fault once, in the middle of a batch
     python -m workers.tests.faults --moments all      also while tasks wait, and after the GPU
-    python -m workers.tests.faults --only redis       faults whose name contains a word
+    python -m workers.tests.faults --only Redis,hangs faults whose names contain one of the words
     python -m workers.tests.faults --write FILE       the table into a file as well
 
 Real processes and servers; only the engine sleeps instead of computing, so that a step takes 30 ms on any machine.
@@ -35,9 +35,10 @@ def main() -> int:
             play = Play(stage)
             results = []
             try:
+                play.open()
                 for moment in MOMENTS if options.moments == "all" else ("mid-batch",):
                     for fault, act in play.faults().items():
-                        if options.only in fault:
+                        if any(word in fault for word in options.only.split(",")):
                             results.append(play.perform(fault, act, moment))
                             print(row(results[-1]), flush=True)
             finally:
