@@ -82,7 +82,17 @@ class DeliveryInline(ReadOnly, TabularInline):
 class TaskAdmin(ReadOnly, ModelAdmin):
     """The task as it stands. What can be changed is done by actions, which go through the same functions as the API."""
 
-    list_display = ("thumbnail", "public_id", "state", "short_text", "user", "model", "size", "priority", "created_at")
+    list_display = (
+        "thumbnail",
+        "public_id",
+        "state",
+        "short_text",
+        "user",
+        "model_key",
+        "size",
+        "class_",
+        "created_at",
+    )
     list_display_links = ("public_id",)
     list_filter = (DayFilter, "status", "kind", "priority", "model", "style")
     list_select_related = ("user", "model")
@@ -130,6 +140,10 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     @admin.display(description="size")
     def size(self, task: Task) -> str:
         return f"{task.width}x{task.height}"
+
+    @admin.display(description="class", ordering="priority")
+    def class_(self, task: Task) -> str:
+        return f"P{task.priority}"
 
     @admin.display(description="error")
     def error(self, task: Task) -> str:

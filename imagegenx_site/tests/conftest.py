@@ -17,7 +17,8 @@ import pytest
 from fixtures.pytest_plugin import Stack
 
 os.environ.setdefault("PRIVATE_CALLBACKS", "127.0.0.1/32")  # the receiver below is on this machine
-os.environ.setdefault("TORCH_THREADS", "1")  # threads that wait for each other starve on a machine that does other work too
+# Threads that wait for each other starve on a machine that does other work too.
+os.environ.setdefault("TORCH_THREADS", "1")
 
 
 @pytest.fixture
