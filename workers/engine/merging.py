@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
+
+_digests = WeakIdKeyDictionary()
+"""Contents of tensors that calls have in common, for as long as the tensors live. Nobody changes them in place."""
 
 
 class Unmergeable(Exception):
@@ -135,10 +139,12 @@ def _shape(value: Any, rows: int) -> Hashable:
 
 
 def _digest(value: Any) -> Hashable:
-    """The content of a small tensor that is passed once for all."""
-    if isinstance(value, torch.Tensor):
-        return (tuple(value.shape), value.dtype, value.detach().cpu().float().numpy().tobytes())
-    return repr(value)
+    """The content of a small tensor that is passed once for all; read once, as reading waits for a GPU."""
+    if not isinstance(value, torch.Tensor):
+        return repr(value)
+    if value not in _digests:
+        _digests[value] = (tuple(value.shape), value.dtype, value.detach().cpu().float().numpy().tobytes())
+    return _digests[value]
 
 
 def _whole(item: Any) -> Hashable:

@@ -57,6 +57,7 @@ class RowLoras:
         self._module = module
         self._component = component
         self._cache = cache
+        self._compiled = getattr(module, "_compiled_call_impl", None)
         self._rows: list[LoraSet] = []
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -68,6 +69,7 @@ class RowLoras:
         if rows == self._rows:
             return
         self._remove_hooks()
+        self._module._compiled_call_impl = None if rows else self._compiled  # compiled code does not see new hooks
         for name, pairs in self._pairs(rows).items():
             layer = self._module.get_submodule(name)
             self._handles.append(layer.register_forward_hook(_adding(pairs)))

@@ -1,7 +1,7 @@
 """Prompts to embeddings: the stock encoder behind a cache; in chunks where a prompt is long or has weighted words.
 
-CLIP reads 77 tokens. A longer prompt is cut into chunks of 75 between the words' boundaries of the tokenizer, each is
-encoded by itself, and the results are laid end to end; the negative prompt is brought to the same length.
+CLIP reads 77 tokens. A longer prompt is taken in chunks of 75 tokens, each is encoded by itself, and the
+results are laid end to end; the negative prompt is brought to the same length.
 `(word:1.3)` multiplies the embeddings of those tokens, after which the mean is restored (as AUTOMATIC1111 does).
 A short prompt without weights takes the stock way, bit for bit.
 """

@@ -118,6 +118,20 @@ def test_kohya_files_mean_the_same(folder, loras, tmp_path):
     assert worst(run.images[request.sample_id], PeftAlone(folder)(original)) <= EQUAL
 
 
+def test_a_compiled_model_steps_aside_for_loras(folder, loras):
+    """Compiled code would not see the hooks and leave the LoRA out without a word."""
+    speed = {"compile": {"backend": "eager"}}
+    engine = engine_for(ModelSpec("sd", "1", "sd15", str(folder), options={"speed": speed}))
+    before, with_lora, after = (
+        sample(model="sd@1"),
+        sample(model="sd@1", loras=(use(loras["b"], 1.0),)),
+        sample(model="sd@1"),
+    )
+    for request in (before, with_lora, after):
+        run = run_to_end(engine, [request])
+        assert worst(run.images[request.sample_id], PeftAlone(folder)(request)) <= EQUAL
+
+
 def test_what_does_not_fit_is_refused_and_spares_the_others(folder, loras, tmp_path):
     wrong_shape = {"unet.mid_block.attentions.0.proj_in.lora_A.weight": torch.zeros(2, 99),
                    "unet.mid_block.attentions.0.proj_in.lora_B.weight": torch.zeros(32, 2)}  # fmt: skip
