@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,12 +31,23 @@ def engine() -> Iterator[Engine]:
     engine.discard_all()
 
 
-def wish(prompt: str, seed: int = 7, **changes) -> SampleRequest:
-    defaults = {"task_id": prompt, "priority": 2, "model": "mini@1", "kind": "text2img", "negative_prompt": ""}
-    sizes = {"width": 256, "height": 256, "steps": 20, "cfg_scale": 4.0, "sampler": "dpm++"}
-    return replace(
-        SampleRequest(sample_id=f"{prompt}/{seed}", prompt=prompt, seed=seed, **defaults, **sizes), **changes
+def wish(prompt: str, seed: int = 7, **changes: Any) -> SampleRequest:
+    plain = SampleRequest(
+        sample_id=f"{prompt}/{seed}",
+        task_id=prompt,
+        priority=2,
+        model="mini@1",
+        kind="text2img",
+        prompt=prompt,
+        negative_prompt="",
+        width=256,
+        height=256,
+        steps=20,
+        cfg_scale=4.0,
+        sampler="dpm++",
+        seed=seed,
     )
+    return replace(plain, **changes)
 
 
 def run(engine: Engine, *wishes: SampleRequest) -> list[np.ndarray]:

@@ -62,6 +62,7 @@ def test_the_stages_take_a_raw_picture_to_the_store(generated: Task) -> None:
     data = get_store("images").read(image.key)
     assert len(data) == image.bytes
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
     assert decoded[128, 128, 2] > 230, "red in the middle"
     assert sorted(files("images")) == sorted([image.key, image.thumbnail_key])
     assert files("raw") == []
