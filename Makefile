@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test test-s3 bench-postprocess lint format manage backup restore bench-overhead bench-engine bench-queue clean
+.PHONY: help run install test test-s3 bench-postprocess lint format manage backup restore bench-overhead bench-engine bench-queue bench-api clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -49,6 +49,9 @@ backup: install
 
 restore: install
 	@exec $(PY) -m deploy.backup restore $(if $(FROM),$(FROM),$(error say from where: make restore FROM=/backups/imagegenx.dump))
+
+bench-api: install
+	@exec $(PY) -m deploy.services run -- $(PY) -m generation.bench $(ARGS)
 
 bench-overhead bench-engine bench-queue: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m workers.bench.$(subst bench-,,$@) $(ARGS)

@@ -57,7 +57,8 @@ class ApiKeyAdmin(ModelAdmin):
         if change:
             super().save_model(request, obj, form, change)
             return
-        row, text = ApiKey.make(obj.user, name=obj.name, plan=obj.plan, scopes=obj.scopes, expires_at=obj.expires_at)
+        chosen = ("name", "plan", "scopes", "expires_at", "profile", "must_sign")
+        row, text = ApiKey.make(obj.user, **{name: getattr(obj, name) for name in chosen})
         obj.pk, obj.prefix = row.pk, row.prefix
         self.message_user(request, f"The key is {text} - it is not stored and can't be shown again.", messages.WARNING)
 

@@ -83,7 +83,21 @@ def test_a_new_key_is_shown_once_after_saving(staff: Client, owner: User) -> Non
 
 
 @pytest.mark.parametrize(
-    "table", ["imagemodel", "style", "lora", "plan", "team", "user", "apikey", "delivery", "webhookendpoint"]
+    "table",
+    [
+        "imagemodel",
+        "style",
+        "lora",
+        "plan",
+        "team",
+        "user",
+        "apikey",
+        "delivery",
+        "webhookendpoint",
+        "blockedterm",
+        "policyprofile",
+        "policyrefusal",
+    ],
 )
 def test_every_list_opens(staff: Client, table: str) -> None:
     assert staff.get(f"/admin/generation/{table}/").status_code == 200

@@ -1,0 +1,43 @@
+"""Content policy: blocked terms, profiles, and what was refused."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from generation import policy
+from generation.admin.tasks import CappedPaginator, ReadOnly
+from generation.models import BlockedTerm, PolicyProfile, PolicyRefusal
+
+
+class PolicyAdmin(ModelAdmin):
+    """A change is seen by this process at once, by the others within seconds."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        policy.forget()
+
+
+@admin.register(PolicyProfile)
+class PolicyProfileAdmin(PolicyAdmin):
+    list_display = ("name", "title", "child_safe_styles", "model_names", "subjects")
+
+
+@admin.register(BlockedTerm)
+class BlockedTermAdmin(PolicyAdmin):
+    list_display = ("term", "reason", "profile", "api_key", "enabled")
+    list_filter = ("reason", "profile", "enabled")
+    list_editable = ("enabled",)
+    list_select_related = ("profile", "api_key")
+    autocomplete_fields = ("api_key",)
+    search_fields = ("term",)
+
+
+@admin.register(PolicyRefusal)
+class PolicyRefusalAdmin(ReadOnly, ModelAdmin):
+    list_display = ("created_at", "reason", "rule", "kind", "user", "api_key")
+    list_filter = ("reason", "kind")
+    list_select_related = ("user", "api_key")
+    show_full_result_count = False
+    paginator = CappedPaginator
