@@ -10,6 +10,7 @@ other sizes.
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, Claimed
 
 REFERENCE_PIXELS = 512 * 512
-HEADROOM = 0.9  # a device that is busier than this in a short stretch has a queue that grows in a long one
+HEADROOM = 0.9  # of what full batches can do; beyond it a short stretch hides a queue that grows in a long one
 URGENT_CAP = 2  # samples of a batch while a P0 is on board, as in the engine's policy
 
 
@@ -225,19 +226,19 @@ def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tupl
         tried = Scenario(**{**scenario.__dict__, "devices": devices})
         outcome = Simulation(redis, tried).run()
         short = all(wait[1] <= longest_p95 for wait in outcome.waits.values())
-        if short and outcome.utilisation <= HEADROOM:
+        if short and outcome.backlog < scenario.rate * longest_p95:
             return tried, outcome
         devices = max(devices + 1, round(devices * 1.15))
 
 
 def fewest_conceivable(scenario: Scenario) -> int:
-    """Devices that full batches would need, if nothing ever waited: where the search begins."""
+    """Devices whose full batches would do the work with some headroom: where the search begins."""
     weights = sum(kind.weight for kind in scenario.mix)
     seconds = 0.0
     for kind in scenario.mix:
         batch = scenario.cost.seconds(scenario.batch, kind.side**2) / scenario.batch
         seconds += kind.weight / weights * (kind.steps * batch + scenario.cost.after_ms / 1000)
-    return max(1, int(scenario.rate * seconds))
+    return max(1, math.ceil(scenario.rate * seconds / HEADROOM))
 
 
 def _typical(values: list[float]) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
     claims    one claim and one tick with 100, 10,000 and (--full) 1,000,000 waiting tasks in 1, 16 and 256 batch keys
     shares    what each class gets of 1,000 claims while all wait
-    celery    the same number of tasks through plain Celery, one message one task
 
 Times are the fastest tenth of many calls, because the slow ones tell of other work on the machine. The table is
 printed; --write FILE keeps it. Redis is emptied first.
@@ -10,12 +9,9 @@ printed; --write FILE keeps it. Redis is emptied first.
 
 import argparse
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,17 +22,7 @@ from generation.lua import load_script
 from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, connect
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CLAIMS = 300
-PLAIN_TASKS = 1000
-PLAIN_APP = """
-from celery import Celery
-app = Celery("plain", broker=__import__("os").environ["REDIS_URL"])
-app.conf.update(task_ignore_result=True, worker_prefetch_multiplier=4, task_acks_late=True)
-@app.task(name="nothing")
-def nothing(task_id):
-    pass
-"""
 
 
 class Bench:
@@ -104,57 +90,10 @@ class Bench:
         for class_, share in enumerate(self.buffer.config.shares):
             self.say(f"| P{class_} | {share / 10:.1%} | {served[class_] / 1000:.1%} |")
 
-    def plain_celery(self) -> None:
-        """Tasks per second of a plain Celery worker with eight threads, and of the buffer with one claimer."""
-        with plain_worker(self.url) as send:
-            begun = time.perf_counter()
-            send()
-            sent = time.perf_counter() - begun
-            while self.redis.llen("celery") or self.redis.hlen("unacked"):
-                time.sleep(0.005)
-            plain = time.perf_counter() - begun
-        put = self.fill(PLAIN_TASKS, 1)
-        begun = time.perf_counter()
-        while claimed := self.buffer.claim(8, wait_for_mates=False).tasks:
-            self.buffer.tick(claimed)
-            for task in claimed:
-                self.buffer.settle(task, "ended")
-        ours = time.perf_counter() - begun + put * PLAIN_TASKS
-        self.say(f"\n{PLAIN_TASKS} tasks that do nothing, one key:\n")
-        self.say("| | tasks/s | |\n|---|---|---|")
-        self.say(f"| plain Celery, one message one task | {PLAIN_TASKS / plain:,.0f} | sending alone {sent:.2f} s |")
-        self.say(f"| buffer: enqueue, claim by 8, tick, settle | {PLAIN_TASKS / ours:,.0f} | |")
-
 
 def fast(times: list[float]) -> float:
     """The border of the fastest tenth."""
     return sorted(times)[len(times) // 10]
-
-
-@contextmanager
-def plain_worker(url: str) -> Iterator:
-    """A plain Celery worker process; yields a function that sends the tasks."""
-    folder = Path(os.environ.get("TMPDIR", "/tmp"), f"plain-celery-{os.getpid()}")
-    folder.mkdir()
-    (folder / "plain_app.py").write_text(PLAIN_APP)
-    env = os.environ | {"REDIS_URL": url, "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "celery", "-A", "plain_app", "worker", "-P", "threads", "-c", "8", "-l", "ERROR"]
-    worker = subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    sys.path.insert(0, str(folder))
-    os.environ["REDIS_URL"] = url
-    from plain_app import app  # type: ignore[import-not-found]
-
-    try:
-        begun = time.monotonic()
-        while not app.control.ping(timeout=0.5):
-            if time.monotonic() - begun > 120:
-                raise TimeoutError("the plain worker did not start")
-        yield lambda: [app.send_task("nothing", (str(uuid7()),)) for _ in range(PLAIN_TASKS)]
-    finally:
-        worker.terminate()
-        worker.wait()
-        (folder / "plain_app.py").unlink()
-        sys.path.remove(str(folder))
 
 
 def main() -> None:
@@ -165,7 +104,6 @@ def main() -> None:
     bench = Bench(os.environ["REDIS_URL"])
     bench.claims(options.full)
     bench.shares()
-    bench.plain_celery()
     if options.write:
         text = "# Queues, measured\n\nMade by `make bench-queue` on two shared cores: compare rows.\n\n"
         Path(options.write).write_text(text + "\n".join(bench.lines) + "\n")
