@@ -9,7 +9,7 @@ from workers.tests.engine.driving import as_array, run_to_end, sample, worst
 
 EQUAL = 1e-4  # before quantising; half a grey level is 2e-3
 
-SCHEDULERS = {
+SCHEDULERS: dict[str, tuple] = {
     "auto": (diffusers.EulerDiscreteScheduler, {}),
     "euler": (diffusers.EulerDiscreteScheduler, {}),
     "euler_a": (diffusers.EulerAncestralDiscreteScheduler, {}),
