@@ -73,6 +73,8 @@ CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
     "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},
     "spool": {"task": "maintenance.spool", "schedule": 5.0, "options": {"queue": "io", "expires": 10}},
     "leftovers": {"task": "maintenance.leftovers", "schedule": 600.0, "options": {"queue": "io", "expires": 600}},
+    "usage": {"task": "maintenance.usage", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
+    "tokens": {"task": "maintenance.tokens", "schedule": 86400.0, "options": {"queue": "io", "expires": 3600}},
     "idempotency": {"task": "maintenance.idempotency", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
 }
 

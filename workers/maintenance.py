@@ -6,9 +6,10 @@ from uuid import UUID
 
 from celery import current_app, shared_task
 from django.conf import settings
+from django.core.management import call_command
 from django.utils import timezone
 
-from generation import partitions, webhooks
+from generation import partitions, usage, webhooks
 from generation.models import IdempotencyKey, Status, Task
 from storage import raw
 from storage.store import get_store, images
@@ -28,6 +29,18 @@ def send_webhooks() -> None:
     """Deliveries whose time has come: first attempts of ends that no worker saw, and repeats."""
     for delivery_id in webhooks.due():
         webhooks.send(delivery_id)
+
+
+@shared_task(name="maintenance.usage")
+def close_usage() -> None:
+    """The ledger of yesterday, written anew each hour: tasks of late evening end after midnight."""
+    usage.close_day(datetime.now(UTC).date() - timedelta(days=1))
+
+
+@shared_task(name="maintenance.tokens")
+def forget_oauth_tokens() -> None:
+    """OAuth tokens that have expired."""
+    call_command("cleartokens", verbosity=0)
 
 
 @shared_task(name="maintenance.idempotency")
