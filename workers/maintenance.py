@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from generation import partitions, usage, webhooks
 from generation.models import IdempotencyKey, Status, Task
-from storage import raw
+from storage import keys, raw
 from storage.store import get_store, images
 from workers.stages import clear_raw, is_to_be_enlarged
 
@@ -59,8 +59,11 @@ def bring_spool_to_store() -> None:
 def clear_leftovers() -> None:
     """Raw pictures of tasks that ended without clearing them, and late enlargements whose message was lost."""
     old = datetime.now(UTC) - LEFT_AFTER
-    listed = (found for found in get_store("raw").list("raw/") if found.modified < old)
-    for task_id in {UUID(found.key.split("/")[1]) for found in listed}:
+    listed = [found.key for found in get_store("raw").list("") if found.modified < old]
+    for key in listed:
+        if not key.startswith("raw/") and _ended(keys.parse(key).task_id):  # encoded files of a crashed stage
+            get_store("raw").delete(key)
+    for task_id in {UUID(key.split("/")[1]) for key in listed if key.startswith("raw/")}:
         task = Task.objects.filter(pk=task_id).first()
         if task is None:
             raw.delete_task(task_id)
@@ -68,3 +71,9 @@ def clear_leftovers() -> None:
             current_app.send_task("enlarge", (str(task_id),), queue="cpu")
         elif task.terminal:
             clear_raw(task)
+
+
+def _ended(task_id: UUID) -> bool:
+    """Whether the task has ended, or its row is gone."""
+    task = Task.objects.filter(pk=task_id).first()
+    return task is None or task.terminal

@@ -33,9 +33,9 @@ from generation import events, lifecycle, webhooks
 from generation.models import Delivery, Image, Status, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
-from postprocessing.formats import Encoded
+from postprocessing.errors import PostprocessingError
 from postprocessing.metadata import Notes
-from postprocessing.pipeline import process, thumbnail
+from postprocessing.pipeline import Finished, finish
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
@@ -93,6 +93,9 @@ def _run_stage(stage: str, task_text: str, work: Callable[[Task, str], None]) ->
 
 def _after_fault(task: Task, stage: str, owner: str, error: Exception) -> None:
     tries = task.stage_attempts
+    if isinstance(error, PostprocessingError) and error.callers_fault:  # the same request would fail again
+        lifecycle.fail(task.id, code=error.code, message=str(error))
+        return
     if tries >= settings.STAGE_MAX_ATTEMPTS and stage != "notify":
         reason = f"{stage} failed {tries} times; the last time: {type(error).__name__}: {error}"
         lifecycle.fail(task.id, code=f"{stage}_failed", message=reason)
@@ -106,9 +109,8 @@ def _postprocess(task: Task, owner: str) -> None:
     parameters = Parameters.from_json(task.params)
     recipe = _recipe(parameters).first_version()
     pictures = [_raw_picture(task, index) for index in range(parameters.num_images)]
-    files = process(pictures, recipe, _notes(task, parameters), _superres())
-    for index, (encoded, picture) in enumerate(zip(files, pictures, strict=True)):
-        _keep(get_store("raw"), task, index, parameters.seed_of(index), encoded, thumbnail(picture))
+    for index, finished in enumerate(finish(pictures, recipe, _notes(task, parameters), _superres())):
+        _keep(get_store("raw"), task, index, parameters.seed_of(index), finished)
     lifecycle.mark_processed(task.id, owner=owner)
 
 
@@ -143,10 +145,10 @@ def _enlarge(task: Task) -> None:
     """
     parameters = Parameters.from_json(task.params)
     pictures = [_raw_picture(task, index) for index in range(parameters.num_images)]
-    files = process(pictures, _recipe(parameters), _notes(task, parameters), _superres())
-    for index, (encoded, picture) in enumerate(zip(files, pictures, strict=True)):
-        _keep(get_store("images"), task, index, parameters.seed_of(index), encoded, thumbnail(picture))
-    events.publish(task.id, "updated", {"width": files[0].width, "height": files[0].height})
+    files = finish(pictures, _recipe(parameters), _notes(task, parameters), _superres())
+    for index, finished in enumerate(files):
+        _keep(get_store("images"), task, index, parameters.seed_of(index), finished)
+    events.publish(task.id, "updated", {"width": files[0].original.width, "height": files[0].original.height})
     clear_raw(task)
 
 
@@ -191,11 +193,12 @@ def _raw_picture(task: Task, index: int) -> np.ndarray:
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def _keep(store: Store, task: Task, index: int, seed: int, encoded: Encoded, small: Encoded) -> None:
+def _keep(store: Store, task: Task, index: int, seed: int, finished: Finished) -> None:
     """Write original and thumbnail under their final keys, then the row that names them."""
+    encoded = finished.original
     key = keys.image_key(task.id, index, encoded.sha256, encoded.content_type)
     small_key = keys.variant_key(key, "thumbs")
-    _at_once(lambda item: store.put(*item), [(key, encoded.data), (small_key, small.data)])
+    _at_once(lambda item: store.put(*item), [(key, encoded.data), (small_key, finished.thumbnail.data)])
     fields = {
         "task": task,
         "index": index,

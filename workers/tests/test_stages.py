@@ -12,7 +12,7 @@ from django.utils import timezone
 from generation.models import Delivery, Image, Status, Task
 from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
 from postprocessing.tests.networks import save_blur_network
-from storage import raw
+from storage import keys, raw
 from storage.store import get_store
 from workers import maintenance, stages
 
@@ -121,6 +121,14 @@ def test_a_crash_between_upload_and_note_repeats_the_upload(generated: Task, mon
     assert (generated.status, len(files("images"))) == ("succeeded", 2)
 
 
+def test_a_recipe_that_can_never_work_fails_at_once_with_its_own_code(generated: Task) -> None:
+    watermark = {"kind": "text", "text": "shop", "font": "No Such Font"}
+    Task.objects.filter(pk=generated.pk).update(params={**generated.params, "postprocess": {"watermark": watermark}})
+    stages.postprocess(str(generated.id))
+    generated.refresh_from_db()
+    assert (generated.status, generated.error_code) == ("failed", "font_missing")
+
+
 def test_a_late_enlargement_follows_the_first_version(make_task: MakeTask, settings, tmp_path: Path) -> None:  # noqa: F811
     settings.SUPERRES_DIR = str(tmp_path)
     save_blur_network(tmp_path / "x4.onnx", 4)
@@ -145,6 +153,7 @@ def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
 ) -> None:
     monkeypatch.setattr(maintenance, "LEFT_AFTER", timedelta(0))
     failed = with_raw(make_task(Status.FAILED, attempt=1))
+    get_store("raw").put(keys.image_key(failed.id, 0, "a" * 64, "image/webp"), b"an encoded file")
     maintenance.clear_leftovers()
     assert [key.split("/")[1] for key in files("raw")] == [str(generated.id)]
     assert not any(str(failed.id) in key for key in files("raw"))
