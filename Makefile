@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test test-s3 bench-postprocess lint format manage backup restore bench-overhead bench-engine bench-queue bench-api clean
+.PHONY: help run install test test-s3 test-faults bench-postprocess lint format manage backup restore bench-overhead bench-engine bench-queue bench-api clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -15,6 +15,7 @@ help:
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
+	@echo "make test-faults      break one process or server at a time under work; a table of what came of it"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue: the parts"
 	@echo "make bench-postprocess  images/s and memory of each step beside plain OpenCV and Pillow"
 
@@ -26,6 +27,9 @@ run: install
 
 test: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m pytest $(ARGS)
+
+test-faults: install
+	@exec $(PY) -m workers.tests.faults $(ARGS)
 
 test-s3: install
 	@TEST_S3=1 exec $(PY) -m deploy.services run -- $(PY) -m pytest storage/tests/s3 $(ARGS)

@@ -2,7 +2,9 @@ from django.apps import AppConfig
 
 
 class SiteConfig(AppConfig):
-    """Makes the Celery app the current one in every Django process, so that code below sends by name without importing it."""
+    """Makes the Celery app the current one in every Django process, so that code below sends by name without
+    importing it.
+    """
 
     name = "imagegenx_site"
 

@@ -5,7 +5,7 @@
     dq.{name}  generate(id)            GPU worker {name}       ticket of a task it runs (the claim moves it there)
     cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
     io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED, webhooks
-    io         maintenance.*           IO workers              scheduled by beat
+    io         maintenance.*           IO workers              by the clock: CELERY_BEAT_SCHEDULE in settings.py
 
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
 backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its
@@ -20,7 +20,6 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.schedules import crontab
 from celery.signals import setup_logging
 from django.conf import settings
 from kombu import Exchange, Queue
@@ -70,15 +69,6 @@ app.conf.update(
     task_annotations={"postprocess": STAGE_LIMITS},
     worker_soft_shutdown_timeout=20,
     timezone="UTC",
-    beat_schedule={
-        "partitions": {"task": "maintenance.partitions", "schedule": crontab(minute="17"), "options": {"queue": "io"}},
-        "webhooks": {"task": "maintenance.webhooks", "schedule": 5.0, "options": {"queue": "io", "expires": 5}},
-        "idempotency": {
-            "task": "maintenance.idempotency",
-            "schedule": crontab(minute="47"),
-            "options": {"queue": "io"},
-        },
-    },
 )
 readiness.announce_with_celery()
 

@@ -59,7 +59,7 @@ class LoopConfig:
     tick_every: float = 0.015  # at most so often, however fast the steps
     redis_backoff: float = 1.0  # after a failed call, while samples go on
     patrol_every: float = 0.5  # orphans, strangers' leases
-    stop_grace: float = 20.0  # to finish what is on board after a stop was asked for
+    stop_grace: float = 10.0  # to finish what is on board after a stop was asked for
     shore_patience: float = 60.0  # to make a finished picture durable before the task is handed back
 
 
