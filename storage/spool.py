@@ -112,12 +112,15 @@ class Spool:
         """True for `down_seconds` after a failure: the next picture need not wait for three tries to fail."""
         try:
             return time.time() - self._down.stat().st_mtime < self.config.down_seconds
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def note_failure(self) -> None:
-        self.config.root.mkdir(parents=True, exist_ok=True)
-        self._down.touch()
+        try:
+            self.config.root.mkdir(parents=True, exist_ok=True)
+            self._down.touch()
+        except OSError as error:  # the note saves time, no more; whether the spool can be written shows when it is used
+            _log.error("the spool's folder cannot be written: %s", error)
 
     def note_success(self) -> None:
         self._down.unlink(missing_ok=True)

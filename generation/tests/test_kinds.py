@@ -193,9 +193,9 @@ def test_a_body_over_the_limit_is_413(client: Client, settings: Any) -> None:
 
 
 def test_a_kind_that_no_model_can_do_is_told(client_of: ClientOf, owner: User) -> None:
-    response = post(client_of(owner), IMG2IMG, {"text": "x", "image": text(picture_bytes())})
+    response = post(client_of(owner), CONTROL, {"text": "x", "control_image": text(picture_bytes())})
     assert faults(response) == {"params.model": "unknown_model"}
-    response = post(client_of(owner), IMG2IMG, {"text": "x", "image": "AAAA", "params": {"model": "mini"}})
+    response = post(client_of(owner), CONTROL, {"text": "x", "control_image": "AAAA", "params": {"model": "mini"}})
     assert faults(response) == {"params.model": "kind_not_supported"}
 
 

@@ -56,7 +56,7 @@ def test_a_request_becomes_a_picture_and_a_signed_webhook(http: httpx.Client, re
     small = Image.open(io.BytesIO(httpx.get(output["thumbnail_url"], trust_env=False).content))
     assert max(small.size) <= 256
 
-    assert receiver.arrived.wait(10)
+    assert receiver.arrived.wait(30)
     headers, body = receiver.got[0]
     (endpoint,) = rows("SELECT secret FROM generation_webhookendpoint WHERE url = ''")
     told = Webhook(endpoint["secret"]).verify(body, headers)
@@ -65,8 +65,12 @@ def test_a_request_becomes_a_picture_and_a_signed_webhook(http: httpx.Client, re
     (row,) = rows("SELECT * FROM generation_task WHERE id = %s", dashed(task["task_id"]))
     states = [entry["to"] for entry in row["history"] if "to" in entry]
     assert states == ["queued", "running", "generated", "processed", "stored", "succeeded"]
+    deadline = time.monotonic() + 10
+    while not rows("SELECT 1 FROM generation_delivery WHERE attempts > 0 AND task_id = %s", dashed(task["task_id"])):
+        assert time.monotonic() < deadline, "the attempt is noted after it was made"
+        time.sleep(0.02)
     (delivery,) = rows("SELECT * FROM generation_delivery WHERE task_id = %s", dashed(task["task_id"]))
-    assert (delivery["event_type"], delivery["attempts"]) == ("task.succeeded", 1)
+    assert (delivery["event_type"], delivery["attempts"], delivery["state"]) == ("task.succeeded", 1, "delivered")
 
 
 def _pixel(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """A real, throw-away Redis server per test session, and buffers over it."""
 
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +25,14 @@ from generation.models import User
 from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, connect
 from workers.tests.fleet import Fleet, wait_until
+
+
+@pytest.fixture(autouse=True)
+def gradients() -> Iterator[None]:
+    """An engine turns gradients off in its thread for good; in tests that is everybody's thread."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_grad_enabled(True)
 
 
 @pytest.fixture(scope="session")
