@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,11 +86,12 @@ class Probe:
     def moments(self, task_id: str) -> dict[str, float]:
         """Unix s of what happened to a task: claimed and stored by its row, first and last step by the event stream."""
         with self._rows.cursor() as cursor:
-            cursor.execute("SELECT started_at, stored_at FROM generation_task WHERE id = %s", [task_id])
+            cursor.execute("SELECT started_at, history FROM generation_task WHERE id = %s", [task_id])
             found = cursor.fetchone()
         if found is None:
             raise SystemExit(f"{task_id} has no row")
-        moments = {"claimed": found[0].timestamp(), "stored": found[1].timestamp()}
+        moments = {entry["to"]: datetime.fromisoformat(entry["at"]).timestamp() for entry in found[1] if "to" in entry}
+        moments["claimed"] = found[0].timestamp()
         for entry_id, event in self._redis.xrange("gq:ev"):
             if event["task"] == task_id and event["kind"] == "progress":
                 at = int(entry_id.partition("-")[0]) / 1000
@@ -110,6 +112,9 @@ def latencies(probe: Probe, count: int, steps: int) -> dict[str, dict[str, float
             "submit -> claimed": moment["claimed"] - sent,
             "submit -> first step done": moment["first_step"] - sent,
             "last step -> stored": moment["stored"] - moment["last_step"],
+            "  last step -> generated (decoded, kept)": moment["generated"] - moment["last_step"],
+            "  generated -> processed": moment["processed"] - moment["generated"],
+            "  processed -> stored": moment["stored"] - moment["processed"],
             "last step -> answer": answered - moment["last_step"],
             "submit -> answer": answered - sent,
         }
@@ -179,9 +184,9 @@ def main() -> None:
 
 def report(results: dict[str, Any]) -> None:
     """The table, and the same as JSON."""
-    print(f"\n{'ms':<28}{'p50':>10}{'p99':>10}")
+    print(f"\n{'ms':<42}{'p50':>10}{'p99':>10}")
     for name, row in results["latency_ms"].items():
-        print(f"{name:<28}{row['p50']:>10.1f}{row['p99']:>10.1f}")
+        print(f"{name:<42}{row['p50']:>10.1f}{row['p99']:>10.1f}")
     print(f"\n{'images/s':<28}{'':>10}{'of bare':>10}")
     ours = results["platform"]["images_per_s"]
     print(f"{'platform':<28}{ours:>10.3f}")
