@@ -101,11 +101,14 @@ def _compare_with_postgres(user_id: int, *, forced: bool) -> bool:
     since, now = floor(datetime.now(UTC) - _LONGEST_TASK), time.time() * 1000
     rows = Task.objects.filter(user_id=user_id, status__in=OPEN, id__gte=since).values_list("id", flat=True)
     opened = {str(identifier) for identifier in rows}
-    written = set(Task.objects.filter(pk__in=known.keys() - opened).values_list("id", flat=True))
+    over = Task.objects.filter(pk__in=known.keys() - opened).exclude(
+        status__in=OPEN
+    )  # not: written since the last line
+    over_ids = set(over.values_list("id", flat=True))
     ended = [
         member
         for member, admitted in known.items()
-        if member not in opened and (UUID(member) in written or admitted < now - IN_FLIGHT_MS)
+        if member not in opened and (UUID(member) in over_ids or admitted < now - IN_FLIGHT_MS)
     ]
     lost = opened - known.keys()
     with client.pipeline(transaction=True) as pipe:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from generation import lifecycle
 from generation.models import ImageModel, Task
-from workers.held import Settlement
+from workers.held_tasks import Settlement
 
 FAULT: Final = "inference failed"  # begins the reasons in a row's history that count as failures
 FALLBACK: Final = "falls back to"

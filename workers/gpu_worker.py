@@ -1,9 +1,9 @@
 """The GPU worker inside a Celery worker: threads and processes, and how they start and stop together.
 
     Celery's main thread    reads tickets while the gate is open (imagegenx_site/queue_cycle.py)
-    ticket threads          hold a ticket until its task has left this worker (desk.py)
+    ticket threads          hold a ticket until its task has left this worker (ticket_desk.py)
     engine thread           claim, admit, step, tick, retire (loop.py)
-    side threads            rows, files, messages (shore.py); progress (herald.py)
+    side threads            rows, files, messages (handover.py); progress (progress.py)
     watchdog process        lease, death, hang (watchdog.py)
 
 The name before the @ must be that of the dq queue. The process is replaceable at any moment: whatever it held runs
@@ -24,9 +24,9 @@ from django.conf import settings
 from imagegenx_site.celery import app as site_app
 from imagegenx_site.queue_cycle import GatedCycle
 from workers.buffer import Buffer, BufferConfig, connect
-from workers.desk import TicketDesk
-from workers.herald import Herald
 from workers.loop import EngineLike, EngineLoop, LoopConfig, PoolLike
+from workers.progress import ProgressReporter
+from workers.ticket_desk import TicketDesk
 from workers.watchdog import Keeper, WatchdogConfig
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
     )
     _desk = TicketDesk(Buffer(connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config))
     buffer = Buffer(connect(settings.REDIS_URL, REDIS_TIMEOUT_S), config)
-    loop = EngineLoop(buffer, keeper, _desk, Herald(unique), start_engine, LoopConfig(), on_broken=_leave)
+    loop = EngineLoop(buffer, keeper, _desk, ProgressReporter(unique), start_engine, LoopConfig(), on_broken=_leave)
     desk = _desk
     GatedCycle.gate = staticmethod(lambda: loop.idle and desk.hopeful < TICKETS_AHEAD)
     return loop

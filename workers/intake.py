@@ -17,9 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from workers import shore
+from workers import handover
 from workers.buffer import Buffer, Claimed, Tick
-from workers.held import HeldTask, Settlement
+from workers.held_tasks import HeldTask, Settlement
 
 logger = logging.getLogger(__name__)
 URGENT, LEAST_URGENT = 0, 3
@@ -49,7 +49,7 @@ class Intake:
     def __init__(self, buffer: Buffer, side_threads: ThreadPoolExecutor) -> None:
         self.buffer = buffer
         self._threads = side_threads
-        self._boarding: dict[Future[shore.Boarded], tuple[Claimed, ...]] = {}
+        self._boarding: dict[Future[handover.Boarded], tuple[Claimed, ...]] = {}
         self._not_before = 0.0
         self._flow_until = 0.0
         self._waiting = 1  # tasks in the queues at the last tick; unknown at first
@@ -114,7 +114,7 @@ class Intake:
         return self.buffer.claim(room, only_key=only_key, only_class=only_class, wait_for_mates=False).tasks
 
     def _board(self, claims: tuple[Claimed, ...]) -> None:
-        self._boarding[self._threads.submit(shore.board, claims, self.buffer.config.worker)] = claims
+        self._boarding[self._threads.submit(handover.board, claims, self.buffer.config.worker)] = claims
 
     def boarded(self, *, wait: bool = False) -> Boarding:
         """What the side thread has finished; with `wait` everything that it was given."""

@@ -1,7 +1,7 @@
 """The engine thread of a GPU worker: claim, admit, step, tick, retire.
 
 The thread owns the engine and the buffer client. It waits for nothing but the device and one short call to Redis a
-step; rows, files and messages are dealt with by side threads (shore.py), whose results it picks up at the next turn.
+step; rows, files and messages are dealt with by side threads (handover.py), whose results it picks up at the next turn.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
-from workers import shore
+from workers import handover
 from workers.buffer import Buffer, Claimed
-from workers.desk import TicketDesk
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
-from workers.held import HeldTask, Settlement
-from workers.herald import Herald
+from workers.held_tasks import HeldTask, Settlement
 from workers.intake import Intake
 from workers.models.spec import ModelSpec
+from workers.progress import ProgressReporter
+from workers.ticket_desk import TicketDesk
 from workers.watchdog import Keeper
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class LoopConfig:
     redis_backoff: float = 1.0  # after a failed call, while samples go on
     patrol_every: float = 0.5  # orphans, strangers' leases
     stop_grace: float = 10.0  # to finish what is on board after a stop was asked for
-    shore_patience: float = 60.0  # to make a finished picture durable before the task is handed back
+    delivery_patience: float = 60.0  # to make a finished picture durable before the task is handed back
 
 
 class EngineLoop(threading.Thread):
@@ -71,13 +71,13 @@ class EngineLoop(threading.Thread):
         buffer: Buffer,
         keeper: Keeper,
         desk: TicketDesk,
-        herald: Herald,
+        reporter: ProgressReporter,
         start_engine: Callable[[], tuple[PoolLike, EngineLike]],
         config: LoopConfig,
         on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name="engine", daemon=True)
-        self.buffer, self.keeper, self.desk, self.herald, self.config = buffer, keeper, desk, herald, config
+        self.buffer, self.keeper, self.desk, self.reporter, self.config = buffer, keeper, desk, reporter, config
         self.worker = buffer.config.worker
         self.ready = threading.Event()
         self.broken: BaseException | None = None
@@ -86,8 +86,8 @@ class EngineLoop(threading.Thread):
         self._held: dict[str, HeldTask] = {}
         self._leaving: dict[Future[Settlement], HeldTask] = {}
         self._unsettled: list[tuple[Claimed, Settlement]] = []
-        self._shore = ThreadPoolExecutor(4, thread_name_prefix="shore")
-        self._intake = Intake(buffer, self._shore)
+        self._side_threads = ThreadPoolExecutor(4, thread_name_prefix="side")
+        self._intake = Intake(buffer, self._side_threads)
         self._redis_from = self._next_tick = self._next_patrol = 0.0
 
     # ---- what other threads may call
@@ -110,7 +110,7 @@ class EngineLoop(threading.Thread):
             self.ready.set()
             while self._stop_at is None or self._something_left():
                 self.turn()
-            self._shore.shutdown(wait=True)
+            self._side_threads.shutdown(wait=True)
             self.keeper.retire()
         except BaseException as error:
             self.broken = error
@@ -194,19 +194,19 @@ class EngineLoop(threading.Thread):
     # ---- retire
 
     def _retire(self, events: list[Event]) -> None:
-        """Take note of what the step brought; tasks that ended go to the shore; what came back from it is settled."""
+        """Take note of what the step brought; tasks that ended go to a side thread; what it brought to an end is settled."""
         if events:
             self._intake.worked()
         for event in events:
             held = self._held.get(event.sample_id.rpartition("/")[0])
             if held is not None:
                 self._note(held, event)
-        self.herald.steps(self._held, events)
+        self.reporter.steps(self._held, events)
         for held in self._held.values():
             if not held.leaving and held.off_board and (held.complete or held.ending):
                 self._leave(held)
         for future in [future for future in self._leaving if future.done()]:
-            self._landed(future)
+            self._ended(future)
 
     def _note(self, held: HeldTask, event: Event) -> None:
         if isinstance(event, Progress):
@@ -227,10 +227,14 @@ class EngineLoop(threading.Thread):
 
     def _leave(self, held: HeldTask) -> None:
         held.leaving = True
-        work = shore.abandon if held.ending else partial(shore.deliver_patiently, patience=self.config.shore_patience)
-        self._leaving[self._shore.submit(work, held, self.worker)] = held
+        work = (
+            handover.abandon
+            if held.ending
+            else partial(handover.deliver_patiently, patience=self.config.delivery_patience)
+        )
+        self._leaving[self._side_threads.submit(work, held, self.worker)] = held
 
-    def _landed(self, future: Future[Settlement]) -> None:
+    def _ended(self, future: Future[Settlement]) -> None:
         held = self._leaving.pop(future)
         error = future.exception()
         if error is not None:
@@ -246,7 +250,7 @@ class EngineLoop(threading.Thread):
             claimed, settlement = self._unsettled[0]
             self.buffer.settle(claimed, settlement.outcome)
             if settlement.enqueue_again:
-                self._shore.submit(shore.enqueue_again, claimed.task_id)
+                self._side_threads.submit(handover.enqueue_again, claimed.task_id)
             self._unsettled.pop(0)
 
     # ---- pauses and ends
@@ -281,7 +285,7 @@ class EngineLoop(threading.Thread):
         self._held |= {held.id: held for held in boarding.held}
         for held in self._held.values():
             try:
-                shore.hand_back(held, self.worker, reason)
+                handover.hand_back(held, self.worker, reason)
             except Exception:
                 logger.exception("row of %s not handed back", held.id)
             self._unsettled.append((held.claimed, Settlement(outcome)))  # type: ignore[arg-type]

@@ -29,14 +29,14 @@ from redis import Redis
 
 from generation import lifecycle, services, tickets
 from generation.models import Status, Task
-from workers import shore
+from workers import handover
 from workers.buffer import Buffer, BufferConfig
 
 logger = logging.getLogger(__name__)
 STAGES_LEFT = {
-    Status.GENERATED: shore.STAGES,
-    Status.PROCESSED: shore.STAGES[1:],
-    Status.STORED: shore.STAGES[2:],
+    Status.GENERATED: handover.STAGES,
+    Status.PROCESSED: handover.STAGES[1:],
+    Status.STORED: handover.STAGES[2:],
 }
 
 
@@ -143,7 +143,7 @@ class Repairs:
         now = time.monotonic()
         not_before, patience = self._sent.get(task_id, (0.0, self.config.stage_patience))
         if now >= not_before:
-            shore.send_stages(str(task_id), STAGES_LEFT[Status(status)])
+            handover.send_stages(str(task_id), STAGES_LEFT[Status(status)])
             self._sent[task_id] = (now + patience, min(2 * patience, self.config.stage_patience_max))
 
     def audit(self) -> None:

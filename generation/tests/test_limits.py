@@ -135,6 +135,27 @@ def test_open_tasks_are_counted_again_after_redis_was_emptied(client_of: ClientO
     assert post(client).status_code == 429
 
 
+def test_a_row_written_while_open_tasks_are_compared_keeps_its_place(
+    owner: User, make_task: Callable[..., Task]
+) -> None:
+    """Its id is known to Redis, its row appears between the comparison's two looks into Postgres."""
+    plan, task_id, looks = limit(owner, concurrent_tasks=1), uuid7(), []
+    quotas.admit(owner, plan, [task_id], images=1, megapixel_steps=1)
+
+    def write_after_first_look(execute: Any, sql: str, *rest: Any) -> Any:
+        answer = execute(sql, *rest)
+        if sql.startswith("SELECT") and '"generation_task"' in sql:
+            looks.append(sql)
+            if len(looks) == 1:
+                make_task(id=task_id)
+        return answer
+
+    events.client().delete(f"rl:seen:{owner.pk}")
+    with connection.execute_wrapper(write_after_first_look), pytest.raises(quotas.TooManyRequests):
+        quotas.admit(owner, plan, [uuid7()], images=1, megapixel_steps=1)
+    assert len(looks) == 2
+
+
 def test_what_failed_or_was_repeated_costs_nothing(client_of: ClientOf, owner: User) -> None:
     limit(owner, daily_images=3)
     client = client_of(owner)

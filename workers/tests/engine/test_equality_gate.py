@@ -68,13 +68,13 @@ def pausing(chance):
 
 def run_with_joins_and_cancels(engine, requests, neighbours, chance):
     """Admit at random moments; cancel each neighbour some steps after it boarded."""
-    ashore = [*requests, *neighbours]
-    chance.shuffle(ashore)
+    waiting = [*requests, *neighbours]
+    chance.shuffle(waiting)
     doomed = {request.sample_id: chance.randint(1, 6) for request in neighbours}
     run = Run()
-    while ashore or not engine.idle:
-        while ashore and chance.random() < 0.6:
-            engine.admit(ashore.pop())
+    while waiting or not engine.idle:
+        while waiting and chance.random() < 0.6:
+            engine.admit(waiting.pop())
         run.take(engine.step())
         for request in engine.running():
             if request.sample_id in doomed:

@@ -21,7 +21,7 @@ from storage import raw
 from storage.errors import StorageError
 from workers import failures
 from workers.buffer import Claimed
-from workers.held import HeldTask, Settlement
+from workers.held_tasks import HeldTask, Settlement
 from workers.samples import samples_of, spec_of
 
 logger = logging.getLogger(__name__)

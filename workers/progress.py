@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from generation import estimates, events, lifecycle
 from workers.engine.requests import Event, Progress
-from workers.held import HeldTask
+from workers.held_tasks import HeldTask
 
 logger = logging.getLogger(__name__)
 EVENT_EVERY_S = 0.2  # at most five events a second for one task
@@ -28,12 +28,12 @@ ROW_EVERY_S = 1.0
 SPEED_EVERY_S = 1.0
 
 
-class Herald:
+class ProgressReporter:
     """Used by the engine thread; what it publishes happens in its own."""
 
     def __init__(self, worker: str) -> None:
         self.worker = worker
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="herald")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reporter")
         self._busy: Future[None] | None = None
         self._told: dict[str, float] = {}
         self._wrote: dict[str, float] = {}
