@@ -194,7 +194,7 @@ class EngineLoop(threading.Thread):
     # ---- retire
 
     def _retire(self, events: list[Event]) -> None:
-        """Take note of what the step brought; tasks that ended go to a side thread; what it brought to an end is settled."""
+        """Take note of what the step brought; ended tasks go to a side thread; what it is done with is settled."""
         if events:
             self._intake.worked()
         for event in events:
