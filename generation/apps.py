@@ -4,3 +4,7 @@ from django.apps import AppConfig
 class GenerationConfig(AppConfig):
     name = "generation"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect what forgets cached rows when they change."""
+        from generation import invalidation  # noqa: F401  # its receivers

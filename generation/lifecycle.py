@@ -26,7 +26,7 @@ from django.db.models import F, JSONField, Q, Value
 from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
-from generation import events, webhooks
+from generation import caches, events, webhooks
 from generation.models import ImageModel, Status, Task
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
@@ -81,11 +81,18 @@ def _move(
     it.
     """
     entry: dict[str, Any] = {"to": str(to)} | ({"reason": reason} if reason else {})
+    caches.tasks().hold(str(task_id))  # no poll may show the old state after somebody saw the new one
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
     if moved:
-        transaction.on_commit(lambda: events.publish_status(task_id, to))
+        transaction.on_commit(lambda: _tell(task_id, to))
     return bool(moved)
+
+
+def _tell(task_id: UUID, to: str) -> None:
+    """After the commit."""
+    caches.tasks().forget(str(task_id))
+    events.publish_status(task_id, to)
 
 
 # ---- on the GPU worker ---------------------------------------------------------------------------------------------
@@ -107,11 +114,12 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
               AND (status = 'running' OR expires_at > now())
         RETURNING id"""
     sources = [str(state) for state in _sources(Status.RUNNING)]
+    caches.tasks().hold(*map(str, task_ids))
     with connection.cursor() as cursor:
         cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
         won = [row[0] for row in cursor.fetchall()]
     for task_id in won:
-        transaction.on_commit(lambda task_id=task_id: events.publish_status(task_id, Status.RUNNING))  # type: ignore[misc]
+        transaction.on_commit(lambda task_id=task_id: _tell(task_id, Status.RUNNING))  # type: ignore[misc]
     mine = Task.objects.filter(
         pk__in=won, status=Status.RUNNING, worker=worker
     )  # not: claimed anew by another meanwhile
@@ -145,6 +153,7 @@ def report_progress(task_id: UUID, percent: int, *, worker: str, attempt: int) -
     """Write the progress (0 to 100) of a running task for those who poll; not a move, and lost without harm."""
     rows = Task.objects.filter(pk=task_id, status=Status.RUNNING, worker=worker, attempt=attempt)
     rows.update(progress=percent)
+    caches.tasks().forget(str(task_id))
 
 
 def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequence[str] = ()) -> bool:

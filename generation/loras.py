@@ -18,9 +18,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 from django.db import IntegrityError, transaction
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models import Q, QuerySet
 from safetensors import SafetensorError, safe_open
 
+from generation import caches
 from generation.errors import Fault, InvalidRequest
 from generation.models import ImageModel, Lora, User
 from generation.parameters import LoraChoice
@@ -79,11 +80,27 @@ def _one(entry: Any, field: str, user: User, model: ImageModel | None) -> LoraCh
 def _named(text: str, user: User) -> Lora | None:
     """The active version: `name@3`, or the newest of `name`; the team's own before everybody's."""
     name, _, version = text.partition("@")
-    public = ExpressionWrapper(Q(owner=None), BooleanField())
-    rows = visible(user).filter(name=name, state=Lora.State.ACTIVE).order_by(public, "-version", "-id")
-    if version:
-        rows = rows.filter(version=int(version)) if version.isdecimal() and len(version) < 9 else rows.none()
-    return rows.first()
+    if not name.isprintable() or len(text) > 60:
+        return None
+    mine, own = (
+        (f"team:{user.team_id}", Q(owner__team=user.team_id)) if user.team_id else (f"user:{user.pk}", Q(owner=user))
+    )
+    for scope, rows in ((mine, own), ("all", Q(owner=None))):
+        for row in _active(scope, name, rows):
+            if not version or (version.isdecimal() and row.version == int(version)):
+                return row
+    return None
+
+
+def _active(scope: str, name: str, whose: Q) -> list[Lora]:
+    """The active versions of a name in a scope, the newest first; cached."""
+
+    def load() -> dict[str, Any]:
+        rows = Lora.objects.filter(whose, name=name, state=Lora.State.ACTIVE).order_by("-version", "-id")
+        return {"rows": [caches.packed(row) for row in rows]}
+
+    kept = caches.kept_rows(caches.loras(), f"{scope}:{name}", load) or {"rows": []}
+    return [row for values in kept["rows"] if (row := caches.unpacked(Lora, values)) is not None]
 
 
 def receive(name: str, chunks: Iterable[bytes], *, owner: User, family: str, root: Path, max_bytes: int) -> Lora:

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from generation import estimates, lifecycle, quotas, tickets
+from generation import caches, estimates, lifecycle, quotas, tickets
 from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound, Unprocessable
 from generation.inputs import ROLES, InputPicture
 from generation.models import ApiKey, Batch, IdempotencyKey, Image, ImageModel, Plan, Task, User
@@ -226,10 +226,18 @@ def find_task(public_id: str, user: User) -> Task:
     rows = Task.objects.select_related("user").filter(deleted_at=None)
     task = rows.filter(pk=task_id).first() if task_id else None
     if task is None or not may_see(task, user):
-        raise NotFound(
-            f"There is no task {public_id[:60]} of yours. Task ids look like img0198… and have 35 characters."
-        )
+        raise no_task(public_id)
     return task
+
+
+def no_task(public_id: str) -> NotFound:
+    """What is said of an id that is unknown, or another's."""
+    return NotFound(f"There is no task {public_id[:60]} of yours. Task ids look like img0198… and have 35 characters.")
+
+
+def is_team_mate(owner_id: int, user: User) -> bool:
+    """Whether the owner of a task belongs to the caller's team."""
+    return user.team_id is not None and User.objects.filter(pk=owner_id, team_id=user.team_id).exists()
 
 
 def may_see(task: Task | Batch, user: User) -> bool:
@@ -288,8 +296,10 @@ def delete_task(task: Task) -> None:
     if not task.terminal:
         cancel_task(task)
     images = list(Image.objects.filter(task=task))
+    caches.tasks().hold(str(task.id))
     params = {**task.params, "text": "", "negative_text": ""}
     Task.objects.filter(pk=task.pk).update(deleted_at=timezone.now(), text="", params=params)
+    transaction.on_commit(lambda: caches.tasks().forget(str(task.id)))
     given = [task.params.get(f"{role}_key") for role in ROLES]
     store = get_store("images")
     try:

@@ -29,7 +29,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from generation import events, lifecycle, webhooks
+from generation import caches, events, lifecycle, webhooks
 from generation.models import Delivery, Image, Status, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
@@ -148,6 +148,7 @@ def _enlarge(task: Task) -> None:
     files = finish(pictures, _recipe(parameters), _notes(task, parameters), _superres())
     for index, finished in enumerate(files):
         _keep(get_store("images"), task, index, parameters.seed_of(index), finished)
+    caches.tasks().forget(str(task.id))
     events.publish(task.id, "updated", {"width": files[0].original.width, "height": files[0].original.height})
     clear_raw(task)
 

@@ -1,20 +1,22 @@
 """Who is asking: an API key in `Authorization: Bearer` or `X-API-Key`, a signed request, or an OAuth access token."""
 
 import hmac
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from generation import signatures
+from generation import caches, signatures
 from generation.errors import Unauthorised
-from generation.models import ApiKey, User
+from generation.models import ApiKey, Plan, Team, User
 from generation.oauth import key_of_token
 
 _USE_NOTED_EVERY: Final = timedelta(minutes=1)  # `last_used_at` is written at most so often
+_MOST_NOTED: Final = 10_000
+_noted: dict[int, datetime] = {}
 _HOW: Final = "Send your key as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`."
 
 
@@ -89,8 +91,35 @@ def _living(prefix: str) -> ApiKey | None:
     """The row of a prefix, of a user who may still come in."""
     if not prefix.isascii() or not prefix.isalnum():
         return None
-    rows = ApiKey.objects.select_related("user__team__plan", "plan")
-    return rows.filter(prefix=prefix, user__is_active=True, oauth_client="").first()
+    kept = caches.kept_rows(caches.keys(), prefix, lambda: _rows_of(prefix))
+    if kept is None:
+        return None
+    key, user = caches.unpacked(ApiKey, kept["key"]), caches.unpacked(User, kept["user"])
+    if key is None or user is None or not user.is_active:
+        return None
+    user.team = caches.unpacked(Team, kept["team"])
+    if user.team is not None:
+        team_plan = caches.unpacked(Plan, kept["team_plan"])
+        assert team_plan is not None
+        user.team.plan = team_plan
+    key.user, key.plan = user, caches.unpacked(Plan, kept["plan"])
+    return key
+
+
+def _rows_of(prefix: str) -> dict[str, Any] | None:
+    """The key's row and all that binds it, as they are cached."""
+    rows = ApiKey.objects.select_related("user__team__plan", "plan").filter(prefix=prefix, oauth_client="")
+    key = rows.first()
+    if key is None:
+        return None
+    team = key.user.team
+    return {
+        "key": caches.packed(key),
+        "user": caches.packed(key.user, without=("password", "email")),
+        "team": caches.packed(team),
+        "team_plan": caches.packed(team.plan if team else None),
+        "plan": caches.packed(key.plan),
+    }
 
 
 def _check_alive(key: ApiKey) -> None:
@@ -101,6 +130,11 @@ def _check_alive(key: ApiKey) -> None:
 
 
 def _note_use(key: ApiKey) -> None:
+    """`last_used_at` of a cached key may be old: this process remembers which it noted itself."""
     now = timezone.now()
-    if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
+    last = max(filter(None, (key.last_used_at, _noted.get(key.pk))), default=None)
+    if last is None or now - last > _USE_NOTED_EVERY:
+        if len(_noted) > _MOST_NOTED:
+            _noted.clear()
+        _noted[key.pk] = now
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)

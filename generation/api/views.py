@@ -1,7 +1,6 @@
 """The endpoints that make tasks and those of one task. Each parses, calls one service and answers."""
 
 import re
-import time
 from typing import Any, ClassVar, Final
 
 from django.conf import settings
@@ -24,6 +23,7 @@ from generation.api.waiting import base_url
 from generation.errors import Conflict, Fault, InvalidRequest, NotFound
 from generation.models import Image, Status, Task
 from generation.representation import input_body, task_body
+from generation.seen import see
 from generation.services import Idempotency, Submitted
 from storage.errors import NotFound as ObjectGone
 from storage.errors import StorageError
@@ -109,13 +109,11 @@ class TaskView(ApiView):
     @extend_schema(**docs.reading("task", "See a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
-        task = services.find_task(public_id, request.user)
-        etag = _etag(task)
-        if etag in request.headers.get("If-None-Match", ""):
-            return Response(status=304, headers={"ETag": etag})
-        response = _task_response(request, task)
-        response["ETag"] = etag
-        if not task.terminal:
+        task = see(public_id, request.user, base_url=base_url(request))
+        if task.etag in request.headers.get("If-None-Match", ""):
+            return Response(status=304, headers={"ETag": task.etag})
+        response = Response(task.body, headers={"ETag": task.etag})
+        if not task.ended:
             response["Retry-After"] = "1"
         return response
 
@@ -181,12 +179,6 @@ def _task_response(request: KeyRequest, task: Task, code: int = 200) -> Response
     images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
     body = task_body(task, images, base_url=base_url(request), estimated_time=services.estimated_time(task))
     return Response(body, status=code)
-
-
-def _etag(task: Task) -> str:
-    """Changes with the task's state, and before the signed addresses in the answer run out."""
-    hour = int(time.time() // (settings.URL_SECONDS / 2)) if task.status == Status.SUCCEEDED else 0
-    return f'W/"{task.status}-{task.progress}-{task.attempt}-{task.priority}-{hour}"'
 
 
 def _priced(wanted: Wanted) -> dict[str, Any]:

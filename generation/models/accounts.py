@@ -2,10 +2,10 @@
 
 import hashlib
 import secrets
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 ALL_KINDS = ["text2img", "img2img", "inpaint", "controlnet", "batch"]
@@ -63,6 +63,22 @@ class User(AbstractUser):
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="members", null=True, blank=True)
 
 
+class KeyRows(models.QuerySet):
+    """Rows of keys. A key that an UPDATE ends or binds anew is no longer answered from the cache."""
+
+    def update(self, **changes: Any) -> int:
+        """How many rows were changed."""
+        from generation.invalidation import forget_prefixes  # it imports the models
+
+        if changes.keys() <= {"last_used_at"}:
+            return super().update(**changes)
+        with transaction.atomic():
+            prefixes = list(self.values_list("prefix", flat=True))
+            changed = super().update(**changes)
+            forget_prefixes(prefixes)
+        return changed
+
+
 class ApiKey(models.Model):
     """A secret that acts for a user.
 
@@ -95,6 +111,8 @@ class ApiKey(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = KeyRows.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -29,8 +29,8 @@ from storage.store import get_store
 
 @pytest.fixture(autouse=True)
 def fresh_limits() -> None:
-    """Counts of earlier tests don't matter: ids of users come again when a database is emptied."""
-    found = list(events.client().scan_iter("rl:*", count=1000))
+    """Counts and caches of earlier tests don't matter: ids of rows come again when a database is emptied."""
+    found = [key for start in ("rl:*", "gx:cache:*") for key in events.client().scan_iter(start, count=1000)]
     if found:
         events.client().delete(*found)
 

@@ -130,3 +130,42 @@ def test_hit_rate_on_a_zipf_load(redis):
     for key in asked[:1000]:
         cache.get(str(key), lambda: b"status")
     assert cache.counts()["hits"] - counts["hits"] == 1000
+
+
+def test_a_change_while_a_loader_reads_is_not_undone_by_it(redis):
+    """The loader reads the old value; before it stores, the truth changes."""
+    cache = Cache(redis, CacheConfig("test", 60))
+
+    def load_slowly() -> bytes:
+        cache.forget("a")  # another process committed and said so
+        return b"old"
+
+    assert cache.get("a", load_slowly) == b"old"
+    assert cache.get("a", lambda: b"new") == b"new"
+
+
+def test_what_is_held_is_read_from_the_truth_and_never_stored(redis):
+    cache, other = Cache(redis, CacheConfig("test", 60)), Cache(redis, CacheConfig("test", 60))
+    cache.get("a", lambda: b"old")
+    other.hold("a")
+    assert [cache.get("a", lambda value=value: value) for value in (b"1", b"2")] == [b"1", b"2"]
+    assert 0 < redis.pttl("gx:cache:test:v:a") <= 5_000
+    other.forget("a")
+    assert [cache.get("a", lambda value=value: value) for value in (b"3", b"4")] == [b"3", b"3"]
+
+
+def test_what_could_not_be_forgotten_is_forgotten_before_the_next_look(redis, monkeypatch):
+    cache = Cache(redis, CacheConfig("test", 60))
+    cache.get("a", lambda: b"old")
+    cache._redis = Redis(port=1, retry=Retry(NoBackoff(), 0))
+    cache.forget("a")
+    cache._redis = redis
+    monkeypatch.setattr(cache, "_away_until", 0.0)
+    assert cache.get("a", lambda: b"new") == b"new"
+
+
+def test_a_loader_that_fails_leaves_the_next_one_its_turn(redis):
+    cache = Cache(redis, CacheConfig("test", 60))
+    with pytest.raises(ZeroDivisionError):
+        cache.get("a", lambda: 1 // 0)
+    assert cache.get("a", lambda: b"x") == b"x"
