@@ -7,6 +7,7 @@ is never merged: its calls run one by one, which is slower and right.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class MergeRule:
     ignored: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
 
-    @property
+    @functools.cached_property
     def _free(self) -> frozenset[str]:
         """Arguments that may differ in form between the members."""
         return self.times | self.scales | self.zeros | self.ignored | self.loose

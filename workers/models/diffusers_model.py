@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -22,9 +21,10 @@ from workers.models.interface import Generated, OnStep
 from workers.models.loading import load_components, load_controlnets
 from workers.models.lora import LoraSet, RowLoras
 from workers.models.lora_files import LoraCache
+from workers.models.pipelines import PipelineMaker, parameters_of
 from workers.models.previews import preview
 from workers.models.prompts import PromptEncoder
-from workers.models.samplers import AUTO, make_scheduler
+from workers.models.samplers import AUTO, choose_scheduler
 from workers.models.spec import ModelSpec
 from workers.models.speed import apply_speed, wants_tiles
 
@@ -43,6 +43,7 @@ class DiffusersModel:
         self.heavy: dict[str, SharedModule] = {}
         self._speed = spec.options.get("speed", {})
         self._tiled: dict[str, Any] = {}
+        self._pipelines = PipelineMaker(device)
 
     # ---- ModelInterface
 
@@ -80,7 +81,7 @@ class DiffusersModel:
 
     def release(self) -> None:
         """Forget the weights."""
-        for parts in (self.components, self.controlnets, self.heavy, self._tiled):
+        for parts in (self.components, self.controlnets, self.heavy, self._tiled, self._pipelines):
             parts.clear()
 
     def memory_bytes(self) -> int:
@@ -100,13 +101,17 @@ class DiffusersModel:
         if sampler != AUTO and not self.family.any_sampler:
             warnings.append(f"model {self.spec.name} has a schedule of its own; sampler {sampler} was not used")
             sampler = AUTO
+        tiled = bool(self._tiled) and wants_tiles(self._speed, request.width, request.height)
+        control_type = request.control_type if request.kind.startswith("controlnet") else None
+        controlnet = {"controlnet": self._controlnet(control_type)} if request.kind.startswith("controlnet") else {}
         own = self.components["scheduler"]
-        components = {**self.components, "scheduler": make_scheduler(own, sampler, request.steps)}
-        if self._tiled and wants_tiles(self._speed, request.width, request.height):
-            components |= self._tiled
-        if request.kind.startswith("controlnet"):
-            components["controlnet"] = self._controlnet(request.control_type)
-        return _build(getattr(diffusers, name), components)
+        scheduler = choose_scheduler(own, sampler, request.steps)
+
+        def components() -> dict[str, Any]:
+            tiles = self._tiled if tiled else {}
+            return {**self.components, **tiles, **controlnet, "scheduler": scheduler.make(own)}
+
+        return self._pipelines.make(getattr(diffusers, name), (scheduler, tiled, control_type), components)
 
     def _controlnet(self, control_type: str | None) -> torch.nn.Module:
         if control_type not in self.controlnets:
@@ -125,7 +130,7 @@ class DiffusersModel:
             "output_type": "pt",
             **picture_arguments(request),
         }
-        accepted = inspect.signature(pipeline.__call__).parameters
+        accepted = parameters_of(type(pipeline).__call__)
         if "negative_prompt" not in accepted and request.negative_prompt:
             warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
         return {name: value for name, value in arguments.items() if name in accepted or name not in _OPTIONAL}
@@ -161,23 +166,6 @@ class DiffusersModel:
 
     def _share(self, modules: dict[str, Any], name: str, phase: Phase, method: str = "forward") -> None:
         modules[name], self.heavy[name] = shared(modules[name], phase, method=method)
-
-
-def _build(pipeline_class: Any, components: dict[str, Any]) -> Any:
-    """A pipeline from those components that its constructor takes; what a model lacks is None."""
-    arguments = {}
-    for name, parameter in inspect.signature(pipeline_class.__init__).parameters.items():
-        if name in components:
-            arguments[name] = components[name]
-        elif name != "self" and parameter.default is inspect.Parameter.empty:
-            arguments[name] = None
-    accepted = inspect.signature(pipeline_class.__init__).parameters
-    for name in ("requires_safety_checker", "add_watermarker"):
-        if name in accepted:
-            arguments[name] = False
-    pipeline = pipeline_class(**arguments)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def _to_array(picture: torch.Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ import diffusers
 from workers.engine.errors import InvalidRequest
 
 AUTO = "auto"
+LCM_STEPS = 50  # what LCM models are distilled from
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,28 @@ SAMPLERS: Mapping[str, Sampler] = {
 }
 
 
-def make_scheduler(own: Any, sampler: str, steps: int) -> Any:
-    """A fresh scheduler for one sample. `own` is the model's scheduler, whose noise schedule is kept.
+@dataclass(frozen=True)
+class SchedulerChoice:
+    """A scheduler before it is made: its class and settings. Equal choices make equal schedulers."""
+
+    scheduler_class: Any
+    settings: tuple[tuple[str, Any], ...]
+
+    def make(self, own: Any) -> Any:
+        """A fresh scheduler. `own` is the model's, whose noise schedule is kept."""
+        return self.scheduler_class.from_config(own.config, **dict(self.settings))
+
+
+def choose_scheduler(own: Any, sampler: str, steps: int) -> SchedulerChoice:
+    """What `sampler` means for a model whose own scheduler is `own`.
 
     Raises InvalidRequest for a name that is not in SAMPLERS.
     """
-    if sampler == AUTO:
-        return type(own).from_config(own.config)
-    try:
-        choice = SAMPLERS[sampler]
-    except KeyError:
-        raise InvalidRequest(f"sampler {sampler!r} is not one of {', '.join([AUTO, *SAMPLERS])}") from None
-    settings = dict(choice.settings)
-    if choice.class_name == "LCMScheduler":  # it refuses more steps than it was distilled from
-        settings["original_inference_steps"] = max(50, steps)
-    return getattr(diffusers, choice.class_name).from_config(own.config, **settings)
+    if sampler != AUTO and sampler not in SAMPLERS:
+        raise InvalidRequest(f"sampler {sampler!r} is not one of {', '.join([AUTO, *SAMPLERS])}")
+    choice = SAMPLERS.get(sampler)
+    scheduler_class = getattr(diffusers, choice.class_name) if choice else type(own)
+    settings = dict(choice.settings) if choice else {}
+    if issubclass(scheduler_class, diffusers.LCMScheduler):  # it refuses more steps than it was distilled from
+        settings["original_inference_steps"] = max(LCM_STEPS, steps)
+    return SchedulerChoice(scheduler_class, tuple(settings.items()))
