@@ -26,7 +26,7 @@ run: install
 	@exec $(PY) -m deploy.run --stop-with-parent
 
 test: install
-	@exec $(PY) -m deploy.services run -- $(PY) -m pytest $(ARGS)
+	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-faults: install
 	@exec $(PY) -m workers.tests.faults $(ARGS)

@@ -150,6 +150,27 @@ def test_flower_sees_the_queues_and_the_worker(stack: Stack, http: httpx.Client)
     assert {"p0", "p1", "p2", "p3"} <= names
 
 
+def test_flower_shows_how_many_wait_in_each_class(stack: Stack, http: httpx.Client, rows: Rows) -> None:
+    admin = stack.ready["admin"]
+    flower = httpx.Client(auth=(admin["user"], admin["password"]), trust_env=False, timeout=20)
+    wanted = [{**ask(steps=100, seed=number), "priority": 1 + number % 3} for number in range(24)]
+    ids = [http.post(GENERATE, json=body).json()["data"]["task_id"] for body in wanted]
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            lengths = flower.get(f"{stack.ready['flower_url']}/api/queues/length").json()["active_queues"]
+            shown = {queue["name"]: queue["messages"] for queue in lengths if queue["name"] in ("p0", "p1", "p2", "p3")}
+            counted = rows("SELECT priority, count(*) AS n FROM generation_task WHERE status = 'queued' GROUP BY 1")
+            waiting = {f"p{row['priority']}": row["n"] for row in counted}
+            if sum(waiting.values()) >= 8 and shown == {name: waiting.get(name, 0) for name in shown}:
+                break
+            assert time.monotonic() < deadline, f"Flower shows {shown}, {waiting} wait"
+    finally:
+        for task_id in ids:
+            http.post(f"/api/v1/image/task/{task_id}/cancel")
+    assert [until_ended(http, task_id)["status"] for task_id in ids].count("canceled") >= 8
+
+
 def files_below(folder: Path) -> list[str]:
     """The files in it at this moment; folders may go while one looks."""
     return [name for _, _, names in os.walk(folder) for name in names]

@@ -53,7 +53,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
     client = connect(redis_url, timeout=5)
-    client.flushall()
+    client.flushdb()
     yield client
     client.close()
 
@@ -98,7 +98,7 @@ def user(transactional_db: None) -> User:
     """Somebody who submits, in a seeded database without queues."""
     call_command("seed", verbosity=0)
     partitions.ensure(datetime.now(UTC).date(), 2)
-    Redis.from_url(settings.REDIS_URL).flushall()
+    Redis.from_url(settings.REDIS_URL).flushdb()
     return User.objects.create(username="owner")
 
 

@@ -214,7 +214,7 @@ def test_a_running_task_survives_the_loss_of_redis(make_buffer, enqueue, redis):
     task = enqueue(samples=2)
     buffer = make_buffer()
     (held,) = buffer.claim(8).tasks
-    redis.flushall()
+    redis.flushdb()
     assert buffer.tick([held]).verdicts == {task: "ok"}
     assert buffer.state(task) == ("r", "gpu1-a")
     assert buffer.reap("gpu1-a").requeued == (task,)

@@ -80,7 +80,7 @@ class Interleavings(RuleBasedStateMachine):
     def begin(self) -> None:
         Task.objects.all().delete()
         self.redis = connect(settings.REDIS_URL, 5)
-        self.redis.flushall()
+        self.redis.flushdb()
         self.user = User.objects.get(username="owner")
         self.ids: list[UUID] = []
         self.starts = 0
@@ -146,7 +146,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule()
     def flush_redis(self) -> None:
-        self.redis.flushall()
+        self.redis.flushdb()
         for worker in self.workers:
             worker.buffer.beat()
 

@@ -41,7 +41,7 @@ def claim(worker):
 
 def test_after_a_flush_every_queued_row_is_enqueued_again(user, repairs, redis, worker):
     ids = submit(user, count=5)
-    redis.flushall()
+    redis.flushdb()
     repairs.epoch()
     assert {held.task_id for held in worker.claim(8).tasks} == {str(id_) for id_ in ids}
     assert redis.llen("dq.gpu1") == 5
@@ -52,7 +52,7 @@ def test_after_a_flush_every_queued_row_is_enqueued_again(user, repairs, redis, 
 
 
 def test_after_a_flush_running_tasks_get_time_to_register(user, redis):
-    redis.flushall()
+    redis.flushdb()
     Repairs(redis, RepairsConfig(epoch_grace=5)).epoch()
     assert not redis.exists("gq:epoch")
 
@@ -73,7 +73,7 @@ def test_a_fresh_row_is_left_to_its_submitter(user, redis):
 
 def test_the_audit_turns_the_pages(user, redis):
     submit(user, count=7)
-    redis.flushall()
+    redis.flushdb()
     repairs = Repairs(redis, RepairsConfig(settled=0, page=3))
     for expected in (3, 6, 7):
         repairs.audit()
