@@ -215,6 +215,19 @@ def _free(now: datetime) -> dict[str, Any]:
     return {"stage_owner": "", "stage_until": None, "stage_attempts": 0}
 
 
+# ---- an operator's wish ---------------------------------------------------------------------------------------------
+
+
+def set_priority(task_id: UUID, priority: int) -> bool:
+    """Another class for a task that waits; not a move. Answers whether it waited, and in another class."""
+    rows = Task.objects.filter(pk=task_id, status=Status.QUEUED).exclude(priority=priority)
+    entry = {"reason": f"an operator made it P{priority}"}
+    caches.tasks().hold(str(task_id))
+    moved = rows.update(priority=priority, updated_at=timezone.now(), history=_appended(entry))
+    transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+    return bool(moved)
+
+
 # ---- other ends ----------------------------------------------------------------------------------------------------
 
 

@@ -18,13 +18,13 @@ from typing import Any, Final
 from uuid import uuid4
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from safetensors import SafetensorError, safe_open
 
 from generation import caches
 from generation.errors import Fault, InvalidRequest
 from generation.models import ImageModel, Lora, User
-from generation.parameters import LoraChoice
+from generation.parameters import LoraChoice, Parameters
 from storage.disk import sync_folder
 
 MOST: Final = 3  # LoRAs of one task
@@ -74,7 +74,7 @@ def _one(entry: Any, field: str, user: User, model: ImageModel | None) -> LoraCh
     if model is not None and row.base_family != model.family:
         message = f"{row.name} was made for {row.base_family}, and {model.name} is {model.family}."
         return Fault(f"{field}.name", "wrong_family", message)
-    return LoraChoice(str(row), row.sha256, row.source, float(weight))
+    return LoraChoice(str(row), row.sha256, row.source, float(weight), row.pk)
 
 
 def _named(text: str, user: User) -> Lora | None:
@@ -103,8 +103,9 @@ def _active(scope: str, name: str, whose: Q) -> list[Lora]:
     return [row for values in kept["rows"] if (row := caches.unpacked(Lora, values)) is not None]
 
 
-def receive(name: str, chunks: Iterable[bytes], *, owner: User, family: str, root: Path, max_bytes: int) -> Lora:
-    """Keep an upload as the next version of `name`. The same content again is the version that it already is.
+def receive(name: str, chunks: Iterable[bytes], *, owner: User | None, family: str, root: Path, max_bytes: int) -> Lora:
+    """Keep an upload as the next version of `name`, everybody's when it has no owner. The same content again is the
+    version that it already is.
 
     Raises InvalidRequest when it is no LoRA, or too large.
     """
@@ -179,8 +180,15 @@ def _triggers(metadata: dict[str, str]) -> list[str]:
     return [str(word).strip()[:60] for word in dict.fromkeys(words) if str(word).strip()][:20]
 
 
-def _new_version(name: str, owner: User, **fields: Any) -> Lora:
-    mine = Lora.objects.filter(Q(owner__team_id=owner.team_id) if owner.team_id else Q(owner=owner), name=name)
+def count_use(parameters: Parameters) -> None:
+    """One more use of each LoRA of a task that succeeded. Runs in the transaction that ends the task."""
+    for row in sorted({choice.row for choice in parameters.loras}):  # in one order, so that two ends never deadlock
+        Lora.objects.filter(pk=row).update(uses=F("uses") + 1)
+
+
+def _new_version(name: str, owner: User | None, **fields: Any) -> Lora:
+    same_team = Q(owner__team_id=owner.team_id) if owner and owner.team_id else Q(owner=owner)
+    mine = Lora.objects.filter(same_team, name=name)
     for _ in range(5):  # two uploads at once: the loser of the number takes the next
         same = mine.filter(sha256=fields["sha256"]).exclude(state=Lora.State.DELETED).first()
         if same:

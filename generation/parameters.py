@@ -18,12 +18,13 @@ SIDE_STEP: Final = 8  # the factor of the models' autoencoders
 
 @dataclass(frozen=True)
 class LoraChoice:
-    """One LoRA of a task, bound to its immutable version by hash."""
+    """One LoRA of a task, bound to its immutable version by hash. `row` is the version's row, for counting its use."""
 
     name: str
     sha256: str
     source: str
     weight: float
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Parameters:
     control_key: str = ""
     control_type: str = ""
     control_scale: float = 1.0
+    control_start: float = 0.0  # part of the steps at which the control picture begins to count, and ends to
+    control_end: float = 1.0
     loras: tuple[LoraChoice, ...] = ()
     postprocess: Mapping[str, Any] = field(default_factory=dict)
     style_tone: Mapping[str, Any] = field(default_factory=dict)

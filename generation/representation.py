@@ -86,7 +86,11 @@ def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> dict[str
     return {"text": text, "model": model_key, "resolution": sides, "loras": loras, **shown}
 
 
-_OF_KIND = {"img2img": ("strength",), "inpaint": ("strength",), "controlnet": ("control_type", "control_scale")}
+_OF_KIND = {
+    "img2img": ("strength",),
+    "inpaint": ("strength",),
+    "controlnet": ("control_type", "control_scale", "control_start", "control_end"),
+}
 
 
 def _iso(moment: Any) -> str | None:

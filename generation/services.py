@@ -272,20 +272,15 @@ def cancel_task(task: Task) -> Task:
     return task
 
 
-def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
-    """A new task with the parameters of an ended one, on the model's present revision, counted like any other.
-
-    Raises Conflict while the task is open, and TooManyRequests.
+def reprioritise(task: Task, priority: int) -> bool:
+    """Put a waiting task into another class; whether it still waited. Raises redis.RedisError, and then nothing has
+    changed.
     """
-    if not task.terminal:
-        raise Conflict("The task has not ended. Cancel it first, or wait.", retry_after=1)
-    plan, model = plan_of(api_key), task.model
-    parameters = Parameters.from_json(task.params)
-    priority = max(task.priority, plan.priority_cap)
-    submission = Submission(
-        parameters, model, task.text, priority, callback_url=task.callback_url, queue_seconds=plan.queue_seconds
-    )
-    return submit([submission], user=user, api_key=api_key)
+    with transaction.atomic():
+        moved = lifecycle.set_priority(task.id, priority)
+        if moved:
+            tickets.reclass(task.id, priority)
+    return moved
 
 
 def delete_task(task: Task) -> None:

@@ -98,6 +98,11 @@ def cancel(task_id: UUID) -> Literal["removed", "signalled", "absent"]:
     return _script("cancel")(args=[str(task_id)]).decode()
 
 
+def reclass(task_id: UUID, priority: int) -> bool:
+    """Moves a waiting task with its ticket into another class; False when it does not wait. Raises RedisError."""
+    return bool(_script("reclass")(args=[str(task_id), str(priority)]))
+
+
 @dataclass(frozen=True)
 class Backlog:
     """What waits, by class: number of tasks and their summed weight (pixel-steps)."""

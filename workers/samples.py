@@ -58,6 +58,8 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
             control_image=control,
             control_type=wanted.control_type or None,
             control_scale=wanted.control_scale,
+            control_start=wanted.control_start,
+            control_end=wanted.control_end,
             loras=tuple(map(_lora, wanted.loras)),
             deterministic=wanted.deterministic,
             alone=alone,

@@ -29,7 +29,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from generation import caches, events, lifecycle, webhooks
+from generation import caches, events, lifecycle, loras, webhooks
 from generation.models import Delivery, Image, Status, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
@@ -130,6 +130,7 @@ def _upload(task: Task, owner: str) -> None:
 def _notify(task: Task, owner: str) -> None:
     with transaction.atomic():
         if lifecycle.mark_succeeded(task.id, owner=owner):
+            loras.count_use(Parameters.from_json(task.params))
             webhooks.write_delivery(task.id)
     for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
         webhooks.send(delivery_id)

@@ -62,6 +62,18 @@ class ControlParams(ParamsSerializer):
 
     control_type = serializers.ChoiceField(choices=CONTROL_TYPES, required=False, help_text="canny when left out.")
     control_strength = serializers.FloatField(required=False, min_value=0, max_value=2)
+    control_start = serializers.FloatField(
+        required=False, min_value=0, max_value=1, help_text="Part of the steps after which the picture begins to count."
+    )
+    control_end = serializers.FloatField(
+        required=False, min_value=0, max_value=1, help_text="Part of the steps after which it counts no more."
+    )
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("control_start", 0.0) >= values.get("control_end", 1.0):
+            fault = serializers.ErrorDetail("`control_end` must be above `control_start`.", "out_of_range")
+            raise serializers.ValidationError({"control_end": [fault]})
+        return values
 
 
 class Img2ImgSerializer(GenerateSerializer):

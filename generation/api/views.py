@@ -11,7 +11,7 @@ from rest_framework import status
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.response import Response
 
-from generation import events, services
+from generation import events, repeating, services
 from generation.api import documents as docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
@@ -141,7 +141,7 @@ class RetryView(ApiView):
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """A new task with the same parameters."""
         task = services.find_task(public_id, request.user)
-        made = services.retry_task(task, user=request.user, api_key=request.auth)
+        made = repeating.retry_task(task, user=request.user, api_key=request.auth)
         allowances_of(request).extend(made.allowances)
         return submitted_response(request, made)
 

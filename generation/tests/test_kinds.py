@@ -16,6 +16,8 @@ from PIL import Image as Pillow
 from generation.models import ImageModel, Task, User
 from generation.tests.conftest import Receiver, picture_bytes
 from storage.store import get_store
+from workers.models.inputs import picture_arguments
+from workers.samples import samples_of
 
 ClientOf = Callable[..., Client]
 IMG2IMG, INPAINT, CONTROL = (f"/api/v1/image/{kind}" for kind in ("img2img", "inpaint", "controlnet"))
@@ -132,6 +134,23 @@ def test_a_control_picture_and_its_strength_reach_the_row(client: Client) -> Non
     task = Task.objects.get()
     assert (task.params["control_type"], task.params["control_scale"]) == ("depth", 0.7)
     assert stored(task.params["control_key"]).size == (256, 256)
+
+
+def test_the_part_of_the_steps_that_a_control_picture_guides_reaches_the_engine(client: Client) -> None:
+    params = {"control_start": 0.1, "control_end": 0.6, "resolution": "256x256"}
+    body = {"text": "x", "control_image": text(picture_bytes((256, 256))), "params": params}
+    shown = post(client, CONTROL, body).json()["data"]["input"]
+    assert (shown["control_start"], shown["control_end"]) == (0.1, 0.6)
+    [sample] = samples_of(Task.objects.get(), alone=False)
+    assert (sample.control_start, sample.control_end, sample.control_scale) == (0.1, 0.6, 1.0)
+    arguments = picture_arguments(sample)
+    assert (arguments["control_guidance_start"], arguments["control_guidance_end"]) == (0.1, 0.6)
+
+
+@pytest.mark.parametrize("span", [{"control_start": 1}, {"control_end": 0}, {"control_start": 0.6, "control_end": 0.6}])
+def test_a_control_picture_that_would_guide_no_step_is_refused(client: Client, span: dict) -> None:
+    body = {"text": "x", "control_image": text(picture_bytes()), "params": {"resolution": "256x256", **span}}
+    assert faults(post(client, CONTROL, body)) == {"params.control_end": "out_of_range"}
 
 
 def png_bomb(side: int) -> bytes:

@@ -9,6 +9,7 @@ from django.conf import settings
 
 from generation import tickets
 from generation.uuid7 import uuid7
+from workers.buffer import Buffer, BufferConfig, connect
 
 
 def forget_connections() -> None:
@@ -56,6 +57,21 @@ def test_backlog_counts_tasks_and_work_by_class():
     for priority in (0, 2, 2):
         put(uuid7(), priority)
     assert tickets.backlog() == tickets.Backlog((1, 0, 2, 0), (1.5, 0.0, 3.0, 0.0))
+
+
+def test_reclass_moves_a_waiting_task_with_its_ticket_and_its_weight():
+    stays, goes = uuid7(), uuid7()
+    put(stays)
+    put(goes)
+    assert tickets.reclass(goes, 0) is True
+    assert tickets.reclass(goes, 0) is False
+    assert tickets.backlog() == tickets.Backlog((1, 0, 1, 0), (1.5, 0.0, 1.5, 0.0))
+    assert [message["headers"]["id"] for message in messages("p0")] == [str(goes)]
+    assert [message["headers"]["id"] for message in messages("p2")] == [str(stays)]
+    claimed = Buffer(connect(settings.REDIS_URL, 5), BufferConfig(worker="w1", own_queue="dq.w1")).claim(1)
+    assert [(task.task_id, task.priority) for task in claimed.tasks] == [(str(goes), 0)]
+    assert tickets.reclass(goes, 3) is False, "it runs"
+    assert tickets.reclass(uuid7(), 3) is False
 
 
 def test_cancel_takes_a_waiting_task_and_its_real_ticket_away():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from generation.models import Delivery, Image, Status, Task
+from generation.models import Delivery, Image, Lora, Status, Task
 from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
 from postprocessing.tests.networks import save_blur_network
 from storage import keys, raw
@@ -67,6 +67,15 @@ def test_the_stages_take_a_raw_picture_to_the_store(generated: Task) -> None:
     assert sorted(files("images")) == sorted([image.key, image.thumbnail_key])
     assert files("raw") == []
     assert Delivery.objects.filter(task=generated, event_type="task.succeeded").count() == 1
+
+
+def test_each_lora_of_a_task_is_counted_once_when_it_succeeds(generated: Task) -> None:
+    used, other = (Lora.objects.create(name=name, sha256=name * 64, source="x") for name in "ab")
+    generated.params["loras"] = [{"name": "a@1", "sha256": "a" * 64, "source": "x", "weight": 1.0, "row": used.pk}]
+    generated.save(update_fields=["params"])
+    run_all(generated)
+    run_all(generated)
+    assert dict(Lora.objects.values_list("pk", "uses")) == {used.pk: 1, other.pk: 0}
 
 
 def test_a_stage_that_comes_twice_does_nothing_the_second_time(generated: Task) -> None:
