@@ -55,6 +55,7 @@ class Parameters:
     style_tone: Mapping[str, Any] = field(default_factory=dict)
     deterministic: bool = False
     preview: bool = False
+    cache: bool = False  # an identical request's picture may answer this one: only where the client chose the seed
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 operator.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from generation import catalogue, policy
@@ -47,7 +48,7 @@ def _again(task: Task, parameters: Parameters, priority: int, queue_seconds: int
     if task.deleted_at is not None or not task.model.enabled:
         raise Conflict("The task can't be made again: its text or its model is gone.")
     return Submission(
-        parameters,
+        replace(parameters, cache=False),  # whoever repeats a task wants more than the same answer
         task.model,
         task.text,
         priority,

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from generation import caches, estimates, lifecycle, quotas, tickets
+from generation import caches, estimates, lifecycle, quotas, results, tickets
 from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound, Unprocessable
 from generation.inputs import ROLES, InputPicture
 from generation.models import ApiKey, Batch, IdempotencyKey, Image, ImageModel, Plan, Task, User
@@ -304,6 +304,7 @@ def delete_task(task: Task) -> None:
             store.delete(key)
     except StorageError as error:  # the day's objects are dropped with the day
         _log.warning("objects of a deleted task stay until its day is dropped: %s: %s", task.id, error)
+    results.forget(task.id)
     Image.objects.filter(task=task).delete()
 
 

@@ -62,6 +62,9 @@ QUEUE_SHARES = (5, 3, 1, 1)  # share of work of P0 to P3 when all are full (SPEC
 BATCH_WINDOW_MS = int(_number("BATCH_WINDOW_MS", 50, 0, 5000))  # ms a GPU worker waits for mates of a waiting task
 BATCH_MIN = int(_number("BATCH_MIN", 4, 1, 64))  # so many waiting mates end the window at once
 BATCH_LIMITS = {512: 16, 1024: 8, 2048: 2}  # largest batch by the longer side in pixels (SPEC I2)
+RESULT_CACHE_HOURS = _number(
+    "RESULT_CACHE_HOURS", 24, 0, 720
+)  # hours a picture stays ready for identical requests with the same seed; 0: none is kept
 QUEUE_SECONDS = int(
     _number("QUEUE_SECONDS", 300, 1, 86400)
 )  # s a task may wait before it expires; a plan may say otherwise
@@ -73,6 +76,7 @@ CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
     "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},
     "spool": {"task": "maintenance.spool", "schedule": 5.0, "options": {"queue": "io", "expires": 10}},
     "leftovers": {"task": "maintenance.leftovers", "schedule": 600.0, "options": {"queue": "io", "expires": 600}},
+    "results": {"task": "maintenance.results", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
     "usage": {"task": "maintenance.usage", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
     "tokens": {"task": "maintenance.tokens", "schedule": 86400.0, "options": {"queue": "io", "expires": 3600}},
     "idempotency": {"task": "maintenance.idempotency", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},

@@ -3,6 +3,7 @@
 Store "raw" (lossless pictures between the GPU and post-processing, deleted once the upload is verified):
 
     raw/{task_id}/{index}-{attempt}.png
+    results/{identity}-{hash}.png      kept for identical requests (generation/results.py); identity: 64 hex digits
 
 Store "images" (what customers keep; a key is never written with other bytes):
 
@@ -28,12 +29,14 @@ EXTENSIONS = {"image/webp": "webp", "image/avif": "avif", "image/png": "png", "i
 CONTENT_TYPES = {extension: content_type for content_type, extension in EXTENSIONS.items()}
 VARIANT_SIDES = {"thumbs": 256, "medium": 512}
 ARCHIVE = "archive/"
+RESULTS = "results/"
 _HASH_DIGITS = 16
 _DATED = re.compile(
     r"(?P<kind>images|thumbs|medium|inputs)/(?P<day>\d{4}/\d\d/\d\d)/(?P<task>[0-9a-f-]{36})/"
     r"(?P<part>[a-z0-9]{1,16})-(?P<hash>[0-9a-f]{16})\.(?P<ext>[a-z]{3,4})"
 )
 _RAW = re.compile(r"raw/(?P<task>[0-9a-f-]{36})/(?P<part>\d{1,4})-(?P<attempt>\d{1,4})\.png")
+_RESULT = re.compile(r"results/[0-9a-f]{64}-[0-9a-f]{16}\.png")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ def raw_key(task_id: UUID, index: int, attempt: int) -> str:
 
 def raw_prefix(task_id: UUID) -> str:
     return f"raw/{task_id}/"
+
+
+def result_key(identity: str, sha256: str) -> str:
+    """The key of a picture kept for identical requests."""
+    return f"{RESULTS}{identity}-{sha256[:_HASH_DIGITS]}.png"
 
 
 def image_key(task_id: UUID, index: int, sha256: str, content_type: str) -> str:
@@ -88,7 +96,7 @@ def day_prefixes(day: datetime) -> list[str]:
 
 def check(key: str) -> str:
     """The key itself when it is of the scheme above; raises BadKey otherwise (path tricks never reach a store)."""
-    if _RAW.fullmatch(key) or _DATED.fullmatch(key.removeprefix(ARCHIVE)):
+    if _RAW.fullmatch(key) or _RESULT.fullmatch(key) or _DATED.fullmatch(key.removeprefix(ARCHIVE)):
         return key
     raise BadKey(f"{key!r} is not an object key.")
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections
 from kombu.exceptions import OperationalError
 
-from generation import lifecycle, services
+from generation import lifecycle, results, services
 from generation.models import Status, Task
 from storage import raw
 from storage.errors import StorageError
@@ -53,7 +53,7 @@ def board(claims: Sequence[Claimed], worker: str) -> Boarded:
             refused.append(claim)
         else:
             try:
-                held.append(HeldTask(claim, task, spec_of(task.model), samples_of(task, alone=claim.alone)))
+                held.append(_held(claim, task))
             except Exception as error:
                 logger.exception("task cannot be prepared", extra={"task_id": claim.task_id})
                 failures.after_failure(task, worker, error, retryable=False)
@@ -61,14 +61,28 @@ def board(claims: Sequence[Claimed], worker: str) -> Boarded:
     return Boarded(tuple(held), tuple(refused))
 
 
+def _held(claim: Claimed, task: Task) -> HeldTask:
+    """The task's samples, and those of their pictures that an identical request has left."""
+    samples = samples_of(task, alone=claim.alone)
+    known = results.find(task.id, [sample.identity for sample in samples if sample.cacheable])
+    found = {index: known[one.identity] for index, one in enumerate(samples) if one.cacheable and one.identity in known}
+    images = {index: _pixels(result.png) for index, result in found.items()}
+    warnings = dict.fromkeys(warning for result in found.values() for warning in result.warnings)
+    return HeldTask(claim, task, spec_of(task.model), samples, images=images, warnings=list(warnings))
+
+
 def deliver(held: HeldTask, worker: str) -> Settlement:
     """running -> generated: the pictures made durable, the next stages told. Raises their errors."""
     close_old_connections()
     task = held.task
-    for index, image in held.images.items():
-        raw.write_raw(task.id, index, task.attempt, _png(image))
+    pictures = {index: _png(image) for index, image in held.images.items()}
+    for index, png in pictures.items():
+        raw.write_raw(task.id, index, task.attempt, png)
     if lifecycle.mark_generated(task.id, worker=worker, attempt=task.attempt, warnings=held.warnings):
         send_stages(str(task.id))
+        for index, sample in enumerate(held.samples):
+            if sample.cacheable and index not in held.reused:
+                results.keep(task.id, sample.identity, results.Result(pictures[index], tuple(held.warnings)))
     return Settlement("ended")
 
 
@@ -118,6 +132,12 @@ def enqueue_again(task_id: str) -> None:
     """Makes a row known to the buffer as new: its model, and so its batch key, has changed."""
     close_old_connections()
     services.enqueue(Task.objects.get(pk=task_id))
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    """float32 [H, W, 3] RGB in 0..1 of an 8-bit PNG; `_png` makes the same picture of it again."""
+    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32) / 255
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -47,9 +47,13 @@ class HeldTask:
     error: Exception | None = None
     retryable: bool = False
     leaving: bool = False
+    reused: frozenset[int] = field(init=False)  # pictures that an identical request has left
 
     def __post_init__(self) -> None:
-        self.to_admit.extend(self.samples)
+        """Samples whose picture is there already need not be admitted."""
+        self.reused = frozenset(self.images)
+        self.done |= {self.samples[index].sample_id: 1.0 for index in self.images}
+        self.to_admit.extend(sample for index, sample in enumerate(self.samples) if index not in self.images)
 
     @property
     def id(self) -> str:

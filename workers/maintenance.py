@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from generation import partitions, usage, webhooks
+from generation import partitions, results, usage, webhooks
 from generation.models import IdempotencyKey, Status, Task
 from storage import keys, raw
 from storage.store import get_store, images
@@ -55,11 +55,18 @@ def bring_spool_to_store() -> None:
     images().sync()
 
 
+@shared_task(name="maintenance.results")
+def sweep_results() -> None:
+    """Pictures that were kept for identical requests long enough."""
+    results.sweep()
+
+
 @shared_task(name="maintenance.leftovers")
 def clear_leftovers() -> None:
     """Raw pictures of tasks that ended without clearing them, and late enlargements whose message was lost."""
     old = datetime.now(UTC) - LEFT_AFTER
-    listed = [found.key for found in get_store("raw").list("") if found.modified < old]
+    everything = get_store("raw").list("")
+    listed = [found.key for found in everything if found.modified < old and not found.key.startswith(keys.RESULTS)]
     for key in listed:
         if not key.startswith("raw/") and _ended(keys.parse(key).task_id):  # encoded files of a crashed stage
             get_store("raw").delete(key)

@@ -65,6 +65,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
             alone=alone,
             arrived=arrived,
             preview_every=PREVIEW_EVERY if wanted.preview else 0,
+            cacheable=wanted.cache,
         )
         for index in range(wanted.num_images)
     )

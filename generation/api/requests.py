@@ -77,6 +77,10 @@ class ParamsSerializer(StrictSerializer):
     deterministic = serializers.BooleanField(
         required=False, help_text="Run alone: bit-equal pictures on one machine, slower."
     )
+    cache = serializers.BooleanField(
+        required=False,
+        help_text="False: made anew although an identical request with the same `seed` was answered already.",
+    )
     loras = serializers.JSONField(required=False, help_text=LORAS_HELP)
     preview = serializers.BooleanField(required=False, help_text="Send small previews with the events.")
     postprocess = serializers.JSONField(required=False, help_text="See docs/postprocessing.md.")

@@ -76,6 +76,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         loras=tuple(params.get("loras", ())),
         deterministic=params.get("deterministic", False),
         preview=params.get("preview", False),
+        cache=seed != -1 and params.get("cache", True),
         **_of_kind(kind, params),
     )
     return Submission(

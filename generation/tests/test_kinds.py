@@ -254,3 +254,11 @@ def test_an_upload_can_be_repeated_with_its_idempotency_key(client: Client) -> N
 
     assert [send("red").status_code, send("red").status_code, send("blue").status_code] == [202, 202, 422]
     assert Task.objects.count() == 1
+
+
+def test_only_a_chosen_seed_lets_an_identical_request_answer(client: Client) -> None:
+    asked: list[dict[str, Any]] = [{"seed": 3}, {"seed": 3, "cache": False}, {}, {"seed": -1, "cache": True}]
+    for params in asked:
+        body = {"text": "x", "params": {"model": "able", **params}}
+        assert post(client, "/api/v1/image/generate", body).status_code == 202
+    assert [task.params["cache"] for task in Task.objects.order_by("id")] == [True, False, False, False]

@@ -19,6 +19,7 @@ from workers.engine.hosted import HostedSample
 from workers.engine.limits import RowLimits
 from workers.engine.parking import Phase
 from workers.engine.requests import Cancelled, Event, Failed, SampleRequest
+from workers.engine.twins import Twins
 from workers.models.pool import ModelPool
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Engine:
         self._pool = pool
         self._waiting: deque[SampleRequest] = deque()
         self._board: dict[str, HostedSample] = {}
+        self._twins = Twins()
         self._cancelled: set[str] = set()
         self._events: list[Event] = []
         self._thread: int | None = None
@@ -46,12 +48,15 @@ class Engine:
         return not self._board and not self._waiting
 
     def running(self) -> list[SampleRequest]:
-        """Everybody on board or waiting to board."""
+        """Everybody on board, waiting to board, or waiting for the picture of an identical sample."""
+        return [*self._taking_room(), *self._twins.waiting()]
+
+    def _taking_room(self) -> list[SampleRequest]:
         return [*self._waiting, *(sample.request for sample in self._board.values())]
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         """How many more samples of that model, size and priority would be admitted now."""
-        aboard = self.running()
+        aboard = self._taking_room()
         key = f"{model}:{width}x{height}"
         same = [request for request in aboard if request.batch_key == key]
         return scheduler.room(
@@ -64,8 +69,10 @@ class Engine:
         )
 
     def admit(self, request: SampleRequest) -> None:
-        """Take a sample; it boards at the next step if its model is loaded, else as soon as it is."""
-        self._waiting.append(request)
+        """Take a sample; it boards at the next step if its model is loaded, else as soon as it is. A cacheable one that
+        is identical to one in flight waits for its picture instead."""
+        if not self._twins.waits(request):
+            self._waiting.append(request)
 
     def cancel(self, sample_id: str) -> None:
         """End a sample at the next step boundary. Unknown ids are ignored."""
@@ -78,6 +85,7 @@ class Engine:
             self._pool.give_back(sample.request.model)
         self._board.clear()
         self._waiting.clear()
+        self._twins.clear()
         self._cancelled.clear()
         self._events.clear()
 
@@ -123,6 +131,7 @@ class Engine:
         for request in [request for request in self._waiting if request.sample_id in cancelled]:
             self._waiting.remove(request)
             self._events.append(Cancelled(request.sample_id))
+        self._events += [Cancelled(sample_id) for sample_id in cancelled if self._twins.leave(sample_id)]
 
     def _parked(self, phase: Phase) -> list[HostedSample]:
         return [sample for sample in self._board.values() if sample.call is not None and sample.call.phase is phase]
@@ -193,7 +202,14 @@ class Engine:
                 self._pool.give_back(sample.request.model)
         if not self._board:
             self.warm_key = None
-        return events
+        return [shared for event in events for shared in self._for_twins(event)]
+
+    def _for_twins(self, event: Event) -> list[Event]:
+        """The event, also told to those who wait for the same picture; if it is not coming, they are admitted again."""
+        shared, again = self._twins.shared(event)
+        for request in again:
+            self.admit(request)
+        return shared
 
 
 def _as_parked(sample: HostedSample) -> scheduler.Parked:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +23,9 @@ class LoraUse:
     weight: float
 
 
+_NOT_PIXELS = {"sample_id", "task_id", "priority", "alone", "arrived", "preview_every", "cacheable"}
+
+
 @dataclass(frozen=True)
 class SampleRequest:
     """One image: everything that decides its pixels, and whose it is.
@@ -29,6 +35,7 @@ class SampleRequest:
     samples of one priority. `preview_every`: a preview with every so many steps, 0 for none.
     `deterministic` and `alone` both keep the sample out of shared forward passes: the first is the wish of the client
     (same seed, same bits), the second the caution of the worker (the sample's batch broke before).
+    `cacheable`: the picture of an identical sample may stand for its own.
     """
 
     sample_id: str
@@ -57,11 +64,26 @@ class SampleRequest:
     alone: bool = False
     arrived: float = 0.0
     preview_every: int = 0
+    cacheable: bool = False
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """SHA-256 in hex of everything that decides the pixels, contents of pictures included. Samples of one identity
+        have the same picture, whoever asked for them."""
+        named = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_PIXELS}
+        return hashlib.sha256(json.dumps(named, sort_keys=True, default=_plain).encode()).hexdigest()
 
     @property
     def batch_key(self) -> str:
         """What the queue calls a batch key: model, revision and size."""
         return f"{self.model}:{self.width}x{self.height}"
+
+
+def _plain(value: Any) -> Any:
+    """LoRAs and pictures in a form that JSON takes. Where a LoRA's file lies does not matter."""
+    if isinstance(value, LoraUse):
+        return [value.sha256, value.weight]
+    return [value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
 
 
 @dataclass(frozen=True)

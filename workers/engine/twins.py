@@ -1,0 +1,73 @@
+"""One run for identical samples in flight: the first runs, the others wait for its picture. Pure: no torch, no clock.
+
+Only samples that are `cacheable` have twins. One that is more urgent than the sample that runs already does not wait
+for it, because that one may be paused; it runs itself, and later ones wait for it. Those that must run `alone` neither
+wait nor are waited for. When the one that runs leaves without a picture, another takes its place, unless the request
+itself is at fault: then all have failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from workers.engine.requests import Event, Failed, Finished, Progress, SampleRequest
+
+
+class Twins:
+    """Who waits for whom. The engine asks at admission, and passes its events through `shared`."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, SampleRequest] = {}  # by identity: the one that later ones wait for
+        self._waiting: dict[str, list[SampleRequest]] = {}  # by the id of the one that runs
+
+    def waits(self, request: SampleRequest) -> bool:
+        """Whether `request` now waits for a twin; else it is to run, and later ones may wait for it."""
+        if not request.cacheable or request.alone:
+            return False
+        twin = self._runs.get(request.identity)
+        if twin is not None and twin.priority <= request.priority:
+            self._waiting[twin.sample_id].append(request)
+            return True
+        self._runs[request.identity] = request
+        self._waiting[request.sample_id] = []
+        return False
+
+    def waiting(self) -> list[SampleRequest]:
+        """All who wait for a twin."""
+        return [request for waiting in self._waiting.values() for request in waiting]
+
+    def leave(self, sample_id: str) -> bool:
+        """Whether a sample waited for a twin; it does no longer."""
+        for waiting in self._waiting.values():
+            for request in waiting:
+                if request.sample_id == sample_id:
+                    waiting.remove(request)
+                    return True
+        return False
+
+    def shared(self, event: Event) -> tuple[list[Event], list[SampleRequest]]:
+        """The event and what it means for those who waited for its sample; those who are to be admitted again, the
+        most urgent first."""
+        if isinstance(event, Progress):
+            waiting = self._waiting.get(event.sample_id, [])
+            return [event, *(_as_theirs(event, request) for request in waiting)], []
+        waiting = self._end(event.sample_id)
+        if isinstance(event, Finished) or (isinstance(event, Failed) and not event.retryable):
+            return [event, *(_as_theirs(event, request) for request in waiting)], []
+        return [event], sorted(waiting, key=lambda request: (request.priority, request.arrived))
+
+    def clear(self) -> None:
+        """Forget everybody."""
+        self._runs.clear()
+        self._waiting.clear()
+
+    def _end(self, sample_id: str) -> list[SampleRequest]:
+        for identity in [identity for identity, run in self._runs.items() if run.sample_id == sample_id]:
+            del self._runs[identity]
+        return self._waiting.pop(sample_id, [])
+
+
+def _as_theirs(event: Event, request: SampleRequest) -> Event:
+    if isinstance(event, Progress) and not request.preview_every:
+        return replace(event, sample_id=request.sample_id, preview=None)
+    return replace(event, sample_id=request.sample_id)
