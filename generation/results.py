@@ -6,8 +6,8 @@
 | gq:res:of:{task}  | set    | identities of the pictures that the task has      | RESULT_CACHE_HOURS |
 | gq:res:count      | hash   | hits and misses, for the metrics                  | for ever           |
 
-An identity stands for everything that decides a picture's pixels (workers.engine.requests). What is kept is the lossless
-picture as the engine made it: post-processing, formats, watermarks, rows and objects are each task's own.
+An identity stands for everything that decides a picture's pixels (workers.engine.requests). What is kept is the
+lossless picture as the engine made it: post-processing, formats, watermarks, rows and objects are each task's own.
 A cache: whatever fails here costs the saving, never a task.
 """
 

@@ -60,7 +60,9 @@ def test_an_identical_request_of_somebody_else_has_the_same_picture_and_rows_of_
     first, second = task_of(user), task_of(User.objects.create(username="other"))
     run(board(first), warnings=["the prompt was cut"])
     held = board(second)
-    assert not held.to_admit and held.complete and held.percent == 99
+    assert not held.to_admit
+    assert held.complete
+    assert held.percent == 99
     run(held)
     assert picture(first) == picture(second)
     assert (second.status, second.attempt, second.worker) == ("generated", 1, WORKER)

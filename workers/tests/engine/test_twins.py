@@ -60,7 +60,8 @@ def test_a_sample_whose_twin_is_cancelled_runs_itself(mini_pool):
     rest = run_to_end(engine)
     assert run.cancelled | rest.cancelled == {first.sample_id, third.sample_id}
     assert rest.images.keys() == {second.sample_id}
-    assert engine.idle and engine.running() == []
+    assert engine.idle
+    assert engine.running() == []
 
 
 def test_those_who_wait_for_a_twin_take_no_room(mini_pool):
