@@ -65,7 +65,7 @@ def _of_days(filters: Filters) -> QuerySet[Task]:
     """Bounded on both sides, so that neither other days nor the DEFAULT partition are read."""
     today = datetime.now(UTC).date()
     first = max(filters.first_day or date.min, today - timedelta(days=settings.HISTORY_DAYS))
-    last = min(filters.last_day or today, today)
+    last = max(min(filters.last_day or today, today), first - timedelta(days=1))  # before the first: no rows
     return Task.objects.filter(id__gte=floor(first), id__lt=floor(last + timedelta(days=1)))
 
 

@@ -96,6 +96,8 @@ def drop_before(day: date) -> list[str]:
                 name = f"{table}_{old:%Y%m%d}"
                 with transaction.atomic(), connection.cursor() as cursor:
                     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+                    # Behind a long query the lock would queue, and everybody else behind it: rather try again later.
+                    cursor.execute("SET LOCAL lock_timeout = '3s'")
                     cursor.execute(f'ALTER TABLE "{table}" DETACH PARTITION "{name}"')
                     cursor.execute(f'DROP TABLE "{name}"')
                 dropped.append(name)

@@ -8,6 +8,8 @@ from django.urls import reverse
 
 from generation.models import Image, Status, Task
 from generation.uuid7 import public
+from storage.drivers import FILES_PATH, signed_path
+from storage.opened import openings
 from storage.store import get_store
 
 # What clients are told of the inner states. `canceled` is the spelling of the APIs that integrators know.
@@ -60,7 +62,7 @@ def task_body(
 def _output(image: Image, base_url: str) -> dict[str, Any]:
     return {
         "index": image.index,
-        "url": image_url(image.key, base_url),
+        "url": original_url(image, base_url),
         "thumbnail_url": image_url(image.thumbnail_key, base_url),
         "width": image.width,
         "height": image.height,
@@ -71,10 +73,20 @@ def _output(image: Image, base_url: str) -> dict[str, Any]:
     }
 
 
+def original_url(image: Image, base_url: str) -> str:
+    """The address of an original. Of an archived one it is this server's, which asks for its return and answers 202."""
+    if image.archived_at:
+        return base_url + signed_path(FILES_PATH + image.key, settings.URL_SECONDS)
+    return image_url(image.key, base_url)
+
+
 def image_url(key: str, base_url: str) -> str:
     """An address of a stored picture that needs no key and expires after URL_SECONDS."""
     address = get_store("images").url(key, settings.URL_SECONDS)
-    return address if address.startswith("http") else base_url + address
+    if address.startswith("/"):
+        return base_url + address
+    openings().note(key)  # the store will answer it, out of our sight
+    return address
 
 
 def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> dict[str, Any]:

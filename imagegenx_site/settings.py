@@ -75,6 +75,9 @@ CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
     "partitions": {"task": "maintenance.partitions", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
     "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},
     "spool": {"task": "maintenance.spool", "schedule": 5.0, "options": {"queue": "io", "expires": 10}},
+    "retention": {"task": "maintenance.retention", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
+    "archive": {"task": "maintenance.archive", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
+    "returns": {"task": "maintenance.returns", "schedule": 10.0, "options": {"queue": "io", "expires": 10}},
     "leftovers": {"task": "maintenance.leftovers", "schedule": 600.0, "options": {"queue": "io", "expires": 600}},
     "results": {"task": "maintenance.results", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
     "usage": {"task": "maintenance.usage", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
@@ -96,6 +99,8 @@ HANG_SECONDS = _number("HANG_SECONDS", 30, 1, 3600)  # s without a finished step
 MEDIA_ROOT = str(Path(env.str("MEDIA_ROOT", str(VAR_DIR / "media"))))  # local disk store of finished pictures
 RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pictures between GPU and post-processing
 SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
+THUMBNAIL_CACHE_BYTES = int(_number("THUMBNAIL_CACHE_BYTES", 64 << 20, 1 << 16, 1 << 34))  # of thumbnails in Redis
+ARCHIVE_AFTER_DAYS = int(_number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never (SPEC S5)
 URL_SECONDS = int(_number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
 IMAGE_STORE = _choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live
 S3_BUCKET = env.str("S3_BUCKET", "imagegenx")  # bucket of the finished pictures, with IMAGE_STORE=s3

@@ -79,6 +79,16 @@ def variant_key(original: str, variant: str) -> str:
     return f"{variant}/{found['day']}/{found['task']}/{found['part']}-{found['hash']}.webp"
 
 
+def is_original(key: str) -> bool:
+    """Whether the key is that of an original outside the archive."""
+    return key.startswith("images/")
+
+
+def created_at(key: str) -> float:
+    """When the task of a dated key was made (POSIX seconds). Raises BadKey for any other key."""
+    return (parse(key).task_id.int >> 80) / 1000
+
+
 def archive_key(original: str) -> str:
     return ARCHIVE + original
 

@@ -7,11 +7,16 @@ the process and written with others. Losing the set (Redis flushed) or the last 
 that an image in use is archived and brought back on the next request.
 """
 
+import atexit
+import functools
 import threading
 import time
 from collections.abc import Iterable
 
 from redis import Redis, RedisError
+
+from storage import keys
+from storage.cache import shared_client
 
 _SET = "gx:opened"
 _YOUNG_DAYS = 7
@@ -31,12 +36,10 @@ class Openings:
         self._waiting: set[str] = set()
         self._flushed = time.monotonic()
 
-    def note(self, key: str, created: float, now: float | None = None) -> None:
-        """The original under `key`, created at `created` (POSIX seconds), is being opened. Costs no write most of
-        the time.
-        """
+    def note(self, key: str, now: float | None = None) -> None:
+        """The original under `key` is being opened. Costs no write most of the time."""
         now = time.time() if now is None else now
-        if now - created < _YOUNG_DAYS * _DAY:
+        if not keys.is_original(key) or now - keys.created_at(key) < _YOUNG_DAYS * _DAY:
             return
         with self._lock:
             if self._today != int(now // _DAY):
@@ -66,12 +69,20 @@ class Openings:
         return len(waiting)
 
 
-def unopened(redis: Redis, keys: Iterable[str], days: int, now: float | None = None) -> list[str]:
-    """Those of `keys` (images older than `days`) that nobody opened in the last `days`. Forgets openings older than
-    that.
+@functools.cache
+def openings() -> Openings:
+    """This process's collector; what it holds is written when the process ends."""
+    collector = Openings(shared_client())
+    atexit.register(collector.flush)
+    return collector
+
+
+def unopened(redis: Redis, originals: Iterable[str], days: int, now: float | None = None) -> list[str]:
+    """Those of `originals` (images older than `days`) that nobody opened in the last `days`. Older openings are
+    forgotten.
     """
     first = int((time.time() if now is None else now) // _DAY) - days
     redis.zremrangebyscore(_SET, "-inf", first - 1)
-    asked = list(keys)
+    asked = list(originals)
     scores = redis.zmscore(_SET, asked) if asked else []
     return [key for key, score in zip(asked, scores, strict=True) if score is None]

@@ -10,7 +10,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -133,6 +135,16 @@ class SpooledStore(Store):
 
     def url(self, key: str, seconds: int) -> str:
         return signed_path(FILES_PATH + key, seconds) if self.spool.has(key) else super().url(key, seconds)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """What the store has, then what only the spool has."""
+        waiting = {key for key in self.spool.entries() if key.startswith(prefix)}
+        for found in super().list(prefix):
+            waiting.discard(found.key)
+            yield found
+        for key in sorted(waiting):
+            with suppress(NotFound):  # synchronised meanwhile
+                yield Listed(key, self.spool.size(key), datetime.now(UTC))
 
     def sync(self) -> int:
         """Bring what waits in the spool to the store; how many objects arrived."""

@@ -2,13 +2,17 @@
 for it.
 """
 
+import functools
 import io
 
+from django.conf import settings
 from PIL import Image, ImageOps
 from redis import Redis
 
 from storage import keys
-from storage.errors import StorageError
+from storage.archive import open_or_ask
+from storage.cache import Cache, CacheConfig, shared_client
+from storage.errors import NotFound, StorageError
 from storage.once import once
 from storage.store import Store
 
@@ -24,7 +28,7 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> s
     """The key of a variant ("thumbs", "medium") that is there when this returns; made by one process when many ask
     at once.
 
-    Raises NotFound when the original is gone, UnreadableOriginal.
+    Raises NotFound when the original is gone, Archived when it must come back first, UnreadableOriginal.
     """
     key = keys.variant_key(original, variant)
 
@@ -32,20 +36,46 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> s
         return key if store.exists(key) else None
 
     def work() -> str:
-        store.put(key, shrink(store.read(original), keys.VARIANT_SIDES[variant]), "image/webp")
+        with open_or_ask(store, original, redis) as file:
+            data = file.read()
+        store.put(key, shrink(data, keys.VARIANT_SIDES[variant]), "image/webp")
         return key
 
     return once(redis, f"variant:{key}", ready, work, _LOCK_SECONDS)
 
 
+@functools.cache
+def _thumbnails() -> Cache:
+    """By key: bytes of thumbnails. A key never gets other bytes; only deletion makes an entry untrue."""
+    return Cache(shared_client(), CacheConfig("thumb", 3600, max_bytes=settings.THUMBNAIL_CACHE_BYTES))
+
+
+def thumbnail(store: Store, key: str) -> bytes:
+    """The bytes of a thumbnail, from the cache. Raises NotFound, StoreUnavailable."""
+
+    def load() -> bytes | None:
+        try:
+            return store.read(key)
+        except NotFound:
+            return None
+
+    found = _thumbnails().get(key, load)
+    if found is None:
+        raise NotFound(key)
+    return found
+
+
 def delete_image(store: Store, original: str) -> None:
     """Delete an original, its archived form and its variants."""
+    small = keys.variant_key(original, "thumbs")
+    _thumbnails().hold(small)
     for key in (
         *(keys.variant_key(original, variant) for variant in keys.VARIANT_SIDES),
         keys.archive_key(original),
         original,
     ):
         store.delete(key)
+    _thumbnails().forget(small)
 
 
 def shrink(data: bytes, side: int) -> bytes:

@@ -6,8 +6,22 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from storage import keys, signing
-from storage.errors import BadKey, NotFound
+from storage.archive import RETURN_SECONDS, open_or_ask
+from storage.cache import shared_client
+from storage.errors import Archived, BadKey, NotFound, StoreUnavailable
+from storage.opened import openings
 from storage.store import get_store
+from storage.variants import thumbnail
+
+
+def _read(key: str) -> bytes:
+    """The bytes; small ones from the cache. An opening of an original is noted."""
+    store = get_store("images")
+    if keys.parse(key).kind == "thumbs":
+        return thumbnail(store, key)
+    openings().note(key)
+    with open_or_ask(store, key, shared_client()) as file:
+        return file.read()
 
 
 @require_safe
@@ -24,9 +38,13 @@ async def signed_file(request: HttpRequest, key: str) -> HttpResponseBase:
     if etag in request.headers.get("If-None-Match", ""):
         return HttpResponse(status=304, headers={"ETag": etag})
     try:
-        data = await sync_to_async(get_store("images").read, thread_sensitive=False)(key)
+        data = await sync_to_async(_read, thread_sensitive=False)(key)
     except (NotFound, BadKey):
         return HttpResponse("This picture is no longer here.\n", "text/plain", 404)
+    except Archived as error:
+        return HttpResponse(f"{error}\n", "text/plain", 202, headers={"Retry-After": str(RETURN_SECONDS)})
+    except StoreUnavailable:
+        return HttpResponse("The store is out of reach; try again.\n", "text/plain", 503, headers={"Retry-After": "5"})
     headers = {
         "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",

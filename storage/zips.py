@@ -6,8 +6,9 @@ name and the reason stand in MISSING.txt at the end of the ZIP.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 from zipfile import ZIP_STORED
 
 from zipstream import ZipStream
@@ -15,6 +16,7 @@ from zipstream import ZipStream
 from storage.errors import Archived, NotFound, StorageError
 from storage.store import Store
 
+Opener = Callable[[str], BinaryIO]
 CHUNK = 256 << 10  # bytes
 REPORT = "MISSING.txt"
 _LONGEST_STEM = 80  # bytes of UTF-8: with number and extension far below the 255 that file systems take
@@ -36,17 +38,19 @@ class Entry:
     key: str
 
 
-def stream_zip(store: Store, entries: Iterable[Entry]) -> Iterator[bytes]:
+def stream_zip(store: Store, entries: Iterable[Entry], open_first: Opener | None = None) -> Iterator[bytes]:
     """The ZIP's bytes. `entries` may be a generator over thousands of rows; each object is opened when its turn
-    comes.
+    comes, by `open_first` where something is to be done at an opening (it may raise what `Store.open` raises, or
+    Archived).
     """
+    open_first = open_first or store.open
     archive = ZipStream(compress_type=ZIP_STORED)
     missing: list[str] = []
     names = _Names()
     for entry in entries:
         name = names.unique(safe_name(entry.name))
         try:
-            reader = _Reader(store, entry.key)
+            reader = _Reader(store, entry.key, open_first(entry.key))
         except StorageError as error:
             missing.append(f"{name}\t{_reason(error)}")
             continue
@@ -101,9 +105,9 @@ class _Reader:
     the entry.
     """
 
-    def __init__(self, store: Store, key: str) -> None:
+    def __init__(self, store: Store, key: str, file: BinaryIO) -> None:
         self._store, self._key = store, key
-        self._file = store.open(key)
+        self._file = file
         self.broken = ""
 
     def __iter__(self) -> Iterator[bytes]:

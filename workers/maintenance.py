@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from generation import partitions, results, usage, webhooks
+from generation import archiving, partitions, results, retention, usage, webhooks
 from generation.models import IdempotencyKey, Status, Task
 from storage import keys, raw
 from storage.store import get_store, images
@@ -59,6 +59,25 @@ def bring_spool_to_store() -> None:
 def sweep_results() -> None:
     """Pictures that were kept for identical requests long enough."""
     results.sweep()
+
+
+@shared_task(name="maintenance.retention")
+def end_history() -> None:
+    """Days older than HISTORY_DAYS: their pictures, rows and partitions."""
+    retention.end_before(datetime.now(UTC).date() - timedelta(days=settings.HISTORY_DAYS))
+
+
+@shared_task(name="maintenance.archive")
+def archive_unopened() -> None:
+    """Originals that nobody opened for ARCHIVE_AFTER_DAYS."""
+    if settings.ARCHIVE_AFTER_DAYS:
+        archiving.archive_unopened(settings.ARCHIVE_AFTER_DAYS)
+
+
+@shared_task(name="maintenance.returns")
+def bring_back_from_archive() -> None:
+    """Originals that somebody asked for while they were in the archive."""
+    archiving.bring_back()
 
 
 @shared_task(name="maintenance.leftovers")

@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from generation import services
 from generation.models import Delivery, Image, Status, Task
-from generation.representation import image_url
+from generation.representation import image_url, original_url
 from generation.uuid7 import floor, from_public
 
 LISTED_DAYS = 90
@@ -171,7 +171,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
 def _thumbnail(image: Image, side: int) -> SafeString:
     return format_html(
         '<a href="{}"><img src="{}" alt="" style="max-width:{}px;max-height:{}px;border-radius:4px"></a>',
-        image_url(image.key, ""),
+        original_url(image, ""),
         image_url(image.thumbnail_key, ""),
         side,
         side,

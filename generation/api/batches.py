@@ -17,7 +17,7 @@ from generation.api.downloads import zip_response
 from generation.api.waiting import base_url
 from generation.errors import Conflict
 from generation.models import Batch, Status, Task
-from generation.representation import PUBLIC_STATUS, image_url
+from generation.representation import PUBLIC_STATUS, original_url
 
 
 class BatchView(ApiView):
@@ -84,7 +84,7 @@ def _task_line(task: Task, images: Sequence[Any], base_url: str) -> dict[str, An
         "text": task.text,
         "status": PUBLIC_STATUS[Status(task.status)],
         "progress": 100 if task.status == Status.SUCCEEDED else min(task.progress, 99),
-        "temp_url": image_url(images[0].key, base_url) if images else None,
+        "temp_url": original_url(images[0], base_url) if images else None,
         "error": {"code": task.error_code, "message": task.error_message} if task.error_code else None,
         "query_url": base_url + reverse("task", args=[task.public_id]),
     }

@@ -190,7 +190,8 @@ def picture() -> dict[str, Any]:
     types = ("image/webp", "image/avif", "image/png", "image/jpeg")
     found: dict[Any, Any] = {(200, kind): binary for kind in types}
     found |= {302: OpenApiResponse(None, "The picture is at `Location`."), 304: OpenApiResponse(None, "Unchanged.")}
-    failures = {status: OpenApiResponse(ERROR, _MEANING[status]) for status in (*ALWAYS, 404, 409)}
+    found[(202, "application/json")] = OpenApiResponse(OBJECT, "In the archive; ask again after `Retry-After` seconds.")
+    failures = {status: OpenApiResponse(ERROR, _MEANING[status]) for status in (*ALWAYS, 404, 409, 503)}
     asked = [
         OpenApiParameter("index", int, description="The picture's number, from 0."),
         OpenApiParameter("variant", str, enum=["original", "medium", "thumbnail"]),

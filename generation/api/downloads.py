@@ -4,7 +4,7 @@ Names in the archive are made here from ids alone, so no text of a client become
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 from asgiref.sync import sync_to_async
 from django.http import StreamingHttpResponse
@@ -20,6 +20,9 @@ from generation.api.base import ApiView
 from generation.api.requests import StrictSerializer, checked
 from generation.errors import Conflict
 from generation.models import Task
+from storage.archive import open_or_ask
+from storage.cache import shared_client
+from storage.opened import openings
 from storage.store import get_store
 from storage.zips import Entry, stream_zip
 
@@ -53,7 +56,13 @@ def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
         for task in tasks
         for image in images[task.id]
     ]
-    pieces = stream_zip(get_store("images"), entries)
+    store = get_store("images")
+
+    def opened(key: str) -> BinaryIO:
+        openings().note(key)
+        return open_or_ask(store, key, shared_client())
+
+    pieces = stream_zip(store, entries, opened)
     response = StreamingHttpResponse(_asynchronously(pieces), content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["X-Accel-Buffering"] = "no"

@@ -2,7 +2,19 @@
 
 from django.urls import path, register_converter
 
-from generation.api import accounts, batches, catalogue, downloads, listing, loras, schema, streaming, views, webhooks
+from generation.api import (
+    accounts,
+    batches,
+    catalogue,
+    downloads,
+    listing,
+    loras,
+    outputs,
+    schema,
+    streaming,
+    views,
+    webhooks,
+)
 
 AUTHENTICATION = schema.KeyScheme  # drf-spectacular learns of our authentication when its class is imported
 
@@ -35,7 +47,7 @@ urlpatterns = [
     path("image/task/<str:public_id>", views.TaskView.as_view(), name="task"),
     path("image/task/<str:public_id>/cancel", views.CancelView.as_view(), name="task-cancel"),
     path("image/task/<str:public_id>/retry", views.RetryView.as_view(), name="task-retry"),
-    path("image/task/<str:public_id>/image", views.TaskImageView.as_view(), name="task-image"),
+    path("image/task/<str:public_id>/image", outputs.TaskImageView.as_view(), name="task-image"),
     path("image/task/<str:public_id>/events", streaming.task_events, name="task-events"),
     path("image/task/<str:public_id>/events/token", streaming.EventTokenView.as_view(), name="task-events-token"),
     path("models", catalogue.ModelsView.as_view(), name="models"),

@@ -3,15 +3,12 @@
 import re
 from typing import Any, ClassVar, Final
 
-from django.conf import settings
-from django.http import HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.response import Response
 
-from generation import events, repeating, services
+from generation import repeating, services
 from generation.api import documents as docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
@@ -20,16 +17,11 @@ from generation.api.kinds import BatchSerializer, body_of
 from generation.api.requests import GenerateSerializer
 from generation.api.submitting import Wanted, wanted_of
 from generation.api.waiting import base_url
-from generation.errors import Conflict, Fault, InvalidRequest, NotFound
-from generation.models import Image, Status, Task
+from generation.errors import Fault, InvalidRequest
+from generation.models import Status, Task
 from generation.representation import input_body, task_body
 from generation.seen import see
 from generation.services import Idempotency, Submitted
-from storage.errors import NotFound as ObjectGone
-from storage.errors import StorageError
-from storage.keys import content_type
-from storage.store import get_store
-from storage.variants import ensure_variant
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 
@@ -146,20 +138,6 @@ class RetryView(ApiView):
         return submitted_response(request, made)
 
 
-class TaskImageView(ApiView):
-    """A picture of the task, for its owner. `outputs[].url` of the task are addresses that need no key."""
-
-    @extend_schema(**docs.picture())
-    def get(self, request: KeyRequest, public_id: str) -> HttpResponseBase:
-        """The bytes of a picture, or a redirect to where they are."""
-        index, variant = _picture_asked(request)
-        image = _find_image(request, public_id, index)
-        etag = f'"{image.sha256[:32]}-{variant}"'
-        if request.headers.get("If-None-Match") == etag:
-            return HttpResponse(status=304, headers={"ETag": etag})
-        return _picture(image, variant, etag)
-
-
 def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     """202 with the task or the batch, and where to look for it."""
     if made.batch:
@@ -214,50 +192,3 @@ def _idempotency(request: KeyRequest, route: str, data: Any) -> Idempotency | No
     if len(key) > 255 or not key.isprintable():
         raise InvalidRequest([Fault("Idempotency-Key", "out_of_range", "At most 255 printable characters.")])
     return Idempotency.of(key, route, body_of(data))
-
-
-def _picture_asked(request: KeyRequest) -> tuple[int, str]:
-    index, variant = request.query_params.get("index", "0"), request.query_params.get("variant", "original")
-    faults = []
-    if not (index.isascii() and index.isdigit() and len(index) <= 4):
-        faults.append(Fault("index", "wrong_type", "The picture's number, from 0."))
-    if variant not in ("original", "medium", "thumbnail"):
-        faults.append(Fault("variant", "not_allowed", "original, medium (512 pixels) or thumbnail (256 pixels)."))
-    if faults:
-        raise InvalidRequest(faults)
-    return int(index), variant
-
-
-def _find_image(request: KeyRequest, public_id: str, index: int) -> Image:
-    task = services.find_task(public_id, request.user)
-    if not task.terminal:
-        raise Conflict("The task has not ended: there is no picture yet.", retry_after=1)
-    image = Image.objects.filter(task=task, index=index).first()
-    if image is None or task.status != Status.SUCCEEDED:
-        raise NotFound(f"The task has no picture {index}.")
-    return image
-
-
-def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
-    """The bytes, or a redirect to the store's own signed address when it has one."""
-    store = get_store("images")
-    try:
-        key = _key_of(image, variant)
-    except StorageError as error:
-        raise NotFound("The picture is no longer in the store.") from error
-    address = store.url(key, settings.URL_SECONDS)
-    if address.startswith("http"):
-        return HttpResponseRedirect(address)
-    try:
-        data = store.read(key)
-    except ObjectGone as error:
-        raise NotFound("The picture is no longer in the store.") from error
-    headers = {"ETag": etag, "Cache-Control": "private, max-age=3600, immutable", "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(data, content_type=content_type(key), headers=headers)
-
-
-def _key_of(image: Image, variant: str) -> str:
-    """The object's key; the medium variant is made when it is first asked for."""
-    if variant == "medium":
-        return ensure_variant(get_store("images"), image.key, "medium", events.client())
-    return image.key if variant == "original" else image.thumbnail_key

@@ -127,6 +127,7 @@ class Image(models.Model):
     height = models.PositiveIntegerField()
     bytes = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="Its original lies in the archive since then.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -180,3 +180,8 @@ def test_every_cache_may_vanish_at_any_time(make_task: Any, client_of: Any, owne
         monkeypatch.setattr(caches, name, lambda away=away: away)
     assert client.get(address(task)).status_code == 200
     assert finish(make_task()).status == Status.SUCCEEDED
+
+
+def test_a_list_until_before_all_time_is_empty(client_of: Any, owner: Any):
+    answer = client_of(owner).get("/api/v1/image/tasks?until=0300-04-05")
+    assert (answer.status_code, answer.json()["data"]["items"]) == (200, [])

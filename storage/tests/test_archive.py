@@ -35,6 +35,12 @@ def original(task_id: UUID, index: int = 0) -> str:
     return key
 
 
+def aged(days: int) -> str:
+    """The key of an original whose task was made `days` ago."""
+    task_id = UUID(int=(int((time.time() - days * DAY) * 1000) << 80) | (0x7 << 76) | (0x2 << 62))
+    return keys.image_key(task_id, 0, "ab" * 32, "image/webp")
+
+
 def test_there_and_back(task_id, redis):
     store, key = images(), original(task_id)
     check_present(store, key, redis)
@@ -45,8 +51,8 @@ def test_there_and_back(task_id, redis):
         with pytest.raises(Archived) as caught:
             check_present(store, key, redis)
         assert 50 < (caught.value.ready_at - datetime.now(UTC)).total_seconds() <= 60
-    assert bring_back_asked(store, redis) == 1
-    assert bring_back_asked(store, redis) == 0
+    assert bring_back_asked(store, redis) == [key]
+    assert bring_back_asked(store, redis) == []
     check_present(store, key, redis)
     assert store.read(key) == b"picture 0"
 
@@ -78,23 +84,25 @@ def test_without_redis_it_comes_back_at_once(task_id):
 def test_openings_are_written_once_a_day_in_batches(redis):
     openings = Openings(redis, flush_seconds=1000)
     now = time.time()
+    old, young = aged(30), aged(1)
     for _ in range(100):
-        openings.note("old", now - 30 * DAY, now)
-        openings.note("young", now - DAY, now)
+        openings.note(old, now)
+        openings.note(young, now)
+        openings.note(keys.variant_key(old, "thumbs"), now)
     assert redis.zcard("gx:opened") == 0
     assert openings.flush() == 1
     assert openings.flush() == 0
-    openings.note("old", now - 30 * DAY, now + DAY)
+    openings.note(old, now + DAY)
     assert openings.flush() == 1
-    assert unopened(redis, ["old", "young", "never"], 90, now) == ["young", "never"]
-    assert unopened(redis, ["old"], 90, now + 95 * DAY) == ["old"]
+    assert unopened(redis, [old, young, "never"], 90, now) == [young, "never"]
+    assert unopened(redis, [old], 90, now + 95 * DAY) == [old]
     assert redis.zcard("gx:opened") == 0
 
 
 def test_openings_survive_a_redis_that_is_away(redis):
     openings = Openings(Redis(port=1, retry=Retry(NoBackoff(), 0)), flush_seconds=1000)
     now = time.time()
-    openings.note("old", now - 30 * DAY, now)
+    openings.note(aged(30), now)
     assert openings.flush() == 0
     openings._redis = redis
     assert openings.flush() == 1

@@ -6,21 +6,21 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from generation import partitions
+from generation import partitions, retention
 
 
 class Command(BaseCommand):
-    """Runs daily by the schedule (maintenance.partitions), and at every start."""
+    """Runs by the schedule (maintenance.partitions, maintenance.retention), and at every start."""
 
-    help = "Make partitions ahead of time. With --drop, drop days older than HISTORY_DAYS."
+    help = "Make partitions ahead of time. With --drop, end days older than HISTORY_DAYS: pictures, rows, partitions."
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument(
-            "--drop", action="store_true", help="Drop old days. Their pictures must be gone from the store."
-        )
+        parser.add_argument("--drop", action="store_true", help="End old days with all that they hold.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         today = datetime.now(UTC).date()
         made = partitions.ensure(today, settings.PARTITIONS_AHEAD_DAYS + 1)
-        dropped = partitions.drop_before(today - timedelta(days=settings.HISTORY_DAYS)) if options["drop"] else []
-        self.stdout.write(f"made {len(made)}, dropped {len(dropped)}")
+        ended = retention.Ended()
+        if options["drop"]:
+            ended = retention.end_before(today - timedelta(days=settings.HISTORY_DAYS))
+        self.stdout.write(f"made {len(made)}, dropped {ended.partitions} with {ended.objects} objects")
