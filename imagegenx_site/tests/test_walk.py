@@ -21,7 +21,7 @@ GENERATE = "/api/v1/image/generate"
 
 
 def ask(text: str = "a red circle, white background", **params: Any) -> dict[str, Any]:
-    return {"text": text, "params": {"resolution": "256×256", "steps": 6, "seed": 7, **params}}
+    return {"text": text, "params": {"resolution": "256×256", "steps": 6, "seed": 7, "cache": False, **params}}
 
 
 def dashed(public_id: str) -> str:

@@ -74,7 +74,7 @@ class Probe:
 
     def generate(self, steps: int, seed: int, wait: int = 300) -> tuple[str, float, float]:
         """One picture: its id, and the moments (Unix s) of sending the request and of reading the answer."""
-        body = {"text": TEXT, "params": {"resolution": "256x256", "steps": steps, "seed": seed}}
+        body = {"text": TEXT, "params": {"resolution": "256x256", "steps": steps, "seed": seed, "cache": False}}
         sent = time.time()
         answer = self.http.post("/api/v1/image/generate", json=body, headers={"prefer": f"wait={wait}"})
         data = answer.raise_for_status().json()["data"]
