@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from generation import caches
+from generation import caches, keyring
 from generation.models import ApiKey, Lora, Plan, Team, User
 from storage.cache import Cache
 
@@ -53,6 +53,8 @@ def forget_lora(instance: Lora, **_: Any) -> None:
 def forget_prefixes(prefixes: Iterable[str]) -> None:
     """These keys change in the present transaction."""
     found = list(prefixes)
+    keyring.forget()
+    transaction.on_commit(keyring.forget)
     for start in range(0, len(found), _CHUNK):
         _change(caches.keys(), found[start : start + _CHUNK])
 

@@ -1,8 +1,9 @@
-"""Requests per second, counted in Redis for all web processes together (the `limits` library; exact under concurrency).
+"""Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for all
+counters of a request.
 
-| key                      | type    | content                                       | lifetime     |
-|--------------------------|---------|-----------------------------------------------|--------------|
-| rl:LIMITER/{name}/...    | counter | requests of one IP address or key in a window | RATE_WINDOW_S |
+| key                | type    | content                                       | lifetime      |
+|--------------------|---------|-----------------------------------------------|---------------|
+| rl:{name}:{whose}  | counter | requests of one IP address or key in a window | RATE_WINDOW_S |
 
 When Redis is away every request is admitted, with a line in the log: a limit protects the service, it is not a reason
 to refuse work.
@@ -15,12 +16,12 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import redis
 from django.conf import settings
 from django.http import HttpRequest
-from limits import RateLimitItemPerSecond
-from limits.storage import RedisStorage
+from redis.commands.core import Script
 
 from generation import events
 from generation.errors import TooManyRequests
@@ -43,26 +44,30 @@ class Allowance:
     reset: int
 
 
-def hit(name: str, whose: str, per_second: int) -> Allowance | None:
-    """Count one request of `whose` and say what is left; None when Redis is away.
+def hit(counters: Sequence[tuple[str, str]], per_second: int) -> list[Allowance]:
+    """Count one request under each (name, whose) and say what is left of each; nothing when Redis is away.
 
-    Raises TooManyRequests when it was one too many.
+    Raises TooManyRequests when it was one too many for any of them.
     """
     window = settings.RATE_WINDOW_S
-    item = RateLimitItemPerSecond(per_second * window, window, namespace=f"LIMITER/{name}")
+    quota = per_second * window
     if time.monotonic() < _away_until:
-        return None
+        return []
     try:
-        count = _storage().incr(item.key_for(whose), window)
+        counts = _script()(keys=[f"rl:{name}:{whose}" for name, whose in counters], args=[window])
     except redis.RedisError as error:
         _note_outage(error)
-        return None
-    allowance = Allowance(name, item.amount, window, max(0, item.amount - count), window)
-    if count > item.amount:
-        scope = "address" if name == "ip" else "key"
-        message = f"More than {per_second} requests a second from one {scope}. Wait, then send again."
-        raise TooManyRequests(message, retry_after=window, allowances=[allowance])
-    return allowance
+        return []
+    allowances = [
+        Allowance(name, quota, window, max(0, quota - count), window)
+        for (name, _), count in zip(counters, counts, strict=True)
+    ]
+    for (name, _), count in zip(counters, counts, strict=True):
+        if count > quota:
+            scope = "address" if name == "ip" else "key"
+            message = f"More than {per_second} requests a second from one {scope}. Wait, then send again."
+            raise TooManyRequests(message, retry_after=window, allowances=allowances)
+    return allowances
 
 
 def headers(allowances: Sequence[Allowance]) -> dict[str, str]:
@@ -101,8 +106,8 @@ def seconds_until_midnight() -> int:
 
 
 @functools.cache
-def _storage() -> RedisStorage:
-    return RedisStorage(settings.REDIS_URL, connection_pool=events.client().connection_pool, key_prefix="rl")
+def _script() -> Script:
+    return events.client().register_script(Path(__file__).with_suffix(".lua").read_text())
 
 
 def _note_outage(error: Exception) -> None:

@@ -1,19 +1,147 @@
-"""The web process: Django over ASGI, with its static files in front so that they cost no database work."""
+"""The web process: Django over ASGI, with its static files in front so that they cost no database work.
 
+Nearly every view is synchronous. Such a request visits a thread once, and everything of it happens there: middleware,
+view, rendering, the end of the request. (Django's own handler goes to and fro between the event loop and the thread
+for the start, for each middleware, for the view and for the end, and each of these trips costs as much as a query.)
+What has to wait does so on the event loop: server-sent events are asynchronous views, and a view that wants to answer
+when its tasks have ended says so by a `Later` (generation/api/waiting.py).
+"""
+
+import asyncio
+import contextvars
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 
+import django
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.core.asgi import get_asgi_application
+from django.core import signals
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.base import BaseHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
-from imagegenx_site.threads import LastingThreads
+from imagegenx_site.threads import LastingThread, LastingThreads
+
+Answer = TypeVar("Answer")
 
 
-def make_application() -> LastingThreads:
+class _SyncHandler(BaseHandler):
+    """Django's chain of middleware and view, all of it synchronous."""
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """The view; found already when the request came in."""
+        return request.resolver_match or super().resolve_request(request)
+
+
+class OneVisit(ASGIHandler):
+    """Django's ASGI handler, except that a request for a synchronous view visits a thread once."""
+
+    def __init__(self, threads: LastingThreads) -> None:
+        super().__init__()
+        self._threads = threads
+        self._chain = _SyncHandler()
+        self._chain.load_middleware(is_async=False)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        thread = self._threads.least_busy()
+        match = _match(scope)
+        if match is not None and iscoroutinefunction(match.func):
+            async with ThreadSensitiveContext(executor=thread):
+                await self.handle(scope, receive, send)
+            return
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        with body:
+            await self._visit(scope, match, body, thread, receive, send)
+
+    async def _visit(
+        self, scope: Any, match: ResolverMatch | None, body: Any, thread: LastingThread, receive: Any, send: Any
+    ) -> None:
+        context = contextvars.copy_context()  # of this request: what its first visit binds, its second one sees
+
+        async def in_thread(function: Callable[..., Answer], *args: Any) -> Answer:
+            return await asyncio.get_running_loop().run_in_executor(thread, context.run, function, *args)
+
+        response = await in_thread(self._answered, scope, match, body)
+        later = getattr(response, "later", None)
+        if later is not None:
+            async with ThreadSensitiveContext(executor=thread):
+                ended = await _unless_gone(later.ended(), receive)
+            if ended is None:
+                return
+            response = await in_thread(later.answer, ended, response)
+        if not response.streaming:
+            await self.send_response(response, send)
+            return
+        async with ThreadSensitiveContext(executor=thread):
+            await _unless_gone(self.send_response(response, send), receive)
+            await in_thread(response.close)
+
+    def _answered(self, scope: Any, match: ResolverMatch | None, body: Any) -> HttpResponseBase:
+        """The whole of a request, in a thread. A streamed answer is closed when it has been sent."""
+        set_script_prefix(get_script_prefix(scope))
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        request, response = self.create_request(scope, body)
+        if request is not None:
+            request.resolver_match = match
+            response = self._chain.get_response(request)
+        response._handler_class = self.__class__
+        if not response.streaming:
+            response.close()
+        return response
+
+
+def _match(scope: Any) -> ResolverMatch | None:
+    try:
+        return resolve(scope["path"].removeprefix(scope.get("root_path", "")))
+    except (Resolver404, UnicodeDecodeError):
+        return None
+
+
+async def _unless_gone(work: Any, receive: Any) -> Any:
+    """What `work` answers; None when the client goes away before."""
+    working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        for task in (working, listening):
+            task.cancel()
+        await asyncio.gather(working, listening, return_exceptions=True)
+
+
+class WebProcess:
+    """The ASGI application, and the threads that it uses."""
+
+    def __init__(self) -> None:
+        django.setup(set_prefix=False)
+        self._threads = LastingThreads(settings.WEB_THREADS)
+        self._application = ASGIStaticFilesHandler(OneVisit(self._threads))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        await self._application(scope, receive, send)
+
+    async def close(self) -> None:
+        """Close the connections to Postgres and end the threads."""
+        await self._threads.close()
+
+
+def make_application() -> WebProcess:
     """The web process as an ASGI application."""
-    return LastingThreads(ASGIStaticFilesHandler(get_asgi_application()), settings.WEB_THREADS)
+    return WebProcess()
 
 
 application = make_application()

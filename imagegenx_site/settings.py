@@ -146,6 +146,7 @@ PRIVATE_CALLBACKS = env.list(
     "PRIVATE_CALLBACKS", default=[]
 )  # CIDR blocks that webhooks and picture URLs may reach although private
 WEB_THREADS = int(_number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
+KEY_KEPT_S = _number("KEY_KEPT_S", 1, 0, 60)  # s that a web process goes on with what it knows of an API key; 0: not
 RATE_WINDOW_S = int(_number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
 ANONYMOUS_RPS = int(_number("ANONYMOUS_RPS", 30, 1, 100000))  # requests/s per IP address without a valid key
 TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, 0, 10))  # proxies in front that append to X-Forwarded-For
@@ -217,7 +218,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "django_structlog",
     "auditlog",
     "oauth2_provider",
     "imagegenx_site",
@@ -227,13 +227,9 @@ INSTALLED_APPS = [
     "storage",
     "fixtures",
 ]
-# All of these run in an async chain: a synchronous one would cost every request a thread (and `Prefer: wait` one for
-# seconds).
 MIDDLEWARE = [
     "generation.api.request_ids.request_ids",
-    "generation.api.waiting.prefer_wait",
     "django.middleware.security.SecurityMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -301,7 +297,6 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        "django_structlog": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
     },

@@ -7,14 +7,10 @@ holds none.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext
 from django.db import connections
-
-Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class LastingThread(ThreadPoolExecutor):
@@ -41,26 +37,14 @@ class LastingThread(ThreadPoolExecutor):
 
 
 class LastingThreads:
-    """An ASGI application that runs another one's synchronous code in `count` lasting threads."""
+    """`count` lasting threads."""
 
-    def __init__(self, application: Application, count: int) -> None:
-        self._application = application
+    def __init__(self, count: int) -> None:
         self._threads = [LastingThread(number) for number in range(count)]
-        self._turn = 0
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        async with ThreadSensitiveContext(executor=self._least_busy()):
-            await self._application(scope, receive, send)
-
-    def _least_busy(self) -> LastingThread:
-        """The next thread in turn among those with the least to do."""
-        self._turn = (self._turn + 1) % len(self._threads)
-        in_turn = self._threads[self._turn :] + self._threads[: self._turn]
-        return min(in_turn, key=lambda thread: thread.load)
+    def least_busy(self) -> LastingThread:
+        """The first of those with the least to do: few threads stay awake while there is little work."""
+        return min(self._threads, key=lambda thread: thread.load)
 
     async def close(self) -> None:
         """Close the threads' connections and end them."""

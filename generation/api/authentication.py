@@ -1,22 +1,19 @@
 """Who is asking: an API key in `Authorization: Bearer` or `X-API-Key`, a signed request, or an OAuth access token."""
 
 import hmac
-from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
+import structlog
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from generation import caches, signatures
+from generation import keyring, signatures
 from generation.errors import Unauthorised
-from generation.models import ApiKey, Plan, Team, User
+from generation.models import ApiKey, User
 from generation.oauth import key_of_token
 
-_USE_NOTED_EVERY: Final = timedelta(minutes=1)  # `last_used_at` is written at most so often
-_MOST_NOTED: Final = 10_000
-_noted: dict[int, datetime] = {}
 _HOW: Final = "Send your key as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`."
 
 
@@ -49,13 +46,14 @@ def key_of_request(request: HttpRequest) -> ApiKey | None:
         key = find_key(text) if text.startswith("igx_") else key_of_token(text)
         if key.must_sign:
             raise Unauthorised("This key takes signed requests only. See docs/api.md, Signed requests.")
-    _note_use(key)
+    keyring.note_use(key)
+    structlog.contextvars.bind_contextvars(user_id=key.user_id, api_key=key.prefix)
     return key
 
 
 def _of_signature(request: HttpRequest) -> ApiKey:
     """The key that signed the request; the body is checked as it came, before anything reads it."""
-    key = _living(request.headers.get("X-Key-Id", ""))
+    key = keyring.living(request.headers.get("X-Key-Id", ""))
     if key is None:
         raise Unauthorised(f"X-Key-Id names no key. {_HOW}")
     timestamp, nonce = request.headers.get("X-Timestamp", ""), request.headers.get("X-Nonce", "")
@@ -80,46 +78,11 @@ def find_key(text: str) -> ApiKey:
     parts = text.split("_", 2)
     if len(parts) != 3 or parts[0] != "igx":
         raise Unauthorised(f"This is not an API key. {_HOW}")
-    key = _living(parts[1])
+    key = keyring.living(parts[1])
     if key is None or not hmac.compare_digest(key.digest, ApiKey.digest_of(parts[2])):
         raise Unauthorised(f"Unknown API key. {_HOW}")
     _check_alive(key)
     return key
-
-
-def _living(prefix: str) -> ApiKey | None:
-    """The row of a prefix, of a user who may still come in."""
-    if not prefix.isascii() or not prefix.isalnum():
-        return None
-    kept = caches.kept_rows(caches.keys(), prefix, lambda: _rows_of(prefix))
-    if kept is None:
-        return None
-    key, user = caches.unpacked(ApiKey, kept["key"]), caches.unpacked(User, kept["user"])
-    if key is None or user is None or not user.is_active:
-        return None
-    user.team = caches.unpacked(Team, kept["team"])
-    if user.team is not None:
-        team_plan = caches.unpacked(Plan, kept["team_plan"])
-        assert team_plan is not None
-        user.team.plan = team_plan
-    key.user, key.plan = user, caches.unpacked(Plan, kept["plan"])
-    return key
-
-
-def _rows_of(prefix: str) -> dict[str, Any] | None:
-    """The key's row and all that binds it, as they are cached."""
-    rows = ApiKey.objects.select_related("user__team__plan", "plan").filter(prefix=prefix, oauth_client="")
-    key = rows.first()
-    if key is None:
-        return None
-    team = key.user.team
-    return {
-        "key": caches.packed(key),
-        "user": caches.packed(key.user, without=("password", "email")),
-        "team": caches.packed(team),
-        "team_plan": caches.packed(team.plan if team else None),
-        "plan": caches.packed(key.plan),
-    }
 
 
 def _check_alive(key: ApiKey) -> None:
@@ -127,14 +90,4 @@ def _check_alive(key: ApiKey) -> None:
         raise Unauthorised("This API key was revoked. Make a new one.")
     if key.expires_at is not None and key.expires_at <= timezone.now():
         raise Unauthorised("This API key has expired. Make a new one.")
-
-
-def _note_use(key: ApiKey) -> None:
-    """`last_used_at` of a cached key may be old: this process remembers which it noted itself."""
-    now = timezone.now()
-    last = max(filter(None, (key.last_used_at, _noted.get(key.pk))), default=None)
-    if last is None or now - last > _USE_NOTED_EVERY:
-        if len(_noted) > _MOST_NOTED:
-            _noted.clear()
-        _noted[key.pk] = now
-        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+<<<<<<< HEAD

@@ -24,19 +24,17 @@ class ApiView(APIView):
         try:
             super().perform_authentication(request)
         except Unauthorised:
-            rates.hit("ip", f"stranger:{rates.client_address(request._request)}", settings.ANONYMOUS_RPS)
+            stranger = f"stranger:{rates.client_address(request._request)}"
+            rates.hit([("ip", stranger)], settings.ANONYMOUS_RPS)
             raise
 
     def check_throttles(self, request: Request) -> None:
         """Count the request for its address and its key. Raises TooManyRequests."""
         if not isinstance(request.auth, ApiKey):
             return
-        plan = plan_of(request.auth)
         address = f"{request.auth.user_id}:{rates.client_address(request._request)}"
-        for name, whose in (("ip", address), ("key", str(request.auth.pk))):
-            allowance = rates.hit(name, whose, plan.requests_per_second)
-            if allowance:
-                allowances_of(request).append(allowance)
+        counters = [("ip", address), ("key", str(request.auth.pk))]
+        allowances_of(request).extend(rates.hit(counters, plan_of(request.auth).requests_per_second))
         require_scope(request.auth, self.scopes.get(request.method or "", "generate"))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:

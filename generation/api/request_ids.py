@@ -1,9 +1,10 @@
-"""Every answer carries `X-Request-Id`: the client's own where it sent one, else a new one. Logs carry the same."""
+"""Every answer carries `X-Request-Id`: the client's own where it sent one, else a new one. Log lines carry the same."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
@@ -22,6 +23,8 @@ def request_ids(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReq
         name = sent if _SANE.fullmatch(sent) else uuid7().hex
         request.META["HTTP_X_REQUEST_ID"] = name
         request.__dict__.pop("headers", None)  # read anew, should something have read them before
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=name)
         return name
 
     if iscoroutinefunction(get_response):

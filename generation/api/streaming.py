@@ -91,7 +91,7 @@ def _authorised(request: HttpRequest, public_id: str) -> Task:
     key = key_of_request(request)
     if key is None:
         raise Unauthorised("No API key, and no `token` in the address.")
-    rates.hit("key", str(key.pk), plan_of(key).requests_per_second)
+    rates.hit([("key", str(key.pk))], plan_of(key).requests_per_second)
     require_scope(key, "read")
     return services.find_task(public_id, key.user)
 

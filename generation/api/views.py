@@ -16,7 +16,7 @@ from generation.api.batches import batch_body
 from generation.api.kinds import BatchSerializer, body_of
 from generation.api.requests import GenerateSerializer
 from generation.api.submitting import Wanted, wanted_of
-from generation.api.waiting import base_url
+from generation.api.waiting import base_url, prefer_wait
 from generation.errors import Fault, InvalidRequest
 from generation.models import Status, Task
 from generation.representation import input_body, task_body
@@ -145,7 +145,7 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
         response = Response(body, status=status.HTTP_202_ACCEPTED)
     else:
         response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED)
-        response.submitted_task_id = made.tasks[0].id  # type: ignore[attr-defined]  # read by generation.api.waiting
+        prefer_wait(request._request, response, made.tasks[0].id)
     response["Location"] = response.data["query_url"]
     response["Retry-After"] = "1"
     if not made.new:

@@ -1,19 +1,17 @@
-"""`Prefer: wait=n` (RFC 7240) for every endpoint that submits: answer with the finished task when it ends within n
-seconds.
+"""Answers that come when their tasks have ended: `Prefer: wait=n` (RFC 7240), and the compatible endpoints.
 
-A submitting view marks its 202 answer with the task's id; here the answer is held back, without a thread, until the
-task ended.
+A view runs in a thread, and must not hold it for the seconds that a picture takes. It answers 202 with a `Later` on the
+response; the web process (imagegenx_site/asgi.py) waits on the event loop, then lets a thread make the real answer.
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.decorators import async_only_middleware
 
 from generation import services
 from generation.api import watching
@@ -22,28 +20,41 @@ from generation.models import Task
 from generation.representation import task_body
 
 _WAIT = re.compile(r"\bwait\s*=\s*(\d{1,5})\b")
-Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
-@async_only_middleware
-def prefer_wait(get_response: Handler) -> Handler:
-    """Middleware: see the module."""
+@dataclass(frozen=True)
+class Later:
+    """Wait for these tasks, `seconds` at most; then `answer(whether all have ended, the 202 answer)` is what the client
+    gets. `answer` runs in a thread.
+    """
 
-    async def middleware(request: HttpRequest) -> HttpResponseBase:
-        response = await get_response(request)
-        task_id = getattr(response, "submitted_task_id", None)
-        seconds = wanted_seconds(request)
-        if task_id is None or not seconds or response.status_code != 202:
-            return response
-        if not await watching.until_ended(task_id, seconds):
-            response["Preference-Applied"] = f"wait={seconds:g}"
-            return response
-        finished = HttpResponse(await sync_to_async(_finished)(request, task_id), content_type="application/json")
+    task_ids: tuple[UUID, ...]
+    seconds: float
+    answer: Callable[[bool, HttpResponseBase], HttpResponseBase]
+
+    async def ended(self) -> bool:
+        """Wait, without a thread; whether all tasks have ended in time."""
+        return await watching.until_ended(self.task_ids, self.seconds)
+
+
+def prefer_wait(request: HttpRequest, response: HttpResponseBase, task_id: UUID) -> None:
+    """Let the finished task be the answer, if the client asks for that and it ends in time."""
+    seconds = wanted_seconds(request)
+    if not seconds:
+        return
+    base = base_url(request)
+
+    def answer(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
+        if not ended:
+            accepted["Preference-Applied"] = f"wait={seconds:g}"
+            return accepted
+        finished = HttpResponse(_finished(task_id, base), content_type="application/json")
+        for name in set(accepted.headers) - {"Content-Length", "Content-Type", "Retry-After"}:
+            finished[name] = accepted[name]
         finished["Preference-Applied"] = f"wait={seconds:g}"
-        finished["Location"] = response["Location"]
         return finished
 
-    return middleware
+    response.later = Later((task_id,), seconds, answer)  # type: ignore[attr-defined]
 
 
 def wanted_seconds(request: HttpRequest) -> float:
@@ -52,10 +63,10 @@ def wanted_seconds(request: HttpRequest) -> float:
     return min(float(found[1]), settings.MAX_WAIT_SECONDS) if found else 0.0
 
 
-def _finished(request: HttpRequest, task_id: Any) -> bytes:
+def _finished(task_id: UUID, base: str) -> bytes:
     task = Task.objects.get(pk=task_id)
     images = services.images_of([task.id])[task.id]
-    return json_bytes(enveloped(task_body(task, images, base_url=base_url(request))))
+    return json_bytes(enveloped(task_body(task, images, base_url=base)))
 
 
 def base_url(request: HttpRequest) -> str:

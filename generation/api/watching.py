@@ -11,7 +11,7 @@ import contextvars
 import json
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -136,19 +136,24 @@ def reader() -> EventReader:
     return _readers[loop]
 
 
-async def until_ended(task_id: UUID, seconds: float) -> bool:
-    """Wait for the task's end, `seconds` at most; whether it has ended."""
-    async with reader().watch(task_id) as queue:
+async def until_ended(task_ids: Sequence[UUID], seconds: float) -> bool:
+    """Wait for the end of all these tasks, `seconds` at most; whether they have ended."""
+    async with contextlib.AsyncExitStack() as stack:
+        queues = {one: await stack.enter_async_context(reader().watch(one)) for one in task_ids}
         deadline = asyncio.get_running_loop().time() + seconds
-        while not await Task.objects.filter(pk=task_id, status__in=TERMINAL).aexists():
+        while queues:
+            ended = Task.objects.filter(pk__in=list(queues), status__in=TERMINAL).values_list("id", flat=True)
+            for one in [one async for one in ended]:
+                del queues[one]
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
+            if queues and left <= 0:
                 return False
-            await _next_status(queue, min(left, POLL_S))
+            if queues:
+                await _next_end(next(iter(queues.values())), min(left, POLL_S))
     return True
 
 
-async def _next_status(queue: "asyncio.Queue[Happening]", seconds: float) -> None:
+async def _next_end(queue: "asyncio.Queue[Happening]", seconds: float) -> None:
     """Return at a terminal status event, or after `seconds`."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -3,82 +3,98 @@
 import asyncio
 import json
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+Address = tuple[str, int]
 
 
 @dataclass
 class Measured:
-    """What a run of requests took: latencies in ms, and the whole in s."""
+    """What a run of requests took: latencies in ms; the whole, and this client's own CPU time, in s."""
 
-    statuses: dict[int, int] = field(default_factory=dict)
+    statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     seconds: float = 0.0
+    client_cpu: float = 0.0
+
+    @property
+    def count(self) -> int:
+        return len(self.latencies)
 
     @property
     def per_second(self) -> float:
         """Answers a second."""
-        return len(self.latencies) / self.seconds
+        return self.count / self.seconds
 
     def percentile(self, share: float) -> float:
         """The latency in ms that `share` of the requests stayed below."""
         ordered = sorted(self.latencies)
         return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
-    def __str__(self) -> str:
-        latency = ", ".join(f"p{round(share * 100)} {self.percentile(share):.1f} ms" for share in (0.5, 0.99))
-        return f"{self.per_second:.0f}/s, {latency}, statuses {self.statuses}"
+
+def encoded(method: str, path: str, key: str, body: Any = None, headers: str = "") -> bytes:
+    """A whole request as it goes over the wire; `headers` are lines that end in CRLF."""
+    data = json.dumps(body).encode() if body is not None else b""
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n" if data else ""
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n{kind}{headers}\r\n"
+    return head.encode() + data
 
 
-class Connection:
-    """One kept connection."""
+class _Connection(asyncio.Protocol):
+    """Sends the next request as soon as the last one is answered."""
 
-    def __init__(self, host: str, port: int, key: str) -> None:
-        self._address = (host, port)
-        self._fixed = f"Host: {host}:{port}\r\nAuthorization: Bearer {key}\r\n"
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+    def __init__(self, requests: Iterator[bytes], measured: Measured, keep: bool) -> None:
+        self._requests, self._measured, self._keep = requests, measured, keep
+        self._buffer = bytearray()
+        self._began = 0.0
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def send(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """One request: status and body of its answer."""
-        if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(*self._address)
-        data = json.dumps(body).encode() if body is not None else b""
-        head = f"{method} {path} HTTP/1.1\r\n{self._fixed}Content-Type: application/json\r\n"
-        self._writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-        return await self._answer()
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._send()
 
-    async def _answer(self) -> tuple[int, bytes]:
-        assert self._reader is not None
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        length = int(fields.get("content-length", 0))
-        return int(lines[0].split(" ")[1]), await self._reader.readexactly(length)
+    def _send(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self._transport.close()
+            return
+        self._began = time.perf_counter()
+        self._transport.write(request)
 
-    def close(self) -> None:
-        """End the connection."""
-        if self._writer is not None:
-            self._writer.close()
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._buffer[:end]).lower()
+        at = head.find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(self._buffer) < end + 4 + length:
+            return
+        self._measured.latencies.append((time.perf_counter() - self._began) * 1000)
+        self._measured.statuses[int(head[9:12])] += 1
+        if self._keep:
+            self._measured.bodies.append(bytes(self._buffer[end + 4 : end + 4 + length]))
+        self._buffer.clear()
+        self._send()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended.set_result(None)
 
 
-async def flood(
-    address: tuple[str, int], key: str, requests: list[tuple[str, str, Any]], connections: int
-) -> tuple[Measured, list[bytes]]:
-    """Send all requests over so many connections, each as fast as its answers come."""
-    measured, bodies, todo = Measured(), [], iter(requests)
-
-    async def work() -> None:
-        connection = Connection(*address, key)
-        for method, path, body in todo:
-            began = time.perf_counter()
-            status, answer = await connection.send(method, path, body)
-            measured.latencies.append((time.perf_counter() - began) * 1000)
-            measured.statuses[status] = measured.statuses.get(status, 0) + 1
-            bodies.append(answer)
-        connection.close()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(connections)))
-    measured.seconds = time.perf_counter() - began
-    return measured, bodies
+async def flood(address: Address, requests: Sequence[bytes], connections: int, *, keep: bool = False) -> Measured:
+    """Send all requests over so many connections, each as fast as its answers come. `keep` keeps the bodies."""
+    measured, todo = Measured(), iter(requests)
+    loop = asyncio.get_running_loop()
+    began, cpu = time.perf_counter(), time.process_time()
+    made = [
+        (await loop.create_connection(lambda: _Connection(todo, measured, keep), *address))[1]
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(connection.ended for connection in made))
+    measured.seconds, measured.client_cpu = time.perf_counter() - began, time.process_time() - cpu
+    return measured
