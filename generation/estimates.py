@@ -8,6 +8,8 @@ that waits.
 | gq:speed       | hash | model key -> s per megapixel-step, exponential running mean | for ever  |
 """
 
+from collections.abc import Sequence
+
 import redis
 
 from generation import events, tickets
@@ -37,10 +39,18 @@ def seconds_left(task: Task) -> float:
         return AFTER_GPU_S
     try:
         known = events.client().hget(SPEED_KEY, task.model_key)
-        ahead = sum(tickets.backlog().work[: task.priority + 1]) / 1e6 if task.status == Status.QUEUED else 0.0
+        work: Sequence[float] = tickets.backlog().work if task.status == Status.QUEUED else ()
     except redis.RedisError:
-        known, ahead = None, 0.0
-    speed = float(known) if known else FIRST_GUESS_S
+        known, work = None, ()
+    return _estimate(task, float(known) if known else None, work)
+
+
+def seconds_from(task: Task, place: tickets.Place | None) -> float:
+    """The same for a task that was enqueued just now; `place` is None when Redis is away."""
+    return _estimate(task, place.speed if place else None, place.work if place else ())
+
+
+def _estimate(task: Task, speed: float | None, work: Sequence[float]) -> float:
     left = task.cost * (100 - task.progress) / 100
-    others = max(0.0, ahead - task.cost)
-    return round((left + others) * speed + AFTER_GPU_S, 2)
+    others = max(0.0, sum(work[: task.priority + 1]) / 1e6 - task.cost)
+    return round((left + others) * (speed or FIRST_GUESS_S) + AFTER_GPU_S, 2)

@@ -21,6 +21,7 @@ from generation import caches, estimates, lifecycle, quotas, results, tickets
 from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound, Unprocessable
 from generation.inputs import ROLES, InputPicture
 from generation.models import ApiKey, Batch, IdempotencyKey, Image, ImageModel, Plan, Task, User
+from generation.insertion import insert
 from generation.parameters import Parameters
 from generation.rates import Allowance
 from generation.uuid7 import from_public, moment_of, uuid7
@@ -47,12 +48,15 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a request made: its tasks, their batch, whether they are new, and what is left of the plan's quotas."""
+    """What a request made: its tasks, their batch, whether they are new, what is left of the plan's quotas, and when the
+    first task will probably end (s from now; None: not known here).
+    """
 
     tasks: tuple[Task, ...]
     batch: Batch | None = None
     new: bool = True
     allowances: tuple[Allowance, ...] = ()
+    estimated_time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def submit(
     admission = _admitted(tasks, user, api_key)
     try:
         _store_inputs(submissions, tasks)
-        _write(tasks, batch, api_key, idempotency)
+        places = _write(tasks, batch, api_key, idempotency)
     except IntegrityError:
         quotas.give_back(admission)
         first = _replayed(idempotency, api_key) if idempotency and api_key else None
@@ -123,7 +127,8 @@ def submit(
     except BaseException:
         quotas.give_back(admission)
         raise
-    return Submitted(tuple(tasks), batch, allowances=admission.allowances)
+    estimate = estimates.seconds_from(tasks[0], places[0] if places else None)
+    return Submitted(tuple(tasks), batch, allowances=admission.allowances, estimated_time=estimate)
 
 
 def _admitted(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
@@ -148,16 +153,26 @@ def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> N
             task.params[f"{picture.role}_key"] = key
 
 
-def _write(tasks: Sequence[Task], batch: Batch | None, api_key: ApiKey | None, idempotency: Idempotency | None) -> None:
-    with transaction.atomic():
-        if idempotency and api_key:
-            fields = {"key": idempotency.key, "route": idempotency.route, "fingerprint": idempotency.fingerprint}
-            IdempotencyKey.objects.create(api_key=api_key, task_id=batch.id if batch else tasks[0].id, **fields)
-        if batch:
-            batch.save(force_insert=True)
-        Task.objects.bulk_create(tasks)
-    for task in tasks:
-        transaction.on_commit(lambda task=task: enqueue(task))  # type: ignore[misc]
+def _write(
+    tasks: Sequence[Task], batch: Batch | None, api_key: ApiKey | None, idempotency: Idempotency | None
+) -> list[tickets.Place]:
+    """The rows in one transaction, then their tickets. A single row needs no more than its own INSERT. Answers the
+    places in the buffer; none when Redis is away, or when the caller's transaction is still open.
+    """
+    places: list[tickets.Place] = []
+    if batch or (idempotency and api_key):
+        with transaction.atomic():
+            if idempotency and api_key:
+                fields = {"key": idempotency.key, "route": idempotency.route, "fingerprint": idempotency.fingerprint}
+                task_id = batch.id if batch else tasks[0].id
+                IdempotencyKey.objects.create(api_key=api_key, task_id=task_id, **fields)
+            if batch:
+                batch.save(force_insert=True)
+            insert(tasks)
+    else:
+        insert(tasks)
+    transaction.on_commit(lambda: places.extend(tickets.enqueue(list(map(_entry, tasks))) or ()))
+    return places
 
 
 def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None) -> Task:
@@ -205,11 +220,15 @@ def _replayed(idempotency: Idempotency, api_key: ApiKey) -> Submitted | None:
 
 def enqueue(task: Task) -> None:
     """Make a committed, queued row known to the workers; also what the reconciler does for rows that Redis forgot."""
-    tickets.enqueue(
+    tickets.enqueue([_entry(task)])
+
+
+def _entry(task: Task) -> tickets.Entry:
+    return tickets.Entry(
         task.id,
-        priority=task.priority,
-        batch_key=task.batch_key,
-        user_id=task.user_id,
+        task.priority,
+        task.batch_key,
+        task.user_id,
         weight=task.cost * 1e6,
         created_ms=int(task.created_at.timestamp() * 1000),
         expires_ms=int(task.expires_at.timestamp() * 1000),

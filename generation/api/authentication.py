@@ -90,4 +90,3 @@ def _check_alive(key: ApiKey) -> None:
         raise Unauthorised("This API key was revoked. Make a new one.")
     if key.expires_at is not None and key.expires_at <= timezone.now():
         raise Unauthorised("This API key has expired. Make a new one.")
-<<<<<<< HEAD

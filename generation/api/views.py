@@ -144,7 +144,7 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
         body = batch_body(made.batch, made.tasks, base_url=base_url(request))
         response = Response(body, status=status.HTTP_202_ACCEPTED)
     else:
-        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED)
+        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED, made.estimated_time)
         prefer_wait(request._request, response, made.tasks[0].id)
     response["Location"] = response.data["query_url"]
     response["Retry-After"] = "1"
@@ -153,10 +153,10 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     return response
 
 
-def _task_response(request: KeyRequest, task: Task, code: int = 200) -> Response:
+def _task_response(request: KeyRequest, task: Task, code: int = 200, estimated_time: float | None = None) -> Response:
     images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
-    body = task_body(task, images, base_url=base_url(request), estimated_time=services.estimated_time(task))
-    return Response(body, status=code)
+    left = services.estimated_time(task) if estimated_time is None else estimated_time
+    return Response(task_body(task, images, base_url=base_url(request), estimated_time=left), status=code)
 
 
 def _priced(wanted: Wanted) -> dict[str, Any]:

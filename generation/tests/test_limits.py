@@ -33,8 +33,11 @@ def post(client: Client, body: Any = None, **headers: str) -> Any:
 
 def limit(user: User, **changes: Any) -> Plan:
     assert user.team
-    Plan.objects.filter(pk=user.team.plan_id).update(**changes)
-    return Plan.objects.get(pk=user.team.plan_id)
+    plan = Plan.objects.get(pk=user.team.plan_id)
+    for name, value in changes.items():
+        setattr(plan, name, value)
+    plan.save()
+    return plan
 
 
 @pytest.fixture
@@ -43,10 +46,10 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     client = events.redis.Redis.from_url("redis://127.0.0.1:1/0", decode_responses=True, socket_connect_timeout=0.2)
     monkeypatch.setattr(events, "client", lambda: client)
     quotas._script.cache_clear()
-    rates._storage.cache_clear()
+    rates._script.cache_clear()
     yield
     quotas._script.cache_clear()
-    rates._storage.cache_clear()
+    rates._script.cache_clear()
     rates._away_until = 0.0
 
 
@@ -89,7 +92,7 @@ def test_requests_a_second_are_exact_when_many_ask_at_once(settings: Any) -> Non
 
     def ask(_: int) -> bool:
         try:
-            rates.hit("key", "one", 1)
+            rates.hit([("key", "one")], 1)
         except rates.TooManyRequests:
             return False
         return True

@@ -28,7 +28,8 @@ def _empty_redis():
 def put(task_id: UUID, priority: int = 2, **changes):
     fields: dict[str, Any] = {"batch_key": "mini@1:256x256", "user_id": 1, "weight": 1.5, "model": "mini@1"}
     fields |= {"created_ms": 1000, "expires_ms": 0}
-    return tickets.enqueue(task_id, priority=priority, **(fields | changes))
+    places = tickets.enqueue([tickets.Entry(task_id, priority, **(fields | changes))])
+    return places and places[0].new
 
 
 def messages(queue: str) -> list[dict]:
@@ -95,6 +96,6 @@ def test_submitting_goes_on_when_redis_is_out_of_reach(monkeypatch, caplog):
     with monkeypatch.context() as patch:
         patch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
         forget_connections()
-        assert put(uuid7()) is False
+        assert put(uuid7()) is None
     forget_connections()
     assert "left to the reconciler" in caplog.text

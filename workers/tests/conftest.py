@@ -80,7 +80,7 @@ def enqueue(redis: Redis) -> Callable[..., str]:
         task_id = task_id or str(uuid7(next(stamps)))
         expires = 0 if expires_in_ms is None else int(time.time() * 1000) + expires_in_ms
         created = int(time.time() * 1000) - age_ms
-        new = script(args=[task_id, priority, key, user, weight, created, expires, key.split(":")[0], samples])
+        new, *_ = script(args=[task_id, priority, key, user, weight, created, expires, key.split(":")[0], samples])
         assert new in (0, 1)
         return task_id
 

@@ -1,0 +1,49 @@
+"""The Celery message of a ticket, word for word as Celery sends it, made without sending it.
+
+Celery and kombu build and send one message in half a millisecond and two round trips. Here they build one, once, into
+the memory of the process; every ticket is that message with its own ids, so that the script which puts a task into the
+buffer can push it onto the queue in the same atomic step.
+"""
+
+import base64
+import json
+import threading
+from functools import cache
+from uuid import UUID, uuid4
+
+from kombu import Connection, Queue
+
+from imagegenx_site.celery import app
+
+_lock = threading.Lock()
+_TASK, _MESSAGE, _TAG, _QUEUE, _BODY = "the-task", "the-message", "the-tag", "the-queue", "the-body"
+
+
+def ticket_message(task_id: UUID | str, priority: int, *, again: str = "") -> str:
+    """The message for queue p{priority} that asks a GPU worker to run the task. `again` makes its id differ from the
+    first ticket's.
+    """
+    outer, inner = _template()
+    name = f"{task_id}.{again}" if again else str(task_id)
+    body = base64.b64encode(inner.replace(_TASK, str(task_id)).encode()).decode()
+    filled = outer.replace(_MESSAGE, name).replace(_TASK, str(task_id)).replace(_QUEUE, f"p{priority}")
+    return filled.replace(_TAG, str(uuid4())).replace(_BODY, body)
+
+
+def _template() -> tuple[str, str]:
+    """A message as JSON text and its body as JSON text, with marks where the ids belong."""
+    with _lock:
+        return _made()
+
+
+@cache
+def _made() -> tuple[str, str]:
+    with Connection("memory://") as connection:
+        channel = connection.default_channel
+        Queue(_QUEUE, channel=channel).declare()
+        with app.amqp.Producer(channel, auto_declare=False) as producer:
+            app.send_task("generate", (_TASK,), queue=_QUEUE, task_id=_MESSAGE, producer=producer)
+        message = channel._get(_QUEUE)
+    inner = base64.b64decode(message["body"]).decode()
+    message["body"], message["properties"]["delivery_tag"] = _BODY, _TAG
+    return json.dumps(message), inner

@@ -1,0 +1,1 @@
+"""Django's Postgres backend (with psycopg2), which looks at a kept connection before a request uses it."""
