@@ -32,6 +32,6 @@ def _values(row: models.Model, fields: Sequence[Any]) -> list[Any]:
 def _statement(model: type[models.Model]) -> tuple[str, str, Sequence[Any]]:
     fields = model._meta.local_concrete_fields
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(field.column) for field in fields)
+    columns = ", ".join(quote(str(field.column)) for field in fields)
     head = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
     return head, f"({', '.join(['%s'] * len(fields))})", fields

@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from generation import caches, estimates, lifecycle, quotas, results, tickets
 from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound, Unprocessable
 from generation.inputs import ROLES, InputPicture
-from generation.models import ApiKey, Batch, IdempotencyKey, Image, ImageModel, Plan, Task, User
 from generation.insertion import insert
+from generation.models import ApiKey, Batch, IdempotencyKey, Image, ImageModel, Plan, Task, User
 from generation.parameters import Parameters
 from generation.rates import Allowance
 from generation.uuid7 import from_public, moment_of, uuid7
@@ -48,8 +48,8 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a request made: its tasks, their batch, whether they are new, what is left of the plan's quotas, and when the
-    first task will probably end (s from now; None: not known here).
+    """What a request made: its tasks, their batch, whether they are new, what is left of the plan's quotas, and in how
+    many seconds the first task will probably end (None: not known here).
     """
 
     tasks: tuple[Task, ...]

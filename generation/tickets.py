@@ -102,9 +102,7 @@ def enqueue(entries: Sequence[Entry]) -> list[Place] | None:
         ids = ", ".join(str(entry.task_id) for entry in entries)
         logger.warning("tasks are left to the reconciler: %s: %s", error, ids)
         return None
-    return [
-        Place(bool(new), tuple(map(float, work)), float(speed) if speed else None) for new, speed, *work in answers
-    ]
+    return [Place(bool(new), tuple(map(float, work)), float(speed) if speed else None) for new, speed, *work in answers]
 
 
 def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[list[Any]]:

@@ -24,7 +24,6 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
 from imagegenx_site.threads import LastingThread, LastingThreads
@@ -89,11 +88,12 @@ class OneVisit(ASGIHandler):
             await _unless_gone(self.send_response(response, send), receive)
             await in_thread(response.close)
 
-    def _answered(self, scope: Any, match: ResolverMatch | None, body: Any) -> HttpResponseBase:
+    def _answered(self, scope: Any, match: ResolverMatch | None, body: Any) -> Any:
         """The whole of a request, in a thread. A streamed answer is closed when it has been sent."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
-        request, response = self.create_request(scope, body)
+        request, refusal = self.create_request(scope, body)
+        response: Any = refusal
         if request is not None:
             request.resolver_match = match
             response = self._chain.get_response(request)

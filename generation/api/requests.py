@@ -218,8 +218,8 @@ def _validated(
     """The checked values of a body, and what is wrong with it. Building a serializer copies every field it declares:
     that takes longer than checking, so each thread builds each form once.
     """
-    forms: dict[type, serializers.Serializer] = vars(_built)
-    serializer = forms.get(form)  # type: ignore[call-overload]
+    forms: dict[Any, serializers.Serializer] = _built.__dict__
+    serializer = forms.get(form)
     if serializer is None:
         serializer = forms[form] = form()
     serializer._context = context

@@ -1,22 +1,21 @@
 """`make bench-api`: submissions and polls a second, and clients held on event streams, with real Postgres and Redis.
 
-    python -m deploy.services run -- python -m generation.bench [--requests 2000] [--streams 2000]
+    python -m deploy.services run -- python -m generation.bench [--requests 2000] [--streams 2000] [--json FILE]
 
-One web process and this load generator share the machine. Needs DATABASE_URL, REDIS_URL and SECRET_KEY.
+Web processes, servers and this load generator share the machine; each row says what CPU time each of them spent on one
+request, which other work on the machine changes little. The row `empty view` is the baseline: Django's handler and
+middleware round a view that does nothing. Needs DATABASE_URL, REDIS_URL and SECRET_KEY.
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import resource
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import django
 
@@ -25,84 +24,87 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402  # after the settings
 
-from generation import events  # noqa: E402
-from generation.bench.client import flood  # noqa: E402
+from generation.bench import machine  # noqa: E402
+from generation.bench.client import encoded, flood  # noqa: E402
+from generation.bench.streams import Held, hold  # noqa: E402
 from generation.models import ApiKey, Plan, Team, User  # noqa: E402
-from generation.uuid7 import from_public  # noqa: E402
 
-HOST = "127.0.0.1"
-_REQUEST = {"text": "a red circle", "params": {"resolution": "256x256", "steps": 8, "seed": 7, "style": "cartoon"}}
-
-
-def main() -> None:
-    """Prepare, serve, measure, print."""
-    options = _options()
-    call_command("migrate", verbosity=0)
-    call_command("seed", verbosity=0)
-    call_command("partitions", verbosity=0)
-    key = _unlimited_key()
-    with _server() as (port, process):
-        asyncio.run(_measure((HOST, port), key, options, process))
+_BODY = {"text": "a red circle", "params": {"resolution": "256x256", "steps": 8, "style": "cartoon"}}
+_GENERATE = "/api/v1/image/generate"
+_COLUMNS = "| web processes | request | answers/s | p50 ms | p99 ms | CPU ms: web | Postgres | Redis | client | all |"
+_STREAM_COLUMNS = "| streams | opened in s | kB each | CPU ms to open | heard after s | CPU ms to tell |"
+Row = dict[str, Any]
 
 
-async def _measure(address: tuple[str, int], key: str, options: argparse.Namespace, process: int) -> None:
-    path = "/api/v1/image/generate"
-    await flood(address, key, [("POST", path, _REQUEST)] * 200, options.connections)
-    submitted, bodies = await flood(address, key, [("POST", path, _REQUEST)] * options.requests, options.connections)
-    print(f"submissions: {submitted}", flush=True)
-    ids = [json.loads(body)["data"]["task_id"] for body in bodies]
-    polls = [("GET", f"/api/v1/image/task/{name}", None) for name in ids]
-    polled, _ = await flood(address, key, polls, options.connections)
-    print(f"polls:       {polled}", flush=True)
-    if options.streams:
-        await _streams(address, key, ids, options.streams, process)
+class Bench:
+    """One run: its key, its options, and the rows measured so far."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.key = _unlimited_key()
+        self.rows: list[Row] = []
+        self.held: Held | None = None
+
+    def run(self) -> None:
+        """Measure with each number of web processes; streams on one."""
+        print(_COLUMNS, "|---" * 10 + "|", sep="\n", flush=True)
+        for processes in self.options.processes:
+            with machine.web(processes, machine.log_file()) as web:
+                ids = self._requests(web, processes)
+                if processes == 1 and self.options.streams:
+                    address = (machine.HOST, web.port)
+                    self.held = asyncio.run(hold(address, web, self.key, ids, self.options.streams))
+
+    def _requests(self, web: machine.Web, processes: int) -> list[str]:
+        submission = encoded("POST", _GENERATE, self.key, _BODY)
+        count = self.options.requests
+        asyncio.run(flood((machine.HOST, web.port), [submission] * 200, self.options.connections))  # warm
+        self._flood(web, processes, "empty view", [encoded("GET", "/healthz", self.key)] * count)
+        bodies = self._flood(web, processes, "submission", [submission] * count)
+        ids = [json.loads(body)["data"]["task_id"] for body in bodies]
+        polls = [encoded("GET", f"/api/v1/image/task/{name}", self.key) for name in ids]
+        self._flood(web, processes, "first poll of a task", polls)
+        self._flood(web, processes, "poll", polls)
+        etag = 'If-None-Match: W/"queued-0-0-2-e3b0c442-0"\r\n'
+        unchanged = [encoded("GET", f"/api/v1/image/task/{name}", self.key, headers=etag) for name in ids]
+        self._flood(web, processes, "poll with ETag", unchanged)
+        return ids
+
+    def _flood(self, web: machine.Web, processes: int, name: str, requests: Sequence[bytes]) -> list[bytes]:
+        before = web.cpu()
+        measured = asyncio.run(flood((machine.HOST, web.port), requests, self.options.connections, keep=True))
+        spent = web.cpu() - before
+        each = {kind: round(seconds * 1000 / measured.count, 3) for kind, seconds in asdict(spent).items()}
+        each["client"] = round(measured.client_cpu * 1000 / measured.count, 3)
+        row: Row = {"processes": processes, "request": name, "per_second": round(measured.per_second, 1)}
+        row |= {"p50_ms": round(measured.percentile(0.5), 1), "p99_ms": round(measured.percentile(0.99), 1)}
+        row |= {"cpu_ms": each, "statuses": dict(measured.statuses)}
+        self.rows.append(row)
+        print(_line(row), flush=True)
+        return measured.bodies
+
+    def report(self) -> None:
+        """Print what the streams took, and write the file."""
+        if self.held:
+            held = self.held
+            print(f"\n{_STREAM_COLUMNS}", "|---" * 6 + "|", sep="\n")
+            print(
+                f"| {held.streams} | {held.opened_s:.1f} | {held.memory_kb:.0f} | {held.open_cpu_ms:.2f} "
+                f"| {held.heard_s:.2f} | {held.told_cpu_ms:.2f} |"
+            )
+        if self.options.json:
+            facts = {"connections": self.options.connections, "load_average": os.getloadavg()[0], "rows": self.rows}
+            streams = asdict(self.held) if self.held else None
+            self.options.json.write_text(json.dumps({**facts, "streams": streams}, indent=1) + "\n")
 
 
-async def _streams(address: tuple[str, int], key: str, ids: list[str], count: int, process: int) -> None:
-    """Hold `count` streams, then tell each of one step and see when all have heard."""
-    before = _memory_mb(process)
-    readers, writers = [], []
-    began = time.perf_counter()
-    for start in range(0, count, 50):
-        opened = await asyncio.gather(
-            *(_open_stream(address, key, ids[n % len(ids)]) for n in range(start, min(start + 50, count)))
-        )
-        readers += [reader for reader, _ in opened]
-        writers += [writer for _, writer in opened]
-    held = time.perf_counter() - began
-    memory = (_memory_mb(process) - before) * 1024 / count
-    print(f"streams:     {count} held after {held:.1f} s, {memory:.0f} kB of memory each", flush=True)
-    waiting = [asyncio.create_task(_until(reader, b"event: progress")) for reader in readers]
-    began = time.perf_counter()
-    for name in dict.fromkeys(ids[:count]):
-        identifier = from_public(name)
-        assert identifier is not None
-        events.publish_progress(identifier, 50, 4, 8)
-    published = time.perf_counter() - began
-    await asyncio.gather(*waiting)
-    print(
-        f"fed:         all heard {time.perf_counter() - began:.2f} s after the first of {len(set(ids[:count]))} events"
-        f" (publishing took {published:.2f} s)",
-        flush=True,
-    )
-    for writer in writers:
-        writer.close()
-
-
-async def _open_stream(
-    address: tuple[str, int], key: str, task_id: str
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection(*address)
-    head = f"GET /api/v1/image/task/{task_id}/events HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n\r\n"
-    writer.write(head.encode())
-    await _until(reader, b"event: task")
-    return reader, writer
-
-
-async def _until(reader: asyncio.StreamReader, wanted: bytes) -> None:
-    while wanted not in await reader.readline():
-        if reader.at_eof():
-            raise SystemExit("a stream ended early")
+def _line(row: Row) -> str:
+    cpu = row["cpu_ms"]
+    share = f"{cpu['client']:.2f} ({cpu['client'] / sum(cpu.values()):.0%})"
+    spent = f"{cpu['web']:.2f} | {cpu['postgres']:.2f} | {cpu['redis']:.2f} | {share} | {sum(cpu.values()):.2f}"
+    odd = "" if set(row["statuses"]) <= {200, 202, 304} else f" {row['statuses']}"
+    times = f"{row['per_second']:.0f} | {row['p50_ms']} | {row['p99_ms']}"
+    return f"| {row['processes']} | {row['request']}{odd} | {times} | {spent} |"
 
 
 def _unlimited_key() -> str:
@@ -113,51 +115,26 @@ def _unlimited_key() -> str:
     return ApiKey.make(user, name="bench")[1]
 
 
-@contextlib.contextmanager
-def _server() -> Iterator[tuple[int, int]]:
-    """A web process of the product: its port and its process id."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "imagegenx_site.asgi:application",
-        "--port",
-        str(port),
-        "--no-access-log",
-    ]
-    command += ["--log-level", "warning"]
-    process = subprocess.Popen(command, env={**os.environ, "LOG_LEVEL": "WARNING"})
-    try:
-        _wait_for(port)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
-            return
-        time.sleep(0.1)
-    raise SystemExit("the web process did not start")
-
-
-def _memory_mb(process: int) -> float:
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--requests", type=int, default=2000, help="of each kind")
     parser.add_argument("--connections", type=int, default=24)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="numbers of web processes to measure")
     parser.add_argument("--streams", type=int, default=2000, help="0: leave out")
+    parser.add_argument("--json", type=Path, default=None, help="a file for the figures")
     return parser.parse_args()
+
+
+def main() -> None:
+    """Prepare, serve, measure, print."""
+    options = _options()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each stream is a file here and one in the web process
+    for command in ("migrate", "seed", "partitions"):
+        call_command(command, verbosity=0)
+    bench = Bench(options)
+    bench.run()
+    bench.report()
 
 
 if __name__ == "__main__":

@@ -98,5 +98,7 @@ def _used_by_tree(process: psutil.Process) -> float:
 
 
 def _used(process: psutil.Process) -> float:
+    """Its own CPU time; of the postmaster also that of the connections that have ended."""
     times = process.cpu_times()
-    return float(times.user + times.system)
+    mine = times.user + times.system
+    return float(mine + (times.children_user + times.children_system if process.name() == "postgres" else 0))

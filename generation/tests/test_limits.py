@@ -118,7 +118,7 @@ def test_too_many_requests_a_second_are_429_with_retry_after(client_of: ClientOf
     assert statuses == {200: 5, 429: 3}
     response = client.get("/api/v1/styles")
     assert (response["Retry-After"], response.json()["data"]["errors"][0]["code"]) == ("5", "rate_limited")
-    assert response["RateLimit"] == '"ip";r=0;t=5'
+    assert response["RateLimit"] == '"ip";r=0;t=5, "key";r=0;t=5'
 
 
 def test_ended_tasks_make_room(client_of: ClientOf, owner: User) -> None:

@@ -1,6 +1,5 @@
 """Usage agrees with the tasks, also when their day is closed and they are gone; and what a request costs in queries."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,25 +64,3 @@ def test_wrong_days_are_refused(client: Client, query: str) -> None:
 def test_nobody_sees_anothers_usage(client: Client, client_of: Any, make_user: Any, make_task: MakeTask) -> None:
     make_task()
     assert client_of(make_user("stranger")).get("/api/v1/usage").json()["data"]["items"] == []
-
-
-def test_what_requests_cost_in_queries(client: Client, make_task: MakeTask, django_assert_num_queries: Any) -> None:
-    """Submitting: the key, begin, the row, commit. Polling: the key and the task, and its pictures once it ended."""
-
-    def submit() -> None:
-        body = json.dumps({"text": "a red circle"})
-        assert client.post("/api/v1/image/generate", body, content_type="application/json").status_code == 202
-
-    submit()
-    with django_assert_num_queries(4):
-        submit()
-    waiting, done = make_task(), finish(make_task())
-    with django_assert_num_queries(2):
-        client.get(f"/api/v1/image/task/{waiting.public_id}")
-    with django_assert_num_queries(3):
-        client.get(f"/api/v1/image/task/{done.public_id}")
-    etag = client.get(f"/api/v1/image/task/{done.public_id}")["ETag"]
-    with django_assert_num_queries(2):
-        client.get(f"/api/v1/image/task/{done.public_id}", headers={"if-none-match": etag})
-    with django_assert_num_queries(3):
-        client.get("/api/v1/image/tasks")
