@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test test-s3 test-faults bench-postprocess lint format manage backup restore bench-overhead bench-engine bench-queue bench-api clean
+.PHONY: help run install test test-s3 test-faults bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-api clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -15,6 +15,7 @@ help:
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
+	@echo "make restore-to AT=.. the stopped product's database as it was at a moment (UTC), from BACKUP_DIR; drill-restore tries it"
 	@echo "make test-faults      break one process or server at a time under work; a table of what came of it"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue: the parts"
 	@echo "make bench-postprocess  images/s and memory of each step beside plain OpenCV and Pillow"
@@ -53,6 +54,12 @@ backup: install
 
 restore: install
 	@exec $(PY) -m deploy.backup restore $(if $(FROM),$(FROM),$(error say from where: make restore FROM=/backups/imagegenx.dump))
+
+restore-to: install
+	@exec $(PY) -m deploy.wal_restore $(if $(AT),--at $(AT))
+
+drill-restore: install
+	@exec $(PY) -m deploy.wal_drill
 
 bench-api: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m generation.bench $(ARGS)

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = ("web", "gpu-worker", "cpu-worker", "io-worker", "reconciler", "beat", "flower")
+PROCESSES = ("web", "gpu-worker", "cpu-worker", "io-worker", "reconciler", "beat", "backup", "flower")
 CELERY = ["celery", "-A", "imagegenx_site"]
 QUIET = ["--without-gossip", "--without-mingle", "-E", "--loglevel=INFO"]
 
@@ -61,6 +61,7 @@ def command(name: str, config: CommandConfig) -> list[str]:
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
         "reconciler": ["workers.reconciler"],
         "beat": [*CELERY, "beat", "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
+        "backup": ["deploy.wal_backups", "keep"],
         "flower": [*CELERY, "flower", f"--address={config.flower_host}", f"--port={config.flower_port}"],
     }
     return lines[name]

@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,10 @@ THROW_AWAY_SETTINGS = (
     "wal_level=minimal",
     "max_wal_senders=0",
 )
+
+
+# For incremental backups (deploy/wal_backups.py); a slot that nobody reads may not fill the disk.
+DURABLE_SETTINGS = ("summarize_wal=on", "max_slot_wal_keep_size=4GB")
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,8 @@ class EmbeddedPostgres:
             password_file.unlink(missing_ok=True)
         (self.data / ".complete").touch()
 
-    def start(self, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start the server; it is ready when `ready()` says so."""
+    def start(self, output: int | IO[bytes], further: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the server, with `further` settings (name=value); it is ready when `ready()` says so."""
         settings = [
             "listen_addresses=127.0.0.1",
             f"port={self.config.port}",
@@ -114,8 +119,8 @@ class EmbeddedPostgres:
             "max_connections=200",
         ]
         settings += ["log_timezone=UTC", "timezone=UTC", "log_min_duration_statement=2000", "cluster_name=imagegenx"]
-        if not self.config.durable:
-            settings += THROW_AWAY_SETTINGS
+        settings += DURABLE_SETTINGS if self.config.durable else THROW_AWAY_SETTINGS
+        settings += further
         argv: list[str | Path] = [self.programs / "postgres", "-D", f"{self._seen_folder()}/data"]
         for setting in settings:
             argv += ["-c", setting]

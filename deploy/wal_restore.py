@@ -1,0 +1,142 @@
+"""Brings the embedded database back to a moment, from what deploy/wal_backups.py keeps.
+
+    make restore-to AT=2026-11-25T16:30:00     of the stopped product in VAR_DIR; without AT: as late as possible
+    python -m deploy.wal_restore --into DIR    a cluster in DIR/data, for a server of one's own
+
+1 combine the copies of the moment's chain, 2 give them the WAL since then, 3 run Postgres until it has replayed up to
+the moment, 4 put the result in the place of the old cluster, which stays beside it. Redis is moved away too: it is
+rebuilt from the database, and must not know more than that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy import wal_catalogue as catalogue
+from deploy.backup import program_path
+from deploy.embedded_postgres import EmbeddedPostgres, PostgresConfig
+from deploy.processes import DeployError, server_account, stop
+from deploy.product import ROOT
+from deploy.services import free_port
+from deploy.state import DataFolder
+from deploy.wal_backups import backup_folder
+from deploy.wal_catalogue import Copy
+
+PATIENCE_S = 3600.0  # to replay
+
+
+def restore(root: Path, folder: Path, at: datetime | None) -> list[Copy]:
+    """Make a cluster in `folder`/data as it was at `at` (None: as late as possible); the copies it was made of.
+
+    Raises DeployError.
+    """
+    copies = catalogue.chain(catalogue.read(root), at)
+    folder.mkdir(parents=True, mode=0o700)
+    _combine([copy.folder(root) for copy in copies], folder / "data")
+    _fetch_wal(root / copies[0].line / "wal", copies[-1].first_segment, folder / "wal")
+    (folder / "data" / "recovery.signal").touch()
+    account = server_account()
+    if account is not None:
+        subprocess.run(["chown", "-R", f"{account.uid}:{account.gid}", str(folder)], check=True)
+    _replay(folder, at)
+    shutil.rmtree(folder / "wal")
+    (folder / "data" / ".complete").touch()
+    return copies
+
+
+def _combine(parts: Sequence[Path], target: Path) -> None:
+    argv = [program_path("pg_combinebackup"), *map(str, parts), f"--output={target}"]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise DeployError(f"pg_combinebackup: {' '.join(result.stderr.split())}")
+
+
+def _fetch_wal(source: Path, first: str, target: Path) -> None:
+    """The segments from `first` on; the one that was still being received counts as well."""
+    target.mkdir()
+    for segment in sorted(source.iterdir()):
+        if segment.name[:24] >= first or segment.suffix == ".history":
+            name = segment.name.removesuffix(".partial")
+            if not (target / name).exists() or segment.suffix != ".partial":
+                shutil.copyfile(segment, target / name)
+
+
+def _replay(folder: Path, at: datetime | None) -> None:
+    """Run Postgres until it has replayed and is a server of its own, then stop it."""
+    postgres = EmbeddedPostgres(PostgresConfig(folder, free_port(), "", durable=True))
+    settings = ["restore_command=cp ../wal/%f %p", "recovery_target_timeline=current"]
+    if at is not None:
+        settings += [f"recovery_target_time={at.isoformat()}", "recovery_target_action=promote"]
+    log = folder / "replay.log"
+    with log.open("wb") as output:
+        process = postgres.start(output, settings)
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not _is_promoted(folder / "data"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DeployError(f"The replay failed: {_reason(log)}")
+            time.sleep(0.1)
+    finally:
+        stop(process, postgres.stop_signal, patience_s=60)
+        postgres.close()
+
+
+def _is_promoted(data: Path) -> bool:
+    argv = [program_path("pg_controldata"), str(data)]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"}).stdout
+    return not (data / "recovery.signal").exists() and "in production" in shown
+
+
+def _reason(log: Path) -> str:
+    lines = [line.partition("FATAL:")[2].strip() for line in log.read_text(errors="replace").splitlines()]
+    found = next((line for line in lines if line), "see the end of " + str(log))
+    if "before configured recovery target" in found:
+        return "nothing was written after that moment; leave AT out to get the last state."
+    return found
+
+
+def into_product(root: Path, var_dir: Path, at: datetime | None) -> None:
+    """Replace the cluster of the stopped product in `var_dir`."""
+    folder = DataFolder(var_dir)
+    folder.prepare()  # the lock: refused while it runs
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    fresh = var_dir / "postgres.restoring"
+    shutil.rmtree(fresh, ignore_errors=True)
+    copies = restore(root, fresh, at)
+    for name in ("postgres", "redis"):
+        if (var_dir / name).exists():
+            (var_dir / name).rename(var_dir / f"{name}.before-{stamp}")
+    fresh.rename(var_dir / "postgres")
+    (var_dir / "prepared.json").unlink(missing_ok=True)  # partitions and schema are looked at anew
+    print(f"Restored from {copies[-1].name}. The old cluster is {var_dir}/postgres.before-{stamp}; delete it later.")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `python -m deploy.wal_restore`."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m deploy.wal_restore", description=__doc__, formatter_class=layout)
+    parser.add_argument("--at", default="", help="the moment, UTC: 2026-11-25T16:30:00")
+    parser.add_argument("--into", type=Path, help="make a cluster there instead of replacing the product's")
+    arguments = parser.parse_args(argv)
+    try:
+        at = catalogue.moment(arguments.at) if arguments.at else None
+        if arguments.into:
+            restore(backup_folder(), arguments.into.resolve(), at)
+        else:
+            into_product(backup_folder(), Path(os.environ.get("VAR_DIR") or ROOT / "var").resolve(), at)
+    except DeployError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or ''} {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
