@@ -22,7 +22,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, JSONField, Q, Value
+from django.db.models import F, JSONField, Q, QuerySet, Value
 from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
@@ -174,18 +174,40 @@ def take_stage(task_id: UUID, stage: str, owner: str, seconds: float) -> Task | 
     A task whose cancel was asked for is cancelled here instead: before each stage, never in the middle of one.
     """
     state = STAGE_FROM[stage]
-    if stage != "notify" and cancel_if_requested(task_id, among=[state]):
-        return None
-    now = timezone.now()
-    free = Q(stage_owner="") | Q(stage_until__lte=now) | Q(stage_owner=owner)
-    rows = Task.objects.filter(free, pk=task_id, status=state)
-    taken = rows.update(
-        stage_owner=owner,
-        stage_until=now + timedelta(seconds=seconds),
-        stage_attempts=F("stage_attempts") + 1,
-        updated_at=now,
-    )
+    taken = _lease(Task.objects.filter(_is_free(owner), pk=task_id, status=state), stage, owner, seconds)
+    if not taken and stage != "notify":
+        cancel_if_requested(task_id, among=[state])
     return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
+
+
+def take_mates(task: Task, stage: str, owner: str, seconds: float, limit: int) -> list[Task]:
+    """Leases on the same stage of up to `limit` waiting tasks that ask for the same work: equal size and
+    post-processing.
+
+    Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
+    """
+    alike = {f"params__{name}": task.params.get(name) or {} for name in ("postprocess", "style_tone")}
+    same = Q(status=STAGE_FROM[stage], width=task.width, height=task.height, stage_attempts=0, **alike)
+    waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
+    with transaction.atomic():
+        ids = list(waiting.select_for_update(skip_locked=True).values_list("id", flat=True)[:limit])
+        taken = _lease(Task.objects.filter(pk__in=ids, status=STAGE_FROM[stage]), stage, owner, seconds) if ids else 0
+    if not taken:
+        return []
+    mine = Task.objects.filter(pk__in=ids, status=STAGE_FROM[stage], stage_owner=owner)
+    return list(mine.select_related("user", "model").order_by("id"))
+
+
+def _is_free(owner: str) -> Q:
+    return Q(stage_owner="") | Q(stage_until__lte=timezone.now()) | Q(stage_owner=owner)
+
+
+def _lease(rows: QuerySet[Task], stage: str, owner: str, seconds: float) -> int:
+    """Take the stage of these rows, but for those whose cancel was asked for; how many there were."""
+    now = timezone.now()
+    wanted = rows if stage == "notify" else rows.filter(cancel_requested=False)
+    changes = {"stage_until": now + timedelta(seconds=seconds), "stage_attempts": F("stage_attempts") + 1}
+    return wanted.update(stage_owner=owner, updated_at=now, **changes)
 
 
 def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:

@@ -72,6 +72,7 @@ QUEUE_SECONDS = int(
 MAX_ATTEMPTS = int(_number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
 STAGE_SECONDS = int(_number("STAGE_SECONDS", 60, 5, 900))  # s a CPU or IO worker may hold one stage of a task
 STAGE_MAX_ATTEMPTS = int(_number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
+POSTPROCESS_GROUP = int(_number("POSTPROCESS_GROUP", 8, 1, 64))  # waiting tasks alike that one CPU worker takes at once
 CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
     "partitions": {"task": "maintenance.partitions", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
     "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},

@@ -31,9 +31,13 @@ class Encoded:
     sha256: str
 
 
-def encode(image: Picture, output: Output, notes: Notes | None = None) -> Encoded:
-    """The picture as a file. The same picture, output and notes give the same bytes."""
+def encode(image: Picture, output: Output, notes: Notes | None = None, *, hurry: bool = False) -> Encoded:
+    """The picture as a file. The same picture, output and notes give the same bytes. `hurry`: half the time for 4 %
+    more bytes (WebP).
+    """
     options = _ENCODERS[output.format](output)
+    if hurry and output.format == "webp":
+        options["method"] = 2
     if output.metadata != "none":
         options |= _described(output, notes)
     data = _saved(Image.fromarray(image), output.format.upper(), options)

@@ -1,6 +1,8 @@
 """The way of a picture: basic, super-resolution, tone, white background, watermark, format."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from postprocessing.arrays import Picture, check_picture
@@ -9,11 +11,20 @@ from postprocessing.basic import apply_basic
 from postprocessing.formats import Encoded, encode, shrink
 from postprocessing.metadata import Notes
 from postprocessing.recipe import Output, Recipe
-from postprocessing.superres import Progress, SuperResConfig, upscale
+from postprocessing.superres import Progress, SuperResConfig, pictures_in_a_call, upscale
 from postprocessing.tone import apply_tone
 from postprocessing.watermark import apply_watermarks
 
+_ENCODERS = min(4, os.cpu_count() or 1)  # threads; Pillow encodes outside Python's lock
 _THUMBNAIL = Output(format="webp", quality=80, metadata="minimal", icc=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The file and its thumbnail, both made from the picture with every step done (a watermark is in both)."""
+
+    original: Encoded
+    thumbnail: Encoded
 
 
 def process(
@@ -30,16 +41,7 @@ def process(
     `progress`: called with the done part of the enlargement. Raises PostprocessingError; ValueError or TypeError for
     a wrong array.
     """
-    pictures = _rendered(images, recipe, notes, config, progress)
-    return [encode(picture, recipe.output, notes[index] if notes else None) for index, picture in enumerate(pictures)]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The file and its thumbnail, both made from the picture with every step done (a watermark is in both)."""
-
-    original: Encoded
-    thumbnail: Encoded
+    return [finished.original for finished in finish(images, recipe, notes, config, progress, thumbnails=False)]
 
 
 def finish(
@@ -48,26 +50,50 @@ def finish(
     notes: Sequence[Notes] = (),
     config: SuperResConfig = SuperResConfig(),  # noqa: B008  # frozen
     progress: Progress | None = None,
-) -> list[Finished]:
-    """As `process`, with thumbnails."""
-    pictures = _rendered(images, recipe, notes, config, progress)
-    return [
-        Finished(encode(picture, recipe.output, notes[index] if notes else None), thumbnail(picture))
-        for index, picture in enumerate(pictures)
-    ]
+    *,
+    thumbnails: bool = True,
+) -> Iterator[Finished]:
+    """As `process`, with thumbnails, and one after another: each can be kept before the next ones are worked on.
 
-
-def _rendered(
-    images: Sequence[Picture],
-    recipe: Recipe,
-    notes: Sequence[Notes],
-    config: SuperResConfig,
-    progress: Progress | None,
-) -> list[Picture]:
+    Pictures of one size are worked on in groups, which share the calls of the super-resolution network and whose
+    files are encoded side by side. A group is as many as one call takes: memory does not grow with the number of
+    pictures, and none waits for more than its group.
+    """
     if notes and len(notes) != len(images):
         raise ValueError(f"{len(images)} pictures have {len(notes)} notes.")
     pictures = [check_picture(image, f"picture {index}") for index, image in enumerate(images)]
-    return render(pictures, recipe, config, progress)
+    with ThreadPoolExecutor(_ENCODERS) as threads:
+        for group in _groups(pictures, recipe, config):
+            done = render(pictures[group], recipe, config, _part_of(progress, group, len(pictures)))
+            files = [
+                (
+                    threads.submit(encode, picture, recipe.output, notes[group][index] if notes else None),
+                    threads.submit(thumbnail, picture) if thumbnails else None,
+                )
+                for index, picture in enumerate(done)
+            ]
+            for original, small in files:
+                yield Finished(original.result(), small.result() if small else original.result())
+
+
+def _groups(pictures: Sequence[Picture], recipe: Recipe, config: SuperResConfig) -> Iterator[slice]:
+    """Neighbours of one size, as many as a call of the network takes, or as there are encoders where nothing is enlarged."""
+    start = 0
+    while start < len(pictures):
+        shape = pictures[start].shape
+        most = pictures_in_a_call(shape, config) if recipe.upscale else _ENCODERS
+        end = start + 1
+        while end < min(start + most, len(pictures)) and pictures[end].shape == shape:
+            end += 1
+        yield slice(start, end)
+        start = end
+
+
+def _part_of(progress: Progress | None, group: slice, count: int) -> Progress | None:
+    """The progress of one group as progress of all `count` pictures."""
+    if progress is None:
+        return None
+    return lambda done: progress((group.start + done * (group.stop - group.start)) / count)
 
 
 def render(
@@ -85,4 +111,4 @@ def render(
 
 def thumbnail(image: Picture, side: int = 256) -> Encoded:
     """A WebP whose longer side is at most `side` pixels."""
-    return encode(shrink(check_picture(image), side), _THUMBNAIL)
+    return encode(shrink(check_picture(image), side), _THUMBNAIL, hurry=True)

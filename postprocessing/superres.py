@@ -42,10 +42,10 @@ class SuperResConfig:
 def upscale(
     pictures: Sequence[Picture], scale: int, config: SuperResConfig, progress: Progress | None = None
 ) -> list[Picture]:
-    """Enlarge each picture by `scale`. Pictures of one size share the network's calls.
+    """Enlarge each picture by `scale`. Pictures of one size share the network's calls where one call takes several.
 
     `progress` is called with the part done, 0 to 1, after each call of the network. Memory beside input and output:
-    one row of tiles in float32 for each picture of a group. Raises SuperResolutionMissing; ValueError when a result
+    one row of tiles in float32 for each picture of a call. Raises SuperResolutionMissing; ValueError when a result
     would be too large.
     """
     for picture in pictures:
@@ -56,16 +56,32 @@ def upscale(
     if not pictures:
         return []
     network = load_network(config, scale)
-    groups: dict[tuple[int, ...], list[int]] = {}
+    sizes: dict[tuple[int, ...], list[int]] = {}
     for index, picture in enumerate(pictures):
-        groups.setdefault(picture.shape, []).append(index)
+        sizes.setdefault(picture.shape, []).append(index)
+    groups = [
+        alike[start : start + pictures_in_a_call(shape, config)]
+        for shape, alike in sizes.items()
+        for start in range(0, len(alike), pictures_in_a_call(shape, config))
+    ]
     done: list[Picture | None] = [None] * len(pictures)
-    meter = _Meter(sum(_calls(pictures[members[0]], len(members), config) for members in groups.values()), progress)
-    for members in groups.values():
+    meter = _Meter(sum(_calls(pictures[members[0]], len(members), config) for members in groups), progress)
+    for members in groups:
         results = _upscale_group([with_margin(pictures[index]) for index in members], network, config, meter)
         for index, result in zip(members, results, strict=True):
             done[index] = np.ascontiguousarray(without_margin(result, pictures[index].shape, scale))
     return [picture for picture in done if picture is not None]
+
+
+def pictures_in_a_call(shape: tuple[int, ...], config: SuperResConfig) -> int:
+    """How many pictures of `shape` (height, width, ...) put a row of their tiles into one call of the network."""
+    width = shape[1] + 2 * _MARGIN
+    columns = len(_spans(width + -width % _MULTIPLE, config))
+    return max(1, config.batch // columns)
+
+
+def _spans(side: int, config: SuperResConfig) -> list[Span]:
+    return spans(side, config.tile, config.overlap, _MULTIPLE)
 
 
 def with_margin(picture: Picture) -> Picture:
@@ -134,7 +150,7 @@ class _Meter:
 
 
 def _calls(picture: Picture, pictures: int, config: SuperResConfig) -> int:
-    rows, columns = (len(spans(side, config.tile, config.overlap)) for side in with_margin(picture).shape[:2])
+    rows, columns = (len(_spans(side, config)) for side in with_margin(picture).shape[:2])
     return rows * -(-columns * pictures // config.batch)
 
 
@@ -146,7 +162,7 @@ def _upscale_group(pictures: list[Picture], network: Network, config: SuperResCo
     height, width = pictures[0].shape[:2]
     results = [np.empty((height * scale, width * scale, 3), np.uint8) for _ in pictures]
     pending = np.zeros((len(pictures), 0, width * scale, 3), np.float32)
-    rows = spans(height, config.tile, config.overlap)
+    rows = _spans(height, config)
     for index, row in enumerate(rows):
         strip = _strip([picture[row.start : row.stop] for picture in pictures], network, config, meter)
         strip *= np.repeat(row.weights, scale)[None, :, None, None]
@@ -163,7 +179,7 @@ def _strip(parts: list[Picture], network: Network, config: SuperResConfig, meter
     scale = network.scale
     height, width = parts[0].shape[:2]
     strip = np.zeros((len(parts), height * scale, width * scale, 3), np.float32)
-    tiles = [(index, column) for index in range(len(parts)) for column in spans(width, config.tile, config.overlap)]
+    tiles = [(index, column) for index in range(len(parts)) for column in _spans(width, config)]
     for first in range(0, len(tiles), config.batch):
         chosen = tiles[first : first + config.batch]
         batch = np.stack([parts[index][:, column.start : column.stop] for index, column in chosen])

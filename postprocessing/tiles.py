@@ -14,8 +14,9 @@ class Span:
     weights: np.ndarray
 
 
-def spans(side: int, tile: int, overlap: int) -> list[Span]:
-    """Spans of `tile` pixels (one shorter span when the side is shorter) that overlap by `overlap` pixels or more.
+def spans(side: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
+    """As few spans of at most `tile` pixels as cover the side with an overlap of `overlap` pixels or more, all of one
+    length: the shortest multiple of `multiple` that does (a side within `tile` is one span of its own length).
 
     The outer quarter of each overlap is context only (weight 0): a network knows too little there. The middle half
     is a linear ramp from one span to the next. Raises ValueError unless 0 <= overlap <= tile / 2.
@@ -25,6 +26,7 @@ def spans(side: int, tile: int, overlap: int) -> list[Span]:
     if side <= tile:
         return [Span(0, side, np.ones(side, np.float32))]
     count = -(-(side - overlap) // (tile - overlap))
+    tile = min(tile, -(-(side + (count - 1) * overlap) // (count * multiple)) * multiple)
     starts = [round(index * (side - tile) / (count - 1)) for index in range(count)]
     raw = []
     total = np.zeros(side, np.float32)

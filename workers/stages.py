@@ -4,7 +4,8 @@ Each takes a lease on its stage in the row, works, and moves the row on. The cha
 the reconciler sends a stage again from the row's state when its lease ran out, so every function may run twice and must
 then do nothing the second time.
 
-    postprocess   raw picture -> encoded original and thumbnail, still in the raw store, and their Image rows
+    postprocess   raw picture -> encoded original and thumbnail, still in the raw store, and their Image rows; with it
+                  those of waiting tasks of the same size that ask for the same
     upload        -> the images store, verified
     notify        -> succeeded, with the webhook's outbox row; its first attempt; the raw store emptied
     enlarge       for recipes with a late step: the whole recipe, after the first version was delivered
@@ -12,6 +13,7 @@ then do nothing the second time.
 The raw picture stays until the end: only then is there nothing left that would need it.
 """
 
+import itertools
 import logging
 import socket
 import uuid
@@ -34,14 +36,17 @@ from generation.models import Delivery, Image, Status, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
 from postprocessing.errors import PostprocessingError
+from postprocessing.formats import Encoded
 from postprocessing.metadata import Notes
 from postprocessing.pipeline import Finished, finish
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
 from storage.store import Store, get_store
+from workers import handover
 
 RETRY_AFTER_S: Final = (1, 5, 15, 60)  # waits before a failed stage is tried again
+GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +89,14 @@ def _run_stage(stage: str, task_text: str, work: Callable[[Task, str], None]) ->
     task = lifecycle.take_stage(task_id, stage, owner, settings.STAGE_SECONDS)
     if task is None:
         return
+    _guarded(stage, task, owner, work)
+
+
+def _guarded(stage: str, task: Task, owner: str, work: Callable[[Task, str], None]) -> None:
     try:
         work(task, owner)
     except Exception as error:
-        _log.exception("stage failed", extra={"task_id": task_text, "stage": stage})
+        _log.exception("stage failed", extra={"task_id": str(task.id), "stage": stage})
         _after_fault(task, stage, owner, error)
 
 
@@ -106,11 +115,51 @@ def _after_fault(task: Task, stage: str, owner: str, error: Exception) -> None:
 
 
 def _postprocess(task: Task, owner: str) -> None:
+    """Its pictures, together with those of waiting tasks that ask for the same. A fault stays with the task it came
+    from: after one, those that are not done are worked on alone.
+    """
+    group = [task, *_mates(task, owner)]
+    left = _process_together(group, owner) if len(group) > 1 else group
+    for mate in left:
+        if mate.pk != task.pk:
+            _guarded("postprocess", mate, owner, _process)
+    if task in left:
+        _process(task, owner)
+
+
+def _mates(task: Task, owner: str) -> list[Task]:
+    """Leases on waiting tasks, so many that the group stays quick: a lone task is never kept waiting for mates."""
+    parameters = Parameters.from_json(task.params)
+    upscale = _recipe(parameters).first_version().upscale
+    pixels = task.width * task.height * parameters.num_images * (upscale.scale**2 if upscale else 1)
+    room = min(settings.POSTPROCESS_GROUP, GROUP_PIXELS // pixels) - 1
+    if room < 1:
+        return []
+    return lifecycle.take_mates(task, "postprocess", owner, settings.STAGE_SECONDS, room)
+
+
+def _process_together(group: list[Task], owner: str) -> list[Task]:
+    """Tasks of one recipe and size as one batch; those that a fault left undone."""
+    left = list(group)
+    try:
+        pictures = [picture for task in group for picture in _raw_pictures(task)]
+        notes = [note for task in group for note in _notes(task)]
+        files = finish(pictures, _recipe(Parameters.from_json(group[0].params)).first_version(), notes, _superres())
+        for task in group:
+            _keep(get_store("raw"), task, list(itertools.islice(files, task.params["num_images"])))
+            lifecycle.mark_processed(task.id, owner=owner)
+            left.remove(task)
+            if task is not group[0]:  # the first one's chain of messages goes on by itself
+                handover.send_stages(str(task.id), handover.STAGES[1:])
+    except Exception:
+        _log.exception("a group failed; %d of %d go on alone", len(left), len(group))
+    return left
+
+
+def _process(task: Task, owner: str) -> None:
     parameters = Parameters.from_json(task.params)
     recipe = _recipe(parameters).first_version()
-    pictures = [_raw_picture(task, index) for index in range(parameters.num_images)]
-    for index, finished in enumerate(finish(pictures, recipe, _notes(task, parameters), _superres())):
-        _keep(get_store("raw"), task, index, parameters.seed_of(index), finished)
+    _keep(get_store("raw"), task, list(finish(_raw_pictures(task), recipe, _notes(task), _superres())))
     lifecycle.mark_processed(task.id, owner=owner)
 
 
@@ -144,11 +193,9 @@ def _enlarge(task: Task) -> None:
 
     Addresses of the first version stay good until they expire: its objects are kept as long as the day's others.
     """
-    parameters = Parameters.from_json(task.params)
-    pictures = [_raw_picture(task, index) for index in range(parameters.num_images)]
-    files = finish(pictures, _recipe(parameters), _notes(task, parameters), _superres())
-    for index, finished in enumerate(files):
-        _keep(get_store("images"), task, index, parameters.seed_of(index), finished)
+    recipe = _recipe(Parameters.from_json(task.params))
+    files = list(finish(_raw_pictures(task), recipe, _notes(task), _superres()))
+    _keep(get_store("images"), task, files)
     caches.tasks().forget(str(task.id))
     events.publish(task.id, "updated", {"width": files[0].original.width, "height": files[0].original.height})
     clear_raw(task)
@@ -170,8 +217,9 @@ def _superres() -> SuperResConfig:
     return SuperResConfig(directory=Path(settings.SUPERRES_DIR))
 
 
-def _notes(task: Task, parameters: Parameters) -> list[Notes]:
+def _notes(task: Task) -> list[Notes]:
     """What is written into each file about how it was made."""
+    parameters = Parameters.from_json(task.params)
     return [
         Notes(
             prompt=parameters.text,
@@ -189,32 +237,46 @@ def _notes(task: Task, parameters: Parameters) -> list[Notes]:
     ]
 
 
+def _raw_pictures(task: Task) -> list[np.ndarray]:
+    """The lossless pictures as uint8 [H, W, 3] RGB."""
+    return [_raw_picture(task, index) for index in range(task.params["num_images"])]
+
+
 def _raw_picture(task: Task, index: int) -> np.ndarray:
-    """The lossless picture as uint8 [H, W, 3] RGB."""
     data = np.frombuffer(raw.read(keys.raw_key(task.id, index, task.attempt)), np.uint8)
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise ValueError(f"raw picture {index} of attempt {task.attempt} is damaged")
+    return picture
 
 
-def _keep(store: Store, task: Task, index: int, seed: int, finished: Finished) -> None:
-    """Write original and thumbnail under their final keys, then the row that names them."""
-    encoded = finished.original
+def _keep(store: Store, task: Task, files: Sequence[Finished]) -> None:
+    """Write originals and thumbnails under their final keys, then the rows that name them."""
+    parameters = Parameters.from_json(task.params)
+    rows = [_row(task, index, parameters.seed_of(index), file.original) for index, file in enumerate(files)]
+    objects = [(row.key, file.original.data) for row, file in zip(rows, files, strict=True)]
+    objects += [(row.thumbnail_key, file.thumbnail.data) for row, file in zip(rows, files, strict=True)]
+    _at_once(lambda item: store.put(*item), objects)
+    told = ("key", "thumbnail_key", "format", "content_type", "width", "height", "bytes", "sha256")
+    Image.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=told)
+
+
+def _row(task: Task, index: int, seed: int, encoded: Encoded) -> Image:
     key = keys.image_key(task.id, index, encoded.sha256, encoded.content_type)
-    small_key = keys.variant_key(key, "thumbs")
-    _at_once(lambda item: store.put(*item), [(key, encoded.data), (small_key, finished.thumbnail.data)])
-    fields = {
-        "task": task,
-        "index": index,
-        "seed": seed,
-        "key": key,
-        "thumbnail_key": small_key,
-        "format": keys.parse(key).extension,
-        "content_type": encoded.content_type,
-        "width": encoded.width,
-        "height": encoded.height,
-        "bytes": len(encoded.data),
-        "sha256": encoded.sha256,
-    }
-    Image.objects.update_or_create(id=image_id(task.id, index), defaults=fields)
+    return Image(
+        id=image_id(task.id, index),
+        task=task,
+        index=index,
+        seed=seed,
+        key=key,
+        thumbnail_key=keys.variant_key(key, "thumbs"),
+        format=keys.parse(key).extension,
+        content_type=encoded.content_type,
+        width=encoded.width,
+        height=encoded.height,
+        bytes=len(encoded.data),
+        sha256=encoded.sha256,
+    )
 
 
 def _stored_keys(task: Task) -> list[str]:

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postprocessing import superres
 from postprocessing.errors import SuperResolutionMissing
 from postprocessing.pipeline import process
 from postprocessing.recipe import Recipe
-from postprocessing.superres import SuperResConfig, load_network, upscale, with_margin, without_margin
+from postprocessing.superres import (
+    SuperResConfig,
+    load_network,
+    pictures_in_a_call,
+    upscale,
+    with_margin,
+    without_margin,
+)
 from postprocessing.tests.networks import save_blur_network
 from postprocessing.tests.pictures import psnr, scene
 from postprocessing.tiles import spans
@@ -32,13 +40,17 @@ def whole(picture: np.ndarray, scale: int, config: SuperResConfig) -> np.ndarray
     return np.rint(np.clip(output, 0, 1) * 255).astype(np.uint8)
 
 
-@given(st.integers(1, 4096), st.sampled_from([(32, 8), (64, 16), (256, 32), (256, 128), (7, 0)]))
-def test_weights_of_spans_add_up_to_one(side, tile_overlap):
-    tile, overlap = tile_overlap
+@given(st.integers(1, 4096), st.sampled_from([(32, 8, 1), (64, 16, 4), (256, 32, 4), (256, 128, 1), (7, 0, 1)]))
+def test_weights_of_spans_add_up_to_one(side, how):
+    tile, overlap, multiple = how
     total = np.zeros(side)
     previous = None
-    for span in spans(side, tile, overlap):
-        assert span.stop - span.start == min(tile, side)
+    found = spans(side, *how)
+    (length,) = {span.stop - span.start for span in found}
+    assert length <= tile
+    assert length % multiple == 0 or length == side
+    assert len(found) == max(1, -(-(side - overlap) // (tile - overlap))), "no more than are needed"
+    for span in found:
         assert previous is None or previous.stop - span.start >= overlap
         total[span.start : span.stop] += span.weights
         previous = span
@@ -71,6 +83,26 @@ def test_pictures_of_one_size_share_calls_and_equal_their_single_runs(config):
     together = upscale(pictures, 2, config)
     for picture, result in zip(pictures, together, strict=True):
         assert np.abs(result.astype(int) - upscale([picture], 2, config)[0]).max() <= 1
+
+
+def test_a_picture_little_larger_than_a_tile_is_cut_in_halves_not_in_nearly_whole_tiles(config):
+    work = sum((span.stop - span.start) for span in spans(272, 256, 32, 4))
+    assert work == 2 * 152
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(config, monkeypatch):
+    held = []
+    monkeypatch.setattr(superres, "_strip", _noting(superres._strip, held))
+    upscale([scene(120, 120, seed=seed) for seed in range(7)], 2, config)
+    assert max(held) == pictures_in_a_call((120, 120), config) == 1, "three tiles a row, four tiles a call"
+
+
+def _noting(strip, held):
+    def noted(parts, *rest):
+        held.append(len(parts))
+        return strip(parts, *rest)
+
+    return noted
 
 
 def test_progress_rises_to_one(config):

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from django.utils import timezone
 
+from generation import lifecycle
 from generation.models import Delivery, Image, Lora, Status, Task
 from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
 from postprocessing.tests.networks import save_blur_network
@@ -166,3 +168,92 @@ def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
     maintenance.clear_leftovers()
     assert [key.split("/")[1] for key in files("raw")] == [str(generated.id)]
     assert not any(str(failed.id) in key for key in files("raw"))
+
+
+def alike(make_task: Callable[..., Task], count: int, **postprocess: object) -> list[Task]:
+    """Tasks that the GPU is done with, of one size and recipe."""
+    tasks = [make_task(Status.GENERATED, attempt=1) for _ in range(count)]
+    for task in tasks:
+        task.params = {**task.params, "postprocess": postprocess}
+        task.save(update_fields=["params"])
+    return tasks
+
+
+def statuses(tasks: list[Task]) -> list[str]:
+    found = dict(Task.objects.filter(pk__in=[task.pk for task in tasks]).values_list("id", "status"))
+    return [found[task.pk] for task in tasks]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
+    """Messages for later stages: the task and the stages they ask for."""
+    messages: list[tuple[str, tuple[str, ...]]] = []
+    send = stages.handover.send_stages
+
+    def noted(task_id: str, what: Any) -> None:
+        messages.append((task_id, tuple(name for name, _ in what)))
+        send(task_id, what)
+
+    monkeypatch.setattr(stages.handover, "send_stages", noted)
+    return messages
+
+
+def test_tasks_that_ask_for_the_same_are_processed_together(
+    make_task: MakeTask,  # noqa: F811
+    settings,
+    tmp_path: Path,
+    sent: list,
+) -> None:
+    settings.SUPERRES_DIR = str(tmp_path)
+    save_blur_network(tmp_path / "x2.onnx", 2)
+    tasks = [with_raw(task) for task in alike(make_task, 3, upscale={"scale": 2})]
+    (other,) = [with_raw(task) for task in alike(make_task, 1, format="png")]
+    stages.postprocess(str(tasks[1].id))
+    assert statuses(tasks) == ["processed"] * 3
+    assert statuses([other]) == ["generated"], "another recipe is not taken"
+    assert sorted(sent) == sorted((str(task.id), ("upload", "notify")) for task in (tasks[0], tasks[2]))
+    assert {image.width for image in Image.objects.filter(task__in=tasks)} == {512}
+    for task in tasks:
+        run_all(task)
+        assert [entry["to"] for entry in task.history] == ["processed", "stored", "succeeded"]
+
+
+def test_a_picture_is_the_same_alone_and_in_company(make_task: MakeTask, settings) -> None:  # noqa: F811
+    *company, alone = [with_raw(task) for task in alike(make_task, 3, sharpen=0.5, metadata="none")]
+    settings.POSTPROCESS_GROUP = 2
+    stages.postprocess(str(company[0].id))
+    assert statuses([*company, alone]) == ["processed", "processed", "generated"]
+    settings.POSTPROCESS_GROUP = 1
+    stages.postprocess(str(alone.id))
+    assert len(set(Image.objects.values_list("sha256", flat=True))) == 1
+
+
+def test_a_damaged_picture_in_a_group_costs_its_own_task_a_try_and_no_other(make_task: MakeTask) -> None:  # noqa: F811
+    tasks = [with_raw(task) for task in alike(make_task, 3)]
+    raw.write_raw(tasks[1].id, 0, 1, b"not a picture")
+    stages.postprocess(str(tasks[0].id))
+    assert statuses(tasks) == ["processed", "generated", "processed"]
+    tasks[1].refresh_from_db()
+    assert tasks[1].stage_attempts == 1
+    assert "damaged" in tasks[1].history[-1]["stage_fault"]
+    Task.objects.filter(pk=tasks[1].pk).update(stage_until=timezone.now() - timedelta(seconds=1))
+    (healthy,) = [with_raw(task) for task in alike(make_task, 1)]
+    stages.postprocess(str(healthy.id))
+    assert statuses([healthy, tasks[1]]) == ["processed", "generated"], "what failed once is never company again"
+
+
+def test_nobody_takes_what_another_holds_or_what_was_cancelled(make_task: MakeTask) -> None:  # noqa: F811
+    tasks = [with_raw(task) for task in alike(make_task, 3)]
+    lifecycle.take_stage(tasks[1].id, "postprocess", "another worker", 60)
+    Task.objects.filter(pk=tasks[2].pk).update(cancel_requested=True)
+    stages.postprocess(str(tasks[0].id))
+    assert statuses(tasks) == ["processed", "generated", "generated"]
+    tasks[1].refresh_from_db()
+    assert tasks[1].stage_owner == "another worker"
+
+
+def test_large_pictures_are_not_kept_waiting_for_company(make_task: MakeTask, monkeypatch) -> None:  # noqa: F811
+    monkeypatch.setattr(stages, "GROUP_PIXELS", 2 * 256 * 256)
+    tasks = [with_raw(task) for task in alike(make_task, 3)]
+    stages.postprocess(str(tasks[0].id))
+    assert statuses(tasks) == ["processed", "processed", "generated"]
