@@ -77,7 +77,7 @@ def finish(
 
 
 def _groups(pictures: Sequence[Picture], recipe: Recipe, config: SuperResConfig) -> Iterator[slice]:
-    """Neighbours of one size, as many as a call of the network takes, or as there are encoders where nothing is enlarged."""
+    """Neighbours of one size: as many as a call of the network takes, or as there are encoders."""
     start = 0
     while start < len(pictures):
         shape = pictures[start].shape

@@ -170,9 +170,9 @@ def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
     assert not any(str(failed.id) in key for key in files("raw"))
 
 
-def alike(make_task: Callable[..., Task], count: int, **postprocess: object) -> list[Task]:
+def alike(make: MakeTask, count: int, **postprocess: object) -> list[Task]:
     """Tasks that the GPU is done with, of one size and recipe."""
-    tasks = [make_task(Status.GENERATED, attempt=1) for _ in range(count)]
+    tasks = [make(Status.GENERATED, attempt=1) for _ in range(count)]
     for task in tasks:
         task.params = {**task.params, "postprocess": postprocess}
         task.save(update_fields=["params"])
