@@ -6,5 +6,7 @@ class GenerationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect what forgets cached rows when they change."""
-        from generation import invalidation  # noqa: F401  # its receivers
+        """Connect what forgets cached rows when they change, and what writes changes down."""
+        from generation import audit, invalidation  # noqa: F401  # invalidation: its receivers
+
+        audit.connect()

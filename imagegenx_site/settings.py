@@ -236,6 +236,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "generation.audit.audited_admin",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -268,7 +269,13 @@ BEHIND_TLS = env.bool(
 )  # a proxy in front speaks HTTPS: cookies become secure, its header is believed
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
-UNFOLD = {"SITE_TITLE": "ImageGenX", "SITE_HEADER": "ImageGenX", "SHOW_HISTORY": True}
+UNFOLD = {
+    "SITE_TITLE": "ImageGenX",
+    "SITE_HEADER": "ImageGenX",
+    "SITE_SYMBOL": "image",  # of Material Symbols
+    "SHOW_HISTORY": True,
+    "SIDEBAR": {"navigation": "generation.admin.navigation.navigation"},
+}
 
 # ---- Logs ----------------------------------------------------------------------------------------------------------
 LOG_LEVEL = _choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))  # least severe line that is written

@@ -50,6 +50,8 @@ class ApiKeyAdmin(ModelAdmin):
     list_display = ("name", "prefix", "user", "plan", "created_at", "last_used_at", "expires_at", "revoked_at")
     list_filter = ("plan",)
     search_fields = ("name", "prefix", "user__username")
+    list_select_related = ("user", "plan")
+    autocomplete_fields = ("user",)
     readonly_fields = ("prefix", "last_used_at", "created_at", "revoked_at")
     actions = ("revoke",)
 
@@ -64,5 +66,8 @@ class ApiKeyAdmin(ModelAdmin):
 
     @admin.action(description="Revoke")
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        count = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
-        self.message_user(request, f"{count} key(s) revoked.")
+        living = list(queryset.filter(revoked_at=None))
+        for key in living:  # one by one: each is written down (generation/audit.py)
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
+        self.message_user(request, f"{len(living)} key(s) revoked.")

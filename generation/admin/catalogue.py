@@ -1,4 +1,4 @@
-"""Models, styles and LoRAs."""
+"""Models and styles."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from generation import catalogue
-from generation.models import ImageModel, Lora, Style
+from generation.models import ImageModel, Style
 
 
 class CatalogueAdmin(ModelAdmin):
@@ -31,11 +31,3 @@ class StyleAdmin(CatalogueAdmin):
     list_filter = ("enabled", "child_safe")
     list_editable = ("enabled", "position")
     search_fields = ("name", "title", "title_zh", "prompt")
-
-
-@admin.register(Lora)
-class LoraAdmin(ModelAdmin):
-    list_display = ("name", "version", "base_family", "rank", "bytes", "state", "uses", "owner", "created_at")
-    list_filter = ("state", "base_family")
-    search_fields = ("name", "sha256")
-    readonly_fields = ("sha256", "source", "bytes", "rank", "uses", "created_at")

@@ -7,8 +7,11 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from generation import policy
-from generation.admin.tasks import CappedPaginator, ReadOnly
+from generation.admin.base import CappedPaginator, ReadOnly, one_of
+from generation.admin.tasks import KINDS
 from generation.models import BlockedTerm, PolicyProfile, PolicyRefusal
+
+PROFILE_REASONS = ("policy_style", "policy_model", "policy_subject")
 
 
 class PolicyAdmin(ModelAdmin):
@@ -37,7 +40,18 @@ class BlockedTermAdmin(PolicyAdmin):
 @admin.register(PolicyRefusal)
 class PolicyRefusalAdmin(ReadOnly, ModelAdmin):
     list_display = ("created_at", "reason", "rule", "kind", "user", "api_key")
-    list_filter = ("reason", "kind")
+    list_filter = (
+        one_of("reason", lambda: [(word, word) for word in refusal_reasons()]),
+        one_of("kind", lambda: [(kind, kind) for kind in KINDS]),
+    )
+    ordering = ("-id",)
+    sortable_by = ()
     list_select_related = ("user", "api_key")
     show_full_result_count = False
     paginator = CappedPaginator
+
+
+def refusal_reasons() -> list[str]:
+    """The codes that a refusal can have: those of the profiles' bounds, and one for each reason of a term."""
+    reasons = BlockedTerm.objects.order_by("reason").values_list("reason", flat=True).distinct()
+    return [*PROFILE_REASONS, *(f"policy_{reason}" for reason in reasons)]

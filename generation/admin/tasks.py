@@ -1,63 +1,55 @@
-"""Tasks: list with thumbnails, filters and search; all that happened to one; cancel and re-prioritise."""
+"""Tasks: list with thumbnails, filters and search; all that happened to one; cancel, make again, re-prioritise."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, Final
 
-from django.contrib import admin
-from django.core.paginator import Paginator
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.functional import cached_property
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.views import ChangeList
 
-from generation import services
-from generation.models import Delivery, Image, Status, Task
+from generation import catalogue, repeating, services
+from generation.admin.base import CappedPaginator, Choices, ReadOnly, one_of
+from generation.admin.queues import queues_page
+from generation.errors import ApiError
+from generation.models import Delivery, Image, ImageModel, Status, Task
 from generation.representation import image_url, original_url
-from generation.uuid7 import floor, from_public
+from generation.tickets import CLASSES
+from generation.uuid7 import floor, from_public, image_id
 
-LISTED_DAYS = 90
-_COUNTED = 10_000  # rows counted at most: a count over the whole table would read every partition
-
-
-class CappedPaginator(Paginator):
-    """Counts no further than _COUNTED: lists stay fast however many tasks there are."""
-
-    @cached_property
-    def count(self) -> int:
-        rows = cast(QuerySet, self.object_list)
-        return len(rows[:_COUNTED].values_list("pk"))
+LISTED_DAYS: Final = 90
+MOST_AT_ONCE: Final = 1000  # tasks that one action is done for
+KINDS: Final = ("text2img", "img2img", "inpaint", "controlnet")
 
 
 class DayFilter(admin.SimpleListFilter):
-    """Created today, yesterday or in the last week, as a range of ids: only those days' partitions are read."""
+    """How far back the list goes, as a range of ids: only those days' partitions are read. A week unless told."""
 
     title = "created"
     parameter_name = "created"
+    usual = "7"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("0", "today"), ("1", "since yesterday"), ("7", "last 7 days")]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [("0", "today"), ("1", "since yesterday"), ("7", "last 7 days"), ("30", "last 30 days"), ("90", "all")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Without Django's "All", which here is one of the days."""
+        chosen = self.value() or self.usual
+        for value, title in self.lookup_choices:
+            query = changelist.get_query_string({self.parameter_name: value})
+            yield {"selected": chosen == value, "query_string": query, "display": title}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        days = self.value()
-        if days not in ("0", "1", "7"):
-            return queryset
-        return queryset.filter(id__gte=floor(datetime.now(UTC).date() - timedelta(days=int(days))))
-
-
-class ReadOnly:
-    """Rows of the task's way are made and moved by the product alone."""
-
-    def has_add_permission(self, *args: Any, **kwargs: Any) -> bool:
-        return False
-
-    def has_change_permission(self, *args: Any, **kwargs: Any) -> bool:
-        return False
-
-    def has_delete_permission(self, *args: Any, **kwargs: Any) -> bool:
-        return False
+        given = self.value()
+        days = int(given) if given in dict(self.lookup_choices) else int(self.usual)
+        return queryset.filter(id__gte=floor(datetime.now(UTC).date() - timedelta(days=days)))
 
 
 class ImageInline(ReadOnly, TabularInline):
@@ -78,6 +70,17 @@ class DeliveryInline(ReadOnly, TabularInline):
     extra = 0
 
 
+class TaskList(ChangeList):
+    """A page of tasks with their first pictures, which are found by ids that follow from the tasks'."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        done = [image_id(task.id, 0) for task in self.result_list if task.status == Status.SUCCEEDED]
+        found = {image.task_id: image for image in Image.objects.filter(pk__in=done)} if done else {}
+        for task in self.result_list:
+            task.first_image = found.get(task.id)
+
+
 @admin.register(Task)
 class TaskAdmin(ReadOnly, ModelAdmin):
     """The task as it stands. What can be changed is done by actions, which go through the same functions as the API."""
@@ -94,15 +97,24 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         "created_at",
     )
     list_display_links = ("public_id",)
-    list_filter = (DayFilter, "status", "kind", "priority", "model", "style")
+    list_filter = (
+        DayFilter,
+        "status",
+        one_of("kind", lambda: [(kind, kind) for kind in KINDS]),
+        one_of("priority", lambda: [(str(number), f"P{number}") for number in CLASSES]),
+        one_of("model", lambda: [(str(pk), name) for pk, name in ImageModel.objects.values_list("pk", "name")]),
+        one_of("style", lambda: [(style.name, style.title) for style in catalogue.current().styles]),
+    )
     list_select_related = ("user", "model")
     list_per_page = 50
+    list_max_show_all = 50
+    sortable_by = ()  # another order than by id would sort every row of the days
     search_fields = ("text", "user__username")
-    search_help_text = "A task id, words of the prompt, or a user's name."
+    search_help_text = "A task id; or words of the prompt or a user's name, in the days chosen at the side."
     show_full_result_count = False
     paginator = CappedPaginator
     ordering = ("-id",)
-    actions = ("cancel_tasks",)
+    actions = ("cancel_tasks", "make_again", "to_p0", "to_p1", "to_p2", "to_p3")
     inlines = (ImageInline, DeliveryInline)
     fieldsets = (
         (None, {"fields": ("public_id", "state", "progress", "user", "api_key", "priority", "warnings", "error")}),
@@ -111,11 +123,19 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         ("Times", {"fields": ("created_at", "expires_at", "started_at", "generated_at", "stored_at", "finished_at")}),
     )
 
+    def get_urls(self) -> list[URLPattern]:
+        """The queues and workers have their page beside the tasks."""
+        page = self.admin_site.admin_view(queues_page(self))
+        return [path("queues/", page, name="generation_task_queues"), *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TaskList
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """Tasks of the days that are kept; bounded on both sides, so that the DEFAULT partition is not read."""
         today = datetime.now(UTC).date()
         days = floor(today - timedelta(days=LISTED_DAYS)), floor(today + timedelta(days=1))
-        return super().get_queryset(request).filter(id__gte=days[0], id__lt=days[1]).prefetch_related("images")
+        return super().get_queryset(request).filter(id__gte=days[0], id__lt=days[1])
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
         """A task id finds its row by primary key; other words are looked for in prompts and user names."""
@@ -126,10 +146,10 @@ class TaskAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description="")
     def thumbnail(self, task: Task) -> SafeString | str:
-        images = [image for image in task.images.all() if image.index == 0]
-        return _thumbnail(images[0], 64) if images and task.status == Status.SUCCEEDED else ""
+        image = getattr(task, "first_image", None)
+        return _thumbnail(image, 64) if image else ""
 
-    @admin.display(description="status", ordering="status")
+    @admin.display(description="status")
     def state(self, task: Task) -> str:
         return f"{task.status} {task.progress} %" if task.status == Status.RUNNING else task.status
 
@@ -141,7 +161,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     def size(self, task: Task) -> str:
         return f"{task.width}x{task.height}"
 
-    @admin.display(description="class", ordering="priority")
+    @admin.display(description="class")
     def class_(self, task: Task) -> str:
         return f"P{task.priority}"
 
@@ -158,12 +178,49 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         rows = ((entry.get("at", ""), _told(entry)) for entry in task.history)
         return format_html("<ol>{}</ol>", format_html_join("", "<li><code>{}</code> {}</li>", rows))
 
-    @admin.action(description="Cancel", permissions=["cancel"])
+    @admin.action(description="Cancel", permissions=["operate"])
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        ended = [services.cancel_task(task) for task in queryset if not task.terminal]
+        ended = [services.cancel_task(task) for task in queryset[:MOST_AT_ONCE] if not task.terminal]
         self.message_user(request, f"{len(ended)} task(s) cancelled, or stopping at their next step.")
 
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
+    @admin.action(description="Make again (ended tasks, as new ones)", permissions=["operate"])
+    def make_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        made = 0
+        for task in queryset.order_by("id")[:MOST_AT_ONCE]:
+            try:
+                repeating.repeat_for_owner(task)
+                made += 1
+            except ApiError as error:
+                self.message_user(request, f"{task.public_id}: {error.message}", messages.WARNING)
+        self.message_user(request, f"{made} new task(s) wait, for the same users.")
+
+    @admin.action(description="Re-prioritise to P0, urgent", permissions=["operate"])
+    def to_p0(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        self._reprioritise(request, queryset, 0)
+
+    @admin.action(description="Re-prioritise to P1, paid", permissions=["operate"])
+    def to_p1(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        self._reprioritise(request, queryset, 1)
+
+    @admin.action(description="Re-prioritise to P2, normal", permissions=["operate"])
+    def to_p2(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        self._reprioritise(request, queryset, 2)
+
+    @admin.action(description="Re-prioritise to P3, test", permissions=["operate"])
+    def to_p3(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        self._reprioritise(request, queryset, 3)
+
+    def _reprioritise(self, request: HttpRequest, queryset: QuerySet[Task], priority: int) -> None:
+        """In the order in which they came, which they keep in the new class."""
+        moved = 0
+        try:
+            for task in queryset.order_by("id")[:MOST_AT_ONCE]:
+                moved += services.reprioritise(task, priority)
+        except RedisError:
+            self.message_user(request, "Redis is out of reach; the rest stays as it is.", messages.ERROR)
+        self.message_user(request, f"{moved} waiting task(s) are P{priority} now.")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
         """Staff with the permission to change tasks."""
         return request.user.has_perm("generation.change_task")
 

@@ -6,8 +6,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 
-from generation.admin.tasks import CappedPaginator, ReadOnly
+from generation.admin.base import CappedPaginator, ReadOnly, one_of
 from generation.models import Delivery, WebhookEndpoint
+from generation.webhooks import EVENTS
 
 
 @admin.register(WebhookEndpoint)
@@ -20,8 +21,10 @@ class WebhookEndpointAdmin(ModelAdmin):
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnly, ModelAdmin):
     list_display = ("event_type", "task", "url", "state", "attempts", "response_status", "next_at", "delivered_at")
-    list_filter = ("state", "event_type")
+    list_filter = ("state", one_of("event_type", lambda: [(event, event) for event in EVENTS]))
     list_select_related = ("task",)
+    ordering = ("-id",)
+    sortable_by = ()
     show_full_result_count = False
     paginator = CappedPaginator
     actions = ("send_again",)

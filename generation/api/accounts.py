@@ -74,8 +74,9 @@ class KeyView(ApiView):
     def delete(self, request: KeyRequest, prefix: str) -> Response:
         """End a key at once. It stays in the list."""
         key = _find(request, prefix)
-        ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
-        key.refresh_from_db()
+        if key.revoked_at is None:
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
         return Response(key_body(key))
 
 
@@ -95,7 +96,8 @@ class KeyRotateView(ApiView):
         end = timezone.now() + timedelta(seconds=checked(RotateSerializer, request.data)["grace_seconds"])
         same = ("plan", "scopes", "profile", "must_sign", "name", "expires_at")
         row, text = ApiKey.make(request.user, **{name: getattr(key, name) for name in same})
-        ApiKey.objects.filter(pk=key.pk).update(expires_at=min(end, key.expires_at or end))
+        key.expires_at = min(end, key.expires_at or end)
+        key.save(update_fields=["expires_at"])
         return Response({**key_body(row), "api_key": text, "replaces": prefix}, status=201)
 
 

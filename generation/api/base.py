@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from generation import rates
+from generation import audit, rates
 from generation.errors import Forbidden, Unauthorised
 from generation.models import ApiKey
 from generation.rates import Allowance
@@ -27,6 +27,8 @@ class ApiView(APIView):
             stranger = f"stranger:{rates.client_address(request._request)}"
             rates.hit([("ip", stranger)], settings.ANONYMOUS_RPS)
             raise
+        if isinstance(request.auth, ApiKey):
+            audit.acting(request.auth.user, rates.client_address(request._request))
 
     def check_throttles(self, request: Request) -> None:
         """Count the request for its address and its key. Raises TooManyRequests."""
@@ -42,6 +44,7 @@ class ApiView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         for name, value in rates.headers(allowances_of(request)).items():
             response[name] = value
+        audit.acting(None)
         return response
 
 

@@ -1,11 +1,20 @@
 """Operators find tasks, see what happened to them, and can stop them."""
 
+import pickle
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import redis
+from auditlog.models import LogEntry
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import models
 from django.test import Client
 
-from generation.models import ApiKey, Image, Status, Task, User
+from generation import services, tickets
+from generation.models import ApiKey, Image, Lora, Status, Style, Task, User
+from generation.tests.test_loras import lora_bytes
 from generation.uuid7 import image_id
 
 MakeTask = Callable[..., Task]
@@ -101,3 +110,161 @@ def test_a_new_key_is_shown_once_after_saving(staff: Client, owner: User) -> Non
 )
 def test_every_list_opens(staff: Client, table: str) -> None:
     assert staff.get(f"/admin/generation/{table}/").status_code == 200
+
+
+def act(staff: Client, action: str, *tasks: Task) -> None:
+    chosen = {"action": action, "_selected_action": [str(task.pk) for task in tasks]}
+    assert staff.post("/admin/generation/task/", chosen).status_code == 302
+
+
+def test_ended_tasks_are_made_again_for_their_users(staff: Client, make_task: MakeTask, owner: User) -> None:
+    failed, waiting = make_task(Status.FAILED), make_task()
+    act(staff, "make_again", failed, waiting)
+    [new] = Task.objects.exclude(pk__in=[failed.pk, waiting.pk])
+    assert (new.status, new.user, new.text, new.params["seed"]) == ("queued", owner, failed.text, 7)
+
+
+def test_waiting_tasks_are_re_prioritised_in_bulk_and_others_stay(staff: Client, make_task: MakeTask) -> None:
+    waiting, running = [make_task(), make_task()], make_task(Status.RUNNING)
+    for task in waiting:
+        services.enqueue(task)
+    act(staff, "to_p0", *waiting, running)
+    assert [Task.objects.get(pk=task.pk).priority for task in (*waiting, running)] == [0, 0, 2]
+    assert "P0" in Task.objects.get(pk=waiting[0].pk).history[-1]["reason"]
+    assert tickets.client().hget(f"gq:t:{waiting[0].pk}", "cls") == b"0"
+
+
+def test_without_redis_nothing_is_re_prioritised(
+    staff: Client, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    nowhere = redis.Redis(port=1, socket_connect_timeout=1)
+    monkeypatch.setattr(tickets, "_script", lambda name: nowhere.register_script("return 1"))
+    act(staff, "to_p0", task)
+    assert Task.objects.get(pk=task.pk).priority == 2
+
+
+def test_the_page_of_queues_and_workers(staff: Client, make_task: MakeTask) -> None:
+    tickets.client().flushdb()
+    waiting, running = make_task(priority=1), make_task(Status.RUNNING, worker="gpu1-x", progress=40)
+    services.enqueue(waiting)
+    now_ms = int(time.time() * 1000)
+    tickets.client().zadd("gq:lease", {"gpu1-x": now_ms + 60_000, "gpu2-y": now_ms - 60_000})
+    tickets.client().sadd("gq:run:gpu1-x", str(running.pk))
+    answer = staff.get("/admin/generation/task/queues/")
+    page = answer.content.decode()
+    assert [line["tasks"] for line in answer.context["queues"]] == [0, 1, 0, 0]
+    assert [(worker["name"], worker["alive"]) for worker in answer.context["workers"]] == [
+        ("gpu2-y", False),
+        ("gpu1-x", True),
+    ]
+    assert running.public_id in page
+    assert "40 %" in page
+    tickets.client().flushdb()
+
+
+def test_the_page_of_queues_is_for_staff(client_of: Callable[..., Client], owner: User) -> None:
+    assert client_of(owner).get("/admin/generation/task/queues/").status_code == 302
+
+
+def upload(staff: Client, data: bytes, **form: object) -> str:
+    file = SimpleUploadedFile("x.safetensors", data)
+    fields = {"name": "ink", "base_family": "sd15", "owner": "", "file": file, **form}
+    return staff.post("/admin/generation/lora/add/", fields, follow=True).content.decode()
+
+
+def test_a_lora_is_uploaded_for_everybody_enabled_and_disabled(staff: Client) -> None:
+    upload(staff, lora_bytes())
+    row = Lora.objects.get()
+    assert (row.name, row.version, row.owner, row.rank, row.state, row.base_family) == (
+        "ink", 1, None, 4, "active", "sd15"
+    )  # fmt: skip
+    upload(staff, lora_bytes(8))
+    assert list(Lora.objects.order_by("version").values_list("version", "rank")) == [(1, 4), (2, 8)]
+    for action, state in (("disable", "disabled"), ("enable", "active"), ("withdraw", "deleted")):
+        staff.post("/admin/generation/lora/", {"action": action, "_selected_action": [row.pk]})
+        row.refresh_from_db()
+        assert row.state == state
+    assert Path(row.source).exists(), "tasks that wait are made with it"
+
+
+def test_a_file_that_is_no_lora_is_refused_at_its_field(staff: Client) -> None:
+    page = upload(staff, pickle.dumps({"lora_A": [1.0] * 100}))
+    assert "The file is not in safetensors format." in page
+    assert "A name has 1 to 50 small letters" in upload(staff, lora_bytes(), name="../x")
+    assert Lora.objects.count() == 0
+
+
+def test_the_facts_of_a_lora_can_not_be_edited(staff: Client) -> None:
+    upload(staff, lora_bytes())
+    row = Lora.objects.get()
+    changed = {"title": "Ink", "sha256": "0" * 64, "uses": 99, "state": "disabled", "name": "other"}
+    staff.post(f"/admin/generation/lora/{row.pk}/change/", changed)
+    after = Lora.objects.get()
+    assert (after.title, after.sha256, after.uses, after.state, after.name) == ("Ink", row.sha256, 0, "active", "ink")
+
+
+def changes_of(row: models.Model) -> list[tuple[str | None, str, set[str]]]:
+    entries = LogEntry.objects.get_for_object(row).order_by("id")
+    return [(entry.actor and entry.actor.username, entry.get_action_display(), set(entry.changes)) for entry in entries]
+
+
+def test_changes_are_written_down_with_who_made_them(
+    staff: Client, client_of: Callable[..., Client], owner: User
+) -> None:
+    style = Style.objects.get(name="cartoon")
+    form = {"name": "cartoon", "title": "Cartoon!", "prompt": "{text}", "tone": "{}", "position": 1, "enabled": "on"}
+    assert staff.post(f"/admin/generation/style/{style.pk}/change/", form).status_code == 302
+    [(actor, action, fields)] = changes_of(style)
+    assert (actor, action) == ("root", "update")
+    assert {"title", "prompt"} <= fields
+    client = client_of(owner)
+    made = client.post("/api/v1/keys", {}, content_type="application/json").json()["data"]
+    client.delete(f"/api/v1/keys/{made['prefix']}")
+    created, revoked = changes_of(ApiKey.objects.get(prefix=made["prefix"]))
+    assert (created[:2], revoked) == (("owner", "create"), ("owner", "update", {"revoked_at"}))
+    assert "digest" not in created[2]
+    page = staff.get("/admin/auditlog/logentry/").content.decode()
+    assert "Cartoon!" in page
+
+
+LISTS = [
+    "",
+    "?created=90",
+    "?created=30&status__exact=failed",
+    "?kind=img2img&style=cartoon",
+    "?priority=0&model=1&p=2",
+    "?q=fish",
+    "?o=3&all=",
+]
+
+
+@pytest.mark.parametrize("query", LISTS)
+def test_a_list_of_tasks_costs_the_same_with_ten_million(
+    staff: Client, finished: Task, query: str, django_assert_max_num_queries: Callable
+) -> None:
+    """Whatever touches the table of tasks is bounded by days, in the order of its key, and looks no further than the
+    limit. Nothing is counted, grouped or made distinct.
+    """
+    with django_assert_max_num_queries(14) as seen:
+        assert staff.get(f"/admin/generation/task/{query}").status_code in (200, 302)
+    touching = [entry["sql"] for entry in seen.captured_queries if '"generation_task"' in entry["sql"]]
+    assert " LIMIT " in touching[0], "what looks how many there are; a page of few takes them all"
+    for sql in touching:
+        assert "COUNT(" not in sql
+        assert "DISTINCT" not in sql
+        assert 'ORDER BY "generation_task"."id" DESC' in sql
+        assert '"generation_task"."id" >= ' in sql
+        assert '"generation_task"."id" < ' in sql
+
+
+@pytest.mark.parametrize("table", ["delivery", "policyrefusal"])
+def test_other_lists_that_grow_are_not_counted_either(
+    staff: Client, table: str, django_assert_max_num_queries: Callable
+) -> None:
+    with django_assert_max_num_queries(12) as seen:
+        assert staff.get(f"/admin/generation/{table}/?q=x").status_code == 200
+    for entry in seen.captured_queries:
+        assert not (
+            f'"generation_{table}"' in entry["sql"] and ("COUNT(" in entry["sql"] or "DISTINCT" in entry["sql"])
+        )

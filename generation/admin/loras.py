@@ -1,0 +1,137 @@
+"""LoRAs: uploaded with their header checked, switched on and off, and how often each was used."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
+
+from generation import loras
+from generation.errors import InvalidRequest
+from generation.models import Lora, User
+
+
+class UploadForm(forms.ModelForm):
+    """A new version. The file is received and checked as an upload through the API is; a fault stands at its field."""
+
+    name = forms.CharField(
+        max_length=50,
+        help_text="Small letters, digits, - and _. The next version of it.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+    file = forms.FileField(
+        help_text="Only .safetensors, only the tensors of a LoRA.", widget=UnfoldAdminFileFieldWidget
+    )
+
+    class Meta:
+        model = Lora
+        fields = ("name", "base_family", "owner")
+
+    def clean(self) -> dict[str, Any]:
+        """Receive the file, when everything else is right."""
+        values: dict[str, Any] = super().clean() or {}
+        if not self.errors:
+            try:
+                self.instance = self._received(values)
+            except InvalidRequest as error:
+                for fault in error.faults:
+                    self.add_error(fault.field if fault.field in self.fields else None, fault.message)
+        return values
+
+    def _received(self, values: dict[str, Any]) -> Lora:
+        owner: User | None = values.get("owner")
+        return loras.receive(
+            values["name"],
+            _chunks(values["file"]),
+            owner=owner,
+            family=values["base_family"],
+            root=Path(settings.LORA_ROOT),
+            max_bytes=settings.MAX_LORA_BYTES,
+        )
+
+    def _post_clean(self) -> None:
+        """Nothing more: the row was made by `loras.receive`, and its values are not the form's to set."""
+
+
+@admin.register(Lora)
+class LoraAdmin(ModelAdmin):
+    """A version never changes but for its title and whether it is offered; nor is it ever removed from the table, so
+    that its number is not given again.
+    """
+
+    list_display = (
+        "name",
+        "version",
+        "title",
+        "base_family",
+        "rank",
+        "megabytes",
+        "state",
+        "uses",
+        "owner",
+        "created_at",
+    )
+    list_filter = ("state", "base_family")
+    list_select_related = ("owner",)
+    search_fields = ("name", "sha256")
+    actions = ("enable", "disable", "withdraw")
+    autocomplete_fields = ("owner",)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is None:
+            kwargs["form"] = UploadForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ("name", "base_family", "owner", "file")
+        return ("title", *self.get_readonly_fields(request, obj))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ()
+        facts = ("name", "version", "base_family", "owner", "state", "reason", "uses", "triggers", "rank", "bytes")
+        return (*facts, "sha256", "source", "created_at")
+
+    def save_model(self, request: HttpRequest, obj: Lora, form: Any, change: bool) -> None:
+        if change:  # a new one was written when its file was received
+            super().save_model(request, obj, form, change)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="MB", ordering="bytes")
+    def megabytes(self, lora: Lora) -> str:
+        return f"{lora.bytes / 1e6:.1f}"
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Lora]) -> None:
+        self._switch(request, queryset.exclude(state=Lora.State.REFUSED), Lora.State.ACTIVE)
+
+    @admin.action(description="Disable", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Lora]) -> None:
+        self._switch(request, queryset, Lora.State.DISABLED)
+
+    @admin.action(description="Delete: offer no more, to nobody", permissions=["change"])
+    def withdraw(self, request: HttpRequest, queryset: QuerySet[Lora]) -> None:
+        self._switch(request, queryset, Lora.State.DELETED)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[Lora], state: str) -> None:
+        rows = list(queryset.exclude(state=state))
+        for row in rows:  # one by one: each is written down, and forgotten by the caches
+            row.state = state
+            row.save(update_fields=["state"])
+        self.message_user(
+            request, f"{len(rows)} LoRA(s) are {state} now. Tasks that wait are made as they were asked for."
+        )
+
+
+def _chunks(file: UploadedFile) -> Iterator[bytes]:
+    yield from file.chunks(1 << 20)

@@ -1,0 +1,79 @@
+"""Who changed what: one entry for each saved or deleted row of the tables below, with the values before and after.
+
+Written by django-auditlog. Tasks and deliveries are not among them: the product moves them, and each carries its own
+history. Columns that hold secrets, or that the product counts up by itself, are left out.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from auditlog.models import LogEntry
+from auditlog.registry import auditlog
+from django.db import models
+from django.db.models.signals import pre_save
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from generation.models import (
+    ApiKey,
+    BlockedTerm,
+    ImageModel,
+    Lora,
+    Plan,
+    PolicyProfile,
+    Style,
+    Team,
+    User,
+    WebhookEndpoint,
+)
+
+AUDITED: Final[dict[type[models.Model], list[str]]] = {
+    ApiKey: ["digest", "last_used_at"],
+    BlockedTerm: [],
+    ImageModel: ["updated_at"],
+    Lora: ["uses"],
+    Plan: [],
+    PolicyProfile: [],
+    Style: [],
+    Team: [],
+    User: ["password", "last_login"],
+    WebhookEndpoint: ["secret", "previous_secret", "given_up"],
+}
+_actor: ContextVar[tuple[User | None, str | None]] = ContextVar("actor", default=(None, None))
+Handler = Callable[[HttpRequest], HttpResponseBase]
+
+
+def connect() -> None:
+    """Begin to watch the tables; called once, when the process starts."""
+    for model, left_out in AUDITED.items():
+        auditlog.register(model, exclude_fields=left_out)
+
+
+def acting(user: User | None, address: str | None = None) -> None:
+    """What this request changes from now on is changed by this user; None at its end."""
+    _actor.set((user, address))
+
+
+def audited_admin(get_response: Handler) -> Handler:
+    """Middleware: what happens below /admin/ is done by the person who is logged in. The API says it by itself."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith("/admin/"):
+            return get_response(request)
+        user: Any = request.user
+        acting(user if user.is_authenticated else None, request.META.get("REMOTE_ADDR"))
+        try:
+            return get_response(request)
+        finally:
+            acting(None)
+
+    return middleware
+
+
+@receiver(pre_save, sender=LogEntry)
+def _name_the_actor(instance: LogEntry, **_: Any) -> None:
+    user, address = _actor.get()
+    if instance.actor_id is None and user is not None:
+        instance.actor, instance.remote_addr = user, address
