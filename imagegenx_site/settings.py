@@ -92,9 +92,11 @@ GPU_DEVICE = env.str("GPU_DEVICE", "auto")  # auto, cpu, cuda:0 ...
 GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this worker serves; empty: all
 GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
 GPU_IDLE_UNLOAD_S = _number("GPU_IDLE_UNLOAD_S", 300, 1, 86400)  # s until an unused model leaves the memory (SPEC I1)
-GPU_MEMORY_GB = _number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: measured on the device
-GPU_PRECISION = _choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16"))  # auto: bf16 on a GPU, fp32 on a CPU
-TORCH_THREADS = int(_number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: torch's own choice
+GPU_MEMORY_GB = _number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
+GPU_PRECISION = _choice(
+    "GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8")
+)  # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
+TORCH_THREADS = int(_number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
 HANG_SECONDS = _number("HANG_SECONDS", 30, 1, 3600)  # s without a finished step after which the watchdog kills a worker
 
 # ---- Pictures ------------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ Its parts are in workers/gpu_worker.py; here its real engine is made.
 """
 
 import logging
-import os
 import sys
+from pathlib import Path
 
 from django.conf import settings
 
@@ -22,13 +22,16 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     """Pool and engine as the settings want them, the models of GPU_PRELOAD loaded. Runs in the engine thread."""
     from generation.models import ImageModel
     from workers.engine import Engine, EngineConfig, EngineError, ModelPool, PoolConfig
+    from workers.engine.calibration import CalibrationTable, Calibrator
+    from workers.engine.threads import engine_threads
     from workers.samples import spec_of
 
     sys.setswitchinterval(0.001)  # the engine thread must not wait 5 ms whenever another thread computes
     budget = int(settings.GPU_MEMORY_GB * 2**30)
     pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
-    threads = settings.TORCH_THREADS or len(os.sched_getaffinity(0))
-    engine = Engine(pool, EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS))
+    threads = settings.TORCH_THREADS or engine_threads(pool.device)
+    calibrator = Calibrator(CalibrationTable(Path(settings.VAR_DIR, "calibration.json")), pool.device)
+    engine = Engine(pool, EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS), calibrator)
     for model in ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True):
         try:
             pool.ensure(spec_of(model))

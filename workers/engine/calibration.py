@@ -1,100 +1,126 @@
-"""How many rows are worth while: measured once per model, size, precision and device, and remembered in a file.
+"""How many rows are worth while: learnt from the steps that are made anyway, once per model, size, precision and
+device, and remembered in a file.
 
-More rows in a batch are cheaper each up to a knee, after which they only make everybody wait longer. The knee is where
-another row no longer lowers the time per row by `GAIN`.
+More rows in a batch are cheaper each up to a knee, beyond which they only make everybody wait longer. Starting up costs
+nothing: until a size has been seen with full batches its limit is that of the table (limits.py); afterwards, and after
+every later start, it is the knee.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from workers.engine.config import EngineConfig
-from workers.engine.engine import Engine
-from workers.engine.hub import is_out_of_memory
-from workers.engine.requests import Failed, SampleRequest
-from workers.models.pool import ModelPool
-
 logger = logging.getLogger(__name__)
 
-GAIN = 0.05
-SAMPLES = (1, 2, 3, 4, 6, 8, 12, 16)  # batches that are tried; each sample brings two rows
-STEPS = 4  # of which the first is not timed: it encodes the prompt and warms up
+NEAR = 0.05  # a batch is as good as the best if a row takes no more than this part longer
+PASSES = 8  # of one row count, of which the quickest counts: what disturbs a pass only makes it slower
+COUNTS = 3  # different row counts, before anything is concluded
+LEAST_ROWS = 4  # two samples with guidance: also where batches gain nothing, one sample must not hold up all others
 
 
-def knee(seconds: Callable[[int], float | None], sizes: Sequence[int] = SAMPLES, gain: float = GAIN) -> int:
-    """The largest of the ascending `sizes` that still lowers the time per sample by `gain`.
-
-    `seconds` measures one step of that many samples; None if they do not fit into memory.
-    """
-    best, best_each = sizes[0], float("inf")
-    for size in sizes:
-        taken = seconds(size)
-        if taken is None or taken / size > best_each * (1 - gain):
-            break
-        best, best_each = size, taken / size
-    return best
-
-
-def measure_step(pool: ModelPool, request: SampleRequest, samples: int) -> float | None:
-    """Seconds of one step with so many samples like `request`; None if memory ran out."""
-    engine = Engine(pool, EngineConfig(batch_limits={max(request.width, request.height): samples}))
-    for number in range(samples):
-        engine.admit(replace(request, sample_id=f"calibration/{number}", seed=number, steps=STEPS))
-    try:
-        while not (events := engine.step()):
-            time.sleep(0.01)  # the model is being loaded
-        if any(isinstance(event, Failed) and is_out_of_memory(event.error) for event in events):
-            return None
-        times = []
-        for _ in range(STEPS - 2):  # the last one also decodes the picture
-            _wait_for_device(pool)
-            started = time.perf_counter()
-            engine.step()
-            _wait_for_device(pool)
-            times.append(time.perf_counter() - started)
-        limited = engine.limits.rows(request.batch_key, request.width, request.height) < 2 * samples
-        return None if limited else min(times)
-    finally:
-        engine.discard_all()
+def knee(seconds: Mapping[int, float]) -> int:
+    """The smallest row count at which a row takes hardly longer than at the best one. `seconds` of a pass by rows."""
+    best = min(taken / rows for rows, taken in seconds.items())
+    return min(rows for rows, taken in seconds.items() if taken / rows <= best * (1 + NEAR))
 
 
 class CalibrationTable:
-    """Row limits by "model|size|precision|device", kept in a JSON file."""
+    """Row limits by "model|size|precision|device" in a JSON file, which the workers of a machine may share."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._rows: dict[str, int] = json.loads(path.read_text())
-        except FileNotFoundError:
-            self._rows = {}
-        except ValueError:
-            logger.warning("%s is not readable; measuring anew", path)
-            self._rows = {}
+        self._rows = self._read()
 
-    def rows(self, pool: ModelPool, request: SampleRequest, precision: str) -> int:
-        """The limit for requests like this one, measured now if it is not known."""
-        key = f"{request.model}|{request.width}x{request.height}|{precision}|{_device_name(pool)}"
-        if key not in self._rows:
-            self._rows[key] = 2 * knee(lambda samples: measure_step(pool, request, samples))
-            logger.info("calibrated %s: %d rows", key, self._rows[key])
-            partial = self._path.with_suffix(".partial")
+    def get(self, key: str) -> int | None:
+        """The limit that was measured, by this process or an earlier one."""
+        return self._rows.get(key)
+
+    def put(self, key: str, rows: int) -> None:
+        """Remember a limit, beside what others have written meanwhile."""
+        self._rows = {**self._read(), key: rows}
+        partial = self._path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(self._rows, indent=1, sort_keys=True))
             partial.replace(self._path)
-        return self._rows[key]
+        except OSError as error:
+            logger.warning("the batch limit of %s is not kept: %s", key, error)
+
+    def _read(self) -> dict[str, int]:
+        try:
+            return {str(key): int(rows) for key, rows in json.loads(self._path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, TypeError):
+            logger.warning("%s is not readable; batch limits are measured anew", self._path)
+            return {}
 
 
-def _wait_for_device(pool: ModelPool) -> None:
-    """A GPU works on after its kernels are launched."""
-    if pool.device.type == "cuda":
-        torch.cuda.synchronize(pool.device)
+@dataclass
+class _Seen:
+    """Passes of one key: how many and the quickest, by rows."""
+
+    passes: dict[int, int] = field(default_factory=dict)
+    quickest: dict[int, float] = field(default_factory=dict)
 
 
-def _device_name(pool: ModelPool) -> str:
-    return torch.cuda.get_device_name(pool.device) if pool.device.type == "cuda" else pool.device.type
+class Calibrator:
+    """Watches the passes of an engine. `clock` gives seconds; by default it fits the device."""
+
+    def __init__(self, table: CalibrationTable, device: torch.device, clock: Callable[[], float] | None = None) -> None:
+        self._table = table
+        self._device = device
+        self._clock = clock
+        self._seen: dict[str, _Seen] = {}
+
+    def known(self, batch_key: str, precision: str) -> int | None:
+        """The row limit of a batch key, if it was measured before."""
+        return self._table.get(self._key(batch_key, precision))
+
+    def now(self) -> float:
+        """Seconds; differences are the device's work. On a CPU the time of this thread, so that other programs do not
+        count; a GPU is waited for, because it works on after its kernels are launched."""
+        if self._clock is not None:
+            return self._clock()
+        if self._device.type != "cuda":
+            return time.thread_time()
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def took(self, batch_key: str, precision: str, rows: int, seconds: float, ceiling: int) -> int | None:
+        """Take note of a pass. The row limit, once enough was seen of batches up to near `ceiling` rows; else None."""
+        key = self._key(batch_key, precision)
+        seen = self._seen.setdefault(key, _Seen())
+        seen.passes[rows] = seen.passes.get(rows, 0) + 1
+        seen.quickest[rows] = min(seconds, seen.quickest.get(rows, seconds))
+        sure = {rows: seen.quickest[rows] for rows, passes in seen.passes.items() if passes >= PASSES}
+        if len(sure) < COUNTS or max(sure) < 0.75 * ceiling:
+            return None
+        limit = min(ceiling, max(LEAST_ROWS, knee(sure)))
+        self._table.put(key, limit)
+        del self._seen[key]
+        logger.info("%s: batches of up to %d rows (ms by rows: %s)", key, limit, _milliseconds(sure))
+        return limit
+
+    def _key(self, batch_key: str, precision: str) -> str:
+        model, _, size = batch_key.rpartition(":")
+        return f"{model}|{size}|{precision}|{_device_name(self._device)}"
+
+
+def _milliseconds(seconds: Mapping[int, float]) -> dict[int, float]:
+    return {rows: round(1000 * seconds[rows], 1) for rows in sorted(seconds)}
+
+
+def _device_name(device: torch.device) -> str:
+    """What decides the times: the GPU's name, or the threads of the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} with {torch.get_num_threads()} threads"

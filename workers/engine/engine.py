@@ -13,12 +13,14 @@ from collections import deque
 import torch
 
 from workers.engine import hub, scheduler
+from workers.engine.calibration import Calibrator
 from workers.engine.config import EngineConfig
 from workers.engine.errors import EngineError, ModelUnavailable
 from workers.engine.hosted import HostedSample
 from workers.engine.limits import RowLimits
 from workers.engine.parking import Phase
 from workers.engine.requests import Cancelled, Event, Failed, SampleRequest
+from workers.engine.tuning import Tuner
 from workers.engine.twins import Twins
 from workers.models.pool import ModelPool
 
@@ -28,11 +30,15 @@ logger = logging.getLogger(__name__)
 class Engine:
     """See the module's docstring; the use of each method stands in workers/engine/__init__.py."""
 
-    def __init__(self, pool: ModelPool, config: EngineConfig | None = None) -> None:
+    def __init__(
+        self, pool: ModelPool, config: EngineConfig | None = None, calibrator: Calibrator | None = None
+    ) -> None:
+        """Without a `calibrator` the row limits are those of the configuration."""
         self.config = config or EngineConfig()
         self.limits = RowLimits(self.config.batch_limits)
         self.warm_key: str | None = None
         self._pool = pool
+        self._tuner = Tuner(self.limits, pool, calibrator)
         self._waiting: deque[SampleRequest] = deque()
         self._board: dict[str, HostedSample] = {}
         self._twins = Twins()
@@ -120,6 +126,7 @@ class Engine:
             if model is None:
                 self._waiting.append(request)
                 continue
+            self._tuner.boards(request)
             sample = HostedSample(request, model, self._events.append)
             self._board[request.sample_id] = sample
             sample.start()
@@ -158,7 +165,7 @@ class Engine:
         self.warm_key = samples[0].request.batch_key
         for sample in candidates.values():
             sample.passed_over += 1
-        self._run(samples)
+        self._tuner.step(samples, lambda: self._run(samples))
 
     def _row_limit(self, leader: scheduler.Parked) -> int:
         request = self._board[leader.sample_id].request
@@ -166,13 +173,13 @@ class Engine:
 
     def _run(self, samples: list[HostedSample]) -> None:
         """A forward pass; out of memory lowers the limit of its size and repeats the same step with fewer rows."""
-        request = samples[0].request
+        request, rows = samples[0].request, sum(map(hub.rows_of, samples))
         try:
             hub.run_together(samples)
         except hub.OutOfMemory as error:
             self._make_room(samples, error)
         else:
-            self.limits.went_well(request.batch_key, request.width, request.height)
+            self._tuner.went_well(request, rows)
 
     def _make_room(self, samples: list[HostedSample], error: hub.OutOfMemory) -> None:
         request = samples[0].request
@@ -183,9 +190,9 @@ class Engine:
             if freed:
                 self._run(samples)
             else:
-                samples[0].fail(
-                    ModelUnavailable(f"one image of {request.width}x{request.height} does not fit into memory")
-                )
+                reason = f"one image of {request.width}x{request.height} does not fit into memory"
+                self._pool.lower_precision(request.model, reason)  # for its next try
+                samples[0].fail(ModelUnavailable(reason))
             return
         half = (len(samples) + 1) // 2
         self._run(samples[:half])

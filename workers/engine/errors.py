@@ -33,6 +33,17 @@ class RemoteModelError(EngineError):
         self.retryable = retryable
 
 
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the allocator of any device gave up, here or in what caused the error."""
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if "not enough memory" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
 def is_retryable(error: Exception) -> bool:
     """Whether the same request may succeed at another try. What we do not know might."""
     return getattr(error, "retryable", True)

@@ -6,8 +6,7 @@ import logging
 import traceback
 from collections.abc import Hashable, Sequence
 
-import torch
-
+from workers.engine.errors import is_out_of_memory
 from workers.engine.hosted import HostedSample
 from workers.engine.merging import Unmergeable, split
 from workers.engine.parking import Call
@@ -72,11 +71,6 @@ def run_together(samples: Sequence[HostedSample]) -> None:
         failure = None
         raise OutOfMemory(sum(rows_of(sample) for sample in samples))
     _run_one_by_one(samples, failure)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the allocator of any device gave up."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
 
 
 def _compute(calls: Sequence[Call]) -> list:

@@ -44,6 +44,10 @@ class RowLimits:
         """Set the measured limit of a key."""
         self._calibrated[batch_key] = max(1, rows)
 
+    def is_calibrated(self, batch_key: str) -> bool:
+        """Whether the limit of a key was measured."""
+        return batch_key in self._calibrated
+
     def halve(self, batch_key: str, failed_rows: int) -> int:
         """A pass of `failed_rows` rows did not fit. Returns the new limit, at least 1."""
         self._lowered[batch_key] = _Lowered(max(1, failed_rows // 2))

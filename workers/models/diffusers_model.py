@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import diffusers
 import numpy as np
@@ -17,22 +18,28 @@ from workers.engine.requests import SampleRequest
 from workers.models.embedding_cache import EmbeddingCache
 from workers.models.families import Family
 from workers.models.inputs import picture_arguments, steps_for
+from workers.models.int8 import calibration_samples, quantise
 from workers.models.interface import Generated, OnStep
 from workers.models.loading import load_components, load_controlnets
 from workers.models.lora import LoraSet, RowLoras
 from workers.models.lora_files import LoraCache
 from workers.models.pipelines import PipelineMaker, parameters_of
+from workers.models.precision import INT8
 from workers.models.previews import preview
 from workers.models.prompts import PromptEncoder
 from workers.models.samplers import AUTO, choose_scheduler
 from workers.models.spec import ModelSpec
 from workers.models.speed import apply_speed, wants_tiles
 
+logger = logging.getLogger(__name__)
+
 _OPTIONAL = ("negative_prompt", "width", "height")  # some pipelines take the size from their input picture
 
 
 class DiffusersModel:
     """ModelInterface for a directory in diffusers' format. See families.py for what may stand in `spec.family`."""
+
+    precisions: ClassVar[Sequence[str]] = ("fp64", "fp32", "bf16", "fp16", "int8")
 
     def __init__(self, spec: ModelSpec, family: Family, device: torch.device) -> None:
         self.spec = spec
@@ -63,6 +70,8 @@ class DiffusersModel:
         for control_type in self.controlnets:
             self._share(self.controlnets, control_type, Phase.SIDE)
         self._prepare_loras()
+        if self.spec.precision == INT8:
+            self._quantise()
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
         """Run the stock pipeline for one sample."""
@@ -141,6 +150,19 @@ class DiffusersModel:
         return preview(tensors.get("latents"), self.heavy["vae"].run, self.components["vae"].config)
 
     # ---- modules
+
+    def _quantise(self) -> None:
+        """The denoiser and the text encoders, with pictures of their own as the calibration set."""
+        texts = {name: part for name, part in self.components.items() if name.startswith("text_encoder") and part}
+        denoiser = self.heavy[self.family.denoiser].module
+        assert denoiser is not None
+        samples = calibration_samples(self.spec, self.family)
+        left = quantise(
+            {self.family.denoiser: denoiser, **texts},
+            lambda: [self.infer(sample, lambda step, steps, preview: None) for sample in samples],
+        )
+        self.prompts.cache.clear()  # of the unchanged encoders
+        logger.info("model %s: weights of 8 bits, but for %s", self.spec.key, ", ".join(left) or "none")
 
     def _prepare_loras(self) -> None:
         """LoRAs act on the denoiser by row, and on the text encoders while they encode for their sample."""

@@ -47,6 +47,11 @@ class EmbeddingCache:
 
         return encode_prompt
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._bytes = 0
+
     @property
     def memory_bytes(self) -> int:
         """Bytes of everything kept."""

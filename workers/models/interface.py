@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -27,8 +27,11 @@ class ModelInterface(Protocol):
     modules it calls are made by `workers.engine.parking.shared`, so that in the engine their calls park and are
     computed together with those of other samples. What is not shared simply runs alone.
 
+    `precisions`: in which it can be loaded beside "auto", where memory is short a lower one than was asked for.
     `load` may run in another thread than `infer`; it raises ModelUnavailable. `release` gives the memory back.
     """
+
+    precisions: ClassVar[Sequence[str]]
 
     def load(self) -> None: ...
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from workers.engine.errors import InvalidRequest, ModelUnavailable
 from workers.engine.parking import Phase, SharedModule, shared
 from workers.engine.requests import SampleRequest
 from workers.models.interface import Generated, OnStep
-from workers.models.loading import dtype_of
+from workers.models.precision import dtype_of
 from workers.models.spec import ModelSpec
 
 MULTIPLE = 8
@@ -36,7 +38,10 @@ class RemovalNetwork(torch.nn.Module):
 
 
 class RemovalModel:
-    """ModelInterface for kind "remove"; samples of one size share the pass."""
+    """ModelInterface for kinds "remove" and "inpaint", whose prompt it does not read; samples of one size share the
+    pass."""
+
+    precisions: ClassVar[Sequence[str]] = ("fp32",)
 
     def __init__(self, spec: ModelSpec, device: torch.device) -> None:
         self.spec = spec
@@ -57,8 +62,8 @@ class RemovalModel:
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
         """The input picture with the masked part painted over; outside the mask no pixel changes."""
-        if request.kind != "remove" or request.image is None or request.mask is None:
-            raise InvalidRequest(f"model {self.spec.name} removes objects: it needs kind remove, a picture and a mask")
+        if request.kind not in ("remove", "inpaint") or request.image is None or request.mask is None:
+            raise InvalidRequest(f"model {self.spec.name} removes objects: it needs a picture and a mask")
         assert self._network is not None, "infer follows load"
         picture = _sized(request.image, request)
         mask = (_sized(request.mask, request) > 127).astype(np.float32)

@@ -10,18 +10,8 @@ import torch
 import transformers
 
 from workers.engine.errors import ModelUnavailable
+from workers.models.precision import dtype_of
 from workers.models.spec import ModelSpec
-
-DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def dtype_of(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of the weights; auto is fp32 on a CPU and bf16 on a GPU. Raises ModelUnavailable for another word."""
-    if precision == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if precision not in DTYPES:
-        raise ModelUnavailable(f"precision {precision!r} is not one of auto, {', '.join(DTYPES)}")
-    return DTYPES[precision]
 
 
 def _quiet() -> None:

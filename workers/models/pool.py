@@ -11,22 +11,27 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from workers.engine.errors import EngineError, ModelUnavailable
+from workers.engine.errors import EngineError, ModelUnavailable, is_out_of_memory
+from workers.models import memory
 from workers.models.interface import ModelInterface
+from workers.models.precision import lower, resolved
 from workers.models.registry import make_model
 from workers.models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
+HIGH = 0.9  # part of the device's memory in use, above which batches and precisions are lowered
+
 
 @dataclass(frozen=True)
 class PoolConfig:
     """`device`: "auto" (first GPU, else CPU), "cpu", "cuda:0" and so on. `memory_bytes`: what the models may take,
-    0 for no bound. `idle_unload_s`: an unused model leaves after so many seconds."""
+    0 for a part of the device (memory.py). `idle_unload_s`: an unused model leaves after so many seconds."""
 
     device: str = "auto"
     memory_bytes: int = 0
@@ -55,9 +60,18 @@ class _Entry:
 class ModelPool:
     """Declared models by key, and those of them that are in memory."""
 
-    def __init__(self, config: PoolConfig | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: PoolConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        memory_load: Callable[[], float] | None = None,
+    ) -> None:
+        """`memory_load`: the part of the device's memory that is in use; measured if it is not given."""
         self.config = config or PoolConfig()
         self.device = self.config.torch_device()
+        self.memory_load = memory_load or partial(memory.load, self.device)
+        self._budget = self.config.memory_bytes or memory.measured_budget(self.device)
+        self._lowered: dict[str, str] = {}
         self._clock = clock
         self._specs: dict[str, ModelSpec] = {}
         self._entries: dict[str, _Entry] = {}
@@ -78,6 +92,24 @@ class ModelPool:
         for key in keys:
             self.get(key)
 
+    def precision_of(self, key: str) -> str:
+        """The precision in which a declared model is loaded."""
+        return self._lowered.get(key) or resolved(self._specs[key].precision, self.device)
+
+    def lower_precision(self, key: str, why: str) -> bool:
+        """The next loading of a model will be in the next lower precision; the present one leaves with its last sample.
+        False: there is none."""
+        entry = self._entries.get(key)
+        now = self.precision_of(key)
+        following = lower(now, entry.model.precisions) if entry is not None else None
+        if entry is None or following is None:
+            return False
+        self._lowered[key] = following
+        logger.warning("%s: model %s goes from %s to %s", why, key, now, following)
+        entry.outdated = True
+        self._drop_if(key, entry.users == 0)
+        return True
+
     # ---- using
 
     def borrow(self, key: str) -> ModelInterface | None:
@@ -87,9 +119,8 @@ class ModelPool:
         again.
         """
         entry = self._entry(key)
-        if not entry.loading.done():
+        if not entry.loading.done() or not self._settled(key, entry):
             return None
-        self._settle(key, entry)
         entry.users += 1
         entry.last_used = self._clock()
         return entry.model
@@ -105,10 +136,11 @@ class ModelPool:
 
     def get(self, key: str) -> ModelInterface:
         """The loaded model, waiting for it. For starting up and for tests; the engine borrows."""
-        entry = self._entry(key)
-        entry.loading.exception()
-        self._settle(key, entry)
-        return entry.model
+        while True:
+            entry = self._entry(key)
+            entry.loading.exception()
+            if self._settled(key, entry):
+                return entry.model
 
     # ---- leaving
 
@@ -153,26 +185,42 @@ class ModelPool:
             raise ModelUnavailable(
                 f"model {key} is not known to this worker; it knows {', '.join(self._specs) or 'none'}"
             )
-        model = make_model(self._specs[key], self.device)
+        model = make_model(replace(self._specs[key], precision=self.precision_of(key)), self.device)
         entry = self._entries[key] = _Entry(model, self._loader.submit(model.load), self._clock())
         return entry
 
-    def _settle(self, key: str, entry: _Entry) -> None:
-        """Take note of a finished loading: its size, or its failure."""
+    def _settled(self, key: str, entry: _Entry) -> bool:
+        """Take note of a finished loading: its size, or its failure. False: it begins again, in a lower precision."""
         error = entry.loading.exception()
         if error is not None:
-            del self._entries[key]
+            again = is_out_of_memory(error) and self.lower_precision(key, "out of memory while loading")
+            self._entries.pop(key, None)
+            if again:
+                self._entry(key)
+                return False
             if isinstance(error, EngineError):
                 raise error
             raise ModelUnavailable(f"model {key} could not be loaded: {error}") from error
         if not entry.settled:
             entry.settled, entry.size = True, entry.model.memory_bytes()
             self._evict_beyond_budget(keep=key)
+            if self._too_full(keep=key) and self.lower_precision(key, f"over {HIGH:.0%} of the memory is in use"):
+                self._entry(key)
+                return False
+        return True
+
+    def _too_full(self, keep: str) -> bool:
+        """Whether memory is short even without the models that nobody uses."""
+        for key, _ in self._evictable():
+            if self.memory_load() <= HIGH:
+                return False
+            self._drop_if(key, key != keep)
+        return self.memory_load() > HIGH
 
     def _evict_beyond_budget(self, keep: str) -> None:
         """The least recently used leave first; models in use and the newcomer stay even beyond the budget."""
         for key, _ in self._evictable():
-            if not self.config.memory_bytes or sum(self.loaded().values()) <= self.config.memory_bytes:
+            if sum(self.loaded().values()) <= self._budget:
                 return
             self._drop_if(key, key != keep)
 

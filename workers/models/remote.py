@@ -11,8 +11,9 @@ import base64
 import binascii
 import io
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -30,6 +31,8 @@ LARGEST_ANSWER = 64 << 20  # bytes; no picture we ask for is larger
 
 class RemoteModel:
     """ModelInterface for text2img, and for img2img and inpaint by their edits."""
+
+    precisions: ClassVar[Sequence[str]] = ()
 
     def __init__(self, spec: ModelSpec, _device: torch.device) -> None:
         self.spec = spec

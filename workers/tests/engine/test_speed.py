@@ -1,11 +1,10 @@
-"""Speed settings change times, not pictures; what is missing here falls back with a log line. Calibration."""
+"""Speed settings change times, not pictures; what is missing here falls back with a log line."""
 
 import logging
 
 import pytest
 
-from workers.engine import Engine, ModelPool, ModelSpec, PoolConfig
-from workers.engine.calibration import CalibrationTable, knee, measure_step
+from workers.engine import ModelSpec
 from workers.tests.engine import tiny_models
 from workers.tests.engine.driving import run_to_end, sample, worst
 from workers.tests.engine.stock import Stock
@@ -53,31 +52,3 @@ def test_large_pictures_are_decoded_in_tiles(folder, monkeypatch):
     assert worst(run.images[requests[0].sample_id], tiled(requests[0])) <= 1e-4
     assert worst(run.images[requests[0].sample_id], whole) > 1e-4
     assert worst(run.images[requests[1].sample_id], small) <= 1e-4
-
-
-@pytest.mark.parametrize(
-    ("fixed", "each", "expected"),
-    [(10.0, 1.0, 16), (0.0, 1.0, 1), (1.0, 10.0, 1), (6.0, 26.0, 2), (22.0, 4.2, 16)],
-)
-def test_the_knee_of_a_linear_cost(fixed, each, expected):
-    """Where another row no longer lowers the time per row by 5 %."""
-    assert knee(lambda samples: fixed + each * samples) == expected
-
-
-def test_the_knee_stops_where_memory_ends():
-    assert knee(lambda samples: None if samples > 4 else 10.0 + samples) == 4
-
-
-def test_a_calibration_is_measured_once_and_remembered(folder, tmp_path):
-    pool = ModelPool(PoolConfig(device="cpu"))
-    pool.ensure(ModelSpec("m", "1", "sd15", str(folder)))
-    request = sample(model="m@1")
-    assert measure_step(pool, request, 2) > 0
-    rows = CalibrationTable(tmp_path / "rows.json").rows(pool, request, "fp32")
-    assert rows in (2, 4, 6, 8, 12, 16, 24, 32)
-    assert "m@1|64x64|fp32|cpu" in (tmp_path / "rows.json").read_text()
-    pool.close()
-    assert CalibrationTable(tmp_path / "rows.json").rows(pool, request, "fp32") == rows, "without any model"
-    engine = Engine(pool)
-    engine.limits.calibrate(request.batch_key, rows)
-    assert engine.room("m@1", 64, 64, 2) == rows // 2

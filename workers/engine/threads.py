@@ -1,0 +1,28 @@
+"""How many CPU threads a forward pass is spread over."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+
+BESIDE_A_GPU = 4  # the CPU only launches kernels there, and steps what is kept on it
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def engine_threads(device: torch.device) -> int:
+    """One for each physical core that this process may use; more than that wait for each other. A container's share of
+    the processor counts, which torch does not see."""
+    cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0)), _granted())
+    return max(1, cores if device.type == "cpu" else min(cores, BESIDE_A_GPU))
+
+
+def _granted() -> int:
+    """Processors that the control group grants, rounded up; very many where it sets no bound."""
+    try:
+        quota, period = _QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return 1 << 16
+    return math.ceil(int(quota) / int(period)) if quota.isdigit() else 1 << 16
