@@ -16,6 +16,8 @@ from uuid import UUID
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 STREAM = "gq:ev"
 MAX_LENGTH = 20_000
@@ -28,7 +30,11 @@ def client() -> "redis.Redis[str]":
     """The process's Redis client for short commands (text answers, bounded waits)."""
     timeout = settings.REDIS_TIMEOUT_S
     return redis.Redis.from_url(
-        settings.REDIS_URL, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=2
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_timeout=timeout,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 1),  # once, for a connection that a restart cut; redis-py's own retries take seconds
     )
 
 

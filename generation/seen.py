@@ -12,11 +12,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
+from django.db import close_old_connections
 
 from generation import caches, services
 from generation.models import Image, Status, Task, User
 from generation.representation import task_body
-from generation.uuid7 import from_public
+from generation.uuid7 import from_public, public
 
 _OPEN_SECONDS: Final = 10.0
 _LINKS: Final = ("query_url", "temp_url")
@@ -27,6 +28,7 @@ _OUTPUT_LINKS: Final = ("url", "thumbnail_url")
 class Seen:
     """What a poll answers. `ended`: it will not change any more, but for its URLs."""
 
+    task_id: UUID
     body: dict[str, Any]
     etag: str
     ended: bool
@@ -35,13 +37,33 @@ class Seen:
 def see(public_id: str, user: User, *, base_url: str) -> Seen:
     """The caller's task, or a team-mate's. Raises NotFound for any other id, known or not."""
     task_id = from_public(public_id)
-    kept = caches.tasks().get(str(task_id), lambda: _load(task_id), _lifetime) if task_id else None
-    if kept is None:
+    found = _found(task_id) if task_id else None
+    if (
+        task_id is None
+        or found is None
+        or (found["user"] != user.pk and not services.is_team_mate(found["user"], user))
+    ):
         raise services.no_task(public_id)
-    found = json.loads(kept)
-    if found["user"] != user.pk and not services.is_team_mate(found["user"], user):
-        raise services.no_task(public_id)
-    return Seen(_at(found["body"], base_url, time.time() - found["made"]), found["etag"], found["ended"])
+    return _shown(task_id, found, base_url)
+
+
+def shown_to_all(task_id: UUID, base_url: str) -> Seen:
+    """A task for somebody whose right to see it is known already. Raises NotFound when it was deleted meanwhile."""
+    close_old_connections()  # who watches a task for long finds its connection broken by a restart of Postgres
+    found = _found(task_id)
+    if found is None:
+        raise services.no_task(public(task_id))
+    return _shown(task_id, found, base_url)
+
+
+def _found(task_id: UUID) -> dict[str, Any] | None:
+    kept = caches.tasks().get(str(task_id), lambda: _load(task_id), _lifetime)
+    return None if kept is None else json.loads(kept)
+
+
+def _shown(task_id: UUID, found: dict[str, Any], base_url: str) -> Seen:
+    body = _at(found["body"], base_url, time.time() - found["made"])
+    return Seen(task_id, body, found["etag"], found["ended"])
 
 
 def _load(task_id: UUID) -> bytes | None:

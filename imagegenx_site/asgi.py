@@ -10,6 +10,7 @@ when its tasks have ended says so by a `Later` (generation/api/waiting.py).
 import asyncio
 import contextvars
 import os
+import resource
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
+from django.db import close_old_connections
 from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
@@ -80,7 +82,7 @@ class OneVisit(ASGIHandler):
                 ended = await _unless_gone(later.ended(), receive)
             if ended is None:
                 return
-            response = await in_thread(later.answer, ended, response)
+            response = await in_thread(_answered_at_last, later, ended, response)
         if not response.streaming:
             await self.send_response(response, send)
             return
@@ -110,6 +112,11 @@ def _match(scope: Any) -> ResolverMatch | None:
         return None
 
 
+def _answered_at_last(later: Any, ended: bool, accepted: Any) -> Any:
+    close_old_connections()  # while this request waited, Postgres may have been restarted
+    return later.answer(ended, accepted)
+
+
 async def _unless_gone(work: Any, receive: Any) -> Any:
     """What `work` answers; None when the client goes away before."""
     working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
@@ -127,6 +134,7 @@ class WebProcess:
 
     def __init__(self) -> None:
         django.setup(set_prefix=False)
+        _raise_file_limit()
         self._threads = LastingThreads(settings.WEB_THREADS)
         self._application = ASGIStaticFilesHandler(OneVisit(self._threads))
 
@@ -137,6 +145,12 @@ class WebProcess:
     async def close(self) -> None:
         """Close the connections to Postgres and end the threads."""
         await self._threads.close()
+
+
+def _raise_file_limit() -> None:
+    """Each client that holds a connection is an open file; systems start processes with room for 1024 or less."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def make_application() -> WebProcess:

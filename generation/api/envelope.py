@@ -7,18 +7,21 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as django_server_error
+from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from generation.errors import ApiError, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
+from generation.errors import ApiError, Busy, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
 
 PROBLEM = "application/problem+json"
+OUTAGE_RETRY_S = 2  # what clients are told to wait while a server is away; a restart takes about as long
 _log = logging.getLogger(__name__)
 
 
@@ -112,9 +115,17 @@ def _as_api_error(raised: Exception) -> ApiError | None:
         return _of_status(413, "too_large", "The body is larger than this server takes.")
     if isinstance(raised, exceptions.APIException):
         return _of_status(raised.status_code, str(raised.default_code), str(raised.detail))
+    if isinstance(raised, (OperationalError, InterfaceError, RedisError)):
+        _log.error("a server is out of reach: %s: %s", type(raised).__name__, raised)
+        return out_of_reach()
     if isinstance(raised, PermissionDenied):
         return _of_status(403, "forbidden", "This key may not do that.")
     return None
+
+
+def out_of_reach() -> Busy:
+    """Postgres or Redis went away, or is not there: the same request can succeed in a moment."""
+    return Busy("The service is out of reach for a moment. Send the request again.", retry_after=OUTAGE_RETRY_S)
 
 
 def _of_status(status: int, code: str, message: str) -> ApiError:

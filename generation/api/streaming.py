@@ -14,14 +14,17 @@ address, good for one task and EVENT_TOKEN_SECONDS.
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, ClassVar, Final
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core import signing
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -35,17 +38,19 @@ from generation.api import documents as docs
 from generation.api import watching
 from generation.api.authentication import KeyRequest, key_of_request
 from generation.api.base import ApiView, require_scope
-from generation.api.envelope import error_body, json_bytes
+from generation.api.envelope import error_body, json_bytes, out_of_reach
 from generation.api.waiting import base_url
 from generation.errors import ApiError, NotFound, Unauthorised
-from generation.models import TERMINAL, Status, Task
-from generation.representation import PUBLIC_STATUS, task_body
+from generation.models import Status
+from generation.representation import PUBLIC_STATUS
+from generation.seen import Seen, see, shown_to_all
 from generation.services import plan_of
 from generation.uuid7 import from_public
 
 PING_S: Final = 15.0
 _RETRY_MS: Final = 2000  # what a browser waits before it connects again
 _SALT: Final = "generation.events"
+_log = logging.getLogger(__name__)
 _ENTRY_ID: Final = re.compile(r"\d{1,15}-\d{1,10}")
 
 
@@ -74,17 +79,20 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     try:
         if request.method != "GET":
             return _failure(request, _method_not_allowed())
-        task = await sync_to_async(_authorised)(request, public_id)
+        task_id = await sync_to_async(_authorised)(request, public_id)
     except ApiError as error:
         return _failure(request, error)
+    except (OperationalError, InterfaceError) as error:
+        _log.error("events refused, Postgres is out of reach: %s", error)
+        return _failure(request, out_of_reach())
     last = request.headers.get("Last-Event-ID", "")
-    told = _told(task, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
+    told = _told(task_id, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(told, content_type="text/event-stream; charset=utf-8", headers=headers)
 
 
-def _authorised(request: HttpRequest, public_id: str) -> Task:
-    """The task, for its token or its owner's key."""
+def _authorised(request: HttpRequest, public_id: str) -> UUID:
+    """The task's id, for its token or its owner's key."""
     token = request.GET.get("token")
     if token is not None:
         return _of_token(token, public_id)
@@ -93,10 +101,10 @@ def _authorised(request: HttpRequest, public_id: str) -> Task:
         raise Unauthorised("No API key, and no `token` in the address.")
     rates.hit([("key", str(key.pk))], plan_of(key).requests_per_second)
     require_scope(key, "read")
-    return services.find_task(public_id, key.user)
+    return see(public_id, key.user, base_url="").task_id
 
 
-def _of_token(token: str, public_id: str) -> Task:
+def _of_token(token: str, public_id: str) -> UUID:
     try:
         named = signing.loads(token, salt=_SALT, max_age=settings.EVENT_TOKEN_SECONDS)
     except signing.BadSignature as error:
@@ -104,42 +112,41 @@ def _of_token(token: str, public_id: str) -> Task:
     if named != public_id:
         raise Unauthorised("The token belongs to another task.")
     task_id = from_public(public_id)
-    task = Task.objects.filter(pk=task_id, deleted_at=None).first() if task_id else None
-    if task is None:
-        raise NotFound("The task was deleted.")
-    return task
+    if task_id is None:
+        raise services.no_task(public_id)
+    return shown_to_all(task_id, "").task_id
 
 
-async def _told(task: Task, last: str, base: str) -> AsyncIterator[bytes]:
-    """The stream. Subscribe first, then look at the row, so that nothing falls between."""
+async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
+    """The stream. Subscribe first, then look at the task, so that nothing falls between."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
     reader = watching.reader()
-    async with reader.watch(task.id) as queue:
-        missed = await reader.since(task.id, last) if last else []
-        ended = False
-        if missed:
-            for old in missed:
-                yield _of(old)
-        else:
-            fresh = await Task.objects.aget(pk=task.id)
-            ended = fresh.status in TERMINAL
-            yield await sync_to_async(_snapshot)(fresh, base, reader.newest)
-        ended = ended or any(map(_is_end, missed))
-        seen = missed[-1].id if missed else ""
+    async with reader.watch(task_id) as queue:
+        missed = await reader.since(task_id, last) if last else []
+        for old in missed:
+            yield _of(old)
+        ended, seen = any(old.is_end for old in missed), missed[-1].id if missed else ""
+        if not missed:
+            shown = await _shown(task_id, base)
+            ended = shown.ended
+            yield _event("task", shown.body, reader.newest)
         while not ended:
             happening = await _next(queue)
             if happening is None:
                 yield b": ping\n\n"
-                ended = await Task.objects.filter(pk=task.id, status__in=TERMINAL).aexists()
-            elif watching.later(happening.id, seen):
-                ended = _is_end(happening)
+            elif not happening.id or watching.later(happening.id, seen):
+                ended = happening.is_end
                 yield _of(happening)
-    fresh = await Task.objects.aget(pk=task.id)
-    yield await sync_to_async(_snapshot)(fresh, base, reader.newest)
-    yield _event("end", {"status": PUBLIC_STATUS[Status(fresh.status)]}, "")
+    try:
+        shown = await _shown(task_id, base)
+    except NotFound:  # deleted while it was watched: cancelled first
+        yield _event("end", {"status": PUBLIC_STATUS[Status.CANCELLED]}, "")
+        return
+    yield _event("task", shown.body, reader.newest)
+    yield _event("end", {"status": shown.body["status"]}, "")
 
 
-async def _next(queue: "asyncio.Queue[watching.Happening]") -> watching.Happening | None:
+async def _next(queue: watching.Queue) -> watching.Happening | None:
     """The next event, or None after PING_S."""
     try:
         async with asyncio.timeout(PING_S):
@@ -155,14 +162,8 @@ def _of(happening: watching.Happening) -> bytes:
     return _event(happening.kind, data, happening.id)
 
 
-def _is_end(happening: watching.Happening) -> bool:
-    return happening.kind == "status" and happening.data["status"] in TERMINAL
-
-
-def _snapshot(task: Task, base: str, entry_id: str) -> bytes:
-    images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
-    body = task_body(task, images, base_url=base, estimated_time=services.estimated_time(task))
-    return _event("task", body, entry_id)
+async def _shown(task_id: UUID, base: str) -> Seen:
+    return await sync_to_async(shown_to_all)(task_id, base)
 
 
 def _event(kind: str, data: Any, entry_id: str) -> bytes:

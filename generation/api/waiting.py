@@ -4,12 +4,14 @@ A view runs in a thread, and must not hold it for the seconds that a picture tak
 response; the web process (imagegenx_site/asgi.py) waits on the event loop, then lets a thread make the real answer.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -19,6 +21,7 @@ from generation.api.envelope import enveloped, json_bytes
 from generation.models import Task
 from generation.representation import task_body
 
+_log = logging.getLogger(__name__)
 _WAIT = re.compile(r"\bwait\s*=\s*(\d{1,5})\b")
 
 
@@ -45,13 +48,16 @@ def prefer_wait(request: HttpRequest, response: HttpResponseBase, task_id: UUID)
     base = base_url(request)
 
     def answer(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
+        accepted["Preference-Applied"] = f"wait={seconds:g}"
         if not ended:
-            accepted["Preference-Applied"] = f"wait={seconds:g}"
             return accepted
-        finished = HttpResponse(_finished(task_id, base), content_type="application/json")
+        try:
+            finished = HttpResponse(_finished(task_id, base), content_type="application/json")
+        except (OperationalError, InterfaceError) as error:
+            _log.error("a finished task can't be shown, Postgres is out of reach: %s", error)
+            return accepted
         for name in set(accepted.headers) - {"Content-Length", "Content-Type", "Retry-After"}:
             finished[name] = accepted[name]
-        finished["Preference-Applied"] = f"wait={seconds:g}"
         return finished
 
     response.later = Later((task_id,), seconds, answer)  # type: ignore[attr-defined]
