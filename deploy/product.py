@@ -108,6 +108,7 @@ def environment(config: ProductConfig, secret_key: str, database_url: str, redis
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "VAR_DIR": str(config.var_dir),
+        "PROMETHEUS_MULTIPROC_DIR": str(config.var_dir / "run" / "metrics"),
         "PORT": str(config.port),
         "DJANGO_SETTINGS_MODULE": "imagegenx_site.settings",
         OWNER_VARIABLE: str(config.var_dir),

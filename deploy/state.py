@@ -4,7 +4,7 @@ secrets.json   SECRET_KEY, passwords of the embedded servers, demo key and admin
 ready.json     where the running product is reached, and its process ids; there only while it is ready, mode 600
 prepared.json  which state of the code the database was prepared for
 log/           one file for each process
-run/           lock, readiness files, schedule of beat, environment of the running processes
+run/           lock, readiness files, schedule of beat, environment of the running processes, their counters
 postgres/ redis/ media/ raw/ spool/   the data itself
 """
 
@@ -36,16 +36,19 @@ class DataFolder:
         self.root = root.resolve()
         self.run = self.root / "run"
         self.log = self.root / "log"
+        self.metrics = self.run / "metrics"
         self._lock: int | None = None
 
     def prepare(self) -> None:
         """Make the folders, check the free space and take the lock; DeployError when something is in the way."""
         try:
-            for folder in (self.root, self.run, self.log):
+            for folder in (self.root, self.run, self.log, self.metrics):
                 folder.mkdir(parents=True, exist_ok=True)
             self.log.chmod(0o700)
             self._check_space()
             self._take_lock()
+            for left in self.metrics.glob("*.db"):  # what processes of the last run have counted
+                left.unlink()
         except OSError as error:
             raise DeployError(f"The data folder {self.root} can't be used: {error.strerror}.") from error
 

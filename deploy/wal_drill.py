@@ -32,6 +32,7 @@ from deploy.services import free_port
 
 START_S = 300.0
 GOAL_S = 60.0
+PICTURES = 3  # before the moment, and as many after it
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def restored(folder: Path, backups: Path, copy: Path, at: datetime | None) -> None:
     """A copy of the data folder whose database is restored."""
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("postgres", "redis", "run"), symlinks=True)
+    shutil.copytree(
+        folder, copy, ignore=shutil.ignore_patterns("postgres", "redis", "run", "ready.json"), symlinks=True
+    )
     argv = [sys.executable, "-m", "deploy.wal_restore", *(["--at", at.isoformat()] if at else [])]
     subprocess.run(argv, cwd=ROOT, env=os.environ | {"VAR_DIR": str(copy), "BACKUP_DIR": str(backups)}, check=True)
 
@@ -122,12 +125,12 @@ def drill(place: Path) -> bool:
     folder.mkdir()
     with product(folder, backups) as (client, process):
         wait_for_copy(backups)
-        before = [client.draw(seed) for seed in range(6)]
+        before = [client.draw(seed) for seed in range(PICTURES)]
         moment = datetime.now(UTC)
         time.sleep(1)
         for task in before:
             client.call("DELETE", f"/api/v1/image/task/{task}")
-        after = [(client.draw(100 + seed), time.monotonic()) for seed in range(6)]
+        after = [(client.draw(100 + seed), time.monotonic()) for seed in range(PICTURES)]
         kill(process)
         died = time.monotonic()
     restored(folder, backups, place / "moment", moment)

@@ -26,7 +26,7 @@ from django.db.models import F, JSONField, Q, QuerySet, Value
 from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
-from generation import caches, events, webhooks
+from generation import caches, events, metrics, webhooks
 from generation.models import ImageModel, Status, Task
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
@@ -91,6 +91,7 @@ def _move(
 
 def _tell(task_id: UUID, to: str) -> None:
     """After the commit."""
+    metrics.MOVES.labels(to).inc()
     caches.tasks().forget(str(task_id))
     events.publish_status(task_id, to)
 

@@ -105,6 +105,7 @@ RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pict
 SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
 THUMBNAIL_CACHE_BYTES = int(_number("THUMBNAIL_CACHE_BYTES", 64 << 20, 1 << 16, 1 << 34))  # of thumbnails in Redis
 ARCHIVE_AFTER_DAYS = int(_number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never (SPEC S5)
+SPOOL_MAX_BYTES = int(_number("SPOOL_MAX_BYTES", 20 << 30, 1 << 20, 1 << 44))  # what may wait for the store
 URL_SECONDS = int(_number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
 IMAGE_STORE = _choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live
 S3_BUCKET = env.str("S3_BUCKET", "imagegenx")  # bucket of the finished pictures, with IMAGE_STORE=s3
@@ -232,6 +233,7 @@ INSTALLED_APPS = [
     "fixtures",
 ]
 MIDDLEWARE = [
+    "generation.metrics.timed_requests",
     "generation.api.request_ids.request_ids",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -278,6 +280,9 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SIDEBAR": {"navigation": "generation.admin.navigation.navigation"},
 }
+
+# ---- Metrics --------------------------------------------------------------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # bearer token of GET /metrics; empty: only this machine may ask
 
 # ---- Logs ----------------------------------------------------------------------------------------------------------
 LOG_LEVEL = _choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))  # least severe line that is written

@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
+from generation import metrics
 from generation.api import health
 from generation.api.oauth_urls import urlpatterns as oauth_urls
 
@@ -23,4 +24,5 @@ urlpatterns = [
     path("oauth/", include((oauth_urls, "oauth2_provider"))),
     path("healthz", health.live),
     path("readyz", health.ready),
+    path("metrics", metrics.metrics),
 ]

@@ -27,6 +27,8 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from storage.metrics import CACHE_CALLS
+
 Answer = TypeVar("Answer")
 _JITTER: Final = 0.1  # part by which lifetimes vary, so that what was loaded together does not expire together
 _LOAD_MS: Final = 10_000  # a loader that takes longer is followed by another, and may not store any more
@@ -244,6 +246,7 @@ class Cache:
         return f"gx:cache:{self.config.name}:l:{key}"
 
     def _count(self, what: str) -> None:
+        CACHE_CALLS.labels(self.config.name, what).inc()
         with self._lock:
             self._counts[what] += 1
 

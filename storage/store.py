@@ -6,6 +6,7 @@ stored = images.put(key, data)      # in the store, or in the spool after three 
 images.url(key, 3600)               # works in both cases
 """
 
+import functools
 import hashlib
 import logging
 import time
@@ -22,6 +23,7 @@ from django.core.files.storage import storages
 from storage import keys
 from storage.drivers import FILES_PATH, Driver, Listed, driver_for, signed_path
 from storage.errors import NotFound, StoreUnavailable, VerifyFailed
+from storage.metrics import STORE
 from storage.spool import Spool, SpoolConfig
 
 _log = logging.getLogger(__name__)
@@ -109,6 +111,15 @@ class SpooledStore(Store):
 
         Raises SpoolFull when neither takes it.
         """
+        began, outcome = time.monotonic(), "failed"
+        try:
+            stored = self._put(key, data, content_type)
+            outcome = "spooled" if stored.spooled else "stored"
+            return stored
+        finally:
+            STORE.labels("put", outcome).observe(time.monotonic() - began)
+
+    def _put(self, key: str, data: bytes, content_type: str) -> Stored:
         if not self.spool.store_is_down():
             for attempt in range(TRIES):
                 try:
@@ -157,5 +168,11 @@ def get_store(name: str) -> Store:
 
 
 def images() -> SpooledStore:
-    spool = Spool(SpoolConfig(Path(settings.SPOOL_ROOT)))
+    spool = _spool(Path(settings.SPOOL_ROOT), settings.SPOOL_MAX_BYTES)
     return SpooledStore("images", driver_for(storages["images"]), spool)
+
+
+@functools.cache
+def _spool(root: Path, max_bytes: int) -> Spool:
+    """One for each process: it remembers for a moment how full it is."""
+    return Spool(SpoolConfig(root, max_bytes=max_bytes))

@@ -31,7 +31,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from generation import caches, events, lifecycle, loras, webhooks
+from generation import caches, events, lifecycle, loras, metrics, webhooks
 from generation.models import Delivery, Image, Status, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
@@ -94,7 +94,8 @@ def _run_stage(stage: str, task_text: str, work: Callable[[Task, str], None]) ->
 
 def _guarded(stage: str, task: Task, owner: str, work: Callable[[Task, str], None]) -> None:
     try:
-        work(task, owner)
+        with metrics.timed_stage(stage):
+            work(task, owner)
     except Exception as error:
         _log.exception("stage failed", extra={"task_id": str(task.id), "stage": stage})
         _after_fault(task, stage, owner, error)
@@ -181,6 +182,7 @@ def _notify(task: Task, owner: str) -> None:
         if lifecycle.mark_succeeded(task.id, owner=owner):
             loras.count_use(Parameters.from_json(task.params))
             webhooks.write_delivery(task.id)
+            transaction.on_commit(lambda: metrics.note_success(task))
     for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
         webhooks.send(delivery_id)
     clear_raw(task, but_lossless=_recipe(Parameters.from_json(task.params)).late)

@@ -1,12 +1,15 @@
 """Liveness and readiness of the web process."""
 
 import logging
+from dataclasses import asdict
+from typing import Any
 
 import redis
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
 from generation import events
+from storage.store import images
 
 _log = logging.getLogger(__name__)
 
@@ -17,8 +20,10 @@ def live(request: HttpRequest) -> JsonResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 when requests can be served: Postgres answers. Redis may be away: tasks are then taken and wait."""
-    checks = {"postgres": _postgres(), "redis": _redis()}
+    """200 when requests can be served: Postgres answers. Redis may be away: tasks are then taken and wait. The store
+    may be away: pictures wait in the spool, whose state is told.
+    """
+    checks = {"postgres": _postgres(), "redis": _redis(), "spool": _spool()}
     return JsonResponse(
         {"status": "ok" if checks["postgres"] else "unavailable", **checks}, status=200 if checks["postgres"] else 503
     )
@@ -32,6 +37,11 @@ def _postgres() -> bool:
         _log.warning("postgres is out of reach: %s", error)
         return False
     return True
+
+
+def _spool() -> dict[str, Any]:
+    state = images().spool.state()
+    return {**asdict(state), "oldest_seconds": round(state.oldest_seconds, 1), "full": round(state.full, 4)}
 
 
 def _redis() -> bool:
