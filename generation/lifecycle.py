@@ -187,7 +187,7 @@ def take_mates(task: Task, stage: str, owner: str, seconds: float, limit: int) -
 
     Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
     """
-    alike = {f"params__{name}": task.params.get(name) or {} for name in ("postprocess", "style_tone")}
+    alike = {f"params__{name}": task.params.get(name) or {} for name in ("postprocess", "style_tone", "plan_watermark")}
     same = Q(status=STAGE_FROM[stage], width=task.width, height=task.height, stage_attempts=0, **alike)
     waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
     with transaction.atomic():

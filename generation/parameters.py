@@ -53,6 +53,7 @@ class Parameters:
     loras: tuple[LoraChoice, ...] = ()
     postprocess: Mapping[str, Any] = field(default_factory=dict)
     style_tone: Mapping[str, Any] = field(default_factory=dict)
+    plan_watermark: Mapping[str, Any] = field(default_factory=dict)
     deterministic: bool = False
     preview: bool = False
     cache: bool = False  # an identical request's picture may answer this one: only where the client chose the seed

@@ -7,11 +7,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -176,7 +177,7 @@ def _write(
 
 
 def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None) -> Task:
-    parameters, model = submission.parameters, submission.model
+    parameters, model = _bound(submission.parameters, api_key), submission.model
     created = moment_of(task_id)
     return Task(
         id=task_id,
@@ -199,6 +200,15 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         created_at=created,
         expires_at=created + timedelta(seconds=submission.queue_seconds),
     )
+
+
+def _bound(parameters: Parameters, api_key: ApiKey | None) -> Parameters:
+    """With what plan and operator want of every picture: added here, so that no way of asking gets round it."""
+    block = dict(parameters.postprocess)
+    if settings.C2PA_ALWAYS and block.get("provenance") is None and block.get("metadata") != "none":
+        block["provenance"] = True
+    mark = plan_of(api_key).watermark if api_key else None
+    return replace(parameters, postprocess=block, plan_watermark=mark or {})
 
 
 def _replayed(idempotency: Idempotency, api_key: ApiKey) -> Submitted | None:

@@ -140,6 +140,17 @@ STORAGES = {
 SUPERRES_DIR = env.str(
     "SUPERRES_DIR", str(BASE_DIR / "fixtures" / "models" / "superres")
 )  # ONNX files x2.onnx, x4.onnx
+C2PA_CERTIFICATE = env.str("C2PA_CERTIFICATE", "")  # PEM chain that signs provenance; empty: it can't be asked for
+C2PA_KEY = env.str("C2PA_KEY", "")  # its private key, PEM (PKCS #8)
+if bool(C2PA_CERTIFICATE) != bool(C2PA_KEY):
+    raise ImproperlyConfigured("C2PA_CERTIFICATE and C2PA_KEY belong together: set both or neither.")
+C2PA_ALGORITHM = _choice(  # of the key
+    "C2PA_ALGORITHM", "es256", ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
+)
+C2PA_TIMESTAMP_URL = env.str("C2PA_TIMESTAMP_URL", "")  # time-stamping authority (RFC 3161); empty: none
+C2PA_ALWAYS = env.bool("C2PA_ALWAYS", False)  # sign also where a request does not ask, unless it wants no metadata
+if C2PA_ALWAYS and not C2PA_CERTIFICATE:
+    raise ImproperlyConfigured("C2PA_ALWAYS needs C2PA_CERTIFICATE and C2PA_KEY.")
 MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
 
 # ---- API -----------------------------------------------------------------------------------------------------------

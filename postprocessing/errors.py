@@ -5,7 +5,8 @@ PostprocessingError
 │   ├── FontMissing             no font here has that name, or these characters
 │   └── MarkTooLarge            the picture is too small for the watermark
 └── ours: a setting or a file of the installation is wrong
-    └── SuperResolutionMissing  no usable network for this scale
+    ├── SuperResolutionMissing  no usable network for this scale
+    └── ProvenanceUnavailable   no certificate to sign with, or one that does not fit
 
 A wrong array at the border raises TypeError or ValueError (postprocessing/arrays.py), a wrong block RecipeError.
 """
@@ -24,6 +25,10 @@ class FontMissing(PostprocessingError):
 class MarkTooLarge(PostprocessingError):
     code = "watermark_too_large"
     callers_fault = True
+
+
+class ProvenanceUnavailable(PostprocessingError):
+    code = "provenance_unavailable"
 
 
 class SuperResolutionMissing(PostprocessingError):

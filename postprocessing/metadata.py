@@ -84,8 +84,12 @@ def exif(notes: Notes) -> bytes:
 
 def xmp(edited: bool) -> bytes:
     """An XMP packet with the source type only."""
-    source = "compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia"
-    return _XMP.format(source=quoteattr(_SOURCE_TYPES + source)).encode()
+    return _XMP.format(source=quoteattr(source_type(edited))).encode()
+
+
+def source_type(edited: bool) -> str:
+    """IPTC's term for how a picture came about."""
+    return _SOURCE_TYPES + ("compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia")
 
 
 def _quoted(value: str) -> str:

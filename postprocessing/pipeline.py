@@ -10,6 +10,7 @@ from postprocessing.background import whiten_background
 from postprocessing.basic import apply_basic
 from postprocessing.formats import Encoded, encode, shrink
 from postprocessing.metadata import Notes
+from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Output, Recipe
 from postprocessing.superres import Progress, SuperResConfig, pictures_in_a_call, upscale
 from postprocessing.tone import apply_tone
@@ -33,15 +34,20 @@ def process(
     notes: Sequence[Notes] = (),
     config: SuperResConfig = SuperResConfig(),  # noqa: B008  # frozen
     progress: Progress | None = None,
+    *,
+    signer: SignerConfig | None = None,
 ) -> list[Encoded]:
     """Finish pictures that share one recipe; the answer has their order. This does the whole recipe: for the first
     of two versions call it with `recipe.first_version()`.
 
     `images`: uint8 RGB arrays of any sizes (postprocessing/arrays.py). `notes`: one for each image, or none at all.
-    `progress`: called with the done part of the enlargement. Raises PostprocessingError; ValueError or TypeError for
-    a wrong array.
+    `progress`: called with the done part of the enlargement. `signer`: for recipes that ask for provenance. Raises
+    PostprocessingError; ValueError or TypeError for a wrong array.
     """
-    return [finished.original for finished in finish(images, recipe, notes, config, progress, thumbnails=False)]
+    return [
+        finished.original
+        for finished in finish(images, recipe, notes, config, progress, signer=signer, thumbnails=False)
+    ]
 
 
 def finish(
@@ -51,6 +57,7 @@ def finish(
     config: SuperResConfig = SuperResConfig(),  # noqa: B008  # frozen
     progress: Progress | None = None,
     *,
+    signer: SignerConfig | None = None,
     thumbnails: bool = True,
 ) -> Iterator[Finished]:
     """As `process`, with thumbnails, and one after another: each can be kept before the next ones are worked on.
@@ -67,7 +74,9 @@ def finish(
             done = render(pictures[group], recipe, config, _part_of(progress, group, len(pictures)))
             files = [
                 (
-                    threads.submit(encode, picture, recipe.output, notes[group][index] if notes else None),
+                    threads.submit(
+                        encode, picture, recipe.output, notes[group][index] if notes else None, signer=signer
+                    ),
                     threads.submit(thumbnail, picture) if thumbnails else None,
                 )
                 for index, picture in enumerate(done)

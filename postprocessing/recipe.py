@@ -53,13 +53,14 @@ class Tone:
 
 @dataclass(frozen=True)
 class Output:
-    """The file. `metadata`: full, minimal or none; `icc`: write the sRGB profile."""
+    """The file. `metadata`: full, minimal or none; `icc`: write the sRGB profile; `provenance`: a signed manifest."""
 
     format: str = "webp"
     quality: int = DEFAULT_QUALITY["webp"]
     lossless: bool = False
     metadata: str = "full"
     icc: bool = True
+    provenance: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,16 @@ class Recipe:
     def late(self) -> bool:
         """True when a first version is delivered before the whole recipe is done."""
         return self.upscale is not None and self.upscale.late
+
+    def marked(self, mark: Mapping[str, Any]) -> Self:
+        """The recipe with a further watermark, drawn last; an empty one changes nothing. Raises RecipeError."""
+        if not mark:
+            return self
+        faults: list[Fault] = []
+        further = read_marks(mark, "watermark", faults)
+        if faults:
+            raise RecipeError(faults)
+        return replace(self, watermarks=self.watermarks + further)
 
     def first_version(self) -> Self:
         """The recipe without its late steps."""
@@ -179,7 +190,10 @@ def _read_output(fields: Fields) -> Output:
         lossless=fields.boolean("lossless", False) or form == "png",
         metadata=fields.choice("metadata", ("full", "minimal", "none"), "full"),
         icc=fields.boolean("icc", True),
+        provenance=fields.boolean("provenance", False),
     )
+    if output.provenance and output.metadata == "none":
+        fields.conflict("provenance", "`metadata` is none, which strips everything; leave one of the two out.")
     if output.lossless and form in ("avif", "jpeg"):
         fields.conflict("lossless", f"{form} cannot be lossless here; use webp or png.")
     elif output.lossless and fields.given("quality"):

@@ -17,7 +17,7 @@ import itertools
 import logging
 import socket
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ from postprocessing.errors import PostprocessingError
 from postprocessing.formats import Encoded
 from postprocessing.metadata import Notes
 from postprocessing.pipeline import Finished, finish
+from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
@@ -143,9 +144,7 @@ def _process_together(group: list[Task], owner: str) -> list[Task]:
     """Tasks of one recipe and size as one batch; those that a fault left undone."""
     left = list(group)
     try:
-        pictures = [picture for task in group for picture in _raw_pictures(task)]
-        notes = [note for task in group for note in _notes(task)]
-        files = finish(pictures, _recipe(Parameters.from_json(group[0].params)).first_version(), notes, _superres())
+        files = _finish(group, _recipe(Parameters.from_json(group[0].params)).first_version())
         for task in group:
             _keep(get_store("raw"), task, list(itertools.islice(files, task.params["num_images"])))
             lifecycle.mark_processed(task.id, owner=owner)
@@ -158,9 +157,8 @@ def _process_together(group: list[Task], owner: str) -> list[Task]:
 
 
 def _process(task: Task, owner: str) -> None:
-    parameters = Parameters.from_json(task.params)
-    recipe = _recipe(parameters).first_version()
-    _keep(get_store("raw"), task, list(finish(_raw_pictures(task), recipe, _notes(task), _superres())))
+    recipe = _recipe(Parameters.from_json(task.params)).first_version()
+    _keep(get_store("raw"), task, list(_finish([task], recipe)))
     lifecycle.mark_processed(task.id, owner=owner)
 
 
@@ -195,8 +193,7 @@ def _enlarge(task: Task) -> None:
 
     Addresses of the first version stay good until they expire: its objects are kept as long as the day's others.
     """
-    recipe = _recipe(Parameters.from_json(task.params))
-    files = list(finish(_raw_pictures(task), recipe, _notes(task), _superres()))
+    files = list(_finish([task], _recipe(Parameters.from_json(task.params))))
     _keep(get_store("images"), task, files)
     caches.tasks().forget(str(task.id))
     events.publish(task.id, "updated", {"width": files[0].original.width, "height": files[0].original.height})
@@ -212,11 +209,22 @@ def clear_raw(task: Task, *, but_lossless: bool = False) -> None:
 
 
 def _recipe(parameters: Parameters) -> Recipe:
-    return Recipe.from_json(dict(parameters.postprocess), dict(parameters.style_tone))
+    asked = Recipe.from_json(dict(parameters.postprocess), dict(parameters.style_tone))
+    return asked.marked(parameters.plan_watermark)
 
 
-def _superres() -> SuperResConfig:
-    return SuperResConfig(directory=Path(settings.SUPERRES_DIR))
+def _finish(group: Sequence[Task], recipe: Recipe) -> Iterator[Finished]:
+    """The files of tasks that share a recipe, in their order."""
+    pictures = [picture for task in group for picture in _raw_pictures(task)]
+    notes = [note for task in group for note in _notes(task)]
+    return finish(pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), signer=_signer())
+
+
+def _signer() -> SignerConfig | None:
+    if not settings.C2PA_CERTIFICATE:
+        return None
+    files = Path(settings.C2PA_CERTIFICATE), Path(settings.C2PA_KEY)
+    return SignerConfig(*files, settings.C2PA_ALGORITHM, settings.C2PA_TIMESTAMP_URL)
 
 
 def _notes(task: Task) -> list[Notes]:

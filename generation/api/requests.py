@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from django.conf import settings
 from rest_framework import serializers
 
 from generation import loras
@@ -149,7 +150,20 @@ class ParamsSerializer(StrictSerializer):
             return {}
         if recipe.upscale and not self.context["plan"].super_resolution:
             raise _fault("above_plan", "Your plan does not include super-resolution.")
+        if recipe.output.provenance and not settings.C2PA_CERTIFICATE:
+            raise _fault("not_available", "This server has no certificate to sign with; leave `provenance` out.")
         return block or {}
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What stands beside the postprocess block is part of it; together they may still contradict each other."""
+        block = {name: values[name] for name in ("format", "saturation") if name in values}
+        block |= values.get("postprocess", {})
+        try:
+            Recipe.from_json(block, path="params.postprocess")
+        except RecipeError as error:
+            faults: list[Fault] = self.context["faults"]
+            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+        return {**values, "postprocess": block}
 
 
 class GenerateSerializer(StrictSerializer):

@@ -71,7 +71,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         seed=new_seed() if seed == -1 else seed,
         num_images=params.get("num_images", 1),
         style=style.name if style else "",
-        postprocess=_postprocess(params),
+        postprocess=params.get("postprocess", {}),
         style_tone=style.tone if style else {},
         loras=tuple(params.get("loras", ())),
         deterministic=params.get("deterministic", False),
@@ -122,9 +122,3 @@ def _of_kind(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sampler(asked: str, model: ImageModel) -> str:
     return model.default_sampler if asked == "auto" else asked
-
-
-def _postprocess(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The postprocess block, with the two settings that may also stand beside it; the block's own value wins."""
-    beside = {name: params[name] for name in ("format", "saturation") if name in params}
-    return {**beside, **params.get("postprocess", {})}

@@ -5,8 +5,11 @@ import secrets
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.utils import timezone
+
+from postprocessing.recipe import Recipe, RecipeError
 
 ALL_KINDS = ["text2img", "img2img", "inpaint", "controlnet", "batch"]
 SCOPES = {
@@ -33,6 +36,12 @@ class Plan(models.Model):
     max_images = models.PositiveSmallIntegerField(default=4, help_text="Pictures of one request.")
     kinds = models.JSONField(default=all_kinds, help_text="Task kinds that may be asked for.")
     super_resolution = models.BooleanField(default=False)
+    watermark = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="A mark on every picture, drawn last, as in docs/postprocessing.md: "
+        '{"kind": "text", "text": "preview"}.',
+    )
     lora_upload = models.BooleanField(default=False)
     priority_cap = models.PositiveSmallIntegerField(default=2, help_text="Most urgent class allowed: 0 (P0) to 3 (P3).")
     priority_default = models.PositiveSmallIntegerField(default=2)
@@ -44,6 +53,14 @@ class Plan(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    def clean(self) -> None:
+        """Refuse a watermark that could not be drawn: every task of the plan would fail."""
+        if self.watermark:
+            try:
+                Recipe().marked(self.watermark)
+            except RecipeError as error:
+                raise ValidationError({"watermark": [str(error)]}) from error
 
 
 class Team(models.Model):

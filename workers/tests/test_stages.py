@@ -1,10 +1,12 @@
 """After the GPU: every stage moves the task one state on, once, and a fault costs a try, not the task."""
 
+import io
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import c2pa
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from django.utils import timezone
 from generation import lifecycle
 from generation.models import Delivery, Image, Lora, Status, Task
 from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
+from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
 from storage import keys, raw
 from storage.store import get_store
@@ -257,3 +260,39 @@ def test_large_pictures_are_not_kept_waiting_for_company(make_task: MakeTask, mo
     tasks = [with_raw(task) for task in alike(make_task, 3)]
     stages.postprocess(str(tasks[0].id))
     assert statuses(tasks) == ["processed", "processed", "generated"]
+
+
+def test_the_mark_of_the_plan_is_in_the_picture(make_task: MakeTask) -> None:  # noqa: F811
+    plain, marked = [with_raw(task) for task in alike(make_task, 2, metadata="none")]
+    mark = {"kind": "text", "text": "XXXX", "size": 0.5, "opacity": 1.0, "color": "#00FF00", "position": "center"}
+    Task.objects.filter(pk=marked.pk).update(params={**marked.params, "plan_watermark": mark})
+    for task in (plain, marked):
+        run_all(task)
+    green = {
+        image.task_id: int((_stored(image)[:, :, 1].astype(int) - _stored(image)[:, :, 2] > 128).sum())
+        for image in Image.objects.all()
+    }
+    assert green[plain.id] == 0
+    assert green[marked.id] > 500
+
+
+def _stored(image: Image) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(get_store("images").read(image.key), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture
+
+
+def test_a_signed_picture_is_what_the_store_gets(make_task: MakeTask, settings, tmp_path: Path) -> None:  # noqa: F811
+    chain = make_chain(tmp_path)
+    settings.C2PA_CERTIFICATE, settings.C2PA_KEY = str(chain.signer.certificates), str(chain.signer.key)
+    (task,) = [with_raw(task) for task in alike(make_task, 1, provenance=True)]
+    run_all(task)
+    image = Image.objects.get(task=task)
+    read = c2pa.Reader(image.content_type, io.BytesIO(get_store("images").read(image.key)))
+    assert read.get_validation_state() == "Valid"
+    settings.C2PA_KEY = str(tmp_path / "gone.pem")
+    (unsigned,) = [with_raw(task) for task in alike(make_task, 1, provenance=True)]
+    stages.postprocess(str(unsigned.id))
+    unsigned.refresh_from_db()
+    assert (unsigned.status, unsigned.stage_attempts) == ("generated", 1), "our fault: it is tried again"
+    assert "gone.pem" in unsigned.history[-1]["stage_fault"]
