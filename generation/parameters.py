@@ -50,6 +50,7 @@ class Parameters:
     control_scale: float = 1.0
     control_start: float = 0.0  # part of the steps at which the control picture begins to count, and ends to
     control_end: float = 1.0
+    control_ready: bool | None = None  # the control picture is taken as it is, drawn from, or (None) looked at
     loras: tuple[LoraChoice, ...] = ()
     postprocess: Mapping[str, Any] = field(default_factory=dict)
     style_tone: Mapping[str, Any] = field(default_factory=dict)

@@ -101,7 +101,7 @@ def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> dict[str
 _OF_KIND = {
     "img2img": ("strength",),
     "inpaint": ("strength",),
-    "controlnet": ("control_type", "control_scale", "control_start", "control_end"),
+    "controlnet": ("control_type", "control_scale", "control_start", "control_end", "control_ready", "strength"),
 }
 
 

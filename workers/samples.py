@@ -43,7 +43,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
             task_id=str(task.id),
             priority=task.priority,
             model=task.model.key,
-            kind=wanted.kind,
+            kind=_engine_kind(wanted),
             prompt=wanted.text,
             negative_prompt=wanted.negative_text,
             width=wanted.width,
@@ -57,6 +57,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
             mask=mask,
             control_image=control,
             control_type=wanted.control_type or None,
+            control_ready=wanted.control_ready,
             control_scale=wanted.control_scale,
             control_start=wanted.control_start,
             control_end=wanted.control_end,
@@ -69,6 +70,13 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
         )
         for index in range(wanted.num_images)
     )
+
+
+def _engine_kind(wanted: Parameters) -> str:
+    """A control picture may stand beside an input picture, and that beside a mask."""
+    if wanted.kind != "controlnet" or not wanted.image_key:
+        return wanted.kind
+    return "controlnet_inpaint" if wanted.mask_key else "controlnet_img2img"
 
 
 def _precision() -> str:

@@ -57,8 +57,8 @@ class InpaintParams(Img2ImgParams):
     )
 
 
-class ControlParams(ParamsSerializer):
-    """`params` of a ControlNet request."""
+class ControlParams(InpaintParams):
+    """`params` of a ControlNet request. Those of an input picture and its mask count where there are such."""
 
     control_type = serializers.ChoiceField(choices=CONTROL_TYPES, required=False, help_text="canny when left out.")
     control_strength = serializers.FloatField(required=False, min_value=0, max_value=2)
@@ -67,6 +67,11 @@ class ControlParams(ParamsSerializer):
     )
     control_end = serializers.FloatField(
         required=False, min_value=0, max_value=1, help_text="Part of the steps after which it counts no more."
+    )
+
+    control_ready = serializers.BooleanField(
+        required=False,
+        help_text="True: the control picture is taken as it is. False: it is a photo. Left out: it is looked at.",
     )
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -105,12 +110,19 @@ class InpaintSerializer(GenerateSerializer):
 
 
 class ControlnetSerializer(GenerateSerializer):
-    """A request whose picture keeps the lines, depth or pose of another."""
+    """A request whose picture keeps the lines, depth or pose of another, and may start from a picture of its own."""
 
-    roles: ClassVar[Mapping[str, str]] = {"control_image": "control"}
+    roles: ClassVar[Mapping[str, str]] = {"image": "image", "mask": "mask", "control_image": "control"}
 
     control_image = PictureField(help_text=_PICTURE_HELP)
+    image = PictureField(required=False, help_text="What to start from. " + _PICTURE_HELP)
+    mask = PictureField(required=False, help_text="What of `image` is painted anew: white. " + _PICTURE_HELP)
     params = ControlParams(required=False)
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        if "image" not in values and ("mask" in values or "area" in values.get("params", {})):
+            raise serializers.ValidationError({"image": [_required("A mask or an area is one of `image`.")]})
+        return values
 
 
 class BatchSerializer(GenerateSerializer):

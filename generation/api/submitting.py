@@ -116,6 +116,8 @@ def _of_kind(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
             "control_scale": params.get("control_strength", 1.0),
             "control_start": params.get("control_start", 0.0),
             "control_end": params.get("control_end", 1.0),
+            "control_ready": params.get("control_ready"),
+            "strength": params.get("strength", 0.8),
         }
     return {}
 

@@ -143,7 +143,7 @@ def test_the_part_of_the_steps_that_a_control_picture_guides_reaches_the_engine(
     assert (shown["control_start"], shown["control_end"]) == (0.1, 0.6)
     [sample] = samples_of(Task.objects.get(), alone=False)
     assert (sample.control_start, sample.control_end, sample.control_scale) == (0.1, 0.6, 1.0)
-    arguments = picture_arguments(sample)
+    arguments = picture_arguments(sample, lambda control_type, photo: photo)
     assert (arguments["control_guidance_start"], arguments["control_guidance_end"]) == (0.1, 0.6)
 
 
@@ -262,3 +262,15 @@ def test_only_a_chosen_seed_lets_an_identical_request_answer(client: Client) -> 
         body = {"text": "x", "params": {"model": "able", **params}}
         assert post(client, "/api/v1/image/generate", body).status_code == 202
     assert [task.params["cache"] for task in Task.objects.order_by("id")] == [True, False, False, False]
+
+
+def test_a_control_picture_may_stand_beside_an_input_picture_and_its_mask(client: Client) -> None:
+    given = text(picture_bytes((256, 256)))
+    body: dict[str, Any] = {"text": "x", "control_image": given, "image": given, "params": {"model": "able"}}
+    assert post(client, CONTROL, body).status_code == 202
+    assert post(client, CONTROL, {**body, "params": {"area": [0, 0, 64, 64], "strength": 0.4}}).status_code == 202
+    first, second = Task.objects.order_by("id")
+    assert (first.kind, bool(first.params["image_key"]), first.params["mask_key"]) == ("controlnet", True, "")
+    assert (bool(second.params["mask_key"]), second.params["strength"]) == (True, 0.4)
+    refused = post(client, CONTROL, {"text": "x", "control_image": given, "mask": given})
+    assert faults(refused) == {"image": "required"}

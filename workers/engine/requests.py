@@ -31,7 +31,8 @@ class SampleRequest:
     """One image: everything that decides its pixels, and whose it is.
 
     `image` and `control_image` are uint8 [H, W, 3] RGB; `mask` is uint8 [H, W], 255 where the picture is repainted.
-    Pictures of another size than `width` x `height` are resized to it. `arrived` is in monotonic seconds and orders
+    Pictures of another size than `width` x `height` are resized to it. `control_ready`: the control picture is to be
+    taken as it is (True), drawn from (False), or looked at (None). `arrived` is in monotonic seconds and orders
     samples of one priority. `preview_every`: a preview with every so many steps, 0 for none.
     `deterministic` and `alone` both keep the sample out of shared forward passes: the first is the wish of the client
     (same seed, same bits), the second the caution of the worker (the sample's batch broke before).
@@ -56,6 +57,7 @@ class SampleRequest:
     mask: np.ndarray | None = field(default=None, repr=False)
     control_image: np.ndarray | None = field(default=None, repr=False)
     control_type: str | None = None
+    control_ready: bool | None = None
     control_scale: float = 1.0
     control_start: float = 0.0
     control_end: float = 1.0

@@ -1,41 +1,73 @@
-"""Control pictures for ControlNet. A ready one is always taken as it is; edges can also be drawn from a photo here.
+"""Control pictures for ControlNet. A ready one is taken as it is; others are drawn from a photo.
+
+What a picture is, is told by its pixels unless the request says it (`control_ready`):
+
+| type     | ready if it is                       | else                                  |
+|----------|--------------------------------------|---------------------------------------|
+| canny    | black and white, mostly black        | its edges are drawn here              |
+| depth    | grey                                 | drawn by a network (preprocessors.py) |
+| openpose | mostly black                         | drawn by a network (preprocessors.py) |
 
 OpenCV works in BGR by habit; here it only sees grey pictures, and RGB comes in and goes out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+from PIL import Image
 
 from workers.engine.errors import InvalidRequest
 from workers.engine.requests import SampleRequest
 
 CANNY_LOW, CANNY_HIGH = 100, 200  # the thresholds with which ControlNet 1.1 was trained
+GREY_SPREAD = 12  # of 255: a grey picture that was saved as JPEG has so much colour
+
+Draw = Callable[[str, np.ndarray], np.ndarray]
+"""Control type and photo, uint8 [H, W, 3] RGB -> control picture of the same form."""
 
 
-def control_picture(request: SampleRequest) -> np.ndarray:
-    """uint8 [H, W, 3] RGB for the ControlNet of `request.control_type`.
+def control_picture(request: SampleRequest, draw: Draw) -> Image.Image:
+    """The picture for the ControlNet of `request.control_type`, in the size of the result.
 
-    For canny a photo is turned into its edges; what is black and white already is a ready edge picture. Without a
-    control picture the edges of the input picture serve. Raises InvalidRequest if there is neither, or if a depth
-    or pose picture is missing: those need a preprocessor that is not part of this installation.
+    Without a control picture the input picture serves as the photo. `draw` makes depth and pose pictures of photos;
+    what it raises is raised here. Raises InvalidRequest if there is no picture at all.
     """
-    given = request.control_image
-    if request.control_type == "canny":
-        source = given if given is not None else request.image
-        if source is None:
-            raise InvalidRequest("a ControlNet task needs a control picture")
-        return source if is_black_and_white(source) else edges(source)
-    if given is None:
-        raise InvalidRequest(f"a ready control picture is needed for control type {request.control_type!r}")
-    return given
+    source = request.control_image if request.control_image is not None else request.image
+    if source is None:
+        raise InvalidRequest("a ControlNet task needs a control picture")
+    control_type = request.control_type or ""
+    ready = request.control_ready
+    if ready is None:
+        ready = request.control_image is not None or control_type == "canny"
+        ready = ready and looks_ready(control_type, source)
+    image = Image.fromarray(source)
+    size = (request.width, request.height)
+    sized = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+    if ready:
+        return sized
+    photo = np.asarray(sized)
+    return Image.fromarray(edges(photo) if control_type == "canny" else draw(control_type, photo))
 
 
 def edges(picture: np.ndarray) -> np.ndarray:
     """White Canny edges on black; uint8 [H, W, 3] RGB in and out."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return np.repeat(cv2.Canny(grey, CANNY_LOW, CANNY_HIGH)[:, :, None], 3, axis=2)
+
+
+def looks_ready(control_type: str, picture: np.ndarray) -> bool:
+    """Whether a picture is a control picture already, by the table above. Types that it does not name are."""
+    if control_type == "canny":
+        return is_black_and_white(picture)
+    if control_type == "depth":
+        spread = picture.max(axis=2).astype(np.int16) - picture.min(axis=2)
+        return bool((spread <= GREY_SPREAD).mean() > 0.98)
+    if control_type == "openpose":
+        return bool((picture < 32).all(axis=2).mean() > 0.5)
+    return True
 
 
 def is_black_and_white(picture: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from workers.engine.errors import InvalidRequest
-from workers.engine.parking import Phase, SharedModule, shared
+from workers.engine.parking import Phase, SharedModule, await_outside, shared
 from workers.engine.requests import SampleRequest
 from workers.models.embedding_cache import EmbeddingCache
 from workers.models.families import Family
@@ -25,6 +26,7 @@ from workers.models.lora import LoraSet, RowLoras
 from workers.models.lora_files import LoraCache
 from workers.models.pipelines import PipelineMaker, parameters_of
 from workers.models.precision import INT8
+from workers.models.preprocessors import Preprocessors
 from workers.models.previews import preview
 from workers.models.prompts import PromptEncoder
 from workers.models.samplers import AUTO, choose_scheduler
@@ -51,6 +53,8 @@ class DiffusersModel:
         self._speed = spec.options.get("speed", {})
         self._tiled: dict[str, Any] = {}
         self._pipelines = PipelineMaker(device)
+        self._preprocessors = Preprocessors(spec)
+        self._side_thread = ThreadPoolExecutor(1, thread_name_prefix="preprocessor")  # starts when it is used
 
     # ---- ModelInterface
 
@@ -92,6 +96,7 @@ class DiffusersModel:
         """Forget the weights."""
         for parts in (self.components, self.controlnets, self.heavy, self._tiled, self._pipelines):
             parts.clear()
+        self._side_thread.shutdown(wait=False)
 
     def memory_bytes(self) -> int:
         """Bytes of all parameters and buffers."""
@@ -137,12 +142,16 @@ class DiffusersModel:
             self.family.guidance: request.cfg_scale,
             "generator": torch.Generator("cpu").manual_seed(request.seed),
             "output_type": "pt",
-            **picture_arguments(request),
+            **picture_arguments(request, self._draw),
         }
         accepted = parameters_of(type(pipeline).__call__)
         if "negative_prompt" not in accepted and request.negative_prompt:
             warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
         return {name: value for name, value in arguments.items() if name in accepted or name not in _OPTIONAL}
+
+    def _draw(self, control_type: str, photo: np.ndarray) -> np.ndarray:
+        """A control picture, drawn in another thread while the other samples step on."""
+        return await_outside(self._side_thread.submit(self._preprocessors.draw, control_type, photo))
 
     def _preview(self, request: SampleRequest, step: int, tensors: dict[str, Any]) -> np.ndarray | None:
         if not request.preview_every or step % request.preview_every:

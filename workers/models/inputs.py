@@ -10,11 +10,14 @@ from PIL import Image
 
 from workers.engine.errors import InvalidRequest
 from workers.engine.requests import SampleRequest
-from workers.models.controls import control_picture
+from workers.models.controls import Draw, control_picture
 
 
-def picture_arguments(request: SampleRequest) -> dict[str, Any]:
-    """What the pipeline of `request.kind` needs beside prompt, size and steps. Raises InvalidRequest if it lacks."""
+def picture_arguments(request: SampleRequest, draw: Draw) -> dict[str, Any]:
+    """What the pipeline of `request.kind` needs beside prompt, size and steps. Raises InvalidRequest if it lacks.
+
+    `draw` makes control pictures of photos (controls.py).
+    """
     kind = request.kind
     arguments: dict[str, Any] = {}
     if kind.endswith(("img2img", "inpaint")):
@@ -23,7 +26,7 @@ def picture_arguments(request: SampleRequest) -> dict[str, Any]:
     if kind.endswith("inpaint"):
         arguments["mask_image"] = _sized(_needed(request.mask, "a mask", kind), request)
     if kind.startswith("controlnet"):
-        control = _sized(control_picture(request), request)
+        control = control_picture(request, draw)
         arguments["image" if kind == "controlnet" else "control_image"] = control
         arguments["controlnet_conditioning_scale"] = float(request.control_scale)
         arguments["control_guidance_start"] = request.control_start

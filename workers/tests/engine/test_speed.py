@@ -38,6 +38,7 @@ def test_a_setting_works_or_is_left_out_with_a_line(folder, settings, left_out, 
     assert all(left_out in line for line in lines)
     requests = [sample(model="m@1", seed=1), sample(model="m@1", seed=2, sampler="ddim", steps=2)]
     run = run_to_end(engine, requests)
+    assert run.errors == {}
     for request in requests:
         assert worst(run.images[request.sample_id], Stock(folder)(request)) <= 1e-4
 
