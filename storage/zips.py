@@ -6,8 +6,9 @@ name and the reason stand in MISSING.txt at the end of the ZIP.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 from zipfile import ZIP_STORED
 
@@ -19,6 +20,7 @@ from storage.store import Store
 Opener = Callable[[str], BinaryIO]
 CHUNK = 256 << 10  # bytes
 REPORT = "MISSING.txt"
+_ASKED_AT_ONCE = 8  # sizes asked of a store side by side
 _LONGEST_STEM = 80  # bytes of UTF-8: with number and extension far below the 255 that file systems take
 _RESERVED = {
     "con",
@@ -32,19 +34,46 @@ _RESERVED = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a ZIP: its name inside (made safe here) and the object's key."""
+    """One file of a ZIP: its name inside (made safe here), the object's key, and its bytes where they are known."""
 
     name: str
     key: str
+    size: int | None = None
 
 
-def stream_zip(store: Store, entries: Iterable[Entry], open_first: Opener | None = None) -> Iterator[bytes]:
+def measured(store: Store, entries: Sequence[Entry]) -> list[Entry] | None:
+    """The entries with their sizes, as the store has them now; None when one of them can't be read."""
+
+    def with_size(entry: Entry) -> Entry:
+        return replace(entry, size=store.size(entry.key))
+
+    try:
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+            return list(threads.map(with_size, entries))
+    except StorageError:
+        return None
+
+
+def zip_length(entries: Iterable[Entry]) -> int:
+    """Bytes of the ZIP that `stream_zip` makes of entries that all have a size."""
+    archive, names = ZipStream(compress_type=ZIP_STORED, sized=True), _Names()
+    for entry in entries:
+        archive.add(iter(()), names.unique(safe_name(entry.name)), size=entry.size)
+    return len(archive)
+
+
+def stream_zip(
+    store: Store, entries: Iterable[Entry], open_first: Opener | None = None, *, sized: bool = False
+) -> Iterator[bytes]:
     """The ZIP's bytes. `entries` may be a generator over thousands of rows; each object is opened when its turn
     comes, by `open_first` where something is to be done at an opening (it may raise what `Store.open` raises, or
     Archived).
+
+    With `sized` all entries have a size and the ZIP has exactly `zip_length` bytes: there is no room for a report, so
+    what can't be read is an exception, and the ZIP ends there.
     """
     open_first = open_first or store.open
-    archive = ZipStream(compress_type=ZIP_STORED)
+    archive = ZipStream(compress_type=ZIP_STORED, sized=sized)
     missing: list[str] = []
     names = _Names()
     for entry in entries:
@@ -52,9 +81,11 @@ def stream_zip(store: Store, entries: Iterable[Entry], open_first: Opener | None
         try:
             reader = _Reader(store, entry.key, open_first(entry.key))
         except StorageError as error:
+            if sized:
+                raise
             missing.append(f"{name}\t{_reason(error)}")
             continue
-        archive.add(iter(reader), name)
+        archive.add(iter(reader), name, size=entry.size)
         yield from archive.file()
         if reader.broken:
             missing.append(f"{name}\tincomplete: {reader.broken}")

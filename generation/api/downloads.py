@@ -24,7 +24,7 @@ from storage.archive import open_or_ask
 from storage.cache import shared_client
 from storage.opened import openings
 from storage.store import get_store
-from storage.zips import Entry, stream_zip
+from storage.zips import Entry, measured, stream_zip, zip_length
 
 
 class DownloadSerializer(StrictSerializer):
@@ -62,8 +62,11 @@ def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
         openings().note(key)
         return open_or_ask(store, key, shared_client())
 
-    pieces = stream_zip(store, entries, opened)
+    known = measured(store, entries)
+    pieces = stream_zip(store, known or entries, opened, sized=known is not None)
     response = StreamingHttpResponse(_asynchronously(pieces), content_type="application/zip")
+    if known is not None:
+        response["Content-Length"] = str(zip_length(known))
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["X-Accel-Buffering"] = "no"
     return response

@@ -100,10 +100,25 @@ def test_a_zip_of_any_tasks(client: Client, make_task: MakeTask, client_of: Clie
     body = json.dumps({"task_ids": [done.public_id, open_task.public_id]})
     response = client.post("/api/v1/image/download", body, content_type="application/json")
     assert response["Content-Type"] == "application/zip"
-    with zipfile.ZipFile(io.BytesIO(content(response))) as archive:
+    data = content(response)
+    assert int(response["Content-Length"]) == len(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.namelist() == [f"{done.public_id}-0.webp"]
     stranger = client_of(make_user("stranger"))
     assert stranger.post("/api/v1/image/download", body, content_type="application/json").status_code == 404
+
+
+def test_a_picture_that_the_store_lost_is_named_in_the_zip_whose_length_is_not_promised(
+    client: Client, make_task: MakeTask
+) -> None:
+    done = finish(make_task(), 2)
+    get_store("images").delete(Image.objects.order_by("index")[0].key)
+    response = client.post(
+        "/api/v1/image/download", json.dumps({"task_ids": [done.public_id]}), content_type="application/json"
+    )
+    assert "Content-Length" not in response
+    with zipfile.ZipFile(io.BytesIO(content(response))) as archive:
+        assert archive.namelist() == [f"{done.public_id}-1.webp", "MISSING.txt"]
 
 
 def test_a_prompt_never_becomes_a_path_in_a_zip(client: Client, make_task: MakeTask) -> None:

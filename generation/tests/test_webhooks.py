@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from openai import OpenAI
+from replicate.webhook import Webhooks, WebhookSigningSecret
 from standardwebhooks import Webhook, WebhookVerificationError
+from svix.webhooks import Webhook as SvixWebhook
 
 from generation import webhooks
 from generation.models import Delivery, Task, User, WebhookEndpoint
+from generation.models.webhooks import new_secret
 from generation.tests.conftest import Receiver, finish
 
 MakeTask = Callable[..., Task]
@@ -58,6 +62,45 @@ def test_the_reference_library_verifies_what_arrives(client: Client, receiver: R
     with pytest.raises(WebhookVerificationError):
         Webhook(endpoint["secret"]).verify(body.replace(b"succeeded", b"failed"), headers)
     assert not webhooks.send(delivery.id), "a delivered event is not sent again"
+
+
+def by_standardwebhooks(secret: str, body: bytes, headers: dict[str, str]) -> None:
+    Webhook(secret).verify(body, headers)
+
+
+def by_svix(secret: str, body: bytes, headers: dict[str, str]) -> None:
+    SvixWebhook(secret).verify(body, headers)
+
+
+def by_openai(secret: str, body: bytes, headers: dict[str, str]) -> None:
+    OpenAI(api_key="unused", webhook_secret=secret).webhooks.verify_signature(body, headers)
+
+
+def by_replicate(secret: str, body: bytes, headers: dict[str, str]) -> None:
+    Webhooks.validate(headers=headers, body=body.decode(), secret=WebhookSigningSecret(key=secret))
+
+
+@pytest.mark.parametrize("verify", [by_standardwebhooks, by_svix, by_openai, by_replicate])
+def test_verifiers_of_others_take_what_arrives_and_nothing_else(
+    client: Client, receiver: Receiver, make_task: MakeTask, verify: Callable[[str, bytes, dict], None]
+) -> None:
+    secret = register(client, f"{receiver.url}/hook")["secret"]
+    [delivery] = told(finish(make_task(text="雪中的红狐狸")))
+    assert webhooks.send(delivery.id)
+    [(_, headers, body)] = receiver.got
+    assert "雪中的红狐狸" in body.decode()
+    verify(secret, body, headers)
+    hour_ago = str(int(headers["webhook-timestamp"]) - 3600)
+    wrong = [
+        (new_secret(), body, headers),
+        (secret, body + b" ", headers),
+        (secret, body, {**headers, "webhook-id": "evt_other"}),
+        (secret, body, {**headers, "webhook-timestamp": hour_ago}),
+        (secret, body, {**headers, "webhook-signature": headers["webhook-signature"].swapcase()}),
+    ]
+    for attempt in wrong:
+        with pytest.raises(Exception, match=r"(?i)signature|timestamp|webhook"):
+            verify(*attempt)
 
 
 def test_both_secrets_verify_after_a_rotation(client: Client, receiver: Receiver, make_task: MakeTask) -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
-from storage.errors import StoreUnavailable
+from storage.errors import NotFound, StoreUnavailable
 from storage.store import SpooledStore, images
-from storage.zips import REPORT, Entry, safe_name, stream_zip
+from storage.zips import REPORT, Entry, measured, safe_name, stream_zip, zip_length
 
 
 def key_of(task_id, index: int) -> str:
@@ -42,6 +42,30 @@ def test_missing_objects_are_reported_inside(task_id):
     report = archive.read(REPORT).decode()
     assert "0.webp\tno longer stored" in report
     assert "2.webp\tno longer stored" in report
+
+
+def test_the_length_is_known_before_the_first_byte(task_id):
+    store = images()
+    for index in range(3):
+        store.put(key_of(task_id, index), os.urandom(1000 * index))
+    entries = [Entry("雪 same.webp", key_of(task_id, index)) for index in range(3)]
+    known = measured(store, entries)
+    assert [entry.size for entry in known] == [0, 1000, 2000]
+    written = b"".join(stream_zip(store, known, sized=True))
+    assert len(written) == zip_length(known)
+    assert [info.file_size for info in unpacked([written]).infolist()] == [0, 1000, 2000]
+
+
+def test_no_length_is_promised_for_what_is_not_there_and_a_broken_promise_ends_the_zip(task_id):
+    store = images()
+    store.put(key_of(task_id, 0), b"here")
+    entries = [Entry("a.webp", key_of(task_id, 0)), Entry("b.webp", key_of(task_id, 1))]
+    assert measured(store, entries) is None
+    store.put(key_of(task_id, 1), b"here too")
+    known = measured(store, entries)
+    store.delete(key_of(task_id, 1))
+    with pytest.raises(NotFound):
+        list(stream_zip(store, known, sized=True))
 
 
 class Interrupted(io.RawIOBase):
