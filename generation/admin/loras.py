@@ -100,6 +100,9 @@ class LoraAdmin(ModelAdmin):
         facts = ("name", "version", "base_family", "owner", "state", "reason", "uses", "triggers", "rank", "bytes")
         return (*facts, "sha256", "source", "created_at")
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"base_family": "sd15"}
+
     def save_model(self, request: HttpRequest, obj: Lora, form: Any, change: bool) -> None:
         if change:  # a new one was written when its file was received
             super().save_model(request, obj, form, change)

@@ -49,12 +49,14 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _group(request: HttpRequest, title: str, *pages: tuple[str, ...]) -> dict[str, Any]:
-    items = [_page(*page) for page in pages if _may_open(request, page[2])]
+    items = [_page(request, *page) for page in pages if _may_open(request, page[2])]
     return {"title": title, "separator": True, "items": items}
 
 
-def _page(title: str, icon: str, table: str, address: str = "") -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse(address or f"admin:{table.replace('.', '_')}_changelist")}
+def _page(request: HttpRequest, title: str, icon: str, table: str, address: str = "") -> dict[str, Any]:
+    link = reverse(address or f"admin:{table.replace('.', '_')}_changelist")
+    elsewhere = link != request.path and request.path == reverse("admin:generation_task_queues")  # below the tasks
+    return {"title": title, "icon": icon, "link": link, "active": request.path.startswith(link) and not elsewhere}
 
 
 def _may_open(request: HttpRequest, table: str) -> bool:
