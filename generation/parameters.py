@@ -58,6 +58,7 @@ class Parameters:
     deterministic: bool = False
     preview: bool = False
     cache: bool = False  # an identical request's picture may answer this one: only where the client chose the seed
+    check_images: bool = False  # the key's profile wants every picture looked at before it is given out
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from django.conf import settings
+
 from generation.errors import Fault
 from generation.models import ApiKey, BlockedTerm, ImageModel, PolicyProfile, PolicyRefusal, Style
 
@@ -63,6 +65,17 @@ def faults(key: ApiKey, asked: Asked) -> list[Fault]:
     return [fault for fault, _ in found]
 
 
+def must_check(key: ApiKey) -> bool:
+    """Whether the key's profile wants its pictures looked at (workers/checking.py)."""
+    profile = _profile(key.profile_id) if key.profile_id else None
+    return profile is not None and profile.check_images
+
+
+def is_checked(wanted: bool) -> bool:
+    """Whether pictures are looked at, of a task whose key's profile wants it or not."""
+    return wanted or bool(settings.IMAGE_CHECKER and settings.IMAGE_CHECK == "all")
+
+
 def _blocked(key: ApiKey, texts: Sequence[tuple[str, str]]) -> Iterable[tuple[Fault, str]]:
     terms = [term for term in _rules().terms if term.applies_to(key)]
     for name, text in texts if terms else ():
@@ -74,6 +87,9 @@ def _blocked(key: ApiKey, texts: Sequence[tuple[str, str]]) -> Iterable[tuple[Fa
 
 def _out_of_bounds(profile: PolicyProfile, asked: Asked) -> Iterable[tuple[Fault, str]]:
     rule = f"profile:{profile.pk}"
+    if profile.check_images and not settings.IMAGE_CHECKER:
+        message = "This key's pictures must be checked, and there is no checker. Ask the operator to set IMAGE_CHECKER."
+        yield Fault("key", "policy_no_checker", message), rule
     if profile.child_safe_styles and (asked.style is None or not asked.style.child_safe):
         message = "This key may use styles that are marked as child-safe only; see /api/v1/styles."
         yield Fault("params.style", "policy_style", message), rule

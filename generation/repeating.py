@@ -28,6 +28,7 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
     parameters, plan = Parameters.from_json(task.params), plan_of(api_key)
+    parameters = replace(parameters, check_images=parameters.check_images or policy.must_check(api_key))
     _check_plan(parameters, api_key)
     _check_policy(task, parameters, api_key)
     priority = max(task.priority, plan.priority_cap)

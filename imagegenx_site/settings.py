@@ -176,6 +176,8 @@ WEBHOOK_GIVE_UP_AFTER = int(_number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))  # und
 WEBHOOK_TIMEOUT_S = _number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
 HISTORY_DAYS = int(_number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
 PARTITIONS_AHEAD_DAYS = int(_number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
+IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")  # class that looks at finished pictures (workers/checking.py); empty: none
+IMAGE_CHECK = _choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["generation.api.authentication.ApiKeyAuthentication"],

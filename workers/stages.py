@@ -44,7 +44,7 @@ from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
 from storage.store import Store, get_store
-from workers import handover
+from workers import checking, handover
 
 RETRY_AFTER_S: Final = (1, 5, 15, 60)  # waits before a failed stage is tried again
 GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
@@ -97,12 +97,18 @@ def _guarded(stage: str, task: Task, owner: str, work: Callable[[Task, str], Non
     try:
         with metrics.timed_stage(stage):
             work(task, owner)
+    except checking.PictureRefused as refused:
+        _after_fault(task, stage, owner, refused)
     except Exception as error:
         _log.exception("stage failed", extra={"task_id": str(task.id), "stage": stage})
         _after_fault(task, stage, owner, error)
 
 
 def _after_fault(task: Task, stage: str, owner: str, error: Exception) -> None:
+    if isinstance(error, checking.PictureRefused):
+        if checking.refuse(task, error):
+            clear_raw(task)
+        return
     tries = task.stage_attempts
     if isinstance(error, PostprocessingError) and error.callers_fault:  # the same request would fail again
         lifecycle.fail(task.id, code=error.code, message=str(error))
@@ -144,7 +150,8 @@ def _process_together(group: list[Task], owner: str) -> list[Task]:
     """Tasks of one recipe and size as one batch; those that a fault left undone."""
     left = list(group)
     try:
-        files = _finish(group, _recipe(Parameters.from_json(group[0].params)).first_version())
+        recipe = _recipe(Parameters.from_json(group[0].params)).first_version()
+        files = _finish(group, _checked_pictures(group), recipe)
         for task in group:
             _keep(get_store("raw"), task, list(itertools.islice(files, task.params["num_images"])))
             lifecycle.mark_processed(task.id, owner=owner)
@@ -158,7 +165,7 @@ def _process_together(group: list[Task], owner: str) -> list[Task]:
 
 def _process(task: Task, owner: str) -> None:
     recipe = _recipe(Parameters.from_json(task.params)).first_version()
-    _keep(get_store("raw"), task, list(_finish([task], recipe)))
+    _keep(get_store("raw"), task, list(_finish([task], _checked_pictures([task]), recipe)))
     lifecycle.mark_processed(task.id, owner=owner)
 
 
@@ -193,7 +200,7 @@ def _enlarge(task: Task) -> None:
 
     Addresses of the first version stay good until they expire: its objects are kept as long as the day's others.
     """
-    files = list(_finish([task], _recipe(Parameters.from_json(task.params))))
+    files = list(_finish([task], _raw_pictures(task), _recipe(Parameters.from_json(task.params))))
     _keep(get_store("images"), task, files)
     caches.tasks().forget(str(task.id))
     events.publish(task.id, "updated", {"width": files[0].original.width, "height": files[0].original.height})
@@ -213,9 +220,8 @@ def _recipe(parameters: Parameters) -> Recipe:
     return asked.marked(parameters.plan_watermark)
 
 
-def _finish(group: Sequence[Task], recipe: Recipe) -> Iterator[Finished]:
+def _finish(group: Sequence[Task], pictures: Sequence[np.ndarray], recipe: Recipe) -> Iterator[Finished]:
     """The files of tasks that share a recipe, in their order."""
-    pictures = [picture for task in group for picture in _raw_pictures(task)]
     notes = [note for task in group for note in _notes(task)]
     return finish(pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), signer=_signer())
 
@@ -245,6 +251,18 @@ def _notes(task: Task) -> list[Notes]:
         )
         for index in range(parameters.num_images)
     ]
+
+
+def _checked_pictures(group: Sequence[Task]) -> list[np.ndarray]:
+    """The lossless pictures of these tasks, once the content policy has looked at them. Raises
+    checking.PictureRefused.
+    """
+    found: list[np.ndarray] = []
+    for task in group:
+        pictures = _raw_pictures(task)
+        checking.look(Parameters.from_json(task.params), pictures)
+        found += pictures
+    return found
 
 
 def _raw_pictures(task: Task) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from generation.admin.base import CappedPaginator, ReadOnly, one_of
 from generation.admin.tasks import KINDS
 from generation.models import BlockedTerm, PolicyProfile, PolicyRefusal
 
-PROFILE_REASONS = ("policy_style", "policy_model", "policy_subject")
+PROFILE_REASONS = ("policy_style", "policy_model", "policy_subject", "policy_no_checker")
 
 
 class PolicyAdmin(ModelAdmin):
@@ -24,7 +24,7 @@ class PolicyAdmin(ModelAdmin):
 
 @admin.register(PolicyProfile)
 class PolicyProfileAdmin(PolicyAdmin):
-    list_display = ("name", "title", "child_safe_styles", "model_names", "subjects")
+    list_display = ("name", "title", "child_safe_styles", "check_images", "model_names", "subjects")
 
 
 @admin.register(BlockedTerm)

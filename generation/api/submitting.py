@@ -75,7 +75,8 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         style_tone=style.tone if style else {},
         loras=tuple(params.get("loras", ())),
         deterministic=params.get("deterministic", False),
-        preview=params.get("preview", False),
+        preview=params.get("preview", False) and not policy.is_checked(policy.must_check(api_key)),
+        check_images=policy.must_check(api_key),
         cache=seed != -1 and params.get("cache", True),
         **_of_kind(kind, params),
     )

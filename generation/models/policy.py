@@ -15,6 +15,10 @@ class PolicyProfile(models.Model):
         default=list, blank=True, help_text="The text must name one of these, in any language given. Empty: anything."
     )
 
+    check_images = models.BooleanField(
+        default=False, help_text="Every picture must pass the image checker; without one nothing is made."
+    )
+
     def __str__(self) -> str:
         return self.title
 
