@@ -4,6 +4,7 @@ Written by django-auditlog. Tasks and deliveries are not among them: the product
 history. Columns that hold secrets, or that the product counts up by itself, are left out.
 """
 
+import ipaddress
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
@@ -52,8 +53,18 @@ def connect() -> None:
 
 
 def acting(user: User | None, address: str | None = None) -> None:
-    """What this request changes from now on is changed by this user; None at its end."""
-    _actor.set((user, address))
+    """What this request changes from now on is changed by this user; None at its end. `address` is noted where it is
+    one: behind a socket or a proxy it may be any word.
+    """
+    _actor.set((user, address if _is_address(address) else None))
+
+
+def _is_address(text: str | None) -> bool:
+    """Whether it is an address that Postgres takes."""
+    try:
+        return text is not None and bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
 
 
 def audited_admin(get_response: Handler) -> Handler:

@@ -228,6 +228,14 @@ def test_changes_are_written_down_with_who_made_them(
     assert "Cartoon!" in page
 
 
+def test_a_change_from_an_address_that_is_none_is_written_down_too(owner: User, client_of: Callable) -> None:
+    client = client_of(owner)
+    client.defaults["REMOTE_ADDR"] = "unix:"
+    made = client.post("/api/v1/keys", {}, content_type="application/json").json()["data"]
+    [entry] = LogEntry.objects.get_for_object(ApiKey.objects.get(prefix=made["prefix"]))
+    assert (entry.actor, entry.remote_addr) == (owner, None)
+
+
 LISTS = [
     "",
     "?created=90",
