@@ -15,12 +15,14 @@ from storage.keys import VARIANT_SIDES
 class BucketPlan:
     """`keep_days`: days until everything is deleted, 0 never; `old_version_days`: days that a replaced or deleted
     version is kept; `replica` and `role`: ARNs of the other region's bucket and of the role that copies, empty for
-    none."""
+    none; `archive_class`: storage class that what lies below `archive/` gets, empty for none. It must be one that is
+    read without a restore call (STANDARD_IA, GLACIER_IR and the like)."""
 
     keep_days: int = 0
     old_version_days: int = 30
     replica: str = ""
     role: str = ""
+    archive_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,15 @@ def _rules(plan: BucketPlan) -> list[dict[str, Any]]:
             "NoncurrentVersionExpiration": {"NoncurrentDays": plan.old_version_days},
         }
     ]
+    if plan.archive_class:
+        rules.append(
+            {
+                "ID": "archive-class",
+                "Status": "Enabled",
+                "Filter": {"Prefix": "archive/"},
+                "Transitions": [{"Days": 1, "StorageClass": plan.archive_class}],
+            }
+        )
     if plan.keep_days:
         # A few days later than the product's own clean-up, which deletes rows and objects together.
         rules += [

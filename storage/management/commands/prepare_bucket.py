@@ -7,6 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from storage.bucket import BucketPlan, prepare_bucket
 from storage.store import images
 
+_PLANNED = ("keep_days", "old_version_days", "replica", "role", "archive_class")
+
 
 class Command(BaseCommand):
     help = (
@@ -21,9 +23,11 @@ class Command(BaseCommand):
         parser.add_argument("--replica", default="", help="ARN of the bucket in the other region")
         parser.add_argument("--role", default="", help="ARN of the role that replicates")
 
-    def handle(
-        self, *args: Any, keep_days: int, old_version_days: int, replica: str, role: str, **options: Any
-    ) -> None:
+        parser.add_argument(
+            "--archive-class", default="", help="storage class of archive/, read without a restore call"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
         if settings.IMAGE_STORE != "s3":
             raise CommandError("IMAGE_STORE is not s3: there is no bucket.")
         from storage.s3 import S3Driver
@@ -32,7 +36,7 @@ class Command(BaseCommand):
         assert isinstance(driver, S3Driver)
         try:
             outcomes = prepare_bucket(
-                driver.client, driver.bucket, BucketPlan(keep_days, old_version_days, replica, role)
+                driver.client, driver.bucket, BucketPlan(**{name: options[name] for name in _PLANNED})
             )
         except (ClientError, BotoCoreError) as error:
             raise CommandError(str(error)) from error

@@ -64,7 +64,13 @@ _PIPELINE = (*_FIRST, "s3api", "tempauth", *_LAST[:3], "versioned_writes", _LAST
 
 @dataclass(frozen=True)
 class Server:
+    """A running S3 server, and how to enter it."""
+
+    name: str
     port: int
+    access_key: str
+    secret_key: str
+    region: str
 
     @property
     def endpoint(self) -> str:
@@ -85,7 +91,7 @@ def running(root: Path) -> Iterator[Server]:
     """A running server with empty storage below `root`; stopped at the end."""
     programs = install()
     names = ("account", "container", "object", "proxy")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     _configure(root, programs, ports)
     processes = []
     try:
@@ -96,7 +102,7 @@ def running(root: Path) -> Iterator[Server]:
             log.close()
         for name, process in zip(names, processes, strict=True):
             _wait_for(ports[name], root / f"{name}.log", process)
-        yield Server(ports["proxy"])
+        yield Server("swift", ports["proxy"], ACCESS_KEY, SECRET_KEY, REGION)
     finally:
         for process in processes:
             os.killpg(process.pid, signal.SIGTERM)
@@ -120,7 +126,7 @@ def _configure(root: Path, programs: Path, ports: dict[str, int]) -> None:
     )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

@@ -12,11 +12,13 @@ from django.core.management import call_command
 from django.test import AsyncClient
 
 from storage import keys
+from storage.archive import bring_back, move_to_archive
 from storage.bucket import BucketPlan, prepare_bucket
 from storage.errors import NotFound, StoreUnavailable
 from storage.s3 import MULTIPART_FROM
 from storage.store import Store, images
 from storage.tests.behaviour import check_store
+from storage.tests.s3 import ceph
 from storage.zips import REPORT, Entry, stream_zip
 
 
@@ -181,12 +183,53 @@ def test_wrong_keys_to_the_store_are_an_outage(store, settings, task_id):
         Store("images", images().driver).read(key)
 
 
-def test_the_bucket_command_says_what_the_store_has(store, capsys):
-    call_command("prepare_bucket")
+def test_the_bucket_command_says_what_the_store_has(store, server, capsys):
+    call_command("prepare_bucket", archive_class=ceph.COLD)
     said = capsys.readouterr().out
     assert "bucket: kept" in said
     assert "versions: set" in said
-    assert "lifecycle: unsupported" in said  # Swift has none
+    assert f"lifecycle: {'set' if server.name == 'ceph' else 'unsupported'}" in said
+
+
+def test_what_the_command_set_is_there_and_may_be_set_again(of_ceph, store):
+    client, bucket = store.driver.client, store.driver.bucket
+    for _ in range(2):
+        prepare_bucket(client, bucket, BucketPlan(keep_days=90, archive_class=ceph.COLD))
+    rules = {rule["ID"]: rule for rule in client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]}
+    assert rules["archive-class"]["Transitions"] == [{"Days": 1, "StorageClass": ceph.COLD}]
+    assert rules["end-of-images"]["Expiration"] == {"Days": 97}
+    assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert client.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+
+
+def test_a_picture_is_not_public(store, task_id):
+    key, data = picture(task_id, 0)
+    store.put(key, data)
+    assert httpx.get(store.url(key, 60).split("?")[0]).status_code in (401, 403)
+
+
+def test_the_rules_are_carried_out(of_ceph, store, task_id):
+    """The archive gets its class, and what is past its days goes; a "day" lasts seconds here."""
+    client, bucket = store.driver.client, store.driver.bucket
+    (archived, data), (young, _) = picture(task_id, 0), picture(task_id, 1)
+    store.put(archived, data)
+    store.put(young, data)
+    assert move_to_archive(store, archived)
+    place = {"Bucket": bucket, "Key": keys.archive_key(archived)}
+    prepare_bucket(client, bucket, BucketPlan(archive_class=ceph.COLD))
+    wait_until(lambda: client.head_object(**place).get("StorageClass") == ceph.COLD)
+    assert store.read(keys.archive_key(archived)) == data
+    assert bring_back(store, archived)
+    assert store.read(archived) == data
+    prepare_bucket(client, bucket, BucketPlan(keep_days=-6))  # a day in all
+    wait_until(lambda: not store.exists(young))
+
+
+def wait_until(true, patience: float = 40 * ceph.DAY_S) -> None:
+    deadline = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_versions_keep_what_was_deleted(store, task_id):
