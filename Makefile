@@ -5,12 +5,12 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test test-s3 test-faults bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-api clean
+.PHONY: help run install test test-s3 test-faults bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-api bench-cache clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
 	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
-	@echo "make test-s3          storage against a real S3 server (OpenStack Swift), behind a proxy that does harm"
+	@echo "make test-s3          storage against real S3 servers (OpenStack Swift, Ceph), behind a proxy that does harm"
 	@echo "make lint             ruff, mypy and the import contracts"
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
@@ -63,6 +63,9 @@ drill-restore: install
 
 bench-api: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m generation.bench $(ARGS)
+
+bench-cache: install
+	@exec $(PY) -m deploy.services run -- $(PY) -m generation.bench.cache $(ARGS)
 
 bench-overhead bench-engine bench-queue: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m workers.bench.$(subst bench-,,$@) $(ARGS)
