@@ -63,6 +63,14 @@ def after_failure(task: Task, worker: str, error: Exception, *, retryable: bool)
     return Settlement("ended")
 
 
+def told_of_fallbacks(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the client is told when another model than the one asked for makes the picture, and why."""
+    reasons = [str(entry.get("reason", "")) for entry in history]
+    found = [reason.removeprefix(FALLBACK).strip() for reason in reasons if reason.startswith(FALLBACK)]
+    return [f"made by model {name}, because the one asked for failed: {why.strip()}" for name, _, why in
+            (reason.partition(":") for reason in found)]  # fmt: skip
+
+
 def usable_fallback(task: Task) -> ImageModel | None:
     """The model that may stand in for the task's own, if it can do what the task asks for."""
     model = task.model.fallback

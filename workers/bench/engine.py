@@ -1,6 +1,6 @@
 """The engine beside the two usual ways of serving, on one machine, with the same arrivals and the same model.
 
-    python -m workers.bench.engine --tasks 100 --side 64 --out docs/benchmarks
+    python -m workers.bench.engine --tasks 60 --side 64 --out docs/benchmarks
 
 - one at a time: a stock pipeline call per task, P0 first.
 - static batches: tasks with the same steps, sampler and guidance that wait at the same time share a stock call; a
@@ -21,14 +21,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
+from workers.bench.plot import line_plot
 from workers.bench.serving import EngineServer, OneAtATime, Server, StaticBatches, stock_batch
 from workers.bench.step_overhead import measure_overhead
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, SampleRequest
 from workers.models.diffusers_model import DiffusersModel
 
+Servers = dict[str, Callable[[], Server]]
+ROWS_EACH = 2  # of a task: with and without its prompt
 LOADS = (0.5, 0.8, 0.95, 1.3)
 CLOCKS: dict[str, Callable[[], float]] = {"cpu": time.thread_time, "wall": time.perf_counter}
 
@@ -110,100 +115,143 @@ def summary(outcome: Outcome, planned: Sequence[Arrival]) -> dict[str, float]:
     everybody = sorted(outcome.latencies.values())
     urgent = sorted(outcome.latencies[a.request.sample_id] for a in planned if a.request.priority == 0)
 
-    def at(values: Sequence[float], share: float) -> float:
-        return round(values[min(len(values) - 1, int(share * len(values)))], 4)
-
     return {
         "images_per_second": round(len(everybody) / outcome.ended, 3),
-        "p50": at(everybody, 0.5),
-        "p95": at(everybody, 0.95),
-        "p99": at(everybody, 0.99),
-        "p0_p50": at(urgent, 0.5),
-        "p0_p95": at(urgent, 0.95),
-        "mean_batch": round(sum(outcome.batches) / len(outcome.batches), 2),
+        "p50": _at(everybody, 0.5),
+        "p95": _at(everybody, 0.95),
+        "p99": _at(everybody, 0.99),
+        "p0_p50": _at(urgent, 0.5),
+        "p0_p95": _at(urgent, 0.95),
+        "mean_rows": round(ROWS_EACH * sum(outcome.batches) / len(outcome.batches), 2),
     }
 
 
-def capacity(servers: dict[str, Callable[[], Server]], requests: Sequence[SampleRequest], clock: Callable) -> float:
+def _at(values: Sequence[float], share: float) -> float:
+    """The value below which that share of the sorted values lies."""
+    return round(values[min(len(values) - 1, int(share * len(values)))], 4)
+
+
+def capacity(servers: Servers, requests: Sequence[SampleRequest], clock: Callable) -> float:
     """Tasks per second of one-at-a-time when all wait at the start."""
     planned = [Arrival(0.0, request) for request in requests[:24]]
     serve(servers["one at a time"](), planned[:2], clock)  # warm up
     return len(planned) / serve(servers["one at a time"](), planned, clock).ended
 
 
+def unloaded(server: Server, requests: Sequence[SampleRequest], clock: Callable[[], float]) -> dict[str, float]:
+    """Latencies of the P0 tasks when each has the server for itself."""
+    urgent = [request for request in requests if request.priority == 0]
+    far_apart = [Arrival(1000.0 * number, request) for number, request in enumerate(urgent)]
+    found = sorted(serve(server, far_apart, clock).latencies.values())
+    return {"p50": _at(found, 0.5), "p95": _at(found, 0.95), "tasks": len(found)}
+
+
 def offline(
-    pool: ModelPool, model: DiffusersModel, side: int, clock: Callable[[], float], batch: int = 8
+    pool: ModelPool, folder: str, side: int, clock: Callable[[], float], batch: int = 8, rounds: int = 4
 ) -> dict[str, float]:
-    """Images per second of the bare pipeline's batch loop and of the engine at the same rows: alike tasks, no queue."""
-    batch = 8
-    alike = [replace(request, steps=8, sampler="euler", cfg_scale=4.0) for request in workload(2 * batch, side)]
-    stock_batch(model, alike[:batch])
-    started = clock()
-    for first in range(0, len(alike), batch):
-        stock_batch(model, alike[first : first + batch])
-    bare = len(alike) / (clock() - started)
+    """Images per second of the bare pipeline's batch loop and of the engine at the same rows: alike tasks, no queue.
+
+    The bare one is diffusers' own, loaded by itself. Both take turns; the best round of each counts.
+    """
+    bare_pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    bare_pipeline.set_progress_bar_config(disable=True)
+    bare_pipeline.scheduler = EulerDiscreteScheduler.from_config(bare_pipeline.scheduler.config)
+    alike = [replace(one, steps=8, sampler="euler", cfg_scale=4.0, priority=2) for one in workload(batch, side)]
     engine = Engine(pool, EngineConfig(batch_limits={2048: batch}))
-    started = clock()
-    for first in range(0, len(alike), batch):
-        for request in alike[first : first + batch]:
+
+    def ours() -> None:
+        for request in alike:
             engine.admit(request)
         while not engine.idle:
             engine.step()
-    ours = len(alike) / (clock() - started)
-    return {"bare": round(bare, 3), "engine": round(ours, 3), "ratio": round(ours / bare, 3), "batch": batch}
+
+    best = {"bare": float("inf"), "engine": float("inf")}
+    for _ in range(rounds):
+        for name, run in (("bare", lambda: stock_batch(bare_pipeline, alike)), ("engine", ours)):
+            started = clock()
+            run()
+            best[name] = min(best[name], clock() - started)
+    rates = {name: round(batch / seconds, 3) for name, seconds in best.items()}
+    return {**rates, "ratio": round(best["bare"] / best["engine"], 3), "batch": batch}
 
 
-def table(results: dict) -> str:
+def goals(results: dict[str, Any], load: float = 0.95) -> list[dict[str, Any]]:
+    """What issue and product ask for at that load, and what was measured."""
+    rows = {row["server"]: row for row in results["runs"] if row["load"] == load}
+    if not {"engine", "static batches", "one at a time"} <= rows.keys():
+        return []
+    ours = rows["engine"]
+    measured = [
+        ("p95 over that of static batches", ours["p95"] / rows["static batches"]["p95"], "at most", 0.5),
+        ("p95 over that of one at a time", ours["p95"] / rows["one at a time"]["p95"], "at most", 0.35),
+        ("P0 p95 over its unloaded p95", ours["p0_p95"] / results["p0_unloaded"]["p95"], "at most", 1.2),
+        ("images/s offline over the bare batch loop", results["offline"]["ratio"], "at least", 0.95),
+    ]
+    return [
+        {"goal": name, "measured": round(value, 3), "bound": f"{word} {bound}",
+         "met": value <= bound if word == "at most" else value >= bound}
+        for name, value, word, bound in measured
+    ]  # fmt: skip
+
+
+def table(results: dict[str, Any]) -> str:
     """The results as Markdown."""
+    names = ("images_per_second", "p50", "p95", "p99", "p0_p50", "p0_p95", "mean_rows")
+    bare, alone = results["offline"], results["p0_unloaded"]
     lines = [
         "# The engine beside other ways of serving",
         "",
-        f"Made by `python -m workers.bench.engine`: {results['tasks']} tasks at each load, {results['side']} pixels, "
-        f"model {results['model']}, device {results['device']}, {results['clock']} time. Seconds.",
+        f"Made by `make bench-engine`: {results['tasks']} tasks at each load, {results['side']} pixels, "
+        f"model {results['model']}, device {results['device']}, {results['clock']} time. Load 1 is what one at a time "
+        f"can do ({results['one_at_a_time_per_second']} images/s). Seconds; rows of a forward pass, two a task.",
         "",
-        "| load | server | images/s | p50 | p95 | p99 | P0 p50 | P0 p95 | mean batch |",
+        "![p95 over load](engine.svg)",
+        "",
+        "| load | server | images/s | p50 | p95 | p99 | P0 p50 | P0 p95 | mean rows |",
         "|---|---|---|---|---|---|---|---|---|",
-    ]
-    names = ("images_per_second", "p50", "p95", "p99", "p0_p50", "p0_p95", "mean_batch")
-    for row in results["runs"]:
-        lines.append(f"| {row['load']} | {row['server']} | " + " | ".join(str(row[name]) for name in names) + " |")
-    bare = results["offline"]
-    lines += [
+        *(f"| {row['load']} | {row['server']} | " + " | ".join(str(row[name]) for name in names) + " |"
+          for row in results["runs"]),
         "",
-        f"Offline, {bare['batch']} alike tasks at a time: bare pipeline {bare['bare']} images/s, "
-        f"engine {bare['engine']} (ratio {bare['ratio']}).",
+        "| at load 0.95 | measured | goal | met |",
+        "|---|---|---|---|",
+        *(f"| {row['goal']} | {row['measured']} | {row['bound']} | {'yes' if row['met'] else 'no'} |"
+          for row in results["goals"]),
+        "",
+        f"P0 alone in the engine: p50 {alone['p50']} s, p95 {alone['p95']} s ({alone['tasks']} tasks). Offline, "
+        f"{bare['batch']} alike tasks at a time: bare pipeline {bare['bare']} images/s, engine {bare['engine']}.",
         "",
         "Engine overhead per step without the model (ms of CPU):",
         "",
         "| samples | euler | mix of samplers |",
         "|---|---|---|",
-    ]
-    lines += [f"| {row['samples']} | {row['euler_ms']} | {row['mix_ms']} |" for row in results["overhead"]]
+        *(f"| {row['samples']} | {row['euler_ms']} | {row['mix_ms']} |" for row in results["overhead"]),
+    ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def measure(chosen: argparse.Namespace) -> dict:
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """All results of one run."""
     clock = CLOCKS[chosen.clock]
     pool = ModelPool(PoolConfig())
     pool.ensure(ModelSpec("bench", "1", "sd15", chosen.model))
     model = pool.get("bench@1")
     assert isinstance(model, DiffusersModel)
-    servers: dict[str, Callable[[], Server]] = {
+    servers: Servers = {
         "one at a time": lambda: OneAtATime(model),
         "static batches": lambda: StaticBatches(model),
         "engine": lambda: EngineServer(pool),
     }
     requests = workload(chosen.tasks, chosen.side)
     rate = capacity(servers, requests, clock)
-    results: dict = {
+    results: dict[str, Any] = {
         "model": Path(chosen.model).name,
         "device": str(pool.device),
         "one_at_a_time_per_second": round(rate, 3),
     }
     results |= {"tasks": chosen.tasks, "side": chosen.side, "clock": chosen.clock}
-    results["offline"] = offline(pool, model, chosen.side, clock)
+    results["offline"] = offline(pool, chosen.model, chosen.side, clock)
     results["overhead"] = measure_overhead(pool, chosen.side)
+    results["p0_unloaded"] = unloaded(servers["engine"](), requests, clock)
     results["runs"] = []
     for load in chosen.loads:
         planned = arrivals(requests, rate * load)
@@ -211,15 +259,28 @@ def measure(chosen: argparse.Namespace) -> dict:
             row = {"load": load, "server": name, **summary(serve(make(), planned, clock), planned)}
             results["runs"].append(row)
             print(row, flush=True)
+    results["goals"] = goals(results)
     pool.close()
     return results
 
 
+def write(results: dict[str, Any], folder: Path) -> None:
+    """engine.json, engine.md and engine.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "engine.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "engine.md").write_text(table(results))
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in results["runs"]:
+        lines.setdefault(row["server"], []).append((row["load"], row["p95"]))
+    plot = line_plot(lines, title="95th percentile of the time to a picture", across="load", up="s")
+    (folder / "engine.svg").write_text(plot)
+
+
 def main() -> None:
-    """Measure everything, write engine.json and engine.md."""
+    """Measure everything, write and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="fixtures/models/mini", help="folder of a Stable Diffusion model")
-    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--tasks", type=int, default=60)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--loads", type=float, nargs="+", default=LOADS)
     parser.add_argument("--clock", choices=CLOCKS, default="cpu")
@@ -228,9 +289,8 @@ def main() -> None:
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     results = measure(chosen)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "engine.json").write_text(json.dumps(results, indent=1) + "\n")
-    (chosen.out / "engine.md").write_text(table(results))
+    write(results, chosen.out)
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -77,7 +77,7 @@ class StaticBatches:
         leader = min(self._queue, key=lambda one: (one.priority != 0, one.arrived))
         batch = self._mates(leader)[:LARGEST]
         self._queue = [request for request in self._queue if request not in batch]
-        stock_batch(self._model, batch)
+        stock_batch(self._model.pipeline_for(leader, []), batch)
         self.last_batch = len(batch)
         return [request.sample_id for request in batch]
 
@@ -114,10 +114,9 @@ class EngineServer:
         return finished
 
 
-def stock_batch(model: DiffusersModel, requests: Sequence[SampleRequest]) -> None:
-    """One stock call for tasks that agree in everything but prompt and seed."""
+def stock_batch(pipeline: Any, requests: Sequence[SampleRequest]) -> None:
+    """One call of a stock pipeline for tasks that agree in everything but prompt and seed."""
     first = requests[0]
-    pipeline = model.pipeline_for(first, [])
     pipeline(
         prompt=[request.prompt for request in requests],
         negative_prompt=[request.negative_prompt for request in requests],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 
 import torch
@@ -18,6 +19,7 @@ from workers.engine.config import EngineConfig
 from workers.engine.errors import EngineError, ModelUnavailable
 from workers.engine.hosted import HostedSample
 from workers.engine.limits import RowLimits
+from workers.engine.metrics import BATCH, OUT_OF_MEMORY, STEP
 from workers.engine.parking import Phase
 from workers.engine.requests import Cancelled, Event, Failed, SampleRequest
 from workers.engine.tuning import Tuner
@@ -165,7 +167,10 @@ class Engine:
         self.warm_key = samples[0].request.batch_key
         for sample in candidates.values():
             sample.passed_over += 1
+        request, started = samples[0].request, time.perf_counter()
         self._tuner.step(samples, lambda: self._run(samples))
+        BATCH.labels(request.model).observe(len(samples))
+        STEP.labels(request.model, f"{request.width}x{request.height}").observe(time.perf_counter() - started)
 
     def _row_limit(self, leader: scheduler.Parked) -> int:
         request = self._board[leader.sample_id].request
@@ -183,6 +188,7 @@ class Engine:
 
     def _make_room(self, samples: list[HostedSample], error: hub.OutOfMemory) -> None:
         request = samples[0].request
+        OUT_OF_MEMORY.labels(request.model).inc()
         limit = self.limits.halve(request.batch_key, error.rows)
         freed = self._pool.free_memory()
         logger.warning("%s; the limit of %s is now %d rows", error, request.batch_key, limit)

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from workers.engine.metrics import EMBEDDINGS
+
 
 class EmbeddingCache:
     """LRU bounded by bytes. `hits` and `misses` are counted for the metrics."""
@@ -24,9 +26,11 @@ class EmbeddingCache:
         """The value of `key`, made if it is not kept."""
         if key in self._kept:
             self.hits += 1
+            EMBEDDINGS.labels("hit").inc()
             self._kept.move_to_end(key)
             return self._kept[key]
         self.misses += 1
+        EMBEDDINGS.labels("miss").inc()
         value = self._kept[key] = make()
         self._bytes += _bytes(value)
         while len(self._kept) > 1 and self._bytes > self._limit:

@@ -17,6 +17,7 @@ from functools import partial
 import torch
 
 from workers.engine.errors import EngineError, ModelUnavailable, is_out_of_memory
+from workers.engine.metrics import MODEL_BYTES, MODEL_LOADS
 from workers.models import memory
 from workers.models.interface import ModelInterface
 from workers.models.precision import lower, resolved
@@ -195,6 +196,7 @@ class ModelPool:
         if error is not None:
             again = is_out_of_memory(error) and self.lower_precision(key, "out of memory while loading")
             self._entries.pop(key, None)
+            MODEL_LOADS.labels(key, "failed").inc()
             if again:
                 self._entry(key)
                 return False
@@ -203,6 +205,8 @@ class ModelPool:
             raise ModelUnavailable(f"model {key} could not be loaded: {error}") from error
         if not entry.settled:
             entry.settled, entry.size = True, entry.model.memory_bytes()
+            MODEL_LOADS.labels(key, "loaded").inc()
+            MODEL_BYTES.labels(key).set(entry.size)
             self._evict_beyond_budget(keep=key)
             if self._too_full(keep=key) and self.lower_precision(key, f"over {HIGH:.0%} of the memory is in use"):
                 self._entry(key)
@@ -234,6 +238,7 @@ class ModelPool:
             return
         entry = self._entries.pop(key)
         entry.model.release()
+        MODEL_BYTES.labels(key).set(0)
         logger.info("model %s left the memory", key)
         gc.collect()
         self._give_back_cache()

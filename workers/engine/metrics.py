@@ -1,0 +1,17 @@
+"""What the engine counts for Prometheus; generation/metrics.py has the whole list and the endpoint."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+STEP = Histogram(
+    "imagegenx_step_seconds",
+    "One shared denoising step.",
+    ["model", "size"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+)
+BATCH = Histogram(
+    "imagegenx_batch_samples", "Samples that shared a denoising step.", ["model"], buckets=(1, 2, 3, 4, 6, 8, 12, 16)
+)
+EMBEDDINGS = Counter("imagegenx_embeddings", "Prompts asked of the embedding cache: hit or miss.", ["result"])
+OUT_OF_MEMORY = Counter("imagegenx_out_of_memory", "Forward passes that did not fit into memory.", ["model"])
+MODEL_BYTES = Gauge("imagegenx_model_bytes", "Memory of a loaded model.", ["model"], multiprocess_mode="livesum")
+MODEL_LOADS = Counter("imagegenx_model_loads", "Models read into memory: loaded or failed.", ["model", "outcome"])
