@@ -81,6 +81,7 @@ class OneVisit(ASGIHandler):
             async with ThreadSensitiveContext(executor=thread):
                 ended = await _unless_gone(later.ended(), receive)
             if ended is None:
+                await in_thread(later.gone)
                 return
             response = await in_thread(_answered_at_last, later, ended, response)
         if not response.streaming:

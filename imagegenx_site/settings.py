@@ -158,6 +158,11 @@ MAX_BODY_BYTES = int(_number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # l
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
+COMPAT_WAIT_SECONDS = _number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
+OPENAI_ALIASES = env.list(  # names for which /v1 takes the default model, unless a model has the name itself
+    "OPENAI_ALIASES",
+    default=["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"],
+)
 PRIVATE_CALLBACKS = env.list(
     "PRIVATE_CALLBACKS", default=[]
 )  # CIDR blocks that webhooks and picture URLs may reach although private

@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("generation.compat.urls")),
     path("", include("storage.urls")),
     path("admin/", admin.site.urls),
     path("accounts/login/", LoginView.as_view(), name="login"),

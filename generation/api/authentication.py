@@ -1,5 +1,8 @@
-"""Who is asking: an API key in `Authorization: Bearer` or `X-API-Key`, a signed request, or an OAuth access token."""
+"""Who is asking: an API key in `Authorization: Bearer`, as the password of `Authorization: Basic`, or in `X-API-Key`; a
+signed request; or an OAuth access token.
+"""
 
+import base64
 import hmac
 from typing import Final
 
@@ -70,7 +73,17 @@ def key_text(request: HttpRequest) -> str | None:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
+    if scheme.lower() == "basic":
+        return _password(value)
     return request.headers.get("X-API-Key")
+
+
+def _password(credentials: str) -> str:
+    """The password of HTTP Basic, under any user name: for programs that know no other way to send a key."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError as error:
+        raise Unauthorised(f"The Basic credentials can't be read. {_HOW}") from error
 
 
 def find_key(text: str) -> ApiKey:

@@ -21,6 +21,7 @@ from rest_framework.response import Response
 from generation.errors import ApiError, Busy, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
 
 PROBLEM = "application/problem+json"
+_PROGRAMS = ("/api/", "/v1/", "/sdapi/")
 OUTAGE_RETRY_S = 2  # what clients are told to wait while a server is away; a restart takes about as long
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def exception_handler(raised: Exception, context: dict[str, Any]) -> Response | 
     """Turn what a view raised into an answer. Unknown exceptions go on to Django (500, logged with the request's
     id).
     """
-    error = _as_api_error(raised)
+    error = as_api_error(raised)
     if error is None:
         return None
     request = context["request"]
@@ -100,7 +101,8 @@ def exception_handler(raised: Exception, context: dict[str, Any]) -> Response | 
     return response
 
 
-def _as_api_error(raised: Exception) -> ApiError | None:
+def as_api_error(raised: Exception) -> ApiError | None:
+    """What a view raised, as one of our errors; None for what nobody expected."""
     if isinstance(raised, ApiError):
         return raised
     if isinstance(raised, exceptions.NotAuthenticated):
@@ -140,8 +142,8 @@ def json_bytes(body: dict[str, Any]) -> bytes:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's answer for addresses that are none: an envelope below /api/, a page elsewhere."""
-    if not request.path.startswith("/api/"):
+    """Django's answer for addresses that are none: an envelope where programs call, a page elsewhere."""
+    if not request.path.startswith(_PROGRAMS):
         return page_not_found(request, exception)
     error = NotFound("There is nothing at this address. See /api/docs.")
     body = error_body(error, request.headers.get("X-Request-Id"))
@@ -150,7 +152,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's answer when a view broke. The log has the traceback under the request's id."""
-    if not request.path.startswith("/api/"):
+    if not request.path.startswith(_PROGRAMS):
         return django_server_error(request)
     error = ApiError("Something broke on our side. Try again; if it stays, report the request id.")
     body = error_body(error, request.headers.get("X-Request-Id"))

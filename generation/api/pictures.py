@@ -32,14 +32,20 @@ def size_and_inputs(
 
 
 def _loaded(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Picture]:
+    given = {name: checked[name] for name in roles if name in checked}
+    return {roles[name]: load_picture(name, picture) for name, picture in given.items()}
+
+
+def load_picture(field: str, given: inputs.Given) -> Picture:
+    """The picture that a field gives, within the deployment's limits. Raises InvalidRequest."""
     limits = inputs.InputLimits(
         settings.MAX_INPUT_BYTES,
         settings.MAX_INPUT_PIXELS,
         settings.INPUT_TIMEOUT_S,
         tuple(settings.PRIVATE_CALLBACKS),
     )
-    given = {name: checked[name] for name in roles if name in checked}
-    return {roles[name]: _or_fault(name, inputs.load, picture, limits) for name, picture in given.items()}
+    picture: Picture = _or_fault(field, inputs.load, given, limits)
+    return picture
 
 
 def _default_size(loaded: Mapping[str, Picture], model: ImageModel, plan: Plan) -> Size:

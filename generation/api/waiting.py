@@ -28,12 +28,13 @@ _WAIT = re.compile(r"\bwait\s*=\s*(\d{1,5})\b")
 @dataclass(frozen=True)
 class Later:
     """Wait for these tasks, `seconds` at most; then `answer(whether all have ended, the 202 answer)` is what the client
-    gets. `answer` runs in a thread.
+    gets. `gone` is called when it does not wait so long. Both run in a thread.
     """
 
     task_ids: tuple[UUID, ...]
     seconds: float
     answer: Callable[[bool, HttpResponseBase], HttpResponseBase]
+    gone: Callable[[], None] = lambda: None
 
     async def ended(self) -> bool:
         """Wait, without a thread; whether all tasks have ended in time."""
@@ -52,15 +53,20 @@ def prefer_wait(request: HttpRequest, response: HttpResponseBase, task_id: UUID)
         if not ended:
             return accepted
         try:
-            finished = HttpResponse(_finished(task_id, base), content_type="application/json")
+            return finished_instead(accepted, _finished(task_id, base))
         except (OperationalError, InterfaceError) as error:
             _log.error("a finished task can't be shown, Postgres is out of reach: %s", error)
             return accepted
-        for name in set(accepted.headers) - {"Content-Length", "Content-Type", "Retry-After"}:
-            finished[name] = accepted[name]
-        return finished
 
     response.later = Later((task_id,), seconds, answer)  # type: ignore[attr-defined]
+
+
+def finished_instead(accepted: HttpResponseBase, body: bytes, status: int = 200) -> HttpResponse:
+    """Another answer than the 202, with its headers: the request's id, what is left of the limits."""
+    finished = HttpResponse(body, content_type="application/json", status=status)
+    for name in set(accepted.headers) - {"Content-Length", "Content-Type", "Retry-After"}:
+        finished[name] = accepted[name]
+    return finished
 
 
 def wanted_seconds(request: HttpRequest) -> float:

@@ -1,0 +1,163 @@
+"""What the compatible endpoints share: a request becomes one task, and its finished pictures are the answer."""
+
+import base64
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+import redis
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.exceptions import APIException
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from generation import events, services
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView, allowances_of
+from generation.api.envelope import as_api_error, json_bytes
+from generation.api.submitting import wanted_of
+from generation.api.waiting import Later, finished_instead
+from generation.errors import ApiError, TooManyRequests
+from generation.models import Image, Status, Task
+from storage.errors import StorageError
+from storage.store import get_store
+
+REPEAT_S = 900  # s in which a repeated request is taken for the one before it
+_log = logging.getLogger(__name__)
+
+
+class TaskFailed(ApiError):
+    """The task came to another end than success; its message is the task's own."""
+
+    http_status = 500
+    code = "generation_failed"
+
+
+class TookTooLong(ApiError):
+    """Not finished within COMPAT_WAIT_SECONDS; the task was cancelled, because nobody could fetch its pictures."""
+
+    http_status = 504
+    code = "timeout"
+
+
+class CompatView(ApiView):
+    """An endpoint outside of /api/v1: plain JSON, errors in the form of `failure`."""
+
+    renderer_classes = [JSONRenderer]
+    schema = None  # not of our own documents
+    challenge: ClassVar[str] = 'Bearer realm="ImageGenX"'
+
+    def failure(self, error: ApiError) -> dict[str, Any]:
+        """The body of an answer to a request that failed."""
+        raise NotImplementedError
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Keep the body as it came, before a parser takes it: repeats are known by it."""
+        _ = request._request.body
+        super().initial(request, *args, **kwargs)
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return self._failed
+
+    def _failed(self, raised: Exception, context: dict[str, Any]) -> Response | None:
+        error = as_api_error(raised)
+        if error is None:
+            return None
+        if isinstance(error, TooManyRequests):
+            allowances_of(context["request"]).extend(error.allowances)
+        return Response(self.failure(error), status=error.http_status, headers=self._headers(error))
+
+    def _headers(self, error: ApiError) -> dict[str, str]:
+        found = {}
+        if error.retry_after is not None:
+            found["Retry-After"] = str(error.retry_after)
+        if error.http_status == 401:
+            found["WWW-Authenticate"] = self.challenge
+        if isinstance(error, TaskFailed | TookTooLong) or (error.retry_after or 0) > REPEAT_S:
+            found["x-should-retry"] = "false"  # OpenAI's clients repeat 429 and 5xx of themselves
+        return found
+
+    def drawn(
+        self, request: KeyRequest, body: Mapping[str, Any], kind: str, answer: Callable[[Task, Sequence[Image]], Any]
+    ) -> Response:
+        """Submit, and answer `answer(task, pictures)` when the task has succeeded."""
+        task_id = self._repeated(request) or self._submitted(request, body, kind)
+        response = Response({"task_id": str(task_id)}, status=202)
+
+        def at_last(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
+            try:
+                task = _succeeded(task_id) if ended else _given_up(task_id)
+                return finished_instead(accepted, json_bytes(answer(task, services.images_of([task_id])[task_id])))
+            except (ApiError, APIException) as error:
+                return self._late_failure(error, accepted)
+
+        later = Later((task_id,), settings.COMPAT_WAIT_SECONDS, at_last, lambda: _abandon(task_id))
+        response.later = later  # type: ignore[attr-defined]
+        return response
+
+    def _late_failure(self, raised: Exception, accepted: HttpResponseBase) -> HttpResponseBase:
+        error = as_api_error(raised)
+        assert error is not None
+        failed: HttpResponse = finished_instead(accepted, json_bytes(self.failure(error)), error.http_status)
+        for name, value in self._headers(error).items():
+            failed[name] = value
+        return failed
+
+    def _submitted(self, request: KeyRequest, body: Mapping[str, Any], kind: str) -> UUID:
+        wanted = wanted_of(body, kind=kind, api_key=request.auth, host=request.get_host())
+        made = services.submit(wanted.submissions, user=request.user, api_key=request.auth)
+        allowances_of(request).extend(made.allowances)
+        task_id = made.tasks[0].id
+        try:
+            events.client().set(_repeat_key(request), str(task_id), ex=REPEAT_S)
+        except redis.RedisError as error:
+            _log.warning("a repeat of this request will make another task: %s", error)
+        return task_id
+
+    def _repeated(self, request: KeyRequest) -> UUID | None:
+        """The task of the request that this one repeats: OpenAI's clients send no idempotency key, but say that they
+        try again.
+        """
+        if request.headers.get("x-stainless-retry-count", "0") == "0":
+            return None
+        try:
+            found = events.client().get(_repeat_key(request))
+        except redis.RedisError:
+            return None
+        return UUID(found) if found else None
+
+
+def _repeat_key(request: KeyRequest) -> str:
+    """`gx:compat:{key}:{SHA-256 of path and body}` -> task id, for REPEAT_S."""
+    content = request.path.encode() + b"\n" + request._request.body
+    return f"gx:compat:{request.auth.pk}:{hashlib.sha256(content).hexdigest()}"
+
+
+def _succeeded(task_id: UUID) -> Task:
+    task = Task.objects.get(pk=task_id)
+    if task.status == Status.SUCCEEDED:
+        return task
+    raise TaskFailed(task.error_message or f"The task was {task.status}.")
+
+
+def _given_up(task_id: UUID) -> Task:
+    _abandon(task_id)
+    raise TookTooLong(f"The pictures were not finished within {settings.COMPAT_WAIT_SECONDS:g} s. Try again later.")
+
+
+def _abandon(task_id: UUID) -> None:
+    """Nobody waits for the task any more, and nobody else knows its id."""
+    services.cancel_task(Task.objects.get(pk=task_id))
+
+
+def in_base64(image: Image) -> str:
+    """A finished picture as text. Raises TaskFailed when it is no longer in the store."""
+    try:
+        return base64.b64encode(get_store("images").read(image.key)).decode()
+    except StorageError as error:
+        raise TaskFailed("The picture could not be read from the store.") from error

@@ -1,0 +1,169 @@
+"""OpenAI's Images API: what its fields mean here, and the form of its answers and errors.
+
+    field                          here
+    prompt, model, n, size         text, params.model, params.num_images, params.resolution (`auto`: the model's own)
+    quality                        steps: low 0.5, medium, standard 1, high, hd 1.5, xhigh, max 2 times the model's own
+    output_format, output_compression   format (png when left out) and its quality
+    mask (edits)                   transparent is painted anew; without a mask the whole picture is the beginning
+    response_format                obeyed; left out: base64 for names that begin with gpt-image, else both forms
+    background transparent, formats svg and gif, stream     refused
+    negative_prompt, seed, steps | num_inference_steps, cfg_scale | guidance_scale, strength, sampler, style_name, loras
+                                   our own, for SDKs that can send more (`extra_body`)
+
+Other fields are accepted and have no effect: style, user, moderation, input_fidelity ...
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from PIL import Image as Pillow
+from PIL import ImageChops, UnidentifiedImageError
+
+from generation.catalogue import Catalogue
+from generation.compat.base import in_base64
+from generation.errors import ApiError, Fault, InvalidRequest
+from generation.models import Image, ImageModel, Task
+from generation.representation import image_url
+
+_EFFORT: Final = {"low": 0.5, "medium": 1, "standard": 1, "high": 1.5, "hd": 1.5, "xhigh": 2, "max": 2}
+_FORMATS: Final = ("png", "webp", "jpeg")
+_WHOLE: Final = ("seed", "steps", "num_inference_steps", "n", "output_compression")
+_NUMBERS: Final = ("cfg_scale", "guidance_scale", "strength", "denoising_strength")
+_OWN: Final = {  # fields that OpenAI does not know -> ours
+    "negative_prompt": "negative_text",
+    "seed": "seed",
+    "num_inference_steps": "steps",
+    "steps": "steps",
+    "guidance_scale": "cfg_scale",
+    "cfg_scale": "cfg_scale",
+    "sampler": "sampler",
+    "style_name": "style",
+    "loras": "loras",
+}
+_PARAMS: Final = {  # our fields -> theirs, for errors
+    "text": "prompt",
+    "params.resolution": "size",
+    "params.num_images": "n",
+    "params.model": "model",
+    "params.format": "output_format",
+    "params.postprocess.quality": "output_compression",
+}
+
+
+def generation_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str) -> dict[str, Any]:
+    """Our request body. Raises InvalidRequest for what can't be done here."""
+    given = {name: value for name, value in asked.items() if value not in (None, "")}
+    given |= {name: _number(given[name], int) for name in _WHOLE if name in given}
+    given |= {name: _number(given[name], float) for name in _NUMBERS if name in given}
+    faults = _refused(given)
+    if faults:
+        raise InvalidRequest(faults)
+    model = model_named(catalogue, given.get("model"), kind)
+    params: dict[str, Any] = {_OWN[name]: given[name] for name in _OWN if name in given}
+    params["model"] = model.name if model else given.get("model")
+    if params["model"] is None:
+        del params["model"]
+    if given.get("size", "auto") != "auto":
+        params["resolution"] = given["size"]
+    if "n" in given:
+        params["num_images"] = given["n"]
+    if model and "steps" not in params and given.get("quality") in _EFFORT:
+        params["steps"] = max(1, min(model.max_steps, round(model.default_steps * _EFFORT[given["quality"]])))
+    params["postprocess"] = _output(given)
+    if kind in ("img2img", "inpaint"):
+        strength = given.get("strength", given.get("denoising_strength"))
+        params |= {} if strength is None else {"strength": strength}
+    return {"text": given.get("prompt", ""), "params": params}
+
+
+def model_named(catalogue: Catalogue, name: Any, kind: str) -> ImageModel | None:
+    """The model of that name; the default one for names that OpenAI's own clients are built with."""
+    found = catalogue.model(name) if isinstance(name, str) else None
+    if found is None and (name is None or name in settings.OPENAI_ALIASES):
+        return catalogue.default_model(kind)
+    return found
+
+
+def _number(value: Any, kind: type) -> Any:
+    """Multipart forms carry numbers as text; what is no number is refused by its field later."""
+    try:
+        return kind(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _refused(given: Mapping[str, Any]) -> list[Fault]:
+    faults = []
+    if given.get("output_format", "png") not in _FORMATS:
+        faults.append(Fault("output_format", "unsupported_value", f"One of {', '.join(_FORMATS)}."))
+    if given.get("background") == "transparent":
+        faults.append(Fault("background", "unsupported_value", "Pictures have no transparent background here."))
+    if str(given.get("stream", "false")).lower() == "true":
+        faults.append(Fault("stream", "unsupported_value", "Streams are at /api/v1/image/task/{id}/events."))
+    if given.get("response_format", "url") not in ("url", "b64_json"):
+        faults.append(Fault("response_format", "unsupported_value", "url or b64_json."))
+    return faults
+
+
+def _output(given: Mapping[str, Any]) -> dict[str, Any]:
+    form = given.get("output_format", "png")
+    quality = given.get("output_compression")
+    return {"format": form} if form == "png" or quality is None else {"format": form, "quality": quality}
+
+
+def repainted(mask: UploadedFile) -> str:
+    """OpenAI's mask (transparent: paint anew) as ours (white: paint anew), in base64. Raises InvalidRequest."""
+    try:
+        picture = Pillow.open(mask, formats=("PNG", "WEBP"))
+        if picture.width * picture.height > settings.MAX_INPUT_PIXELS:
+            raise InvalidRequest([Fault("mask", "too_large", "The mask has too many pixels.")])
+        if "A" not in picture.getbands() and "transparency" not in picture.info:
+            raise InvalidRequest([Fault("mask", "malformed", "The mask has no transparent part.")])
+        alpha = picture.convert("RGBA").getchannel("A")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise InvalidRequest([Fault("mask", "malformed", "The mask must be a PNG with transparency.")]) from error
+    written = io.BytesIO()
+    ImageChops.invert(alpha).save(written, "PNG")
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """The finished pictures as OpenAI's clients read them."""
+    form = asked.get("response_format") or ("b64_json" if _wants_text(asked.get("model")) else "both")
+    data = []
+    for image in images:
+        entry: dict[str, Any] = {}
+        if form != "url":
+            entry["b64_json"] = in_base64(image)
+        if form != "b64_json":
+            entry["url"] = image_url(image.key, base)
+        data.append(entry)
+    first = images[0]
+    return {
+        "created": int(task.created_at.timestamp()),
+        "data": data,
+        "output_format": first.format,
+        "size": f"{first.width}x{first.height}",
+    }
+
+
+def _wants_text(model: Any) -> bool:
+    """Clients of these models take base64 only, and do not say so."""
+    return isinstance(model, str) and model.startswith(("gpt-image", "chatgpt-image"))
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    """OpenAI's form of an error; of several faults the first has the field and the code, the message has all."""
+    first: dict[str, Any] = error.details()["errors"][0]
+    param = first["field"] and _PARAMS.get(first["field"], first["field"].removeprefix("params."))
+    message, code = error.message, first["code"]
+    if isinstance(error, InvalidRequest):
+        message = " ".join(f"{_PARAMS.get(fault.field, fault.field)}: {fault.message}" for fault in error.faults)
+        code = "content_policy_violation" if code.startswith("policy_") else code
+    kind = "server_error" if error.http_status >= 500 else "invalid_request_error"
+    kind = "rate_limit_error" if error.http_status == 429 else kind
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

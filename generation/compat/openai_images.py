@@ -1,0 +1,121 @@
+"""`/v1/images/generations`, `/v1/images/edits`, `/v1/models`: OpenAI's Images API."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.response import Response
+
+from generation import catalogue
+from generation.api.authentication import KeyRequest
+from generation.api.waiting import base_url
+from generation.compat import openai_form
+from generation.compat.base import CompatView
+from generation.errors import ApiError, Fault, InvalidRequest, NotFound
+from generation.models import ImageModel
+
+
+class OpenAiView(CompatView):
+    """Errors as OpenAI has them."""
+
+    def failure(self, error: ApiError) -> dict[str, Any]:
+        return openai_form.error_body(error)
+
+
+class NoSuchModel(NotFound):
+    """OpenAI's word for it."""
+
+    code = "model_not_found"
+
+
+class GenerationsView(OpenAiView):
+    """A text to pictures."""
+
+    def post(self, request: KeyRequest) -> Response:
+        """`client.images.generate(...)`."""
+        asked = _object(request.data)
+        _check_model(asked, "text2img")
+        body = openai_form.generation_body(asked, catalogue.current(), "text2img")
+        base = base_url(request)
+        return self.drawn(request, body, "text2img", lambda task, images: openai_form.answer(task, images, asked, base))
+
+
+class EditsView(OpenAiView):
+    """A picture, and a mask or none, to pictures."""
+
+    parser_classes = [MultiPartParser, JSONParser]
+
+    def post(self, request: KeyRequest) -> Response:
+        """`client.images.edit(...)`."""
+        asked = _object(request.data)
+        pictures = _pictures(request.data)
+        mask = asked.get("mask")
+        kind = "inpaint" if mask else "img2img"
+        fields = {name: value for name, value in asked.items() if name not in ("image", "image[]", "mask")}
+        _check_model(asked, kind)
+        body = openai_form.generation_body(fields, catalogue.current(), kind)
+        body["image"] = pictures[0]
+        if isinstance(mask, UploadedFile):
+            body["mask"] = openai_form.repainted(mask)
+        base = base_url(request)
+        return self.drawn(request, body, kind, lambda task, images: openai_form.answer(task, images, fields, base))
+
+
+class ModelsView(OpenAiView):
+    """The models, and the names that stand for them."""
+
+    scopes: ClassVar = {"GET": "read"}
+
+    def get(self, request: KeyRequest) -> Response:
+        """`client.models.list()`."""
+        return Response({"object": "list", "data": _entries()})
+
+
+class ModelView(OpenAiView):
+    """One model."""
+
+    scopes: ClassVar = {"GET": "read"}
+
+    def get(self, request: KeyRequest, name: str) -> Response:
+        """`client.models.retrieve(name)`."""
+        for entry in _entries():
+            if entry["id"] == name:
+                return Response(entry)
+        raise NoSuchModel(f"The model {name[:60]!r} does not exist; see /v1/models.")
+
+
+def _entries() -> list[dict[str, Any]]:
+    known = catalogue.current()
+    found: dict[str, ImageModel] = {}
+    for model in known.models:
+        for name in (model.name, *model.aliases):
+            found.setdefault(name, model)
+    default = known.default_model("text2img")
+    for alias in settings.OPENAI_ALIASES if default else ():
+        found.setdefault(alias, default)  # type: ignore[arg-type]
+    return [
+        {"id": name, "object": "model", "created": int(model.updated_at.timestamp()), "owned_by": model.name}
+        for name, model in found.items()
+    ]
+
+
+def _check_model(asked: dict[str, Any], kind: str) -> None:
+    name = asked.get("model")
+    if name and openai_form.model_named(catalogue.current(), name, kind) is None:
+        raise NoSuchModel(f"The model {str(name)[:60]!r} does not exist; see /v1/models.")
+
+
+def _object(data: Any) -> dict[str, Any]:
+    if not hasattr(data, "keys"):
+        raise InvalidRequest([Fault("", "not_an_object", "The body must be an object.")])
+    return {name: data[name] for name in data}
+
+
+def _pictures(data: Any) -> list[Any]:
+    """The picture to edit: one part, however its name is written."""
+    several = hasattr(data, "getlist")
+    found = [one for name in ("image", "image[]") for one in (data.getlist(name) if several else [data.get(name)])]
+    if len(found := [one for one in found if one]) != 1:
+        raise InvalidRequest([Fault("image", "required", "Send exactly one picture.")])
+    return found

@@ -1,0 +1,166 @@
+"""AUTOMATIC1111's API: what its fields mean here, and the form of its answers.
+
+Its programs send every field that they know, with values of a Stable Diffusion 1.5, and do not read refusals well. So
+what has no meaning here is ignored, and numbers beyond the model's bounds are brought within them.
+
+    field                                        here
+    prompt (with <lora:name:weight>)             text, params.loras
+    width, height                                params.resolution
+    batch_size x n_iter                          params.num_images
+    sampler_name | sampler_index, scheduler      params.sampler; unknown: the model's own
+    override_settings.sd_model_checkpoint        params.model
+    init_images, mask (white is painted anew), inpainting_mask_invert, mask_blur, denoising_strength
+"""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from PIL import ImageOps
+
+from generation.api.pictures import load_picture
+from generation.catalogue import Catalogue
+from generation.compat.base import in_base64
+from generation.errors import Fault, InvalidRequest
+from generation.models import Image, ImageModel, Task
+from generation.parameters import Parameters
+
+SAMPLERS: Final = {  # A1111's names -> ours
+    "Euler a": "euler_a",
+    "Euler": "euler",
+    "DPM++ 2M": "dpm++",
+    "DPM++ 2M Karras": "dpm++_karras",
+    "DPM++ SDE": "dpm++_sde",
+    "DDIM": "ddim",
+    "UniPC": "unipc",
+    "LCM": "lcm",
+    "Heun": "heun",
+}
+_NAMES: Final = {ours: theirs for theirs, ours in SAMPLERS.items()}
+_LORA: Final = re.compile(r"<lora:([^:<>]{1,60})(?::([0-9.]{1,8}))?(?::[^<>]*)?>")
+_SIDES: Final = (256, 8)  # smallest side, and step, in pixels
+
+
+def request_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str, chosen: str) -> dict[str, Any]:
+    """Our request body; `chosen` is the model that the caller has set by `options`. Raises InvalidRequest."""
+    model = model_titled(catalogue, _override(asked) or chosen, kind)
+    text, loras = _without_loras(str(asked.get("prompt") or ""))
+    params: dict[str, Any] = {"negative_text": str(asked.get("negative_prompt") or ""), "loras": loras}
+    params["sampler"] = _sampler(asked)
+    params["num_images"] = max(1, _whole(asked, "batch_size", 1)) * max(1, _whole(asked, "n_iter", 1))
+    params["seed"] = max(-1, _whole(asked, "seed", -1))
+    params["postprocess"] = {"format": "png"}
+    if model:
+        params["model"] = model.name
+        params["steps"] = min(max(1, _whole(asked, "steps", model.default_steps)), model.max_steps)
+        params["cfg_scale"] = min(max(1.0, _number(asked, "cfg_scale", model.default_cfg_scale)), 20.0)
+    if asked.get("width") or asked.get("height"):
+        width, height = _whole(asked, "width", 512), _whole(asked, "height", 512)
+        params["resolution"] = f"{_side(width, model)}x{_side(height, model)}"
+    if not loras:
+        del params["loras"]
+    return {"text": text, "params": params}
+
+
+def picture_fields(asked: Mapping[str, Any], body: dict[str, Any]) -> str:
+    """Put the pictures of an img2img request into our body; the kind that it is. Raises InvalidRequest."""
+    pictures = asked.get("init_images")
+    if not isinstance(pictures, list) or not pictures or not isinstance(pictures[0], str):
+        raise InvalidRequest([Fault("init_images", "required", "Send one picture in base64.")])
+    body["image"] = pictures[0]
+    body["params"]["strength"] = min(max(0.05, _number(asked, "denoising_strength", 0.75)), 1.0)
+    if not asked.get("mask"):
+        return "img2img"
+    mask = str(asked["mask"])
+    body["mask"] = _inverted(mask) if asked.get("inpainting_mask_invert") else mask
+    body["params"]["mask_feather"] = min(max(0, _whole(asked, "mask_blur", 4)), 64)
+    return "inpaint"
+
+
+def model_titled(catalogue: Catalogue, title: str, kind: str) -> ImageModel | None:
+    """The model of a title, name or alias; the default one when nothing of that name is here."""
+    known = (model for model in catalogue.models if title in (model.title, model.name))
+    found = next(known, None) or (catalogue.model(title) if title else None)
+    return found if found and kind in found.kinds else catalogue.default_model(kind)
+
+
+def _override(asked: Mapping[str, Any]) -> str:
+    settings = asked.get("override_settings")
+    return str(settings.get("sd_model_checkpoint") or "") if isinstance(settings, Mapping) else ""
+
+
+def _without_loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
+    loras = [{"name": name, "weight": float(weight or 1)} for name, weight in _LORA.findall(prompt)]
+    return " ".join(_LORA.sub(" ", prompt).split()), loras
+
+
+def _sampler(asked: Mapping[str, Any]) -> str:
+    name = str(asked.get("sampler_name") or asked.get("sampler_index") or "")
+    if str(asked.get("scheduler") or "").lower() == "karras" and f"{name} Karras" in SAMPLERS:
+        name = f"{name} Karras"
+    return SAMPLERS.get(name, "auto")
+
+
+def _whole(asked: Mapping[str, Any], name: str, default: int) -> int:
+    return int(_number(asked, name, default))
+
+
+def _number(asked: Mapping[str, Any], name: str, default: float) -> float:
+    value = asked.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest([Fault(name, "wrong_type", "A number.")])
+    return value
+
+
+def _side(side: int, model: ImageModel | None) -> int:
+    low, step = _SIDES
+    high = model.max_side if model else 2048
+    return min(max(side, model.min_side if model else low), high) // step * step
+
+
+def _inverted(mask: str) -> str:
+    written = io.BytesIO()
+    ImageOps.invert(load_picture("mask", mask).convert("L")).save(written, "PNG")
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The finished pictures, and what they were made with: `info` is JSON in a text."""
+    shown = {name: value for name, value in asked.items() if name not in ("init_images", "mask")}
+    return {
+        "images": [in_base64(image) for image in images],
+        "parameters": shown,
+        "info": json.dumps(_info(task, images), ensure_ascii=False),
+    }
+
+
+def _info(task: Task, images: Sequence[Image]) -> dict[str, Any]:
+    params = Parameters.from_json(task.params)
+    seeds = [image.seed for image in images]
+    sampler = _NAMES.get(params.sampler, params.sampler)
+    facts = f"Steps: {params.steps}, Sampler: {sampler}, CFG scale: {params.cfg_scale:g}"
+    rest = f"Size: {params.width}x{params.height}, Model: {task.model_key}"
+    lines = [f"{params.text}\nNegative prompt: {params.negative_text}\n{facts}, Seed: {seed}, {rest}" for seed in seeds]
+    return {
+        "prompt": params.text,
+        "all_prompts": [params.text] * len(seeds),
+        "negative_prompt": params.negative_text,
+        "all_negative_prompts": [params.negative_text] * len(seeds),
+        "seed": params.seed,
+        "all_seeds": seeds,
+        "width": params.width,
+        "height": params.height,
+        "sampler_name": sampler,
+        "cfg_scale": params.cfg_scale,
+        "steps": params.steps,
+        "batch_size": len(seeds),
+        "denoising_strength": params.strength if params.kind != "text2img" else None,
+        "sd_model_name": task.model_key.partition("@")[0],
+        "infotexts": lines,
+        "job_timestamp": task.created_at.strftime("%Y%m%d%H%M%S"),
+    }
