@@ -1,10 +1,11 @@
 """Pictures of many tasks as one ZIP, streamed in constant memory.
 
-Names in the archive are made here from ids alone, so no text of a client becomes a path.
+A file is named by its task and the first words of its text, which storage.zips makes safe: no text of a client becomes
+a path.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, Final
 
 from asgiref.sync import sync_to_async
 from django.http import StreamingHttpResponse
@@ -25,6 +26,8 @@ from storage.cache import shared_client
 from storage.opened import openings
 from storage.store import get_store
 from storage.zips import Entry, measured, stream_zip, zip_length
+
+_WORDS: Final = 40  # characters of the text in a file's name
 
 
 class DownloadSerializer(StrictSerializer):
@@ -52,7 +55,7 @@ def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
     """The archive of the tasks' pictures, read from the store while the client takes it."""
     images = services.images_of([task.id for task in tasks])
     entries = [
-        Entry(f"{task.public_id}-{image.index}.{image.format}", image.key)
+        Entry(f"{task.public_id}-{image.index} {task.text[:_WORDS]}".strip() + f".{image.format}", image.key)
         for task in tasks
         for image in images[task.id]
     ]

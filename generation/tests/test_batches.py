@@ -84,7 +84,7 @@ def test_joint_status_zip_and_cancel(client: Client, client_of: ClientOf, make_u
     finish(first, 2)
     assert client.get(address).json()["data"]["status"] == "running"
     with zipfile.ZipFile(io.BytesIO(content(client.get(f"{address}/download")))) as archive:
-        assert archive.namelist() == [f"{first.public_id}-0.webp", f"{first.public_id}-1.webp"]
+        assert archive.namelist() == [f"{first.public_id}-{index} {first.text[:40]}.webp" for index in (0, 1)]
         assert archive.testzip() is None
     data = client.post(f"{address}/cancel").json()["data"]
     assert (data["status"], data["progress"]) == ("partial", 100)
@@ -103,7 +103,7 @@ def test_a_zip_of_any_tasks(client: Client, make_task: MakeTask, client_of: Clie
     data = content(response)
     assert int(response["Content-Length"]) == len(data)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        assert archive.namelist() == [f"{done.public_id}-0.webp"]
+        assert archive.namelist() == [f"{done.public_id}-0 red circle.webp"]
     stranger = client_of(make_user("stranger"))
     assert stranger.post("/api/v1/image/download", body, content_type="application/json").status_code == 404
 
@@ -118,15 +118,26 @@ def test_a_picture_that_the_store_lost_is_named_in_the_zip_whose_length_is_not_p
     )
     assert "Content-Length" not in response
     with zipfile.ZipFile(io.BytesIO(content(response))) as archive:
-        assert archive.namelist() == [f"{done.public_id}-1.webp", "MISSING.txt"]
+        assert archive.namelist() == [f"{done.public_id}-1 red circle.webp", "MISSING.txt"]
 
 
-def test_a_prompt_never_becomes_a_path_in_a_zip(client: Client, make_task: MakeTask) -> None:
-    done = finish(make_task(text="../../../etc/cron.d/x"))
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("../../../etc/cron.d/x", " .._.._.._etc_cron.d_x"),
+        ("雪中的红狐狸", " 雪中的红狐狸"),
+        ("a\nb\u202e: c?", " ab_ c_"),
+        ("", ""),
+    ],
+)
+def test_a_text_names_its_picture_and_never_becomes_a_path(
+    client: Client, make_task: MakeTask, text: str, name: str
+) -> None:
+    done = finish(make_task(text=text))
     body = json.dumps({"task_ids": [done.public_id]})
     response = client.post("/api/v1/image/download", body, content_type="application/json")
     with zipfile.ZipFile(io.BytesIO(content(response))) as archive:
-        assert archive.namelist() == [f"{done.public_id}-0.webp"]
+        assert archive.namelist() == [f"{done.public_id}-0{name}.webp"]
 
 
 def test_the_history_is_paged_newest_first(client: Client, make_task: MakeTask) -> None:
