@@ -49,7 +49,7 @@ def command(name: str, config: CommandConfig) -> list[str]:
     """What follows `python -m` for the process `name`; KeyError for an unknown one."""
     gpu, cpu, io = (config.worker or kind for kind in ("gpu1", "cpu1", "io1"))
     gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: tickets of the tasks that this worker runs
-    web = ["uvicorn", "imagegenx_site.asgi:application", "--host", config.host, "--port", str(config.port)]
+    web = ["imagegenx_site.web", "imagegenx_site.asgi:application", "--host", config.host, "--port", str(config.port)]
     web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
     if config.web_workers > 1:
         web += ["--workers", str(config.web_workers)]

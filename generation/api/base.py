@@ -19,6 +19,13 @@ class ApiView(APIView):
 
     scopes: ClassVar[dict[str, str]] = {"GET": "read"}
 
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """What one request changes is not said to be done by the person of the last."""
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            audit.acting(None)
+
     def perform_authentication(self, request: Request) -> None:
         """Who asks; strangers are counted by their address, so that keys can't be guessed at speed."""
         try:
@@ -44,7 +51,6 @@ class ApiView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         for name, value in rates.headers(allowances_of(request)).items():
             response[name] = value
-        audit.acting(None)
         return response
 
 

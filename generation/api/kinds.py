@@ -161,7 +161,7 @@ def _json(text: str) -> Any:
     """The value of a JSON text; the text itself when it is none (the field then says what is wrong)."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -8,13 +8,14 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
 from generation import loras
 from generation.api import documents as docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.reading import JSONParser
 from generation.api.requests import StrictSerializer, checked
 from generation.errors import Fault, Forbidden, InvalidRequest, NotFound
 from generation.models import Lora

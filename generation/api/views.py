@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
 from generation import repeating, services
@@ -14,6 +14,7 @@ from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
 from generation.api.batches import batch_body
 from generation.api.kinds import BatchSerializer, body_of
+from generation.api.reading import JSONParser
 from generation.api.requests import GenerateSerializer
 from generation.api.submitting import Wanted, wanted_of
 from generation.api.waiting import base_url, prefer_wait

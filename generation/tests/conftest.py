@@ -225,9 +225,10 @@ def live(transactional_db: None, seeded: None, settings: Any) -> Iterator[str]:
     """The product's web process over ASGI, in a thread of this one: its address."""
     settings.ALLOWED_HOSTS = ["*"]
     from imagegenx_site.asgi import make_application
+    from imagegenx_site.web import BoundedProtocol
 
     application = make_application()
-    config = uvicorn.Config(application, port=0, log_level="error", lifespan="off")
+    config = uvicorn.Config(application, port=0, log_level="error", lifespan="off", http=BoundedProtocol)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
