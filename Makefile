@@ -16,7 +16,7 @@ help:
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make restore-to AT=.. the stopped product's database as it was at a moment (UTC), from BACKUP_DIR; drill-restore tries it"
-	@echo "make test-faults      break one process or server at a time under work; a table of what came of it"
+	@echo "make test-faults      break one process or server at a time under work; FAULTS=all for every fault at every moment"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue: the parts"
 	@echo "make bench-postprocess  images/s and memory of each step beside plain OpenCV and Pillow"
 

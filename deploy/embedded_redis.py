@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -17,12 +18,15 @@ from deploy.processes import server_account, spawn
 
 @dataclass(frozen=True)
 class RedisConfig:
-    """Where the data lives, the port on 127.0.0.1, the password, and whether the data must survive a restart."""
+    """Where the data lives, the port on 127.0.0.1, the password, and whether the data must survive a restart.
+    `environment` is added to the server's own.
+    """
 
     folder: Path
     port: int
     password: str
     durable: bool
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class EmbeddedRedis:
@@ -58,7 +62,7 @@ class EmbeddedRedis:
             settings.seek(0)
             return spawn(
                 [self.program, "-"],
-                env={"PATH": os.defpath},
+                env={"PATH": os.defpath, **self.config.environment},
                 cwd=self.config.folder,
                 output=output,
                 account=self.account,

@@ -15,6 +15,9 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from deploy.commands import CommandConfig
+from deploy.commands import command as product_command
+from deploy.product import answers
 from generation import services
 from generation.models import TERMINAL, ImageModel, Task, User
 from generation.parameters import Parameters
@@ -34,8 +37,10 @@ WORKER = [
 ]
 
 
-def command(name: str, include: str) -> list[str]:
-    """How a process is started, by the beginning of its name: gpu, cpu, io, reconciler."""
+def command(name: str, include: str, port: str) -> list[str]:
+    """How a process is started, by the beginning of its name: gpu, cpu, io, reconciler, web (on `port`)."""
+    if name.startswith("web"):
+        return [sys.executable, "-m", *product_command("web", CommandConfig(port=int(port)))]
     if name.startswith("reconciler"):
         return [sys.executable, "-m", "workers.reconciler"]
     if name.startswith("gpu"):
@@ -61,7 +66,7 @@ def command(name: str, include: str) -> list[str]:
 
 
 class Fleet:
-    """Processes by name; `env` names their services."""
+    """Processes by name; `env` names their services, and PORT where a web process is among them."""
 
     def __init__(self, folder: Path, env: dict[str, str], include: str = "workers.tests.stand_in") -> None:
         self.folder, self.include = folder, include
@@ -72,7 +77,7 @@ class Fleet:
         for name in names:
             with self.log(name).open("ab") as output:
                 self.processes[name] = subprocess.Popen(
-                    command(name, self.include),
+                    command(name, self.include, self.env.get("PORT", "0")),
                     cwd=ROOT,
                     env=self.env | {"PROCESS_NAME": name} | env,
                     stdout=output,
@@ -93,6 +98,8 @@ class Fleet:
         return f"{name} is not ready (exit code {self.processes[name].poll()}): {self.tail(name)}"
 
     def ready(self, name: str) -> bool:
+        if name.startswith("web"):
+            return answers(f"http://127.0.0.1:{self.env['PORT']}/readyz")
         marker = self.folder / "run" / f"{name}.ready"
         return marker.exists() and marker.read_text().strip() == str(self.processes[name].pid)
 

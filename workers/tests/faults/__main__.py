@@ -1,11 +1,14 @@
 """Breaks one thing at a time under work, and counts what was lost, what came twice, and how long recovery took.
 
-    python -m workers.tests.faults                    every fault once, in the middle of a batch
-    python -m workers.tests.faults --moments all      also while tasks wait, and after the GPU
-    python -m workers.tests.faults --only Redis,hangs faults whose names contain one of the words
-    python -m workers.tests.faults --write FILE       the table into a file as well
+    python -m workers.tests.faults                    a few faults that stand for the others, in under a minute
+    python -m workers.tests.faults --all              every fault at every moment (FAULTS=all does the same)
+    python -m workers.tests.faults --only Redis,hangs faults whose names contain one of the words, at every moment
+    python -m workers.tests.faults --moment waiting   at that moment only
+    python -m workers.tests.faults --notes FILE       keeps results as JSON; what is there and good is not done again
+    python -m workers.tests.faults --write FOLDER     faults.md and faults.json from the results
 
 Real processes and servers; only the engine sleeps instead of computing, so that a step takes 30 ms on any machine.
+Faults of the clock need libfaketime (`apt install faketime`) and are left out, with a line that says so, without it.
 Ends with 1 when a task was lost or doubled, or did not end within three minutes.
 """
 
@@ -15,67 +18,95 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import django
 
-from workers.tests.faults.result import MOMENTS, STEPS, TASKS, Result
+from workers.tests.faults.clock import Clock, run_preloaded
+from workers.tests.faults.result import HEAD, MOMENTS, Notebook, report, row
 from workers.tests.faults.stage import Stage
+
+if TYPE_CHECKING:
+    from workers.tests.faults.play import Play
+
+SHORT = (
+    ("kill -9 GPU worker", "mid-batch"),
+    ("Redis FLUSHALL", "waiting"),
+    ("kill -9 CPU worker", "after the GPU"),
+    ("Postgres kill -9, back after 1 s", "mid-batch"),
+)
 
 
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the processes are ended
+    clock = Clock.of_this_process()
+    if options.only == "clock" and clock is None:
+        return run_preloaded(["-m", "workers.tests.faults", *sys.argv[1:]])
     with tempfile.TemporaryDirectory(prefix="imagegenx-faults-") as name:
-        stage = Stage(Path(name))
-        try:
-            os.environ.update(stage.env, DJANGO_SETTINGS_MODULE="imagegenx_site.settings")
-            django.setup()
-            from workers.tests.faults.play import Play
+        notes = Path(options.notes or Path(name, "notes.json"))
+        good = _perform_all(Path(name), options, Notebook(notes), clock)
+        if options.all:
+            with_clock = ["-m", "workers.tests.faults", "--only", "clock", "--notes", str(notes)]
+            good = run_preloaded(with_clock) == 0 and good
+        if options.write:
+            folder = Path(options.write)
+            (folder / "faults.md").write_text(report(Notebook(notes).results.values()))
+            (folder / "faults.json").write_text(notes.read_text())
+    return 0 if good else 1
 
-            play = Play(stage)
-            results = []
-            try:
-                play.open()
-                for moment in MOMENTS if options.moments == "all" else ("mid-batch",):
-                    for fault, act in play.faults().items():
-                        if any(word in fault for word in options.only.split(",")):
-                            results.append(play.perform(fault, act, moment))
-                            print(row(results[-1]), flush=True)
-            finally:
-                play.close()
+
+def _perform_all(folder: Path, options: argparse.Namespace, notebook: Notebook, clock: Clock | None) -> bool:
+    """Everything that was asked for, on one stage; whether all of it went well."""
+    stage = Stage(folder, clock)
+    try:
+        os.environ.update(stage.env, DJANGO_SETTINGS_MODULE="imagegenx_site.settings")
+        django.setup()
+        from workers.tests.faults.play import Play
+
+        play = Play(stage)
+        try:
+            play.open()
+            return _perform(play, _programme(options, list(play.faults())), notebook)
         finally:
-            stage.close()
-    table = "\n".join([HEAD, *map(row, results)]) + "\n"
-    if options.write:
-        Path(options.write).write_text(REPORT.format(table=table))
-    return 0 if all(result.good for result in results) else 1
+            play.close()
+    finally:
+        stage.close()
+
+
+def _perform(play: "Play", programme: list[tuple[str, str]], notebook: Notebook) -> bool:
+    faults, good = play.faults(), True
+    print(HEAD, flush=True)
+    for fault, moment in programme:
+        if notebook.has(fault, moment):
+            continue
+        result = play.perform(fault, faults[fault], moment)
+        notebook.keep(result)
+        print(row(result), flush=True)
+        good = good and result.good
+    return good
+
+
+def _programme(options: argparse.Namespace, faults: list[str]) -> list[tuple[str, str]]:
+    everything = [(fault, moment) for fault in faults for moment in MOMENTS]
+    if not (options.all or options.only):
+        return list(SHORT)
+    words = options.only.split(",")
+    return [
+        (fault, moment)
+        for fault, moment in everything
+        if any(word in fault for word in words) and options.moment in ("", moment)
+    ]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workers.tests.faults")
-    parser.add_argument("--moments", choices=["one", "all"], default="one")
+    parser.add_argument("--all", action="store_true", default=os.environ.get("FAULTS") == "all")
     parser.add_argument("--only", default="")
+    parser.add_argument("--moment", choices=MOMENTS, default="")
+    parser.add_argument("--notes", default="")
     parser.add_argument("--write", default="")
     return parser.parse_args()
-
-
-HEAD = "| fault | moment | running tasks went on within | all ended after | lost | doubled | ends |"
-HEAD += "\n|---|---|---|---|---|---|---|"
-REPORT = f"""# Fault tests
-
-{TASKS} tasks of {STEPS} steps of 30 ms (a batch of 8 takes 0.6 s) and 2 more after the fault, on two GPU workers whose
-engine sleeps, one CPU worker, one IO worker, two reconcilers; real Postgres and Redis; dead processes are started again
-after half a second. Times include the start of Python and whatever the fault itself lasts (`for 10 s`); the row
-`none` is the same work undisturbed. Made by `python -m workers.tests.faults --write docs/benchmarks/faults.md`.
-
-{{table}}"""
-
-
-def row(result: Result) -> str:
-    took = "never" if result.recovered is None else f"{result.recovered:.1f} s"
-    ends = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
-    ran_on = "-" if result.ran_on is None else f"{result.ran_on:.2f} s"
-    return f"| {result.fault} | {result.moment} | {ran_on} | {took} | {result.lost} | {result.doubled} | {ends} |"
 
 
 if __name__ == "__main__":

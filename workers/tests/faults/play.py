@@ -1,25 +1,27 @@
-"""The faults and how one is performed. Imported once Django is set up."""
+"""How a fault is performed. Imported once Django is set up."""
 
-import os
-import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.core.management import call_command
 from django.db import Error, connection
 
-from generation import partitions, tickets
-from generation.models import Status, Task, User
+from generation import partitions
+from generation.models import TERMINAL, ApiKey, Delivery, Plan, Status, Task, Team, User
+from workers.tests.faults.acts import Act, all_faults, clock_faults
+from workers.tests.faults.clients import Clients
 from workers.tests.faults.result import LIMIT_S, STEPS, TASKS, Result
-from workers.tests.faults.stage import Stage, Supervisor, blocked, watchdog_of
+from workers.tests.faults.stage import Stage, Supervisor
 from workers.tests.fleet import Fleet, all_ended, doubled, statuses, submit
 
 PROCESSES = ("gpu1", "gpu2", "cpu1", "io1", "reconciler1", "reconciler2")
+BEFORE_END = (Status.QUEUED, Status.RUNNING)
 AFTER_GPU = (Status.GENERATED, Status.PROCESSED, Status.STORED)
-Act = Callable[[], None]
 
 
 class Play:
@@ -30,9 +32,14 @@ class Play:
         call_command("migrate", verbosity=0)
         call_command("seed", verbosity=0)
         partitions.ensure(datetime.now(UTC).date(), 2)
-        self.user = User.objects.create(username="owner")
+        team = Team.objects.create(name="shop", plan=Plan.objects.get(name="paid"))
+        self.user = User.objects.create(username="owner", team=team)
+        self.clients = Clients(f"http://127.0.0.1:{stage.web_port}", ApiKey.make(self.user)[1])
         self.fleet = Fleet(stage.folder, stage.env)
         self.supervisor = Supervisor(self.fleet)
+        self._clock = 0.0
+        self._bad: list[UUID] = []
+        self._needed = PROCESSES
 
     def open(self) -> None:
         """Everything starts; `close` ends it, also when this raised."""
@@ -43,47 +50,94 @@ class Play:
         self.supervisor.stopping.set()
         if self.supervisor.is_alive():
             self.supervisor.join()
+        self.clients.close()
         self.fleet.stop(*self.fleet.processes)
+
+    def faults(self) -> dict[str, Act]:
+        """All that this stage can do."""
+        return all_faults(self) | (clock_faults(self) if self.stage.clock else {})
 
     # ---- one performance
 
     def perform(self, fault: str, act: Act, moment: str) -> Result:
         """Submits tasks, lets the fault happen at the moment, submits some more, and waits for the end of all."""
-        self._everything_up()
-        ids = self._submit(TASKS, STEPS)
-        extra = {"a step hangs": "hang", "a poison task": "poison", "a lost device": "device"}.get(fault)
-        if extra:
-            ids += submit(self.user, extra, steps=STEPS)
-        self._await(moment, ids)
+        over_http = "web" in fault
+        self._everything_up(web=over_http)
+        self._bad.clear()
+        ids, more = self._at_the_moment(moment, over_http)
         running = list(Task.objects.filter(pk__in=ids, status=Status.RUNNING).values_list("id", flat=True))
+        struck = dict(statuses(ids))
         begun, at = time.monotonic(), datetime.now(UTC)
         act()
         connection.close()  # the server may have been another one
+        ids += [*more(), *self._bad]
         with suppress(Error):
-            ids += self._submit(2, STEPS)
+            ids += self._submit(2)
         recovered = self._ended(ids, begun)
-        return Result(
-            fault, moment, _ran_on(running, at), recovered, self._lost(ids), len(doubled(ids)), dict(statuses(ids))
-        )
+        at += timedelta(seconds=self._clock)
+        if self._clock:
+            self.set_clock(0)
+        lost, twice = self._lost(ids), self._doubled(ids)
+        return Result(fault, moment, struck, _ran_on(running, at), recovered, lost, twice, dict(statuses(ids)))
 
-    def _submit(self, count: int, steps: int) -> list[UUID]:
-        return [*submit(self.user, count=count - 2, steps=steps), *submit(self.user, count=2, steps=steps, priority=0)]
+    def submit_bad(self, text: str) -> None:
+        """A task whose prompt makes its engine misbehave."""
+        self._bad += submit(self.user, text, steps=STEPS)
 
-    def _everything_up(self) -> None:
+    def set_clock(self, seconds: float) -> None:
+        """The wall clock of servers, workers and this process."""
+        assert self.stage.clock is not None
+        self.stage.clock.set(seconds)
+        self._clock = seconds
+
+    def _at_the_moment(self, moment: str, over_http: bool) -> tuple[list[UUID], Callable[[], list[UUID]]]:
+        """Tasks of which some are where the moment wants them, and what answers with those still to be accepted."""
+        count = TASKS[moment]
+        for _ in range(5):
+            if over_http:
+                known = set(self._mine())
+                more = self.clients.submit(count, STEPS, accepted=count // 2 if moment == "waiting" else count - 3)
+                ids = [task_id for task_id in self._mine() if task_id not in known]
+                rest = partial(_but, more, ids)
+            else:
+                ids, rest = self._submit(count), list
+            if self._reached(moment, ids):
+                return ids, rest
+            self._ended([*ids, *rest()], time.monotonic())
+        raise RuntimeError(f"the moment {moment!r} was missed five times")
+
+    def _mine(self) -> list[UUID]:
+        return list(Task.objects.filter(user=self.user).values_list("id", flat=True))
+
+    def _submit(self, count: int) -> list[UUID]:
+        how = {"steps": STEPS, "callback_url": "https://shop.example/hook"}
+        return [*submit(self.user, count=count - 2, **how), *submit(self.user, count=2, priority=0, **how)]
+
+    def _reached(self, moment: str, ids: list[UUID]) -> bool:
+        """waiting: some wait; mid-batch: some have run for a while; after the GPU: none is before it, some after."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            found = statuses(ids)
+            before = sum(found[state] for state in BEFORE_END)
+            if moment == "waiting":
+                return found[Status.QUEUED] > 0
+            if moment == "mid-batch" and (found[Status.RUNNING] or not before):
+                time.sleep(0.2 if before else 0)
+                return statuses(ids)[Status.RUNNING] > 0
+            if moment == "after the GPU" and not before:
+                return sum(found[state] for state in AFTER_GPU) > 0
+            time.sleep(0.002)
+        return False
+
+    def _everything_up(self, *, web: bool) -> None:
+        names = (*PROCESSES, "web1") if web else PROCESSES
+        if web and "web1" not in self.fleet.processes:
+            self.fleet.start("web1", wait=False)
         end = time.monotonic() + 240
-        while not all(self.fleet.alive(name) and self.fleet.ready(name) for name in PROCESSES):
+        while not all(self.fleet.alive(name) and self.fleet.ready(name) for name in names):
             if time.monotonic() > end:
                 raise RuntimeError("the fleet did not come back after the last fault")
             time.sleep(0.05)
-
-    def _await(self, moment: str, ids: list[UUID]) -> None:
-        """waiting: at once; mid-batch: some run and have run for a while; after the GPU: some are in a later stage."""
-        wanted: tuple[str, ...] = {"mid-batch": (Status.RUNNING,), "after the GPU": AFTER_GPU}.get(moment, ())
-        end = time.monotonic() + 20
-        while wanted and time.monotonic() < end and not Task.objects.filter(pk__in=ids, status__in=wanted).exists():
-            time.sleep(0.002)
-        if moment == "mid-batch":
-            time.sleep(0.2)
 
     def _ended(self, ids: list[UUID], begun: float) -> float | None:
         while time.monotonic() - begun < LIMIT_S:
@@ -96,74 +150,21 @@ class Play:
         return None
 
     def _lost(self, ids: list[UUID]) -> int:
-        ended = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
-        return len(ids) - Task.objects.filter(pk__in=ids, status__in=ended).count()
+        """Tasks without an end, and ends whose webhook event is missing."""
+        ended = Task.objects.filter(pk__in=ids, status__in=TERMINAL)
+        wanted = ended.exclude(callback_url="")
+        told = Delivery.objects.filter(task__in=wanted).values("task").distinct().count()
+        return len(ids) - ended.count() + wanted.count() - told
 
-    # ---- the faults
+    def _doubled(self, ids: list[UUID]) -> int:
+        """Second ends and pictures, second events, and rows that a repeated request made beside its first."""
+        events = Counter(Delivery.objects.filter(task_id__in=ids).values_list("task_id", flat=True))
+        unasked = Task.objects.filter(id__gte=min(ids)).exclude(pk__in=ids).count()
+        return len(doubled(ids)) + sum(count - 1 for count in events.values()) + unasked
 
-    def faults(self) -> dict[str, Act]:
-        """Every fault by name; each returns when it is over or has been done."""
-        redis, postgres, folder = self.stage.redis, self.stage.postgres, self.stage.folder
-        return {
-            "none": lambda: None,
-            "kill -9 GPU worker": lambda: self.fleet.signal("gpu1"),
-            "SIGTERM GPU worker": lambda: self.fleet.signal("gpu1", signal.SIGTERM),
-            "kill -9 its watchdog": lambda: os.kill(self._watchdog(), signal.SIGKILL),
-            "kill -9 both": self._kill_both,
-            "kill -9 CPU worker": lambda: self.fleet.signal("cpu1"),
-            "SIGTERM CPU worker": lambda: self.fleet.signal("cpu1", signal.SIGTERM),
-            "kill -9 IO worker": lambda: self.fleet.signal("io1"),
-            "SIGTERM IO worker": lambda: self.fleet.signal("io1", signal.SIGTERM),
-            "kill -9 both reconcilers": self._kill_reconcilers,
-            "Redis kill -9, back after 1 s with its file": lambda: self._restart(redis.kill, redis.start, 1),
-            "Redis kill -9, back after 1 s empty": lambda: self._restart(self._lose_redis, redis.start, 1),
-            "Redis FLUSHALL": self._flush,
-            "Redis stands still for 10 s": lambda: redis.pause(10),
-            "Postgres kill -9, back after 1 s": lambda: self._restart(postgres.kill, postgres.start, 1),
-            "Postgres away for 10 s": lambda: self._restart(postgres.stop, postgres.start, 10),
-            "disk for raw pictures full for 5 s": blocked(folder / "raw", 5),
-            "object store away for 5 s": blocked(folder / "media", 5),
-            "all messages lost": self._lose_messages,
-            "all messages doubled": self._double_messages,
-            "a step hangs": lambda: None,
-            "a poison task": lambda: None,
-            "a lost device": lambda: None,
-        }
 
-    def _watchdog(self) -> int:
-        return watchdog_of(self.fleet.processes["gpu1"].pid)
-
-    def _kill_both(self) -> None:
-        os.kill(self._watchdog(), signal.SIGKILL)
-        self.fleet.signal("gpu1")
-
-    def _kill_reconcilers(self) -> None:
-        for name in ("reconciler1", "reconciler2"):
-            self.fleet.signal(name)
-
-    def _flush(self) -> None:
-        tickets.client().flushall()
-
-    def _lose_redis(self) -> None:
-        self.stage.redis.kill()
-        self.stage.empty_redis_file()
-
-    def _restart(self, down: Act, up: Act, away: float) -> None:
-        down()
-        time.sleep(away)
-        up()
-
-    def _queues(self) -> list[str]:
-        return [key.decode() for key in tickets.client().scan_iter("*") if key.decode() in QUEUES or key[:3] == b"dq."]
-
-    def _lose_messages(self) -> None:
-        for queue in self._queues():
-            tickets.client().delete(queue)
-
-    def _double_messages(self) -> None:
-        for queue in self._queues():
-            for message in tickets.client().lrange(queue, 0, -1):
-                tickets.client().lpush(queue, message)
+def _but(more: Callable[[], list[UUID]], known: list[UUID]) -> list[UUID]:
+    return [task_id for task_id in more() if task_id not in known]
 
 
 def _ran_on(ids: list[UUID], at: datetime) -> float | None:
@@ -173,6 +174,3 @@ def _ran_on(ids: list[UUID], at: datetime) -> float | None:
         moves = [datetime.fromisoformat(entry["at"]) for entry in task.history if entry.get("to", "queued") != "queued"]
         waits.append(min(((move - at).total_seconds() for move in moves if move > at), default=LIMIT_S))
     return max(waits, default=None)
-
-
-QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io")

@@ -1,20 +1,30 @@
-"""The size of a performance, and what comes of one."""
+"""The size of a performance, what comes of one, and how results are kept and shown."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-TASKS, STEPS = 12, 20
+STEPS = 20
+TASKS = {"waiting": 28, "mid-batch": 12, "after the GPU": 12}  # two GPU workers take 16 at once: the rest waits
+MOMENTS = tuple(TASKS)
 LIMIT_S = 180.0  # from the fault to the last task's end; generous, for machines that do other work beside
-MOMENTS = ("waiting", "mid-batch", "after the GPU")
+GOAL_RAN_ON_S, GOAL_RECOVERED_S = 1.0, 60.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """One fault at one moment. Times in seconds from the fault: until every task that ran then had run on (claimed anew
-    or generated), and until all had ended. `states` of the tasks at the end.
+    """One fault at one moment.
+
+    `struck` are the states of the tasks when it struck. Times in s from the fault: `ran_on` until every task that ran
+    then had run on (claimed anew or generated; None when none ran), `recovered` until all had ended (None: never).
+    `doubled` counts second ends, second pictures, second rows of one request and second webhook events; `lost` tasks
+    without an end, and ends without their event. `states` are those at the end.
     """
 
     fault: str
     moment: str
+    struck: dict[str, int]
     ran_on: float | None
     recovered: float | None
     lost: int
@@ -24,3 +34,68 @@ class Result:
     @property
     def good(self) -> bool:
         return self.lost == 0 and self.doubled == 0 and self.recovered is not None
+
+
+class Notebook:
+    """Results in a JSON file, written after each: a long run that was cut off goes on where it was."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.results: dict[tuple[str, str], Result] = {}
+        if path is not None and path.exists():
+            for entry in json.loads(path.read_text())["results"]:
+                result = Result(**entry)
+                self.results[result.fault, result.moment] = result
+
+    def has(self, fault: str, moment: str) -> bool:
+        """Whether it was performed, and nothing was wrong."""
+        result = self.results.get((fault, moment))
+        return result is not None and result.good
+
+    def keep(self, result: Result) -> None:
+        self.results[result.fault, result.moment] = result
+        if self.path is not None:
+            self.path.write_text(json.dumps({"results": [asdict(one) for one in self.results.values()]}, indent=1))
+
+
+def counts(states: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def row(result: Result) -> str:
+    took = "never" if result.recovered is None else f"{result.recovered:.1f} s"
+    ran_on = "-" if result.ran_on is None else f"{result.ran_on:.2f} s"
+    facts = (result.fault, result.moment, counts(result.struck), ran_on, took, result.lost, result.doubled)
+    return f"| {' | '.join(map(str, facts))} | {counts(result.states)} |"
+
+
+HEAD = """\
+| fault | moment | states when it struck | running tasks went on within | all ended after | lost | doubled | ends |
+|---|---|---|---|---|---|---|---|"""
+
+
+def report(results: Iterable[Result]) -> str:
+    """The page docs/benchmarks/faults.md."""
+    rows = list(results)
+    late = [f"{one.fault}, {one.moment}" for one in rows if one.recovered is None or one.recovered > GOAL_RECOVERED_S]
+    killed = [one.ran_on for one in rows if one.fault == "kill -9 GPU worker" and one.ran_on is not None]
+    summary = f"""\
+{len(rows)} performances: {sum(one.lost for one in rows)} tasks lost, {sum(one.doubled for one in rows)} doubled.
+All ended within {GOAL_RECOVERED_S:.0f} s of the fault: {"yes" if not late else "not " + "; ".join(late)}.
+Slowest recovery {max((one.recovered or LIMIT_S for one in rows), default=0):.1f} s.
+Tasks of a killed GPU worker ran elsewhere within {max(killed, default=0):.2f} s (goal {GOAL_RAN_ON_S:.0f} s)."""
+    return REPORT.format(summary=summary, table="\n".join([HEAD, *map(row, rows)]))
+
+
+REPORT = f"""# Fault tests
+
+{{summary}}
+
+{TASKS["mid-batch"]} tasks ({TASKS["waiting"]} for the moment `waiting`) of {STEPS} steps of 30 ms, so that a batch of 8 takes 0.6 s, and 2
+more after the fault, on two GPU workers whose engine sleeps, one CPU worker, one IO worker, two reconcilers and, for its own
+faults, a web process; real Postgres and Redis; dead processes are started again after half a second. Times include the
+start of Python and whatever the fault itself lasts (`for 10 s`); the rows `none` are the same work undisturbed. Made by
+`FAULTS=all make test-faults`; the figures are in `faults.json`.
+
+{{table}}
+"""

@@ -15,6 +15,7 @@ from deploy.embedded_postgres import EmbeddedPostgres, PostgresConfig
 from deploy.embedded_redis import EmbeddedRedis, RedisConfig
 from deploy.processes import stop
 from deploy.services import free_port, wait_ready
+from workers.tests.faults.clock import Clock
 
 if TYPE_CHECKING:
     from workers.tests.fleet import Fleet
@@ -52,15 +53,19 @@ class Server:
 class Stage:
     """Servers, environment, and the fleet once Django is set up."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder, self.clock = folder, clock
         folder.chmod(0o711)
+        environment = clock.environment if clock else {}
         self.redis_folder = folder / "redis"
         password = secrets.token_urlsafe(12)
-        self.redis = Server(EmbeddedRedis(RedisConfig(self.redis_folder, free_port(), password, durable=True)), folder)
-        postgres = EmbeddedPostgres(PostgresConfig(folder / "postgres", free_port(), password, durable=True))
+        redis = RedisConfig(self.redis_folder, free_port(), password, durable=True, environment=environment)
+        self.redis = Server(EmbeddedRedis(redis), folder)
+        config = PostgresConfig(folder / "postgres", free_port(), password, durable=True, environment=environment)
+        postgres = EmbeddedPostgres(config)
         self.postgres = Server(postgres, folder)
         postgres.create_database()
+        self.web_port = free_port()
         self.env = {
             "REDIS_URL": self.redis.server.url,
             "DATABASE_URL": postgres.url,
@@ -68,6 +73,8 @@ class Stage:
             "VAR_DIR": str(folder),
             "RAW_ROOT": str(folder / "raw"),
             "MEDIA_ROOT": str(folder / "media"),
+            "PORT": str(self.web_port),
+            "ALLOWED_HOSTS": "127.0.0.1",
             "STAND_IN_STEP": "0.03",
             "HANG_SECONDS": "2",
             "REDIS_TIMEOUT_S": "2",
