@@ -91,11 +91,11 @@ REPORT = f"""# Fault tests
 
 {{summary}}
 
-{TASKS["mid-batch"]} tasks ({TASKS["waiting"]} for the moment `waiting`) of {STEPS} steps of 30 ms, so that a batch of 8 takes 0.6 s, and 2
-more after the fault, on two GPU workers whose engine sleeps, one CPU worker, one IO worker, two reconcilers and, for its own
-faults, a web process; real Postgres and Redis; dead processes are started again after half a second. Times include the
-start of Python and whatever the fault itself lasts (`for 10 s`); the rows `none` are the same work undisturbed. Made by
-`FAULTS=all make test-faults`; the figures are in `faults.json`.
+{TASKS["mid-batch"]} tasks ({TASKS["waiting"]} for the moment `waiting`) of {STEPS} steps of 30 ms, so that a batch of 8 takes 0.6 s,
+and 2 more after the fault, on two GPU workers whose engine sleeps, one CPU worker, one IO worker, two reconcilers and,
+for its own faults, a web process; real Postgres and Redis; dead processes are started again after half a second. Times
+include the start of Python and whatever the fault itself lasts (`for 10 s`); the rows `none` are the same work
+undisturbed. Made by `FAULTS=all make test-faults`; the figures are in `faults.json`.
 
 {{table}}
 """
