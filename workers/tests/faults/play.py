@@ -39,7 +39,7 @@ class Play:
         self.supervisor = Supervisor(self.fleet)
         self._clock = 0.0
         self._bad: list[UUID] = []
-        self._needed = PROCESSES
+        self._steps = 0
 
     def open(self) -> None:
         """Everything starts; `close` ends it, also when this raised."""
@@ -64,6 +64,7 @@ class Play:
         over_http = "web" in fault
         self._everything_up(web=over_http)
         self._bad.clear()
+        self._steps = STEPS[moment]
         ids, more = self._at_the_moment(moment, over_http)
         running = list(Task.objects.filter(pk__in=ids, status=Status.RUNNING).values_list("id", flat=True))
         struck = dict(statuses(ids))
@@ -82,7 +83,7 @@ class Play:
 
     def submit_bad(self, text: str) -> None:
         """A task whose prompt makes its engine misbehave."""
-        self._bad += submit(self.user, text, steps=STEPS)
+        self._bad += submit(self.user, text, steps=self._steps)
 
     def set_clock(self, seconds: float) -> None:
         """The wall clock of servers, workers and this process."""
@@ -96,11 +97,13 @@ class Play:
         for _ in range(5):
             if over_http:
                 known = set(self._mine())
-                more = self.clients.submit(count, STEPS, accepted=count // 2 if moment == "waiting" else count - 3)
+                more = self.clients.submit(
+                    count, self._steps, accepted=count // 2 if moment == "waiting" else count - 3
+                )
                 ids = [task_id for task_id in self._mine() if task_id not in known]
                 rest = partial(_but, more, ids)
             else:
-                ids, rest = self._submit(count), list
+                ids, rest = self._submit(count), partial(_but, list, [])
             if self._reached(moment, ids):
                 return ids, rest
             self._ended([*ids, *rest()], time.monotonic())
@@ -110,8 +113,8 @@ class Play:
         return list(Task.objects.filter(user=self.user).values_list("id", flat=True))
 
     def _submit(self, count: int) -> list[UUID]:
-        how = {"steps": STEPS, "callback_url": "https://shop.example/hook"}
-        return [*submit(self.user, count=count - 2, **how), *submit(self.user, count=2, priority=0, **how)]
+        put = partial(submit, self.user, steps=self._steps, callback_url="https://shop.example/hook")
+        return [*put(count=count - 2), *put(count=2, priority=0)]
 
     def _reached(self, moment: str, ids: list[UUID]) -> bool:
         """waiting: some wait; mid-batch: some have run for a while; after the GPU: none is before it, some after."""

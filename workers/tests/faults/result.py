@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-STEPS = 20
 TASKS = {"waiting": 28, "mid-batch": 12, "after the GPU": 12}  # two GPU workers take 16 at once: the rest waits
+STEPS = {"waiting": 50, "mid-batch": 20, "after the GPU": 20}
+STEP_MS = 30
 MOMENTS = tuple(TASKS)
 LIMIT_S = 180.0  # from the fault to the last task's end; generous, for machines that do other work beside
 GOAL_RAN_ON_S, GOAL_RECOVERED_S = 1.0, 60.0
@@ -87,11 +88,12 @@ Tasks of a killed GPU worker ran elsewhere within {max(killed, default=0):.2f} s
     return REPORT.format(summary=summary, table="\n".join([HEAD, *map(row, rows)]))
 
 
+_MID, _WAITING = (f"{TASKS[moment]} tasks of {STEPS[moment]} steps" for moment in ("mid-batch", "waiting"))
 REPORT = f"""# Fault tests
 
 {{summary}}
 
-{TASKS["mid-batch"]} tasks ({TASKS["waiting"]} for the moment `waiting`) of {STEPS} steps of 30 ms, so that a batch of 8 takes 0.6 s,
+{_MID} of {STEP_MS} ms (for the moment `waiting` {_WAITING})
 and 2 more after the fault, on two GPU workers whose engine sleeps, one CPU worker, one IO worker, two reconcilers and,
 for its own faults, a web process; real Postgres and Redis; dead processes are started again after half a second. Times
 include the start of Python and whatever the fault itself lasts (`for 10 s`); the rows `none` are the same work

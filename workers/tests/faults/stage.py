@@ -16,6 +16,7 @@ from deploy.embedded_redis import EmbeddedRedis, RedisConfig
 from deploy.processes import stop
 from deploy.services import free_port, wait_ready
 from workers.tests.faults.clock import Clock
+from workers.tests.faults.result import STEP_MS
 
 if TYPE_CHECKING:
     from workers.tests.fleet import Fleet
@@ -75,7 +76,7 @@ class Stage:
             "MEDIA_ROOT": str(folder / "media"),
             "PORT": str(self.web_port),
             "ALLOWED_HOSTS": "127.0.0.1",
-            "STAND_IN_STEP": "0.03",
+            "STAND_IN_STEP": str(STEP_MS / 1000),
             "HANG_SECONDS": "2",
             "REDIS_TIMEOUT_S": "2",
             "LOG_LEVEL": "WARNING",
