@@ -1,56 +1,136 @@
-"""How long a task will probably take: measured speed of its model, and the work that waits before it.
+"""How many tasks come before a waiting one, and how long it will probably take: the work that waits before it, by the
+measured speed of the workers.
 
-The GPU workers keep a running mean of seconds per megapixel-step for each model (`note`); the buffer knows the work
-that waits.
+The GPU workers keep running means of what they measure (`note`), the last stage of how long the others take.
 
-| key            | type | content                                                     | lifetime  |
-|----------------|------|-------------------------------------------------------------|-----------|
-| gq:speed       | hash | model key -> s per megapixel-step, exponential running mean | for ever  |
+| key      | type | content                                                                             | lifetime |
+|----------|------|-------------------------------------------------------------------------------------|----------|
+| gq:speed | hash | `full`: s per megapixel-step of a worker while others wait (full batches);          | for ever |
+|          |      | {batch key}: s per step of a task on board; `after`: s from the GPU to the end      |          |
+
+    waiting    work of all classes that will be done before it, at their shares, / (workers x speed), then as running
+    running    steps left x s per step, then as after
+    after      s that post-processing, upload and the rest take
 """
 
-from collections.abc import Sequence
+import functools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import redis
+from django.conf import settings
 
 from generation import events, tickets
 from generation.models import Status, Task
 
-SPEED_KEY = "gq:speed"
-FIRST_GUESS_S = 0.4  # s per megapixel-step of a small model on a CPU, until something was measured
-AFTER_GPU_S = 0.2  # s for post-processing, upload and the rest
-_WEIGHT = 0.1  # of a new measurement in the mean
+SPEED_KEY: Final = "gq:speed"
+FIRST_GUESS_S: Final = 0.4  # s per megapixel-step of a small model on a CPU, until something was measured
+AFTER_GPU_S: Final = 0.2  # s, until it was measured
+BACKLOG_AGE_S: Final = 0.5  # how old `seconds_waiting` may be
+_WEIGHT: Final = 0.1  # of a new measurement in the mean
 
 
-def note(model_key: str, megapixel_steps: float, seconds: float) -> None:
-    """A worker's measurement of a finished piece of work. Raises redis.RedisError."""
-    if megapixel_steps <= 0 or seconds <= 0:
+@dataclass(frozen=True)
+class Outlook:
+    """`position`: the task's place among all that wait, 1 comes next, None when it does not wait. `seconds` until it
+    ends, 0.0 for an ended task.
+    """
+
+    position: int | None
+    seconds: float
+
+
+def note(measured: Mapping[str, float]) -> None:
+    """Measurements by the hash's fields, in s; they go into the running means. Raises redis.RedisError."""
+    names = [name for name, value in measured.items() if value > 0]
+    if not names:
         return
-    measured = seconds / megapixel_steps
-    before = events.client().hget(SPEED_KEY, model_key)
-    mean = measured if before is None else (1 - _WEIGHT) * float(before) + _WEIGHT * measured
-    events.client().hset(SPEED_KEY, model_key, repr(mean))
+    known = events.client().hmget(SPEED_KEY, names)
+    means = {
+        name: measured[name] if before is None else (1 - _WEIGHT) * float(before) + _WEIGHT * measured[name]
+        for name, before in zip(names, known, strict=True)
+    }
+    events.client().hset(SPEED_KEY, mapping={name: repr(mean) for name, mean in means.items()})
 
 
-def seconds_left(task: Task) -> float:
-    """Seconds until the task will probably end; 0 for an ended one. Without Redis: from the task's own work alone."""
+def outlook(task: Task) -> Outlook:
+    """What can be said about the task now. Without Redis: from its own work alone."""
     if task.terminal:
-        return 0.0
-    if task.status not in (Status.QUEUED, Status.RUNNING):
-        return AFTER_GPU_S
+        return Outlook(None, 0.0)
     try:
-        known = events.client().hget(SPEED_KEY, task.model_key)
-        work: Sequence[float] = tickets.backlog().work if task.status == Status.QUEUED else ()
+        return outlook_from(task, tickets.place_of(task.id, task.batch_key))
     except redis.RedisError:
-        known, work = None, ()
-    return _estimate(task, float(known) if known else None, work)
+        return outlook_from(task, None)
 
 
-def seconds_from(task: Task, place: tickets.Place | None) -> float:
-    """The same for a task that was enqueued just now; `place` is None when Redis is away."""
-    return _estimate(task, place.speed if place else None, place.work if place else ())
+def outlook_from(task: Task, place: tickets.Place | None) -> Outlook:
+    """The same for an open task whose place is known; None: Redis is away."""
+    full = place.full if place and place.full else FIRST_GUESS_S
+    after = place.after if place and place.after else AFTER_GPU_S
+    if task.status not in (Status.QUEUED, Status.RUNNING):
+        return Outlook(None, round(after, 2))
+    alone = int(task.params["steps"]) * place.step if place and place.step else 0.0
+    left = max(alone, task.cost * full) * (100 - task.progress) / 100 + after
+    if task.status != Status.QUEUED or place is None or not place.waiting:
+        return Outlook(None, round(left, 2))
+    before, work = before_it(place, task.priority, settings.QUEUE_SHARES)
+    return Outlook(before + 1, round(work / 1e6 * full / max(1, place.backlog.workers) + left, 2))
 
 
-def _estimate(task: Task, speed: float | None, work: Sequence[float]) -> float:
-    left = task.cost * (100 - task.progress) / 100
-    others = max(0.0, sum(work[: task.priority + 1]) / 1e6 - task.cost)
-    return round((left + others) * (speed or FIRST_GUESS_S) + AFTER_GPU_S, 2)
+def before_it(place: tickets.Place, class_: int, shares: Sequence[float]) -> tuple[int, float]:
+    """How many waiting tasks will be started before one at `place` in its class, and their work.
+
+    The classes are served at their shares; one that runs empty leaves its share to the others.
+    """
+    backlog = place.backlog
+    mean = [work / max(1, tasks) for work, tasks in zip(backlog.work, backlog.tasks, strict=True)]
+    left = list(backlog.work)
+    left[class_] = place.ahead * mean[class_]
+    done = [0.0] * len(left)
+    while left[class_] > 0:
+        active = [other for other, work in enumerate(left) if work > 0]
+        moment = min(left[other] / shares[other] for other in active)
+        for other in active:
+            served = min(left[other], moment * shares[other])
+            done[other] += served
+            left[other] = 0.0 if left[other] / shares[other] <= moment else left[other] - served
+    others = sum(done[other] / mean[other] for other in range(len(done)) if other != class_ and mean[other] > 0)
+    return place.ahead + round(others), sum(done)
+
+
+class _Backlog:
+    """What all that waits will take, looked up now and then, shared by the threads of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds, self._until = 0.0, 0.0
+
+    def seconds(self) -> float:
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._seconds = self._look()
+                self._until = time.monotonic() + BACKLOG_AGE_S
+            return self._seconds
+
+    @staticmethod
+    def _look() -> float:
+        try:
+            place = tickets.place_of("", "")
+        except redis.RedisError:
+            return 0.0
+        speed = place.full or FIRST_GUESS_S
+        return sum(place.backlog.work) / 1e6 * speed / max(1, place.backlog.workers)
+
+
+@functools.cache
+def backlog_clock() -> _Backlog:
+    """The process's own."""
+    return _Backlog()
+
+
+def seconds_waiting() -> float:
+    """Seconds of work that wait, for all workers together; 0 while Redis is away. Up to BACKLOG_AGE_S old."""
+    return backlog_clock().seconds()

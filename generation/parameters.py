@@ -59,6 +59,7 @@ class Parameters:
     preview: bool = False
     cache: bool = False  # an identical request's picture may answer this one: only where the client chose the seed
     check_images: bool = False  # the key's profile wants every picture looked at before it is given out
+    lowered_from: str = ""  # the resolution that was asked for, when a surge made it smaller
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:

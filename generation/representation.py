@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
+from generation.estimates import Outlook
 from generation.models import Image, Status, Task
 from generation.uuid7 import public
 from storage.drivers import FILES_PATH, signed_path
@@ -26,11 +27,9 @@ PUBLIC_STATUS = {
 }
 
 
-def task_body(
-    task: Task, images: Sequence[Image], *, base_url: str, estimated_time: float | None = None
-) -> dict[str, Any]:
-    """The task. `images` are its pictures (none before it succeeded); `estimated_time` is s until it ends, 0 at the
-    end.
+def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Outlook | None = None) -> dict[str, Any]:
+    """The task. `images` are its pictures (none before it succeeded); without `outlook` its place and the time it will
+    take are null.
 
     `base_url` begins the links; empty makes them relative.
     """
@@ -43,7 +42,8 @@ def task_body(
         "kind": task.kind,
         "status": PUBLIC_STATUS[Status(task.status)],
         "progress": 100 if done else min(task.progress, 99),
-        "estimated_time": 0.0 if task.terminal else estimated_time,
+        "position": outlook.position if outlook else None,
+        "estimated_time": 0.0 if task.terminal else outlook and outlook.seconds,
         "query_url": query_url,
         "temp_url": outputs[0]["url"] if outputs else None,
         "outputs": outputs,
@@ -95,7 +95,8 @@ def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> dict[str
     shown = {name: params[name] for name in (*names, *_OF_KIND.get(params["kind"], ())) if name in params}
     sides = f"{params['width']}x{params['height']}"
     loras = [{"name": lora["name"], "weight": lora["weight"]} for lora in params.get("loras", ())]
-    return {"text": text, "model": model_key, "resolution": sides, "loras": loras, **shown}
+    lowered = {"lowered_from": params["lowered_from"]} if params.get("lowered_from") else {}
+    return {"text": text, "model": model_key, "resolution": sides, **lowered, "loras": loras, **shown}
 
 
 _OF_KIND = {

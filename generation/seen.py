@@ -71,7 +71,7 @@ def _load(task_id: UUID) -> bytes | None:
     if task is None:
         return None
     images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
-    body = task_body(task, images, base_url="", estimated_time=services.estimated_time(task))
+    body = task_body(task, images, base_url="", outlook=services.outlook(task))
     facts = {"user": task.user_id, "made": time.time(), "ended": task.terminal, "etag": _etag(task, images)}
     return json.dumps({**facts, "body": body}).encode()
 

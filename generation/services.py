@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from generation import caches, estimates, lifecycle, quotas, results, tickets
+from generation import caches, estimates, lifecycle, quotas, results, surge, tickets
 from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound, Unprocessable
 from generation.inputs import ROLES, InputPicture
 from generation.insertion import insert
@@ -49,15 +49,15 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a request made: its tasks, their batch, whether they are new, what is left of the plan's quotas, and in how
-    many seconds the first task will probably end (None: not known here).
+    """What a request made: its tasks, their batch, whether they are new, what is left of the plan's quotas, and the
+    first task's place in the queue and probable end (None: not known here).
     """
 
     tasks: tuple[Task, ...]
     batch: Batch | None = None
     new: bool = True
     allowances: tuple[Allowance, ...] = ()
-    estimated_time: float | None = None
+    outlook: estimates.Outlook | None = None
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def submit(
 ) -> Submitted:
     """Make the rows of a request, then, once they are committed, their buffer entries and tickets.
 
-    1 a repeat with the same idempotency key answers what the first one made; 2 the plan's quotas are counted, 3 input
-    pictures stored, 4 all rows written in one transaction. When 3 or 4 fails, 2 is taken back. `batch_size` over 0
-    makes a batch.
+    1 a repeat with the same idempotency key answers what the first one made; 2 in a surge free plans are turned away,
+    3 the plan's quotas are counted, 4 input pictures stored, 5 all rows written in one transaction. When 4 or 5 fails,
+    3 is taken back. `batch_size` over 0 makes a batch.
     Raises Unprocessable when the key was used for another body, Conflict while the first is under way,
-    TooManyRequests, Busy when the store does not take the pictures.
+    TooManyRequests, Busy in a surge and when the store does not take the pictures.
     """
     if idempotency and api_key:
         first = _replayed(idempotency, api_key)
@@ -115,6 +115,8 @@ def submit(
         _new_row(task_id, submission, user, api_key, batch)
         for task_id, submission in zip(ids, submissions, strict=True)
     ]
+    if api_key:
+        _let_in(plan_of(api_key))
     admission = _admitted(tasks, user, api_key)
     try:
         _store_inputs(submissions, tasks)
@@ -128,8 +130,23 @@ def submit(
     except BaseException:
         quotas.give_back(admission)
         raise
-    estimate = estimates.seconds_from(tasks[0], places[0] if places else None)
-    return Submitted(tuple(tasks), batch, allowances=admission.allowances, estimated_time=estimate)
+    outlook = estimates.outlook_from(tasks[0], places[0] if places else None)
+    return Submitted(tuple(tasks), batch, allowances=admission.allowances, outlook=outlook)
+
+
+def crowd_control(plan: Plan, model: ImageModel | None = None) -> surge.CrowdControl:
+    """What the present backlog means for a request under this plan."""
+    waiting_s = 0.0 if plan.paid else estimates.seconds_waiting()
+    config = surge.SurgeConfig(settings.SURGE_LOWER_S, settings.SURGE_REFUSE_S, settings.SURGE_SIDE)
+    return surge.CrowdControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
+
+
+def _let_in(plan: Plan) -> None:
+    retry_after = crowd_control(plan).retry_after
+    if retry_after:
+        raise Busy(
+            "More work waits than can be done soon. Try again later, or use a paid plan.", retry_after=retry_after
+        )
 
 
 def _admitted(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
@@ -196,6 +213,7 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         batch_key=parameters.batch_key(model.key),
         cost=parameters.cost,
         callback_url=submission.callback_url,
+        warnings=_warnings(parameters),
         history=[{"at": created.isoformat(timespec="milliseconds"), "to": "queued"}],
         created_at=created,
         expires_at=created + timedelta(seconds=submission.queue_seconds),
@@ -209,6 +227,13 @@ def _bound(parameters: Parameters, api_key: ApiKey | None) -> Parameters:
         block["provenance"] = True
     mark = plan_of(api_key).watermark if api_key else None
     return replace(parameters, postprocess=block, plan_watermark=mark or {})
+
+
+def _warnings(parameters: Parameters) -> list[str]:
+    if not parameters.lowered_from:
+        return []
+    made = f"{parameters.width}x{parameters.height}"
+    return [f"made at {made} instead of {parameters.lowered_from}, because more work waits than can be done soon"]
 
 
 def _replayed(idempotency: Idempotency, api_key: ApiKey) -> Submitted | None:
@@ -283,9 +308,9 @@ def images_of(task_ids: Sequence[UUID]) -> dict[UUID, list[Image]]:
     return found
 
 
-def estimated_time(task: Task) -> float:
-    """Seconds until the task will probably end."""
-    return estimates.seconds_left(task)
+def outlook(task: Task) -> estimates.Outlook:
+    """The task's place in the queue, and the seconds until it will probably end."""
+    return estimates.outlook(task)
 
 
 def cancel_task(task: Task) -> Task:

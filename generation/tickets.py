@@ -34,7 +34,7 @@ Worker names in gq:run and gq:lease are unique per start ("gpu1-4711-5f3a"); the
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -79,14 +79,36 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Backlog:
+    """What waits, by class: number of tasks and their summed weight (pixel-steps); and the workers that live."""
+
+    tasks: tuple[int, ...]
+    work: tuple[float, ...]
+    workers: int = 0
+
+
+@dataclass(frozen=True)
 class Place:
-    """What enqueueing a task said: whether it was new, the work that waits in each class with it (pixel-steps), and
-    the measured speed of its model (s per megapixel-step; None before the first measurement).
+    """Where a task stands: whether it waits, behind how many of its class, what waits besides, and what the workers
+    have measured (generation/estimates.py), None before the first measurement.
     """
 
-    new: bool
-    work: tuple[float, ...]
-    speed: float | None
+    waiting: bool
+    ahead: int
+    backlog: Backlog
+    full: float | None = None
+    step: float | None = None
+    after: float | None = None
+    new: bool = False  # `enqueue` has just made it known
+
+    @classmethod
+    def read(cls, answer: Sequence[Any]) -> "Place":
+        """From what the scripts answer (layout.lua)."""
+        waiting, ahead, workers, *rest = answer
+        tasks, work, measured = rest[:4], rest[4:8], rest[8:]
+        backlog = Backlog(tuple(map(int, tasks)), tuple(map(float, work)), int(workers))
+        full, step, after = (float(value) if value else None for value in measured)
+        return cls(bool(waiting), int(ahead), backlog, full, step, after)
 
 
 def enqueue(entries: Sequence[Entry]) -> list[Place] | None:
@@ -102,7 +124,7 @@ def enqueue(entries: Sequence[Entry]) -> list[Place] | None:
         ids = ", ".join(str(entry.task_id) for entry in entries)
         logger.warning("tasks are left to the reconciler: %s: %s", error, ids)
         return None
-    return [Place(bool(new), tuple(map(float, work)), float(speed) if speed else None) for new, speed, *work in answers]
+    return [replace(Place.read(prospects), new=bool(new)) for new, *prospects in answers]
 
 
 def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[list[Any]]:
@@ -134,21 +156,14 @@ def reclass(task_id: UUID, priority: int) -> bool:
     return bool(_script("reclass")(args=[str(task_id), str(priority)]))
 
 
-@dataclass(frozen=True)
-class Backlog:
-    """What waits, by class: number of tasks and their summed weight (pixel-steps)."""
-
-    tasks: tuple[int, ...]
-    work: tuple[float, ...]
+def place_of(task_id: UUID | str, batch_key: str) -> Place:
+    """What `enqueue` answers, at any later time. Raises RedisError."""
+    return Place.read(_script("outlook")(args=[str(task_id), batch_key]))
 
 
 def backlog() -> Backlog:
     """The waiting tasks of each class. Raises RedisError."""
-    with client().pipeline(transaction=False) as pipe:
-        pipe.hmget("gq:n", CLASSES)
-        pipe.hmget("gq:work", CLASSES)
-        tasks, work = pipe.execute()
-    return Backlog(tuple(int(n or 0) for n in tasks), tuple(float(w or 0) for w in work))
+    return place_of("", "").backlog
 
 
 @cache

@@ -69,6 +69,9 @@ RESULT_CACHE_HOURS = _number(
 QUEUE_SECONDS = int(
     _number("QUEUE_SECONDS", 300, 1, 86400)
 )  # s a task may wait before it expires; a plan may say otherwise
+SURGE_LOWER_S = _number("SURGE_LOWER_S", 60, 1, 86400)  # s of waiting work from which free plans get smaller pictures
+SURGE_REFUSE_S = _number("SURGE_REFUSE_S", 240, 1, 86400)  # s of it from which free plans are told to come back later
+SURGE_SIDE = int(_number("SURGE_SIDE", 512, 256, 2048))  # longest side in pixels that free plans get in between
 MAX_ATTEMPTS = int(_number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
 STAGE_SECONDS = int(_number("STAGE_SECONDS", 60, 5, 900))  # s a CPU or IO worker may hold one stage of a task
 STAGE_MAX_ATTEMPTS = int(_number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails

@@ -79,7 +79,9 @@ def deliver(held: HeldTask, worker: str) -> Settlement:
     pictures = {index: _png(image) for index, image in held.images.items()}
     for index, png in pictures.items():
         raw.write_raw(task.id, index, task.attempt, png)
-    if lifecycle.mark_generated(task.id, worker=worker, attempt=task.attempt, warnings=held.warnings):
+    if lifecycle.mark_generated(
+        task.id, worker=worker, attempt=task.attempt, warnings=[*task.warnings, *held.warnings]
+    ):
         send_stages(str(task.id))
         for index, sample in enumerate(held.samples):
             if sample.cacheable and index not in held.reused:

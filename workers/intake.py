@@ -72,6 +72,11 @@ class Intake:
         """A step was done: from now on a lone task waits its window for mates, because mates are likely."""
         self._flow_until = time.monotonic() + FLOW_S
 
+    @property
+    def crowded(self) -> bool:
+        """Tasks waited at the last tick."""
+        return self._waiting > 0
+
     def hope(self) -> None:
         """Nothing was known to wait; look again all the same."""
         self._waiting = max(1, self._waiting)

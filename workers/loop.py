@@ -201,7 +201,7 @@ class EngineLoop(threading.Thread):
             held = self._held.get(event.sample_id.rpartition("/")[0])
             if held is not None:
                 self._note(held, event)
-        self.reporter.steps(self._held, events)
+        self.reporter.steps(self._held, events, crowded=self._intake.crowded)
         for held in self._held.values():
             if not held.leaving and held.off_board and (held.complete or held.ending):
                 self._leave(held)

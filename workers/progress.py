@@ -8,6 +8,7 @@ is busy is dropped in favour of the next report.
 import base64
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -37,38 +38,25 @@ class ProgressReporter:
         self._busy: Future[None] | None = None
         self._told: dict[str, float] = {}
         self._wrote: dict[str, float] = {}
-        self._work: dict[str, float] = {}  # megapixel-steps by model since the last measurement
-        self._since = self._last_step = time.monotonic()
+        self._pace = Pace(time.monotonic())
 
-    def steps(self, held: Mapping[str, HeldTask], step_events: Sequence[Event]) -> None:
-        """What one step brought."""
+    def steps(self, held: Mapping[str, HeldTask], step_events: Sequence[Event], *, crowded: bool) -> None:
+        """What one step brought; `crowded`: tasks wait besides, so that batches are as full as they can be."""
         now = time.monotonic()
         known = [event for event in step_events if event.sample_id.rpartition("/")[0] in held]
         progress = [event for event in known if isinstance(event, Progress)]
-        self._measure(held, progress, now)
+        batches = {event.sample_id: held[event.sample_id.rpartition("/")[0]].task for event in progress}
+        self._pace.stepped([(task.batch_key, task.width * task.height) for task in batches.values()], crowded, now)
         if self._busy is not None and not self._busy.done():
             return
         jobs = [job for event in progress for job in self._jobs(held, event, now)]
-        if self._work and now - self._since >= SPEED_EVERY_S:
-            share = {model: work / sum(self._work.values()) for model, work in self._work.items()}
-            for model, work in self._work.items():
-                jobs.append(partial(estimates.note, model, work, (now - self._since) * share[model]))
-            self._work, self._since = {}, now
+        if measured := self._pace.measured(now):
+            jobs.append(partial(estimates.note, measured))
         if jobs:
             self._busy = self._thread.submit(_all, jobs)
         for memory in (self._told, self._wrote):
             for task_id in memory.keys() - held.keys():
                 del memory[task_id]
-
-    def _measure(self, held: Mapping[str, HeldTask], progress: Sequence[Progress], now: float) -> None:
-        """Adds up finished work; time in which nothing ran does not count."""
-        if now - self._last_step > SPEED_EVERY_S:
-            self._work, self._since = {}, now
-        for event in progress:
-            task = held[event.sample_id.rpartition("/")[0]]
-            sample = task.samples[0]
-            self._work[sample.model] = self._work.get(sample.model, 0.0) + sample.width * sample.height / 1e6
-            self._last_step = now
 
     def _jobs(self, held: Mapping[str, HeldTask], event: Progress, now: float) -> list[Callable[[], None]]:
         task_id = event.sample_id.rpartition("/")[0]
@@ -86,6 +74,42 @@ class ProgressReporter:
             report = partial(lifecycle.report_progress, worker=self.worker, attempt=task.task.attempt)
             jobs.append(partial(report, UUID(task_id), task.percent))
         return jobs
+
+
+class Pace:
+    """Measures steps, for the estimates: seconds of a step by batch key, and of a megapixel-step in full batches."""
+
+    def __init__(self, now: float) -> None:
+        self._begin(now)
+        self._last_step = now
+
+    def _begin(self, now: float) -> None:
+        self._since = now
+        self._steps: Counter[str] = Counter()
+        self._work, self._always_crowded = 0.0, True
+
+    def stepped(self, samples: Sequence[tuple[str, int]], crowded: bool, now: float) -> None:
+        """One step of samples, as (batch key, pixels); time in which nothing ran does not count."""
+        if not samples:
+            return
+        if now - self._last_step > SPEED_EVERY_S:
+            self._begin(now)
+        else:
+            self._steps.update({key for key, _ in samples})
+            self._work += sum(pixels for _, pixels in samples) / 1e6
+            self._always_crowded = self._always_crowded and crowded
+        self._last_step = now
+
+    def measured(self, now: float) -> dict[str, float]:
+        """The fields of generation.estimates' hash, once SPEED_EVERY_S; nothing in between."""
+        took = now - self._since
+        if not self._steps or took < SPEED_EVERY_S:
+            return {}
+        measured = {key: took / steps for key, steps in self._steps.items()}
+        if self._always_crowded:
+            measured["full"] = took / self._work
+        self._begin(now)
+        return measured
 
 
 def _all(jobs: Sequence[Callable[[], None]]) -> None:

@@ -30,8 +30,9 @@ from celery import current_app, shared_task
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from redis.exceptions import RedisError
 
-from generation import caches, events, lifecycle, loras, metrics, webhooks
+from generation import caches, estimates, events, lifecycle, loras, metrics, webhooks
 from generation.models import Delivery, Image, Status, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
@@ -188,11 +189,22 @@ def _notify(task: Task, owner: str) -> None:
             loras.count_use(Parameters.from_json(task.params))
             webhooks.write_delivery(task.id)
             transaction.on_commit(lambda: metrics.note_success(task))
+    _note_time_after_gpu(task)
     for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
         webhooks.send(delivery_id)
     clear_raw(task, but_lossless=_recipe(Parameters.from_json(task.params)).late)
     if is_to_be_enlarged(task):
         current_app.send_task("enlarge", (str(task.id),), queue="cpu")
+
+
+def _note_time_after_gpu(task: Task) -> None:
+    """For the estimates, which may do without."""
+    if task.generated_at is None:
+        return
+    try:
+        estimates.note({"after": (timezone.now() - task.generated_at).total_seconds()})
+    except RedisError as error:
+        _log.warning("time after the GPU not noted: %s", error)
 
 
 def _enlarge(task: Task) -> None:

@@ -60,6 +60,7 @@ TASK: Final[Schema] = {
         "kind": _STRING,
         "status": {"enum": ["queued", "running", "succeeded", "failed", "canceled", "expired"]},
         "progress": {"type": "integer", "minimum": 0, "maximum": 100},
+        "position": {"type": ["integer", "null"], "description": "Place among what waits; 1 comes next."},
         "estimated_time": {"type": ["number", "null"], "description": "Seconds until it will probably end."},
         "query_url": _STRING,
         "temp_url": {"type": ["string", "null"], "description": "The first picture, once there is one."},

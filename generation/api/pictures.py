@@ -1,6 +1,6 @@
 """The pictures of a checked request: loaded, the task's size decided, everything brought to it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -16,16 +16,18 @@ Size = tuple[int, int]
 
 
 def size_and_inputs(
-    checked: Mapping[str, Any], roles: Mapping[str, str], model: ImageModel, plan: Plan
+    checked: Mapping[str, Any], roles: Mapping[str, str], model: ImageModel, plan: Plan, fit: Callable[[Size], Size]
 ) -> tuple[Size, tuple[InputPicture, ...]]:
-    """Width and height of the task, and its pictures at that size. Raises InvalidRequest."""
+    """Width and height of the task, and its pictures at that size. `fit` has the last word about the size. Raises
+    InvalidRequest.
+    """
     params = checked.get("params", {})
     loaded = _loaded(checked, roles)
     if "image" in loaded and params.get("area"):
         loaded["mask"] = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
     if "image" in loaded and "mask" in loaded:
         _or_fault("mask", inputs.check_same_shape, loaded["image"], loaded["mask"])
-    size = params.get("resolution") or _default_size(loaded, model, plan)
+    size = fit(params.get("resolution") or _default_size(loaded, model, plan))
     feather = params.get("mask_feather", 0)
     prepared = [inputs.prepared(role, picture, size, feather=feather) for role, picture in loaded.items()]
     return size, tuple(prepared)

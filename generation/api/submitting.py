@@ -15,7 +15,7 @@ from generation.api.requests import Asker, parse, style_of
 from generation.errors import InvalidRequest
 from generation.models import ApiKey, ImageModel, Style
 from generation.parameters import MAX_SEED, Parameters, new_seed
-from generation.services import Submission, plan_of
+from generation.services import Submission, crowd_control, plan_of
 
 _KIND_OF_TASKS: Final = {"batch": "text2img"}
 
@@ -56,7 +56,8 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
     plan = plan_of(api_key)
     params: Mapping[str, Any] = checked.get("params", {})
     model: ImageModel = checked["model"]
-    sides, pictures = size_and_inputs(checked, FORMS[kind].roles, model, plan)
+    crowd = crowd_control(plan, model)
+    sides, pictures = size_and_inputs(checked, FORMS[kind].roles, model, plan, crowd.fit)
     seed = params.get("seed", -1)
     priority = checked.get("priority")
     parameters = Parameters(
@@ -78,6 +79,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         preview=params.get("preview", False) and not policy.is_checked(policy.must_check(api_key)),
         check_images=policy.must_check(api_key),
         cache=seed != -1 and params.get("cache", True),
+        lowered_from=crowd.lowered_from,
         **_of_kind(kind, params),
     )
     return Submission(

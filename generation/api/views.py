@@ -19,6 +19,7 @@ from generation.api.requests import GenerateSerializer
 from generation.api.submitting import Wanted, wanted_of
 from generation.api.waiting import base_url, prefer_wait
 from generation.errors import Fault, InvalidRequest
+from generation.estimates import Outlook
 from generation.models import Status, Task
 from generation.representation import input_body, task_body
 from generation.seen import see
@@ -145,7 +146,7 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
         body = batch_body(made.batch, made.tasks, base_url=base_url(request))
         response = Response(body, status=status.HTTP_202_ACCEPTED)
     else:
-        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED, made.estimated_time)
+        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED, made.outlook)
         prefer_wait(request._request, response, made.tasks[0].id)
     response["Location"] = response.data["query_url"]
     response["Retry-After"] = "1"
@@ -154,10 +155,10 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     return response
 
 
-def _task_response(request: KeyRequest, task: Task, code: int = 200, estimated_time: float | None = None) -> Response:
+def _task_response(request: KeyRequest, task: Task, code: int = 200, outlook: Outlook | None = None) -> Response:
     images = services.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
-    left = services.estimated_time(task) if estimated_time is None else estimated_time
-    return Response(task_body(task, images, base_url=base_url(request), estimated_time=left), status=code)
+    known = outlook or services.outlook(task)
+    return Response(task_body(task, images, base_url=base_url(request), outlook=known), status=code)
 
 
 def _priced(wanted: Wanted) -> dict[str, Any]:

@@ -1,16 +1,11 @@
 -- ARGV: id, class, batch key, user, weight, created ms, expires ms, model, samples, ticket (the Celery message). Answers {1 if the
--- task is new here, 0 if it already waits or runs (then nothing changes); measured speed of the model; work waiting in each class}.
+-- task is new here, 0 if it already waits or runs (then nothing changes); its prospects, see layout.lua}.
 -- Order inside a class is start-time fair queueing: a task's tag is where its user's work ends so far, never before the class's virtual
 -- time; each task moves its user's end by its weight. So users take turns by the work they ask for, and a newcomer starts at the present.
 local id, class, batch, user, weight = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local key = task_key(id)
-local function place(new)
-  local work = redis.call('HMGET', 'gq:work', 0, 1, 2, 3)
-  return {new, redis.call('HGET', 'gq:speed', ARGV[8]) or '', work[1] or '0', work[2] or '0', work[3] or '0', work[4] or '0'}
-end
-
 local state = redis.call('HGET', key, 'st')
-if state == 'w' or state == 'r' then return place(0) end
+if state == 'w' or state == 'r' then return {0, unpack(outlook(id, batch))} end
 
 local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
 local tag = math.max(virtual, tonumber(redis.call('HGET', users_key(class), user) or 0))
@@ -20,4 +15,4 @@ redis.call('HSET', key, 'st', 'w', 'cls', class, 'key', batch, 'usr', user, 'wt'
   'mdl', ARGV[8], 'n', ARGV[9], 'tag', exact(tag), 'at', 0)
 insert_waiting(id, class, batch, tag, weight)
 if ARGV[10] then redis.call('LPUSH', 'p' .. class, ARGV[10]) end
-return place(1)
+return {1, unpack(outlook(id, batch))}

@@ -107,3 +107,22 @@ local function take_tickets(class, wanted, left, target)
   end
 end
 
+-- A task's prospects: {1 if it waits, waiting tasks of its class that come before it, living workers, waiting tasks of each class 0 to 3,
+-- their weights of each class, measured s per megapixel-step in full batches, s per step of its batch key, s after the GPU ('' where
+-- nothing was measured)}. The class's keys are looked at in order, MAX_KEYS of them at most.
+local MAX_KEYS = 256
+local function outlook(id, batch)
+  local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'tag')
+  local answer = {task[1] == 'w' and 1 or 0, 0, redis.call('ZCOUNT', 'gq:lease', now_ms(), '+inf')}
+  if task[1] == 'w' then
+    local before = '(' .. task[3]
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', heads_key(task[2]), '-inf', before, 'LIMIT', 0, MAX_KEYS)) do
+      answer[2] = answer[2] + redis.call('ZCOUNT', waiting_key(task[2], key), '-inf', before)
+    end
+  end
+  for _, name in ipairs({'gq:n', 'gq:work'}) do
+    for _, value in ipairs(redis.call('HMGET', name, 0, 1, 2, 3)) do answer[#answer + 1] = value or '0' end
+  end
+  for _, value in ipairs(redis.call('HMGET', 'gq:speed', 'full', batch, 'after')) do answer[#answer + 1] = value or '' end
+  return answer
+end
