@@ -23,6 +23,7 @@ Redis keys of the queues (one instance, no cluster: the scripts touch keys they 
     gq:grace           string ms when an outage of Redis ended; strangers are left alone 2 s after it       10 s
     gq:retick          list   JSON {id, worker, cause}: put back after a crash; tickets must be sent       until read
     gq:dead            list   the same for tasks given up: the reconciler fails them                    until read
+    gq:buried          list   JSON {worker, cause}: workers whose tasks were put back; alerts follow       until read
     gq:dropped         list   ids to cancel; gq:expired: ids that expired while waiting                 until read
     gq:epoch           string present since the buffer was last rebuilt; absent: Redis was emptied      for ever
     gq:ev              stream events for clients (generation/events.py)                                 trimmed
@@ -159,6 +160,12 @@ def reclass(task_id: UUID, priority: int) -> bool:
 def place_of(task_id: UUID | str, batch_key: str) -> Place:
     """What `enqueue` answers, at any later time. Raises RedisError."""
     return Place.read(_script("outlook")(args=[str(task_id), batch_key]))
+
+
+def living_workers() -> list[str]:
+    """The GPU workers whose lease is good, by their unique names. Raises RedisError."""
+    now = int(client().time()[0]) * 1000
+    return [name.decode() for name in client().zrangebyscore("gq:lease", now, "+inf")]
 
 
 def backlog() -> Backlog:

@@ -24,6 +24,7 @@ urlpatterns = [
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("oauth/", include((oauth_urls, "oauth2_provider"))),
     path("healthz", health.live),
+    path("healthz/workers", health.workers),
     path("readyz", health.ready),
     path("metrics", metrics.metrics),
 ]

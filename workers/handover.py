@@ -15,8 +15,8 @@ from django.conf import settings
 from django.db import Error, close_old_connections
 from kombu.exceptions import OperationalError
 
-from generation import lifecycle, results, services
-from generation.models import Status, Task
+from generation import alerts, lifecycle, results, services
+from generation.models import Alert, Status, Task
 from storage import raw
 from storage.errors import StorageError
 from workers import failures
@@ -129,6 +129,24 @@ def hand_back(held: HeldTask, worker: str, reason: str, *, count: bool = False) 
     task = held.task
     lifecycle.hand_back(task.id, worker=worker, attempt=task.attempt, reason=reason, count_attempt=count)
     return Settlement("waiting")
+
+
+def report_broken(worker: str, error: BaseException) -> None:
+    """An alert: this worker's device or engine has failed. Best effort, the log has it in any case."""
+    close_old_connections()
+    try:
+        alerts.raise_alert(Alert.Kind.DEVICE_LOST, worker, f"the device or the engine failed: {error}")
+    except Error as fault:
+        logger.error("the alert about %s is not kept: %s", worker, fault)
+
+
+def report_working(worker: str) -> None:
+    """This worker can work: alerts about its predecessors are over. Best effort."""
+    close_old_connections()
+    try:
+        alerts.clear(worker)
+    except Error as fault:
+        logger.warning("alerts about %s are not cleared: %s", worker, fault)
 
 
 def enqueue_again(task_id: str) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
+from imagegenx_site import readiness
 from workers import handover
 from workers.buffer import Buffer, Claimed
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
@@ -107,6 +108,7 @@ class EngineLoop(threading.Thread):
         try:
             self.keeper.loading()
             self._pool, self._engine = self._start_engine()
+            handover.report_working(self.worker)
             self.ready.set()
             while self._stop_at is None or self._something_left():
                 self.turn()
@@ -115,8 +117,10 @@ class EngineLoop(threading.Thread):
         except BaseException as error:
             self.broken = error
             logger.exception("the engine thread ends; its tasks are put back")
+            readiness.withdraw()
             self._give_everything_back(f"the device or the engine failed: {error}"[:250], "alone")
             self.keeper.retire()
+            handover.report_broken(self.worker, error)
             self._on_broken()
         finally:
             self.ready.set()

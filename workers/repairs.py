@@ -4,7 +4,8 @@ The rows say what is to be done; buffer entries and messages are copies that a c
 away.
 
     every     job        what it finds, what it does
-    0.1 s     notes      what reaping left behind (gq:retick, gq:dead, gq:dropped): rows moved, tickets sent anew
+    0.1 s     notes      what reaping left behind (gq:retick, gq:dead, gq:dropped, gq:buried): rows moved, tickets sent
+                         anew, alerts raised
     0.5 s     leases     workers whose lease ran out: their tasks are put back
     0.5 s     epoch      Redis was emptied: every queued row is enqueued again
     1 s       expiry     rows that waited too long
@@ -27,8 +28,8 @@ from django.db.models import Q
 from django.utils import timezone
 from redis import Redis
 
-from generation import lifecycle, services, tickets
-from generation.models import Status, Task
+from generation import alerts, lifecycle, services, tickets
+from generation.models import Alert, Status, Task
 from workers import handover
 from workers.buffer import Buffer, BufferConfig
 
@@ -78,6 +79,10 @@ class Repairs:
         while task_id := self.redis.lindex("gq:dropped", 0):
             lifecycle.cancel_if_requested(UUID(task_id), among=[Status.QUEUED, Status.RUNNING])
             self.redis.lrem("gq:dropped", 1, task_id)
+        while raw := self.redis.lindex("gq:buried", 0):
+            note = json.loads(raw)
+            alerts.raise_alert(Alert.Kind.WORKER_LOST, note["worker"], note["cause"])
+            self.redis.lrem("gq:buried", 1, raw)
         self.redis.delete("gq:expired")  # the rows say it themselves
 
     def _put_back(self, task_id: UUID, worker: str, cause: str) -> None:

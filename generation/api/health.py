@@ -1,4 +1,4 @@
-"""Liveness and readiness of the web process."""
+"""Liveness and readiness of the web process, and the health of the GPU workers."""
 
 import logging
 from dataclasses import asdict
@@ -8,7 +8,7 @@ import redis
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
-from generation import events
+from generation import alerts, events
 from storage.store import images
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,18 @@ def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         {"status": "ok" if checks["postgres"] else "unavailable", **checks}, status=200 if checks["postgres"] else 503
     )
+
+
+def workers(request: HttpRequest) -> JsonResponse:
+    """200 when a GPU worker lives and none is missing; 503 with the open alerts otherwise. Not for load balancers:
+    without workers tasks are taken and wait.
+    """
+    try:
+        good, facts = alerts.health()
+    except DatabaseError as error:
+        _log.warning("postgres is out of reach: %s", error)
+        good, facts = False, {"postgres": False}
+    return JsonResponse({"status": "ok" if good else "degraded", **facts}, status=200 if good else 503)
 
 
 def _postgres() -> bool:

@@ -1,6 +1,7 @@
 """The tables of the product."""
 
 from generation.models.accounts import ApiKey, Plan, Team, User
+from generation.models.alerts import Alert
 from generation.models.catalogue import ImageModel, Lora, Style
 from generation.models.policy import BlockedTerm, PolicyProfile, PolicyRefusal
 from generation.models.tasks import OPEN, TERMINAL, Batch, IdempotencyKey, Image, Status, Task
@@ -12,6 +13,7 @@ __all__ = [
     "Plan",
     "Team",
     "User",
+    "Alert",
     "ImageModel",
     "Lora",
     "Style",

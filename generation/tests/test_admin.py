@@ -102,6 +102,7 @@ def test_a_new_key_is_shown_once_after_saving(staff: Client, owner: User) -> Non
         "user",
         "apikey",
         "delivery",
+        "alert",
         "webhookendpoint",
         "blockedterm",
         "policyprofile",

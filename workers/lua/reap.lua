@@ -2,7 +2,7 @@
 -- Puts a dead worker's tasks back, before all that wait. After their first crash they share batches as before: most workers die of
 -- something else, and a batch that runs together is back soonest. After the second, each runs alone, because one of them may be the killer;
 -- a task that ends its worker alone is given up. Answers {requeued ids..., '|', given up ids...} and leaves the same for the reconciler:
--- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for).
+-- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for), gq:buried ({worker, cause}).
 local GRACE_MS = 2000
 local now = now_ms()
 local workers, cause, isolate = {}, ARGV[2], ARGV[3] == '1'
@@ -48,6 +48,7 @@ for _, worker in ipairs(workers) do
     end
   end
   redis.call('DEL', running_key(worker))
+  if redis.call('ZSCORE', 'gq:lease', worker) then redis.call('RPUSH', 'gq:buried', cjson.encode({worker = worker, cause = cause})) end
   redis.call('ZREM', 'gq:lease', worker)
 end
 

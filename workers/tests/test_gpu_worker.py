@@ -4,8 +4,8 @@ import signal
 import time
 from pathlib import Path
 
-from generation import services
-from generation.models import ImageModel, Task
+from generation import alerts, services
+from generation.models import Alert, ImageModel, Task
 from workers.tests.fleet import Fleet, all_ended, doubled, moves, statuses, submit, wait_until
 
 
@@ -127,9 +127,15 @@ def test_a_lost_device_takes_its_worker_out_and_its_tasks_run_elsewhere(fleet, u
     wait_until(lambda: running(ids).count() == 3, 60)
     (culprit,) = submit(user, "device", steps=10)
     assert fleet.processes["gpu1"].wait(90) is not None
+    alert = Alert.objects.get(worker="gpu1")
+    assert (alert.kind, alert.cleared_at) == ("device_lost", None)
+    assert alert.message == "the device or the engine failed: the device is gone"
+    assert not alerts.health()[0]
     fleet.only("gpu2")
     wait_until(lambda: statuses(ids)["generated"] == 3, 90, lambda: fleet.tail("gpu2"))
     assert doubled([*ids, culprit]) == []
+    fleet.only("gpu1")
+    assert alerts.health()[0]
 
 
 def test_raw_pictures_that_cannot_be_kept_do_not_end_the_task(fleet, user):

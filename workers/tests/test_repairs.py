@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from generation import lifecycle, services, tickets
-from generation.models import Task
+from generation.models import Alert, Task
 from workers.buffer import Buffer, BufferConfig, connect
 from workers.repairs import Repairs, RepairsConfig
 from workers.tests.fleet import statuses, submit
@@ -125,6 +125,16 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, repairs, redis, 
     task.refresh_from_db()
     assert (task.status, task.error_code) == ("failed", "worker_crashed")
     assert redis.llen("gq:dead") == redis.llen("gq:retick") == 0
+
+
+def test_a_dead_worker_leaves_an_alert_also_when_it_held_nothing(user, repairs, worker):
+    worker.reap("gpu1-1-a", "the worker process died")
+    repairs.notes()
+    assert [(alert.worker, alert.kind) for alert in Alert.objects.all()] == [("gpu1", "worker_lost")]
+    worker.leave()
+    worker.reap("gpu1-1-a", "a second look")
+    repairs.notes()
+    assert Alert.objects.count() == 1
 
 
 def test_a_late_note_about_a_task_that_runs_again_changes_nothing(user, repairs, worker):

@@ -1,0 +1,25 @@
+"""What went wrong with a worker: a row that stays for the operator, and is cleared when the worker is back."""
+
+from django.db import models
+from django.utils import timezone
+
+
+class Alert(models.Model):
+    """One loss. `cleared_at` is set by the successor of the same name once it can work."""
+
+    class Kind(models.TextChoices):
+        DEVICE_LOST = "device_lost", "the device or the engine failed"
+        WORKER_LOST = "worker_lost", "the worker died, hung or went silent"
+
+    kind = models.CharField(max_length=20, choices=Kind)
+    worker = models.CharField(max_length=100, help_text="Its name, without the number of the start.")
+    message = models.CharField(max_length=500)
+    raised_at = models.DateTimeField(default=timezone.now)
+    cleared_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["worker"], name="alert_open", condition=models.Q(cleared_at__isnull=True))]
+
+    def __str__(self) -> str:
+        return f"{self.worker}: {self.get_kind_display()}"
