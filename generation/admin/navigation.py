@@ -14,6 +14,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "Work",
             ("Tasks", "image", "generation.task"),
             ("Queues and workers", "speed", "generation.task", "admin:generation_task_queues"),
+            ("Alerts", "warning", "generation.alert"),
         ),
         _group(
             request,

@@ -93,12 +93,12 @@ def _at_work(ids: Sequence[UUID]) -> list[Task]:
 
 
 def speeds() -> list[dict[str, Any]]:
-    """What was measured of each model: megapixel-steps a second. Raises RedisError."""
-    known = events.client().hgetall(estimates.SPEED_KEY)
+    """What the workers measured (generation/estimates.py), in milliseconds. Raises RedisError."""
+    known = {_text(name): float(seconds) for name, seconds in events.client().hgetall(estimates.SPEED_KEY).items()}
+    told = {"full": "a megapixel-step in full batches", "after": "from the GPU to the end"}
     return [
-        {"model": _text(name), "per_second": round(1 / float(seconds), 2)}
-        for name, seconds in sorted(known.items())
-        if float(seconds) > 0
+        {"what": told.get(name, f"a step of {name}"), "ms": round(seconds * 1000, 1)}
+        for name, seconds in sorted(known.items(), key=lambda item: (item[0] not in told, item[0]))
     ]
 
 
