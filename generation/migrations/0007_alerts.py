@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('generation', '0005_plan_watermark'),
+        ('generation', '0006_profiles_check_images'),
     ]
 
     operations = [
