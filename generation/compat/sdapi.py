@@ -84,7 +84,7 @@ class ProgressView(SdapiView):
         return Response(
             {
                 "progress": max(0.01, min(task.progress, 99) / 100) if task and running else 0.0,
-                "eta_relative": estimates.seconds_left(task) if task else 0.0,
+                "eta_relative": estimates.outlook(task).seconds if task else 0.0,
                 "state": state,
                 "current_image": None,
                 "textinfo": "waiting" if task and not running else None,
