@@ -11,13 +11,14 @@ from storage.store import Store
 
 @dataclass(frozen=True)
 class DayRows:
-    """What the database says about one day's tasks. `originals` and `thumbnails` are object keys; `tasks` their ids
-    as text.
+    """What the database says about one day's tasks. `originals`, `thumbnails` and `inputs` (what the customers sent)
+    are object keys; `tasks` their ids as text.
     """
 
     tasks: frozenset[str]
     originals: frozenset[str]
     thumbnails: frozenset[str]
+    inputs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,6 @@ def compare_day(store: Store, day: datetime, rows: DayRows) -> Iterator[Finding]
                 yield Finding("orphan", found.key, found.size)
             elif parts.kind != "inputs" and key not in current:
                 yield Finding("replaced", found.key, found.size)
-    for key in sorted((rows.originals | rows.thumbnails) - present):
+    for key in sorted((rows.originals | rows.thumbnails | rows.inputs) - present):
         if not store.exists(key):  # it may wait in the spool, or have been put since
             yield Finding("missing", key)

@@ -48,6 +48,20 @@ def test_a_missing_object_is_an_error(rows, capsys):
     assert f"missing\t{rows.key}" in capsys.readouterr().out
 
 
+def test_a_missing_input_is_an_error(rows, task_id, capsys):
+    sent = keys.input_key(task_id, "image", "cd" * 32, "image/png")
+    images().put(sent, b"sent")
+    tasks = apps.get_model("generation", "Task").objects.filter(pk=task_id)
+    tasks.update(params={"image_key": sent, "mask_key": ""})
+    call_command("check_storage")
+    images().delete(sent)
+    with pytest.raises(CommandError, match="1 objects are missing"):
+        call_command("check_storage")
+    assert f"missing\t{sent}" in capsys.readouterr().out
+    tasks.update(deleted_at=timezone.now())  # its owner took it away
+    call_command("check_storage")
+
+
 def test_orphans_are_named_and_deleted_when_asked(rows, task_id, capsys):
     orphan = keys.image_key(UUID(int=task_id.int + 5), 0, "ab" * 32, "image/webp")
     images().put(orphan, b"orphan")

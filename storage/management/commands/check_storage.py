@@ -8,6 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from storage.inventory import DayRows, compare_day
 from storage.store import images
 
+_SENT = ("image_key", "mask_key", "control_key")  # parameters that name what a customer sent
+
 
 class Command(BaseCommand):
     help = "Find objects without rows and rows without objects, day by day; exit 1 when rows lack their objects."
@@ -43,12 +45,15 @@ def rows_of(day: datetime) -> DayRows:
     image = apps.get_model("generation", "Image")
     pairs = image.objects.filter(task_id__gte=bounds[0], task_id__lt=bounds[1]).values_list("key", "thumbnail_key")
     named = list(pairs)
+    asked = task.objects.filter(pk__gte=bounds[0], pk__lt=bounds[1], deleted_at=None)
+    sent = [asked.values_list(f"params__{name}", flat=True).exclude(**{f"params__{name}": ""}) for name in _SENT]
     return DayRows(
         tasks=frozenset(
             str(pk) for pk in task.objects.filter(pk__gte=bounds[0], pk__lt=bounds[1]).values_list("pk", flat=True)
         ),
         originals=frozenset(key for key, _ in named),
         thumbnails=frozenset(key for _, key in named if key),
+        inputs=frozenset(key for found in sent for key in found if key),
     )
 
 

@@ -191,6 +191,11 @@ def test_the_bucket_command_says_what_the_store_has(store, server, capsys):
     assert f"lifecycle: {'set' if server.name == 'ceph' else 'unsupported'}" in said
 
 
+def test_a_store_without_a_second_region_says_so(store, capsys):
+    call_command("prepare_bucket", replica="arn:aws:s3:::other", role="arn:aws:iam::1:role/copies")
+    assert "replication: unsupported" in capsys.readouterr().out
+
+
 def test_what_the_command_set_is_there_and_may_be_set_again(of_ceph, store):
     client, bucket = store.driver.client, store.driver.bucket
     for _ in range(2):
