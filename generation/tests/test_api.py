@@ -46,7 +46,7 @@ def test_a_request_becomes_a_queued_row_with_everything_decided(client: Client, 
     assert (task.user, task.status, task.priority, task.width, task.height) == (owner, "queued", 2, 256, 256)
     assert task.params["steps"] == 20
     assert task.params["seed"] == 7
-    assert task.batch_key == "mini@1:256x256"
+    assert task.batch_key == f"{task.model.key}:256x256"
 
 
 def test_what_a_request_leaves_out_is_decided_once(client: Client) -> None:

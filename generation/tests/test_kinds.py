@@ -13,6 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image as Pillow
 
+from generation import catalogue
 from generation.models import ImageModel, Task, User
 from generation.tests.conftest import Receiver, picture_bytes
 from storage.store import get_store
@@ -212,6 +213,8 @@ def test_a_body_over_the_limit_is_413(client: Client, settings: Any) -> None:
 
 
 def test_a_kind_that_no_model_can_do_is_told(client_of: ClientOf, owner: User) -> None:
+    ImageModel.objects.update(kinds=["text2img"])
+    catalogue.forget()
     response = post(client_of(owner), CONTROL, {"text": "x", "control_image": text(picture_bytes())})
     assert faults(response) == {"params.model": "unknown_model"}
     response = post(client_of(owner), CONTROL, {"text": "x", "control_image": "AAAA", "params": {"model": "mini"}})

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.test import Client
 from safetensors.numpy import save
 
@@ -30,6 +31,11 @@ def upload(client: Client, data: bytes, name: str = "ink", filename: str = "x.sa
 
 def codes(response: Any) -> dict[str, str]:
     return {fault["field"]: fault["code"] for fault in response.json()["data"]["errors"]}
+
+
+def names(client: Client) -> list[str]:
+    """The LoRAs that are offered."""
+    return [row["name"] for row in client.get("/api/v1/lora").json()["data"]["items"]]
 
 
 @pytest.fixture
@@ -73,14 +79,14 @@ def huge_header() -> bytes:
 def test_what_is_no_lora_is_refused_and_leaves_nothing(client: Client, settings: Any, data: bytes, code: str) -> None:
     response = upload(client, data)
     assert (response.status_code, codes(response)) == (400, {"file": code})
-    assert Lora.objects.count() == 0
+    assert not Lora.objects.exclude(owner=None).exists()
     assert list(Path(settings.LORA_ROOT).iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../../etc", "Ink", "a b", "", "x" * 51, "ink@2", "<script>"])
 def test_a_name_is_a_plain_word(client: Client, name: str) -> None:
     assert upload(client, lora_bytes(), name).status_code == 400
-    assert Lora.objects.count() == 0
+    assert not Lora.objects.exclude(owner=None).exists()
 
 
 def test_a_file_over_the_limit_is_refused(client: Client, settings: Any) -> None:
@@ -103,7 +109,7 @@ def test_a_task_is_bound_to_the_hash_of_its_version(client: Client) -> None:
     assert generate(client, {"name": "ink", "weight": 0.5}).status_code == 202
     assert generate(client, "ink@1").status_code == 202
     newest, first = Task.objects.order_by("id")
-    shas = dict(Lora.objects.values_list("version", "sha256"))
+    shas = dict(Lora.objects.filter(name="ink").values_list("version", "sha256"))
     assert (newest.params["loras"][0]["sha256"], newest.params["loras"][0]["weight"]) == (shas[2], 0.5)
     assert first.params["loras"][0]["name"] == "ink@1"
 
@@ -132,7 +138,7 @@ def test_a_disabled_or_deleted_version_is_not_offered(client: Client) -> None:
     assert client.post("/api/v1/lora/ink/1/enable").json()["data"]["state"] == "active"
     assert generate(client, "ink").status_code == 202
     assert client.delete("/api/v1/lora/ink/1").status_code == 200
-    assert client.get("/api/v1/lora").json()["data"]["items"] == []
+    assert names(client) == ["outline"], "what ships with the product is left"
     assert client.delete("/api/v1/lora/ink/1").status_code == 404
 
 
@@ -141,6 +147,25 @@ def test_loras_belong_to_a_team(client: Client, client_of: ClientOf, make_user: 
     mate, stranger = client_of(make_user("mate", team="shop")), client_of(make_user("stranger"))
     assert generate(mate, "ink").status_code == 202
     assert generate(stranger, "ink").status_code == 400
-    assert stranger.get("/api/v1/lora").json()["data"]["items"] == []
+    assert names(stranger) == ["outline"]
     assert stranger.delete("/api/v1/lora/ink/1").status_code == 404
     assert upload(stranger, lora_bytes(2)).json()["data"]["version"] == 1, "names of teams do not meet"
+
+
+def test_the_shipped_lora_is_everybodys(client_of: ClientOf, make_user: Any) -> None:
+    guest = client_of(make_user("guest", plan="free"))
+    assert names(guest) == ["outline"]
+    assert generate(guest, {"name": "outline", "weight": 0.5}).status_code == 202
+
+
+def test_seeding_again_adds_a_version_only_for_another_file(seeded: None, settings: Any, tmp_path: Path) -> None:
+    call_command("seed", verbosity=0)
+    first = Lora.objects.get(name="outline")
+    file = tmp_path / first.source
+    file.parent.mkdir()
+    file.write_bytes(lora_bytes(6))
+    settings.MODELS_DIR = str(tmp_path)
+    call_command("seed", verbosity=0)
+    newest, before = Lora.objects.filter(name="outline")
+    assert (newest.version, newest.state, newest.rank) == (2, Lora.State.ACTIVE, 6)
+    assert (before.version, before.state) == (1, Lora.State.DELETED)

@@ -27,6 +27,7 @@ def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
     dtype = dtype_of(spec.precision, device)
     try:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(spec.source, dtype=dtype, local_files_only=True)
+        _merge_adapter(pipeline, spec)
         components = dict(pipeline.to(device).components)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelUnavailable(f"model {spec.key} could not be loaded from {spec.source}: {error}") from error
@@ -34,6 +35,19 @@ def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
     if vae is not None and dtype is torch.float16 and getattr(vae.config, "force_upcast", False):
         vae.to(torch.float32)  # its activations overflow in fp16; the pipelines would move it to and fro
     return components
+
+
+def _merge_adapter(pipeline: Any, spec: ModelSpec) -> None:
+    """Make the LoRA file `options["adapter"]` (relative to the model's folder) part of the weights, once and for good:
+    so a few-step form that ships as a LoRA is a model of its own. Raises what diffusers raises for a bad file."""
+    if not (adapter := spec.options.get("adapter")):
+        return
+    path = Path(spec.source, adapter)
+    if not path.is_file():
+        raise OSError(f"its adapter {adapter} is not there")
+    pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
 
 
 def load_controlnets(spec: ModelSpec, device: torch.device) -> dict[str, torch.nn.Module]:

@@ -164,3 +164,20 @@ def test_loras_leave_the_memory_by_age(folder, loras):
     assert cache.get(use(loras["a"], 0.2)) is first, "the weight is not part of the file"
     cache.get(use(loras["b"], 1.0))
     assert cache.get(use(loras["a"], 1.0)) is not first
+
+
+def test_an_adapter_in_the_options_is_part_of_the_model(folder, loras):
+    """A few-step form that ships as a LoRA is a model of its own; other LoRAs go on top of it."""
+    spec = ModelSpec("turbo", "1", "sd15", str(folder), options={"adapter": str(loras["b"])})
+    alone, with_another = sample(model="turbo@1"), sample(model="turbo@1", loras=(use(loras["a"], 0.5),))
+    run = run_to_end(engine_for(spec), [alone, with_another])
+    reference = PeftAlone(folder)
+    for request, uses in ((alone, ()), (with_another, (use(loras["a"], 0.5),))):
+        expected = reference(replace(request, loras=(use(loras["b"], 1.0), *uses)))
+        assert worst(run.images[request.sample_id], expected) <= EQUAL
+    assert worst(run.images[alone.sample_id], Stock(folder)(alone)) > 20 * EQUAL, "negative control"
+
+
+def test_a_missing_adapter_is_named(folder):
+    with pytest.raises(ModelUnavailable, match=r"adapter gone\.safetensors"):
+        engine_for(ModelSpec("turbo", "1", "sd15", str(folder), options={"adapter": "gone.safetensors"}))
