@@ -1,17 +1,31 @@
 """What the pictures show, made by the model that ships, through the real engine: not only shapes of arrays."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from workers.engine import Engine, EngineConfig, Failed, Finished, ModelPool, ModelSpec, PoolConfig, SampleRequest
+from workers.engine import (
+    Engine,
+    EngineConfig,
+    Failed,
+    Finished,
+    LoraUse,
+    ModelPool,
+    ModelSpec,
+    PoolConfig,
+    SampleRequest,
+)
 
-MODEL = Path(__file__).resolve().parents[2] / "fixtures" / "models" / "mini"
+MODELS = Path(__file__).resolve().parents[2] / "fixtures" / "models"
+CONTROLNETS = {"controlnets": {"canny": "../controlnet-canny"}}
+TURBO = {"model": "mini-turbo@1", "steps": 4, "cfg_scale": 1.0, "sampler": "lcm"}
 COLOURS = {
     "red": (220, 40, 40),
     "blue": (40, 80, 210),
@@ -24,8 +38,10 @@ COLOURS = {
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     pool = ModelPool(PoolConfig(device="cpu"))
-    pool.ensure(ModelSpec(name="mini", revision="1", family="sd15", source=str(MODEL)))
-    pool.preload(["mini@1"])
+    source, turbo = str(MODELS / "mini"), {"adapter": "../lora/turbo.safetensors"}
+    pool.ensure(ModelSpec(name="mini", revision="1", family="sd15", source=source, options=CONTROLNETS))
+    pool.ensure(ModelSpec(name="mini-turbo", revision="1", family="sd15", source=source, options=turbo))
+    pool.preload(["mini@1", "mini-turbo@1"])
     engine = Engine(pool, EngineConfig(threads=1))
     yield engine
     engine.discard_all()
@@ -152,3 +168,55 @@ def test_inpaint_leaves_the_rest_of_the_picture_as_it_was(engine: Engine) -> Non
     difference = np.abs(painted - start)
     assert difference[mask == 0].mean() < max(2 * round_trip, 0.03)
     assert difference[mask == 255].mean() > 0.15
+
+
+def edges_of(picture: np.ndarray) -> np.ndarray:
+    """bool [H, W], Canny edges of a uint8 RGB picture."""
+    return cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 100, 200) > 0
+
+
+def found_again(asked: np.ndarray, picture: np.ndarray) -> float:
+    """Share of the asked edges that have an edge of the picture (float, 0 to 1) within three pixels."""
+    got = cv2.dilate(edges_of((picture * 255).round().astype(np.uint8)).astype(np.uint8), np.ones((7, 7), np.uint8))
+    return float((got[asked] > 0).mean())
+
+
+def test_controlnet_finds_the_edges_of_its_picture_again(engine: Engine) -> None:
+    """No word of the prompt says where the circle lies: the edges do."""
+    for x, y, radius in ((95, 150, 58), (160, 110, 62)):
+        photo = np.full((256, 256, 3), 250, np.uint8)
+        cv2.circle(photo, (x, y), radius, (220, 40, 40), -1)
+        controlled = wish(
+            "a red circle, white background", kind="controlnet", control_image=photo, control_type="canny", steps=10
+        )
+        on, off = (replace(controlled, control_scale=scale, sample_id=f"c/{x}/{scale}") for scale in (1.0, 0.0))
+        followed, free = run(engine, on, off)
+        asked = edges_of(photo)
+        assert found_again(asked, followed) > max(0.6, found_again(asked, free) + 0.2)
+        assert (colour_at(followed, x, y), corners(followed)) == ("red", {"white"})
+
+
+def test_a_lora_at_weight_nought_does_nothing_and_at_one_draws_its_style(engine: Engine) -> None:
+    file = MODELS / "lora" / "outline.safetensors"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    prompt = "a yellow star on a blue background"
+    without, nought, whole = run(
+        engine,
+        wish(prompt, sample_id="none"),
+        *(wish(prompt, loras=(LoraUse(digest, str(file), weight),), sample_id=f"l/{weight}") for weight in (0.0, 1.0)),
+    )
+    assert np.abs(nought - without).max() < 1e-3
+    assert (centre(whole), corners(whole)) == ("yellow", {"blue"})
+    dark_before, dark_after = ((picture.max(axis=2) < 1 / 3).mean() for picture in (without, whole))
+    assert dark_before < 0.01
+    assert dark_after > 0.02
+
+
+def test_the_few_step_form_is_right_in_four_steps_without_guidance(engine: Engine) -> None:
+    pairs = [("red", "white"), ("blue", "yellow"), ("yellow", "blue"), ("green", "white")]
+    wishes = [
+        wish(f"a {inside} circle, {outside} background", seed=number, **TURBO)
+        for number, (inside, outside) in enumerate(pairs)
+    ]
+    pictures = run(engine, *wishes)
+    assert [(centre(picture), corners(picture)) for picture in pictures] == [(a, {b}) for a, b in pairs]
