@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from generation import caches, estimates, lifecycle, quotas, results, surge, tickets
 from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound, Unprocessable
-from generation.inputs import ROLES, InputPicture
+from generation.inputs import InputPicture
 from generation.insertion import insert
 from generation.models import ApiKey, Batch, IdempotencyKey, Image, ImageModel, Plan, Task, User
 from generation.parameters import Parameters
@@ -29,7 +29,7 @@ from generation.uuid7 import from_public, moment_of, uuid7
 from storage.errors import StorageError
 from storage.keys import input_key
 from storage.store import get_store
-from storage.variants import delete_image
+from storage.variants import delete_task as delete_objects
 
 _log = logging.getLogger(__name__)
 
@@ -344,18 +344,12 @@ def delete_task(task: Task) -> None:
     """
     if not task.terminal:
         cancel_task(task)
-    images = list(Image.objects.filter(task=task))
     caches.tasks().hold(str(task.id))
     params = {**task.params, "text": "", "negative_text": ""}
     Task.objects.filter(pk=task.pk).update(deleted_at=timezone.now(), text="", params=params)
     transaction.on_commit(lambda: caches.tasks().forget(str(task.id)))
-    given = [task.params.get(f"{role}_key") for role in ROLES]
-    store = get_store("images")
     try:
-        for image in images:
-            delete_image(store, image.key)
-        for key in filter(None, given):
-            store.delete(key)
+        delete_objects(get_store("images"), task.id)
     except StorageError as error:  # the day's objects are dropped with the day
         _log.warning("objects of a deleted task stay until its day is dropped: %s: %s", task.id, error)
     results.forget(task.id)

@@ -104,6 +104,12 @@ def day_prefixes(day: datetime) -> list[str]:
     ]
 
 
+def task_prefixes(task_id: UUID) -> list[str]:
+    """Prefixes that hold everything of one task: originals (also archived ones), variants, inputs."""
+    day = datetime.fromtimestamp((task_id.int >> 80) / 1000, UTC)
+    return [f"{prefix}{task_id}/" for prefix in day_prefixes(day)]
+
+
 def check(key: str) -> str:
     """The key itself when it is of the scheme above; raises BadKey otherwise (path tricks never reach a store)."""
     if _RAW.fullmatch(key) or _RESULT.fullmatch(key) or _DATED.fullmatch(key.removeprefix(ARCHIVE)):

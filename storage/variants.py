@@ -4,6 +4,7 @@ for it.
 
 import functools
 import io
+from uuid import UUID
 
 from django.conf import settings
 from PIL import Image, ImageOps
@@ -65,17 +66,18 @@ def thumbnail(store: Store, key: str) -> bytes:
     return found
 
 
-def delete_image(store: Store, original: str) -> None:
-    """Delete an original, its archived form and its variants."""
-    small = keys.variant_key(original, "thumbs")
-    _thumbnails().hold(small)
-    for key in (
-        *(keys.variant_key(original, variant) for variant in keys.VARIANT_SIDES),
-        keys.archive_key(original),
-        original,
-    ):
+def delete_task(store: Store, task_id: UUID) -> int:
+    """Delete every object of a task: originals, also archived and replaced ones, variants, inputs; how many there were.
+
+    Raises StoreUnavailable; it may be repeated.
+    """
+    listed = [found.key for prefix in keys.task_prefixes(task_id) for found in store.list(prefix)]
+    small = [key for key in listed if keys.parse(key).kind == "thumbs"]
+    _thumbnails().hold(*small)
+    for key in listed:
         store.delete(key)
-    _thumbnails().forget(small)
+    _thumbnails().forget(*small)
+    return len(listed)
 
 
 def shrink(data: bytes, side: int) -> bytes:

@@ -15,7 +15,7 @@ from storage.errors import Archived, NotFound
 from storage.inventory import DayRows, compare_day
 from storage.opened import Openings, unopened
 from storage.store import images
-from storage.variants import delete_image
+from storage.variants import delete_task
 
 DAY = 86400
 
@@ -69,7 +69,7 @@ def test_a_crash_between_copy_and_delete_leaves_two_and_is_repeated(task_id, red
 def test_gone_is_gone(task_id, redis):
     store, key = images(), original(task_id)
     move_to_archive(store, key)
-    delete_image(store, key)
+    assert delete_task(store, task_id) == 1
     with pytest.raises(NotFound):
         check_present(store, key, redis)
 

@@ -3,6 +3,7 @@ import io
 import os
 import threading
 import time
+from uuid import UUID
 
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from storage import keys
 from storage.errors import BadKey, NotFound
 from storage.once import once
 from storage.store import images
-from storage.variants import UnreadableOriginal, delete_image, ensure_variant, shrink
+from storage.variants import UnreadableOriginal, delete_task, ensure_variant, shrink, thumbnail
 
 
 @pytest.fixture
@@ -91,10 +92,20 @@ def test_small_pictures_keep_their_size_and_no_pictures_are_refused():
         shrink(b"no picture", 256)
 
 
-def test_deleting_an_image_takes_its_variants(original, redis):
-    ensure_variant(images(), original, "medium", redis)
-    delete_image(images(), original)
-    assert list(images().list("")) == []
+def test_deleting_a_task_takes_all_its_objects_and_no_others(original, task_id, redis):
+    """The medium variant, a thumbnail in the cache, an enlargement's first version, an input, one in the spool."""
+    store, other = images(), keys.image_key(UUID(int=task_id.int + 1), 0, "ab" * 32, "image/webp")
+    ensure_variant(store, original, "medium", redis)
+    small = keys.variant_key(original, "thumbs")
+    replaced = keys.image_key(task_id, 0, "cd" * 32, "image/webp")
+    for key in (small, replaced, keys.input_key(task_id, "mask", "ef" * 32, "image/png"), other):
+        store.put(key, b"x")
+    assert thumbnail(store, small) == b"x"
+    store.spool.add(keys.image_key(task_id, 1, "ab" * 32, "image/webp"), b"x")
+    assert delete_task(store, task_id) == 6
+    assert [found.key for found in store.list("")] == [other]
+    with pytest.raises(NotFound):
+        thumbnail(store, small)
 
 
 def test_a_dead_holder_is_followed(redis):

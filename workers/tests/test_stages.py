@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from generation import lifecycle
 from generation.models import Delivery, Image, Lora, Status, Task
+from generation.seen import see
 from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
 from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
@@ -151,7 +152,11 @@ def test_a_late_enlargement_follows_the_first_version(make_task: MakeTask, setti
     run_all(with_raw(task))
     first = Image.objects.get(task=task)
     assert (task.status, first.width) == ("succeeded", 256)
+    poll = see(task.public_id, task.user, base_url="")
     stages.enlarge(str(task.id))
+    later = see(task.public_id, task.user, base_url="")
+    assert [seen.body["outputs"][0]["width"] for seen in (poll, later)] == [256, 1024]
+    assert later.etag != poll.etag
     second = Image.objects.get(task=task)
     assert (second.width, second.height) == (1024, 1024)
     assert get_store("images").exists(first.key), "addresses of the first version stay good"
