@@ -7,9 +7,10 @@ buffer can push it onto the queue in the same atomic step.
 
 import base64
 import json
+import random
 import threading
 from functools import cache
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from kombu import Connection, Queue
 
@@ -27,7 +28,7 @@ def ticket_message(task_id: UUID | str, priority: int, *, again: str = "") -> st
     name = f"{task_id}.{again}" if again else str(task_id)
     body = base64.b64encode(inner.replace(_TASK, str(task_id)).encode()).decode()
     filled = outer.replace(_MESSAGE, name).replace(_TASK, str(task_id)).replace(_QUEUE, f"p{priority}")
-    return filled.replace(_TAG, str(uuid4())).replace(_BODY, body)
+    return filled.replace(_TAG, f"{name}.{random.getrandbits(64):x}").replace(_BODY, body)
 
 
 def _template() -> tuple[str, str]:

@@ -16,7 +16,8 @@ _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
 def uuid7(ms: int | None = None) -> UUID:
     """A new id of the moment `ms` (Unix ms; now when None), with 74 random bits."""
     stamp = time.time_ns() // 1_000_000 if ms is None else ms
-    random_a, random_b = secrets.randbits(12), secrets.randbits(62)
+    random = secrets.randbits(74)  # at once: each call asks the kernel
+    random_a, random_b = random >> 62, random & ((1 << 62) - 1)
     return UUID(int=(stamp << 80) | _VERSION_AND_VARIANT | (random_a << 64) | random_b)
 
 

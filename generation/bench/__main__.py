@@ -29,7 +29,7 @@ from generation.bench.client import encoded, flood  # noqa: E402
 from generation.bench.streams import Held, hold  # noqa: E402
 from generation.models import ApiKey, Plan, Team, User  # noqa: E402
 
-_BODY = {"text": "a red circle", "params": {"resolution": "256x256", "steps": 8, "style": "cartoon"}}
+BODY = {"text": "a red circle", "params": {"resolution": "256x256", "steps": 8, "style": "cartoon"}}
 _GENERATE = "/api/v1/image/generate"
 _COLUMNS = "| web processes | request | answers/s | p50 ms | p99 ms | CPU ms: web | Postgres | Redis | client | all |"
 _STREAM_COLUMNS = "| streams | opened in s | kB each | CPU ms to open | heard after s | CPU ms to tell |"
@@ -41,7 +41,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.key = _unlimited_key()
+        self.key = unlimited_key()
         self.rows: list[Row] = []
         self.held: Held | None = None
 
@@ -56,7 +56,7 @@ class Bench:
                     self.held = asyncio.run(hold(address, web, self.key, ids, self.options.streams))
 
     def _requests(self, web: machine.Web, processes: int) -> list[str]:
-        submission = encoded("POST", _GENERATE, self.key, _BODY)
+        submission = encoded("POST", _GENERATE, self.key, BODY)
         count = self.options.requests
         asyncio.run(flood((machine.HOST, web.port), [submission] * 200, self.options.connections))  # warm
         self._flood(web, processes, "empty view", [encoded("GET", "/healthz", self.key)] * count)
@@ -107,7 +107,8 @@ def _line(row: Row) -> str:
     return f"| {row['processes']} | {row['request']}{odd} | {times} | {spent} |"
 
 
-def _unlimited_key() -> str:
+def unlimited_key() -> str:
+    """A key without limits, as text."""
     everything = {"requests_per_second": 1_000_000, "concurrent_tasks": None, "daily_images": None}
     plan, _ = Plan.objects.update_or_create(name="bench", defaults={"title": "Bench", **everything})
     team, _ = Team.objects.get_or_create(name="bench", defaults={"plan": plan})
