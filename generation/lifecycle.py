@@ -27,7 +27,7 @@ from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
 from generation import caches, events, metrics, webhooks
-from generation.models import ImageModel, Status, Task
+from generation.models import GIVEN_UP, ImageModel, Status, Task
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),
@@ -46,7 +46,9 @@ STAGE_FROM: Final[Mapping[str, str]] = {
     "postprocess": Status.GENERATED,
     "upload": Status.PROCESSED,
     "notify": Status.STORED,
+    "enlarge": Status.SUCCEEDED,  # no move follows: the pictures' rows change
 }
+AFTER_CANCEL: Final = ("notify", "enlarge")  # stages that a wish to cancel comes too late for
 
 
 class IllegalMove(Exception):
@@ -176,7 +178,7 @@ def take_stage(task_id: UUID, stage: str, owner: str, seconds: float) -> Task | 
     """
     state = STAGE_FROM[stage]
     taken = _lease(Task.objects.filter(_is_free(owner), pk=task_id, status=state), stage, owner, seconds)
-    if not taken and stage != "notify":
+    if not taken and stage not in AFTER_CANCEL:
         cancel_if_requested(task_id, among=[state])
     return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
 
@@ -206,7 +208,7 @@ def _is_free(owner: str) -> Q:
 def _lease(rows: QuerySet[Task], stage: str, owner: str, seconds: float) -> int:
     """Take the stage of these rows, but for those whose cancel was asked for; how many there were."""
     now = timezone.now()
-    wanted = rows if stage == "notify" else rows.filter(cancel_requested=False)
+    wanted = rows if stage in AFTER_CANCEL else rows.filter(cancel_requested=False)
     changes = {"stage_until": now + timedelta(seconds=seconds), "stage_attempts": F("stage_attempts") + 1}
     return wanted.update(stage_owner=owner, updated_at=now, **changes)
 
@@ -216,6 +218,26 @@ def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) 
     rows = Task.objects.filter(pk=task_id, stage_owner=owner)
     changes = {"stage_owner": "waiting", "stage_until": next_at, "updated_at": timezone.now()}
     return bool(rows.update(history=_appended({"stage_fault": reason[:300]}), **changes))
+
+
+def renew_stage(owner: str, seconds: float) -> bool:
+    """A longer lease on everything that `owner` holds; False when it holds nothing any more."""
+    until = timezone.now() + timedelta(seconds=seconds)
+    held = Q(stage_owner=owner, status__in=set(STAGE_FROM.values()))
+    return bool(Task.objects.filter(held, stage_until__isnull=False).update(stage_until=until))
+
+
+def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
+    """The late step of a succeeded task is done; with a warning for the client: it is given up."""
+    changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
+    if warning:
+        changes["warnings"] = CombinedExpression(
+            F("warnings"), "||", Value([warning], JSONField()), output_field=JSONField()
+        )
+    caches.tasks().hold(str(task_id))
+    ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
+    transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+    return bool(ended)
 
 
 def mark_processed(task_id: UUID, *, owner: str) -> bool:
@@ -231,7 +253,8 @@ def mark_stored(task_id: UUID, *, owner: str) -> bool:
 
 def mark_succeeded(task_id: UUID, *, owner: str) -> bool:
     """stored -> succeeded. Called in the transaction that writes the webhook's delivery row."""
-    return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=timezone.now())
+    now = timezone.now()
+    return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=now, **_free(now))
 
 
 def _free(now: datetime) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
+from generation import late
 from generation.estimates import Outlook
 from generation.models import Image, Status, Task
 from generation.uuid7 import public
@@ -47,6 +48,7 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
         "query_url": query_url,
         "temp_url": outputs[0]["url"] if outputs else None,
         "outputs": outputs,
+        "enlarging": late.is_to_come(task, images),
         "input": input_body(task.text, task.model_key, task.params),
         "priority": task.priority,
         "attempts": task.attempt,

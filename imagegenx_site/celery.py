@@ -33,7 +33,7 @@ readiness.announce_with_celery()
 
 QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io")
 IO = {"queue": "io"}
-STAGE_LIMITS = {"time_limit": 90, "soft_time_limit": 60}  # s; prefork pools only
+STAGE_LIMITS = {"time_limit": 660, "soft_time_limit": 600}  # s; prefork pools only; enlarging on a CPU takes minutes
 
 app = Celery("imagegenx_site")
 app.set_default()

@@ -1,73 +1,108 @@
 """How many bytes a format needs for the same visual quality as another, measured by structural similarity (SSIM)."""
 
-import io
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from postprocessing.arrays import Picture
-from postprocessing.formats import decode, encode
-from postprocessing.recipe import Output
+from postprocessing.formats import encode
+from postprocessing.reading import decode
+from postprocessing.recipe import DEFAULT_QUALITY, Output
+from postprocessing.similarity import REFERENCE_QUALITY, plain_jpeg, ssim
 
-_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # constants of Wang et al. 2004
+WAYS: Mapping[str, Output] = {
+    "jpeg auto": Output("jpeg", auto=True, metadata="none"),
+    "webp default": Output("webp", DEFAULT_QUALITY["webp"], metadata="none"),
+    "avif default": Output("avif", DEFAULT_QUALITY["avif"], metadata="none"),
+    "webp auto": Output("webp", auto=True, metadata="none"),
+    "avif auto": Output("avif", auto=True, metadata="none"),
+}
 
 
 @dataclass(frozen=True)
 class Match:
-    """The smallest file of a format whose SSIM is not below the reference's. `quality` is None where no quality
-    reaches it.
-    """
+    """A file: its size, and its SSIM to the picture it was made from."""
 
-    format: str
-    quality: int | None
     bytes: int
     ssim: float
 
 
-def ssim(first: Picture, second: Picture) -> float:
-    """Structural similarity of the luma of two pictures of one size, -1 to 1 (Wang et al. 2004; Gaussian window,
-    sigma 1.5).
-    """
-    x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64) for image in (first, second))
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(values, (11, 11), 1.5)
-
-    mean_x, mean_y = mean(x), mean(y)
-    variance_x, variance_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
-    covariance = mean(x * y) - mean_x * mean_y
-    top = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    bottom = (mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2)
-    return float((top / bottom).mean())
-
-
 def at_quality(image: Picture, output: Output) -> Match:
     data = encode(image, output).data
-    return Match(output.format, output.quality, len(data), ssim(image, decode(data)))
+    return Match(len(data), ssim(image, decode(data)))
 
 
-def plain_jpeg(image: Picture, quality: int) -> Match:
-    """The reference: a JPEG as most programs write it (4:2:0, baseline)."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    data = buffer.getvalue()
-    return Match("jpeg", quality, len(data), ssim(image, decode(data)))
+def reference(image: Picture) -> Match:
+    """The plain JPEG that the others are held against."""
+    data = plain_jpeg(image, REFERENCE_QUALITY)
+    return Match(len(data), ssim(image, decode(data)))
 
 
-def match(image: Picture, form: str, reference: float) -> Match:
-    """The lowest quality of `form` whose SSIM reaches `reference`, by bisection (SSIM rises with quality)."""
-    plain = Output(form, metadata="none")
-    low, high = 1, 100
-    best = at_quality(image, replace(plain, quality=high))
-    if best.ssim < reference:
-        return replace(best, quality=None)
-    while low < high:
-        middle = (low + high) // 2
-        tried = at_quality(image, replace(plain, quality=middle))
-        if tried.ssim >= reference:
-            best, high = tried, middle
-        else:
-            low = middle + 1
-    return best
+def drawn_pictures(side: int = 256) -> dict[str, list[Picture]]:
+    """Kinds of pictures that need no files: flat drawings, soft gradients, noise with the spectrum of photographs."""
+    return {
+        "drawings": [_drawing(side, seed) for seed in range(4)],
+        "gradients": [_gradient(side, seed) for seed in range(3)],
+        "1/f noise": [_one_over_f(side, seed) for seed in range(3)],
+    }
+
+
+def _drawing(side: int, seed: int) -> Picture:
+    random = np.random.default_rng(seed)
+    picture = np.full((side, side, 3), random.integers(180, 256, 3), np.uint8)
+    for _ in range(8):
+        color = tuple(int(value) for value in random.integers(0, 256, 3))
+        corners = random.integers(0, side, (int(random.integers(3, 6)), 2)).astype(np.int32)
+        cv2.fillPoly(picture, [corners], color, cv2.LINE_AA)
+        center = tuple(int(value) for value in random.integers(0, side, 2))
+        cv2.circle(picture, center, int(random.integers(4, side // 5)), color, 2, cv2.LINE_AA)
+    cv2.putText(
+        picture,
+        f"Sale {seed}9 %",
+        (side // 8, side // 2),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        side / 220,
+        (0, 0, 0),
+        2,
+        cv2.LINE_AA,
+    )
+    return picture
+
+
+def _gradient(side: int, seed: int) -> Picture:
+    corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3)).astype(np.float32)
+    return np.rint(cv2.resize(corners, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 255)).astype(np.uint8)
+
+
+def _one_over_f(side: int, seed: int) -> Picture:
+    random = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequency[0, 0] = 1 / side
+    shared = random.normal(size=(side, side, 1))
+    noise = 0.8 * shared + 0.2 * random.normal(size=(side, side, 3))  # channels of photographs go together
+    waves = np.fft.irfft2(np.fft.rfft2(noise, axes=(0, 1)) / frequency[:, :, None], s=(side, side), axes=(0, 1))
+    return np.rint((waves / waves.std() * 50 + 127).clip(0, 255)).astype(np.uint8)
+
+
+def totals(pictures: list[Picture]) -> dict[str, dict[str, float]]:
+    """For JPEG 90 and each way: bytes of all pictures, percent less than JPEG 90 and than the smallest JPEG that is as
+    good (jpeg auto), lowest and mean SSIM.
+    """
+    base = [reference(picture) for picture in pictures]
+    rows = {f"jpeg {REFERENCE_QUALITY}": base}
+    rows |= {name: [at_quality(picture, output) for picture in pictures] for name, output in WAYS.items()}
+    jpegs = [sum(match.bytes for match in rows[name]) for name in (f"jpeg {REFERENCE_QUALITY}", "jpeg auto")]
+    return {name: _summary(matches, *jpegs) for name, matches in rows.items()}
+
+
+def _summary(matches: list[Match], jpeg: int, smallest_jpeg: int) -> dict[str, float]:
+    size, likeness = sum(match.bytes for match in matches), [match.ssim for match in matches]
+    return {
+        "bytes": size,
+        "saved_percent": round(100 * (1 - size / jpeg), 1),
+        "saved_percent_of_jpeg_auto": round(100 * (1 - size / smallest_jpeg), 1),
+        "ssim_lowest": round(min(likeness), 4),
+        "ssim_mean": round(float(np.mean(likeness)), 4),
+    }

@@ -51,6 +51,10 @@ class Fields:
             return default
         return int(self._in_range(name, value, low, high, default))
 
+    def is_word(self, name: str, word: str) -> bool:
+        """Whether the field is this word; other values are left to another reader."""
+        return self._take(name) == word
+
     def boolean(self, name: str, default: bool) -> bool:
         value = self._take(name)
         if value is None:

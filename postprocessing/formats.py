@@ -1,23 +1,25 @@
-"""Files: encoding into WebP, AVIF, PNG and JPEG with colour profile and metadata; decoding what was stored."""
+"""Files: encoding into WebP, AVIF, PNG and JPEG with colour profile and metadata."""
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from postprocessing import metadata
-from postprocessing.arrays import Picture, as_rgb8
+from postprocessing.arrays import Picture
 from postprocessing.metadata import Notes
 from postprocessing.provenance import SignerConfig, sign
+from postprocessing.reading import decode
 from postprocessing.recipe import Output
+from postprocessing.similarity import INDISTINGUISHABLE, plain_jpeg, ssim
 
 CONTENT_TYPES = {"webp": "image/webp", "avif": "image/avif", "png": "image/png", "jpeg": "image/jpeg"}
-_MARK_SIDE = 4096  # pixels; longest side of a customer's logo
+_SLOW_PIXELS = 1 << 20  # up to here AVIF takes its time
 _PROFILE_DATE = slice(24, 36)  # where an ICC profile carries the moment it was made
 
 
@@ -45,47 +47,17 @@ def encode(
     `signer` is used where the output asks for provenance. `hurry`: half the time for 4 % more bytes (WebP). Raises
     ProvenanceUnavailable.
     """
-    options = _ENCODERS[output.format](output)
-    if hurry and output.format == "webp":
-        options["method"] = 2
-    if output.metadata != "none":
-        options |= _described(output, notes)
-    data = _saved(Image.fromarray(image), output.format.upper(), options)
+    described = _described(output, notes) if output.metadata != "none" else {}
+    if hurry:
+        described["method"] = 2
+    if output.auto:
+        data = _smallest(image, output, described)
+    else:
+        data = _written(image, output, described)
     if output.provenance:
         data = sign(data, CONTENT_TYPES[output.format], signer, edited=bool(notes and notes.edited))
     digest = hashlib.sha256(data).hexdigest()
     return Encoded(data, CONTENT_TYPES[output.format], image.shape[1], image.shape[0], digest)
-
-
-def decode(data: bytes) -> Picture:
-    """The picture of a stored file, turned upright, alpha composed onto white. Raises ValueError for anything else."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG", "AVIF")) as file:
-            if file.mode.startswith("I;16"):
-                return as_rgb8(np.asarray(file, dtype=np.uint16))
-            mode = "RGBA" if file.has_transparency_data else "RGB"
-            return as_rgb8(np.asarray(_upright(file).convert(mode)))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"Not a readable picture: {error}") from error
-
-
-def decode_mark(data: bytes) -> Image.Image:
-    """A customer's logo as an RGBA picture. Raises ValueError."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as file:
-            if max(file.size) > _MARK_SIDE:
-                raise ValueError(f"It is {file.width} x {file.height}; sides may be up to {_MARK_SIDE} pixels.")
-            return _upright(file).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"Not a readable picture: {error}") from error
-
-
-def is_readable_picture(data: bytes) -> bool:
-    try:
-        decode_mark(data)
-    except ValueError:
-        return False
-    return True
 
 
 def shrink(image: Picture, side: int) -> Picture:
@@ -106,6 +78,32 @@ def srgb_profile() -> bytes:
     return bytes(profile)
 
 
+def _smallest(image: Picture, output: Output, described: dict[str, Any]) -> bytes:
+    """The lowest quality that is not further from the picture than a JPEG 90 of it, or than nobody sees, by bisection;
+    without loss where that is smaller still (flat drawings).
+    """
+
+    bound = min(ssim(image, decode(plain_jpeg(image))), INDISTINGUISHABLE)
+    low, high = 1, 100
+    best = _written(image, replace(output, quality=100), described)
+    while low < high:
+        middle = (low + high) // 2
+        tried = _written(image, replace(output, quality=middle), described)
+        if ssim(image, decode(tried)) >= bound:
+            best, high = tried, middle
+        else:
+            low = middle + 1
+    if output.format != "webp":
+        return best
+    exact = _written(image, replace(output, lossless=True), described)
+    return exact if len(exact) < len(best) or ssim(image, decode(best)) < bound else best
+
+
+def _written(image: Picture, output: Output, described: dict[str, Any]) -> bytes:
+    options = _OPTIONS[output.format](output, image.shape[0] * image.shape[1])
+    return _saved(Image.fromarray(image), output.format.upper(), options | described)
+
+
 def _saved(image: Image.Image, form: str, options: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     try:
@@ -117,10 +115,6 @@ def _saved(image: Image.Image, form: str, options: dict[str, Any]) -> bytes:
             raise
         return _saved(image, form, options | {"progressive": False, "optimize": False})
     return buffer.getvalue()
-
-
-def _upright(file: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(file) or file
 
 
 def _described(output: Output, notes: Notes | None) -> dict[str, Any]:
@@ -140,29 +134,29 @@ def _described(output: Output, notes: Notes | None) -> dict[str, Any]:
     return options | {"pnginfo": chunks}
 
 
-def _webp(output: Output) -> dict[str, Any]:
+def _webp(output: Output, _: int) -> dict[str, Any]:
     return {"quality": 75 if output.lossless else output.quality, "lossless": output.lossless, "method": 4}
 
 
-def _avif(output: Output) -> dict[str, Any]:
-    # Speed 6 tuned for SSIM: 12 % fewer bytes than speed 8 at the same SSIM for 3 times its time; slower ones gain
-    # little more.
+def _avif(output: Output, pixels: int) -> dict[str, Any]:
+    # Tuned for SSIM. At the same SSIM speed 5 needs 8 % fewer bytes than speed 6, for 4 times its time; slower ones
+    # gain little more (docs/postprocessing.md).
     return {
         "quality": output.quality,
         "codec": "aom",
-        "speed": 6,
+        "speed": 5 if pixels <= _SLOW_PIXELS else 6,
         "advanced": {"tune": "ssim"},
         "subsampling": "4:4:4" if output.quality >= 90 else "4:2:0",
     }
 
 
-def _png(output: Output) -> dict[str, Any]:
+def _png(output: Output, _: int) -> dict[str, Any]:
     return {"compress_level": 6}
 
 
-def _jpeg(output: Output) -> dict[str, Any]:
-    subsampling = "4:4:4" if output.quality >= 90 else "4:2:0"
+def _jpeg(output: Output, _: int) -> dict[str, Any]:
+    subsampling = "4:4:4" if output.quality >= 90 and not output.auto else "4:2:0"
     return {"quality": output.quality, "subsampling": subsampling, "optimize": True, "progressive": True}
 
 
-_ENCODERS = {"webp": _webp, "avif": _avif, "png": _png, "jpeg": _jpeg}
+_OPTIONS = {"webp": _webp, "avif": _avif, "png": _png, "jpeg": _jpeg}

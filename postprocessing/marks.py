@@ -113,7 +113,7 @@ def _read_qr_mark(fields: Fields, place: Placement) -> Mark:
 
 
 def _read_image_mark(fields: Fields, place: Placement) -> Mark:
-    from postprocessing.formats import is_readable_picture
+    from postprocessing.reading import is_readable_picture
 
     encoded = fields.text("image", LARGEST_MARK_BYTES * 4 // 3 + 4, "", required=True)
     try:

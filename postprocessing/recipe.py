@@ -53,11 +53,14 @@ class Tone:
 
 @dataclass(frozen=True)
 class Output:
-    """The file. `metadata`: full, minimal or none; `icc`: write the sRGB profile; `provenance`: a signed manifest."""
+    """The file. `auto`: the smallest that looks as good as a JPEG 90, instead of `quality`. `metadata`: full, minimal
+    or none; `icc`: write the sRGB profile; `provenance`: a signed manifest.
+    """
 
     format: str = "webp"
     quality: int = DEFAULT_QUALITY["webp"]
     lossless: bool = False
+    auto: bool = False
     metadata: str = "full"
     icc: bool = True
     provenance: bool = False
@@ -184,9 +187,11 @@ def _read_curve(value: Any, path: str, faults: list[Fault]) -> Curve:
 
 def _read_output(fields: Fields) -> Output:
     form = fields.choice("format", FORMATS, "webp")
+    auto = fields.is_word("quality", "auto")
     output = Output(
         format=form,
-        quality=fields.integer("quality", 1, 100, DEFAULT_QUALITY[form]),
+        quality=DEFAULT_QUALITY[form] if auto else fields.integer("quality", 1, 100, DEFAULT_QUALITY[form]),
+        auto=auto,
         lossless=fields.boolean("lossless", False) or form == "png",
         metadata=fields.choice("metadata", ("full", "minimal", "none"), "full"),
         icc=fields.boolean("icc", True),

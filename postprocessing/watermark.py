@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 from postprocessing.arrays import Picture
 from postprocessing.errors import MarkTooLarge
 from postprocessing.fonts import find_font
-from postprocessing.formats import decode_mark
 from postprocessing.marks import ImageMark, Mark, Placement, QrMark, TextMark
+from postprocessing.reading import decode_mark
 
 _MIN_LETTERS = 6.0  # pixels; smaller letters are not readable
 _MIN_MODULE = 3  # pixels per module of a QR code; fewer do not survive lossy compression

@@ -16,12 +16,13 @@ The raw picture stays until the end: only then is there nothing left that would 
 import itertools
 import logging
 import socket
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from uuid import UUID
 
 import cv2
@@ -32,8 +33,8 @@ from django.db import transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from generation import caches, estimates, events, lifecycle, loras, metrics, webhooks
-from generation.models import Delivery, Image, Status, Task
+from generation import estimates, events, late, lifecycle, loras, metrics, webhooks
+from generation.models import Delivery, Image, Task
 from generation.parameters import Parameters
 from generation.uuid7 import image_id
 from postprocessing.errors import PostprocessingError
@@ -48,6 +49,7 @@ from storage.store import Store, get_store
 from workers import checking, handover
 
 RETRY_AFTER_S: Final = (1, 5, 15, 60)  # waits before a failed stage is tried again
+TELL_EVERY_S: Final = 0.5  # between two events of one enlargement
 GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
 
 _log = logging.getLogger(__name__)
@@ -74,15 +76,14 @@ def notify(task_id: str) -> None:
 @shared_task(name="enlarge")
 def enlarge(task_id: str) -> None:
     """A late enlargement of a succeeded task. A lost message is found by maintenance.leftovers."""
-    task = Task.objects.filter(pk=UUID(task_id), status=Status.SUCCEEDED).first()
+    task = Task.objects.filter(pk=UUID(task_id), deleted_at=None).first()
     if task is not None and is_to_be_enlarged(task):
-        _enlarge(task)
+        _run_stage("enlarge", task_id, _enlarge)
 
 
 def is_to_be_enlarged(task: Task) -> bool:
     """Whether a succeeded task still has the first version of a picture that its recipe enlarges later."""
-    late = _recipe(Parameters.from_json(task.params)).late
-    return late and task.images.filter(width=task.width, height=task.height).exists()
+    return late.is_to_come(task, list(task.images.all()))
 
 
 def _run_stage(stage: str, task_text: str, work: Callable[[Task, str], None]) -> None:
@@ -111,7 +112,13 @@ def _after_fault(task: Task, stage: str, owner: str, error: Exception) -> None:
             clear_raw(task)
         return
     tries = task.stage_attempts
-    if isinstance(error, PostprocessingError) and error.callers_fault:  # the same request would fail again
+    if stage == "enlarge" and (tries >= settings.STAGE_MAX_ATTEMPTS or _is_callers(error)):
+        warning = f"The larger version could not be made: {error}"
+        lifecycle.end_late_step(task.id, owner=owner, warning=warning[:300])
+        events.publish(task.id, "updated", {"width": task.width, "height": task.height})
+        clear_raw(task)
+        return
+    if _is_callers(error):  # the same request would fail again
         lifecycle.fail(task.id, code=error.code, message=str(error))
         return
     if tries >= settings.STAGE_MAX_ATTEMPTS and stage != "notify":
@@ -121,6 +128,10 @@ def _after_fault(task: Task, stage: str, owner: str, error: Exception) -> None:
     wait = RETRY_AFTER_S[min(tries, len(RETRY_AFTER_S)) - 1]
     next_at = timezone.now() + timedelta(seconds=wait)
     lifecycle.release_stage(task.id, owner=owner, next_at=next_at, reason=f"{stage}: {type(error).__name__}: {error}")
+
+
+def _is_callers(error: Exception) -> TypeGuard[PostprocessingError]:
+    return isinstance(error, PostprocessingError) and error.callers_fault
 
 
 def _postprocess(task: Task, owner: str) -> None:
@@ -151,10 +162,9 @@ def _process_together(group: list[Task], owner: str) -> list[Task]:
     """Tasks of one recipe and size as one batch; those that a fault left undone."""
     left = list(group)
     try:
-        recipe = _recipe(Parameters.from_json(group[0].params)).first_version()
-        files = _finish(group, _checked_pictures(group), recipe)
+        files = _finish(group, owner)
         for task in group:
-            _keep(get_store("raw"), task, list(itertools.islice(files, task.params["num_images"])))
+            _keep(get_store("raw"), task, dict(enumerate(itertools.islice(files, task.params["num_images"]))))
             lifecycle.mark_processed(task.id, owner=owner)
             left.remove(task)
             if task is not group[0]:  # the first one's chain of messages goes on by itself
@@ -165,8 +175,7 @@ def _process_together(group: list[Task], owner: str) -> list[Task]:
 
 
 def _process(task: Task, owner: str) -> None:
-    recipe = _recipe(Parameters.from_json(task.params)).first_version()
-    _keep(get_store("raw"), task, list(_finish([task], _checked_pictures([task]), recipe)))
+    _keep(get_store("raw"), task, dict(enumerate(_finish([task], owner))))
     lifecycle.mark_processed(task.id, owner=owner)
 
 
@@ -193,7 +202,7 @@ def _notify(task: Task, owner: str) -> None:
     for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
         webhooks.send(delivery_id)
     clear_raw(task, but_lossless=_recipe(Parameters.from_json(task.params)).late)
-    if is_to_be_enlarged(task):
+    if late.first_versions(task, list(task.images.all())):
         current_app.send_task("enlarge", (str(task.id),), queue="cpu")
 
 
@@ -207,16 +216,19 @@ def _note_time_after_gpu(task: Task) -> None:
         _log.warning("time after the GPU not noted: %s", error)
 
 
-def _enlarge(task: Task) -> None:
-    """The whole recipe, straight into the images store; then the rows point at the new files.
+def _enlarge(task: Task, owner: str) -> None:
+    """The whole recipe, straight into the images store; then the rows point at the new files, picture by picture.
 
     Addresses of the first version stay good until they expire: its objects are kept as long as the day's others.
     """
-    files = list(_finish([task], _raw_pictures(task), _recipe(Parameters.from_json(task.params))))
-    _keep(get_store("images"), task, files)
-    caches.tasks().forget(str(task.id))
-    events.publish(task.id, "updated", {"width": files[0].original.width, "height": files[0].original.height})
-    clear_raw(task)
+    size = {"width": task.width, "height": task.height}
+    left = [image.index for image in late.first_versions(task, list(task.images.order_by("index")))]
+    for index, file in zip(left, _finish([task], owner, whole=True, only=left), strict=True):
+        _keep(get_store("images"), task, {index: file})
+        size = {"width": file.original.width, "height": file.original.height}
+    if lifecycle.end_late_step(task.id, owner=owner):
+        events.publish(task.id, "updated", size)
+        clear_raw(task)
 
 
 def clear_raw(task: Task, *, but_lossless: bool = False) -> None:
@@ -232,10 +244,43 @@ def _recipe(parameters: Parameters) -> Recipe:
     return asked.marked(parameters.plan_watermark)
 
 
-def _finish(group: Sequence[Task], pictures: Sequence[np.ndarray], recipe: Recipe) -> Iterator[Finished]:
-    """The files of tasks that share a recipe, in their order."""
-    notes = [note for task in group for note in _notes(task)]
-    return finish(pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), signer=_signer())
+def _finish(
+    group: Sequence[Task], owner: str, *, whole: bool = False, only: Sequence[int] | None = None
+) -> Iterator[Finished]:
+    """The files of tasks that share a recipe, in their order: of the first version, once the content policy has looked
+    at the pictures, or of the `whole` recipe; of all pictures or `only` some. Leases are renewed while a network works.
+    Raises checking.PictureRefused.
+    """
+    recipe = _recipe(Parameters.from_json(group[0].params))
+    pictures, notes = [], []
+    for task in group:
+        chosen = range(task.params["num_images"]) if only is None else only
+        own = [_raw_picture(task, index) for index in chosen]
+        if not whole:
+            checking.look(Parameters.from_json(task.params), own)
+        pictures += own
+        notes += [_note(task, index) for index in chosen]
+    config, pulse = SuperResConfig(Path(settings.SUPERRES_DIR)), _Pulse(group, owner)
+    return finish(pictures, recipe if whole else recipe.first_version(), notes, config, pulse, signer=_signer())
+
+
+class _Pulse:
+    """Called with the done part of an enlargement: keeps the leases, and tells who watches, now and then."""
+
+    def __init__(self, group: Sequence[Task], owner: str) -> None:
+        self._group, self._owner = group, owner
+        self._told = self._renewed = time.monotonic()
+
+    def __call__(self, part: float) -> None:
+        now = time.monotonic()
+        if now - self._renewed > settings.STAGE_SECONDS / 4:
+            self._renewed = now
+            if not lifecycle.renew_stage(self._owner, settings.STAGE_SECONDS):
+                raise TimeoutError("the lease ran out: somebody else works on it")
+        if now - self._told > TELL_EVERY_S or part >= 1:
+            self._told = now
+            for task in self._group:
+                events.publish(task.id, "enlarging", {"progress": round(100 * part)})
 
 
 def _signer() -> SignerConfig | None:
@@ -245,44 +290,25 @@ def _signer() -> SignerConfig | None:
     return SignerConfig(*files, settings.C2PA_ALGORITHM, settings.C2PA_TIMESTAMP_URL)
 
 
-def _notes(task: Task) -> list[Notes]:
-    """What is written into each file about how it was made."""
+def _note(task: Task, index: int) -> Notes:
+    """What is written into the file about how it was made."""
     parameters = Parameters.from_json(task.params)
-    return [
-        Notes(
-            prompt=parameters.text,
-            negative_prompt=parameters.negative_text,
-            steps=parameters.steps,
-            sampler=parameters.sampler,
-            cfg_scale=parameters.cfg_scale,
-            seed=parameters.seed_of(index),
-            width=parameters.width,
-            height=parameters.height,
-            model=task.model_key,
-            edited=bool(parameters.image_key),
-        )
-        for index in range(parameters.num_images)
-    ]
-
-
-def _checked_pictures(group: Sequence[Task]) -> list[np.ndarray]:
-    """The lossless pictures of these tasks, once the content policy has looked at them. Raises
-    checking.PictureRefused.
-    """
-    found: list[np.ndarray] = []
-    for task in group:
-        pictures = _raw_pictures(task)
-        checking.look(Parameters.from_json(task.params), pictures)
-        found += pictures
-    return found
-
-
-def _raw_pictures(task: Task) -> list[np.ndarray]:
-    """The lossless pictures as uint8 [H, W, 3] RGB."""
-    return [_raw_picture(task, index) for index in range(task.params["num_images"])]
+    return Notes(
+        prompt=parameters.text,
+        negative_prompt=parameters.negative_text,
+        steps=parameters.steps,
+        sampler=parameters.sampler,
+        cfg_scale=parameters.cfg_scale,
+        seed=parameters.seed_of(index),
+        width=parameters.width,
+        height=parameters.height,
+        model=task.model_key,
+        edited=bool(parameters.image_key),
+    )
 
 
 def _raw_picture(task: Task, index: int) -> np.ndarray:
+    """The lossless picture as uint8 [H, W, 3] RGB."""
     data = np.frombuffer(raw.read(keys.raw_key(task.id, index, task.attempt)), np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     if picture is None:
@@ -290,12 +316,12 @@ def _raw_picture(task: Task, index: int) -> np.ndarray:
     return picture
 
 
-def _keep(store: Store, task: Task, files: Sequence[Finished]) -> None:
+def _keep(store: Store, task: Task, files: Mapping[int, Finished]) -> None:
     """Write originals and thumbnails under their final keys, then the rows that name them."""
     parameters = Parameters.from_json(task.params)
-    rows = [_row(task, index, parameters.seed_of(index), file.original) for index, file in enumerate(files)]
-    objects = [(row.key, file.original.data) for row, file in zip(rows, files, strict=True)]
-    objects += [(row.thumbnail_key, file.thumbnail.data) for row, file in zip(rows, files, strict=True)]
+    rows = [_row(task, index, parameters.seed_of(index), file.original) for index, file in files.items()]
+    objects = [(row.key, file.original.data) for row, file in zip(rows, files.values(), strict=True)]
+    objects += [(row.thumbnail_key, file.thumbnail.data) for row, file in zip(rows, files.values(), strict=True)]
     _at_once(lambda item: store.put(*item), objects)
     told = ("key", "thumbnail_key", "format", "content_type", "width", "height", "bytes", "sha256")
     Image.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=told)

@@ -65,6 +65,7 @@ TASK: Final[Schema] = {
         "query_url": _STRING,
         "temp_url": {"type": ["string", "null"], "description": "The first picture, once there is one."},
         "outputs": {"type": "array", "items": OBJECT},
+        "enlarging": {"type": "boolean", "description": "Larger pictures will replace these (`upscale.late`)."},
         "input": OBJECT,
         "priority": _INTEGER,
         "attempts": _INTEGER,

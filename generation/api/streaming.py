@@ -5,6 +5,8 @@
     status     {"status": "running"}                                      of the stream
     progress   {"progress": 40, "step": 8, "steps": 20}                   of the stream
     preview    {"image": "data:image/...", ...}, where asked for           of the stream
+    enlarging  {"progress": 40}: after success, a larger version is made   of the stream
+    updated    {"width": 4096, "height": 4096}: it is there                of the stream
     end        {"status": "succeeded"}: nothing follows                    -
 
 `Last-Event-ID` resumes: what happened since then is told first, as far as the stream reaches back. A comment every
@@ -137,13 +139,27 @@ async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
             elif not happening.id or watching.later(happening.id, seen):
                 ended = happening.is_end
                 yield _of(happening)
-    try:
-        shown = await _shown(task_id, base)
-    except NotFound:  # deleted while it was watched: cancelled first
-        yield _event("end", {"status": PUBLIC_STATUS[Status.CANCELLED]}, "")
-        return
+        try:
+            shown = await _shown(task_id, base)
+            while shown.body["enlarging"]:  # the first version is there, a larger one follows
+                yield _event("task", shown.body, reader.newest)
+                async for told in _until_updated(queue):
+                    yield told
+                shown = await _shown(task_id, base)
+        except NotFound:  # deleted while it was watched: cancelled first
+            yield _event("end", {"status": PUBLIC_STATUS[Status.CANCELLED]}, "")
+            return
     yield _event("task", shown.body, reader.newest)
     yield _event("end", {"status": shown.body["status"]}, "")
+
+
+async def _until_updated(queue: watching.Queue) -> AsyncIterator[bytes]:
+    """What happens until the pictures have changed, or until it is time to look."""
+    while (happening := await _next(queue)) is not None:
+        yield _of(happening)
+        if happening.kind == "updated":
+            return
+    yield b": ping\n\n"
 
 
 async def _next(queue: watching.Queue) -> watching.Happening | None:

@@ -4,7 +4,7 @@ from generation.models.accounts import ApiKey, Plan, Team, User
 from generation.models.alerts import Alert
 from generation.models.catalogue import ImageModel, Lora, Style
 from generation.models.policy import BlockedTerm, PolicyProfile, PolicyRefusal
-from generation.models.tasks import OPEN, TERMINAL, Batch, IdempotencyKey, Image, Status, Task
+from generation.models.tasks import GIVEN_UP, OPEN, TERMINAL, Batch, IdempotencyKey, Image, Status, Task
 from generation.models.usage import UsageDay
 from generation.models.webhooks import Delivery, WebhookEndpoint
 
@@ -20,6 +20,7 @@ __all__ = [
     "BlockedTerm",
     "PolicyProfile",
     "PolicyRefusal",
+    "GIVEN_UP",
     "OPEN",
     "TERMINAL",
     "Batch",

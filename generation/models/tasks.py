@@ -28,6 +28,7 @@ class Status(models.TextChoices):
 
 OPEN = (Status.QUEUED, Status.RUNNING, Status.GENERATED, Status.PROCESSED, Status.STORED)
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+GIVEN_UP = "given up"  # as the owner of a late step: nobody is to try it again
 
 
 class Batch(models.Model):

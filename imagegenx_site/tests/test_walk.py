@@ -209,3 +209,31 @@ def test_a_killed_gpu_worker_loses_nothing_and_doubles_nothing(stack: Stack, htt
     ends = rows("SELECT history FROM generation_task WHERE id = ANY(%s::uuid[])", [dashed(i) for i in ids])
     assert all(sum(entry.get("to") == "succeeded" for entry in row["history"]) == 1 for row in ends)
     assert json.dumps(ends).count('"attempt": 2') >= 1
+
+
+def test_a_large_version_follows_the_first_one(http: httpx.Client) -> None:
+    """Delivered at once in its own size; then the address, the row and the watcher get the large one."""
+    body = ask(postprocess={"upscale": {"scale": 4}})
+    first = http.post(GENERATE, json=body, headers={"prefer": "wait=60"}).json()["data"]
+    assert (first["status"], first["enlarging"], first["outputs"][0]["width"]) == ("succeeded", True, 256)
+    events: list[tuple[str, dict[str, Any]]] = []
+    with http.stream("GET", f"/api/v1/image/task/{first['task_id']}/events", timeout=120) as stream:
+        name = ""
+        deadline = time.monotonic() + 180
+        for line in stream.iter_lines():
+            assert time.monotonic() < deadline, f"no larger version; heard {events}"
+            name = line.removeprefix("event: ") if line.startswith("event: ") else name
+            if line.startswith("data: "):
+                events.append((name, json.loads(line.removeprefix("data: "))))
+    kinds = [kind for kind, _ in events]
+    assert kinds[-2:] == ["task", "end"]
+    assert ("updated", {"width": 1024, "height": 1024}) in events
+    last = events[-2][1]
+    assert (last["enlarging"], last["outputs"][0]["width"]) == (False, 1024)
+    assert last["temp_url"].partition("?")[0] != first["temp_url"].partition("?")[0]
+    large, small = (httpx.get(task["temp_url"], trust_env=False).content for task in (last, first))
+    assert Image.open(io.BytesIO(large)).size == (1024, 1024)
+    assert Image.open(io.BytesIO(small)).size == (256, 256), "the first address stays good"
+    shrunk = Image.open(io.BytesIO(large)).convert("RGB").resize((256, 256), Image.Resampling.BOX)
+    pairs = zip(shrunk.tobytes(), Image.open(io.BytesIO(small)).convert("RGB").tobytes(), strict=True)
+    assert sum(abs(a - b) for a, b in pairs) / (256 * 256 * 3) < 6, "the same picture"

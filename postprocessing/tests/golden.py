@@ -15,12 +15,14 @@ from postprocessing.superres import SuperResConfig
 
 FOLDER = Path(__file__).parent / "golden"
 # Name: block, largest mean difference and largest single difference allowed (levels of 255). Steps of integer
-# arithmetic are exact up to rounding; the denoiser and the text renderer differ between builds of their libraries.
+# arithmetic are exact up to rounding; networks, the denoiser and the text renderer differ between builds of their
+# libraries.
 CASES: dict[str, tuple[dict, float, int]] = {
     "brightness": ({"brightness": 0.15}, 0.0, 0),
     "contrast": ({"contrast": 1.5}, 0.0, 0),
     "white_balance": ({"white_balance": "auto"}, 0.05, 1),
     "denoise": ({"denoise": 0.8}, 0.5, 16),
+    "upscale": ({"upscale": {"scale": 2}}, 0.2, 3),
     "tone": ({"tone": [[0, 0.05], [0.3, 0.2], [0.7, 0.85], [1, 1]]}, 0.05, 1),
     "saturation": ({"saturation": 1.6}, 0.05, 1),
     "sharpen": ({"sharpen": 1.2}, 0.05, 2),

@@ -1,12 +1,17 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from PIL import Image
 
 from postprocessing.bench import STEPS, measure, sample
-from postprocessing.compare import at_quality, match, plain_jpeg, ssim
+from postprocessing.compare import at_quality, reference
+from postprocessing.formats import encode
+from postprocessing.reading import decode
 from postprocessing.recipe import Output
+from postprocessing.similarity import INDISTINGUISHABLE, ssim
 from postprocessing.tests.pictures import scene
 
 
@@ -18,23 +23,40 @@ def test_ssim_of_known_cases():
     assert blurred == sorted(blurred, reverse=True)
 
 
-def test_match_finds_the_lowest_quality_that_reaches_the_reference():
-    picture = scene()
-    reference = plain_jpeg(picture, 90)
-    found = match(picture, "webp", reference.ssim)
-    assert found.quality is not None
-    assert found.ssim >= reference.ssim
-    assert at_quality(picture, Output("webp", found.quality - 1, metadata="none")).ssim < reference.ssim
-    assert match(picture, "webp", 1.1).quality is None
+@pytest.mark.parametrize("form", ["webp", "avif"])
+def test_auto_is_the_smallest_file_that_is_as_good_as_a_jpeg_90(form):
+    picture = scene(64, 64)
+    bound = reference(picture)
+    found = at_quality(picture, Output(form, auto=True, metadata="none"))
+    assert bound.ssim < INDISTINGUISHABLE
+    assert found.ssim >= bound.ssim
+    assert found.bytes < bound.bytes
+    smaller = [at_quality(picture, Output(form, quality, metadata="none")) for quality in range(50, 100, 7)]
+    assert all(other.ssim < bound.ssim for other in smaller if other.bytes < found.bytes)
 
 
-def test_bench_formats_says_what_is_saved(tmp_path, capsys):
-    Image.fromarray(cv2.GaussianBlur(scene(), (0, 0), 1)).save(tmp_path / "a.png")
-    call_command("bench_formats", tmp_path)
+def test_auto_writes_a_flat_drawing_without_loss():
+    picture = np.full((128, 128, 3), 250, np.uint8)
+    picture[30:90, 40:100] = (200, 30, 30)
+    data = encode(picture, Output("webp", auto=True)).data
+    assert np.array_equal(decode(data), picture)
+    assert len(data) < len(encode(picture, Output("webp")).data)
+
+
+def test_bench_formats_says_what_is_saved_by_kind_of_picture(tmp_path, capsys, monkeypatch):
+    drawn = {"drawings": [scene(48, 48)]}
+    monkeypatch.setattr("postprocessing.compare.drawn_pictures", lambda: drawn)
+    (tmp_path / "mine").mkdir()
+    Image.fromarray(scene(64, 64)).save(tmp_path / "mine" / "a.png")
+    call_command("bench_formats", tmp_path / "mine", json=tmp_path / "formats.json")
     said = capsys.readouterr().out
-    assert "a.png" in said
-    assert "webp =" in said
-    assert "% less than JPEG 90" in said
+    found = json.loads((tmp_path / "formats.json").read_text())
+    assert list(found) == ["mine", "drawings"]
+    assert found["mine"]["avif auto"]["saved_percent"] > 0
+    assert str(found["mine"]["avif auto"]["saved_percent"]) in said
+    assert found["mine"]["webp auto"]["ssim_lowest"] >= min(found["mine"]["jpeg 90"]["ssim_lowest"], INDISTINGUISHABLE)
+    with pytest.raises(CommandError, match="nowhere"):
+        call_command("bench_formats", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS if not step.startswith("upscale")])

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from postprocessing.arrays import as_rgb8, check_picture
-from postprocessing.formats import decode
 from postprocessing.pipeline import process, render, thumbnail
+from postprocessing.reading import decode
 from postprocessing.recipe import FORMATS, Recipe
 from postprocessing.superres import SuperResConfig
 from postprocessing.tests import golden
@@ -27,7 +27,10 @@ def test_golden(name):
 @pytest.mark.parametrize("name", golden.CASES)
 def test_each_golden_picture_shows_its_step(name):
     before = golden.load("product" if name == "white_background" else "input")
-    assert np.abs(golden.load(name).astype(int) - before).mean() > 1
+    after = golden.load(name)
+    if name == "upscale":
+        before = before.repeat(2, axis=0).repeat(2, axis=1)
+    assert np.abs(after.astype(int) - before).mean() > 1
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:

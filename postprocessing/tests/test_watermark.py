@@ -10,9 +10,9 @@ from PIL import Image
 
 from postprocessing.errors import FontMissing, MarkTooLarge
 from postprocessing.fonts import SHIPPED, FontFile, find_font, missing_characters
-from postprocessing.formats import decode
 from postprocessing.marks import POSITIONS
 from postprocessing.pipeline import process
+from postprocessing.reading import decode
 from postprocessing.recipe import Recipe
 from postprocessing.tests.pictures import scene
 from postprocessing.watermark import apply_watermarks

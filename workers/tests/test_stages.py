@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from generation import lifecycle
-from generation.models import Delivery, Image, Lora, Status, Task
+from generation import late, lifecycle
+from generation.models import GIVEN_UP, Delivery, Image, Lora, Status, Task
 from generation.seen import see
 from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
 from postprocessing.tests.certificates import make_chain
@@ -43,10 +43,10 @@ def generated(make_task: MakeTask) -> Task:  # noqa: F811
     return with_raw(make_task(Status.GENERATED, attempt=1, callback_url="https://shop.example/hook"))
 
 
-def with_raw(task: Task) -> Task:
+def with_raw(task: Task, index: int = 0) -> Task:
     picture = np.full((256, 256, 3), 255, np.uint8)
     cv2.circle(picture, (128, 128), 60, (0, 0, 255), -1)
-    raw.write_raw(task.id, 0, task.attempt, cv2.imencode(".png", picture)[1].tobytes())
+    raw.write_raw(task.id, index, task.attempt, cv2.imencode(".png", picture)[1].tobytes())
     return task
 
 
@@ -144,7 +144,14 @@ def test_a_recipe_that_can_never_work_fails_at_once_with_its_own_code(generated:
     assert (generated.status, generated.error_code) == ("failed", "font_missing")
 
 
-def test_a_late_enlargement_follows_the_first_version(make_task: MakeTask, settings, tmp_path: Path) -> None:  # noqa: F811
+def test_a_late_enlargement_follows_the_first_version(
+    make_task: MakeTask,  # noqa: F811
+    settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(stages.current_app, "send_task", lambda name, args, queue: asked.append((name, *args, queue)))
     settings.SUPERRES_DIR = str(tmp_path)
     save_blur_network(tmp_path / "x4.onnx", 4)
     task = make_task(Status.GENERATED, attempt=1)
@@ -152,17 +159,99 @@ def test_a_late_enlargement_follows_the_first_version(make_task: MakeTask, setti
     run_all(with_raw(task))
     first = Image.objects.get(task=task)
     assert (task.status, first.width) == ("succeeded", 256)
-    poll = see(task.public_id, task.user, base_url="")
+    assert asked == [("enlarge", str(task.id), "cpu")]
+    assert late.is_to_come(task, [first])
+    before = see(task.public_id, task.user, base_url="")
+    assert (before.body["enlarging"], before.body["outputs"][0]["width"]) == (True, 256)
     stages.enlarge(str(task.id))
-    later = see(task.public_id, task.user, base_url="")
-    assert [seen.body["outputs"][0]["width"] for seen in (poll, later)] == [256, 1024]
-    assert later.etag != poll.etag
     second = Image.objects.get(task=task)
     assert (second.width, second.height) == (1024, 1024)
+    later = see(task.public_id, task.user, base_url="")
+    assert (later.body["enlarging"], later.body["outputs"][0]["width"]) == (False, 1024)
+    assert later.body["temp_url"] != before.body["temp_url"]
+    assert later.etag != before.etag
     assert get_store("images").exists(first.key), "addresses of the first version stay good"
     assert files("raw") == []
     stages.enlarge(str(task.id))
     assert Image.objects.get(task=task).sha256 == second.sha256
+
+
+def late_task(make: MakeTask, settings: Any, folder: Path, count: int = 1) -> Task:
+    """A delivered task whose pictures are still to be enlarged."""
+    settings.SUPERRES_DIR = str(folder)
+    save_blur_network(folder / "x4.onnx", 4)
+    task = make(Status.GENERATED, attempt=1)
+    task.params = {**task.params, "num_images": count, "postprocess": {"upscale": {"scale": 4}}}
+    task.save(update_fields=["params"])
+    for index in range(count):
+        with_raw(task, index)
+    run_all(task)
+    return task
+
+
+def test_two_messages_for_one_enlargement_are_one(make_task: MakeTask, settings, tmp_path: Path) -> None:  # noqa: F811
+    task = late_task(make_task, settings, tmp_path)
+    lifecycle.take_stage(task.id, "enlarge", "another worker", 60)
+    stages.enlarge(str(task.id))
+    assert Image.objects.get(task=task).width == 256, "another holds it"
+
+
+def test_an_enlargement_that_was_cut_off_goes_on_where_it_was(make_task: MakeTask, settings, tmp_path, monkeypatch):  # noqa: F811
+    task = late_task(make_task, settings, tmp_path, count=3)
+    with monkeypatch.context() as patch:
+        keep = stages._keep
+        patch.setattr(stages, "_keep", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files))
+        stages.enlarge(str(task.id))
+    assert list(Image.objects.order_by("index").values_list("width", flat=True)) == [1024, 256, 256]
+    Task.objects.filter(pk=task.pk).update(stage_until=timezone.now() - timedelta(seconds=1))
+    done: list[int] = []
+    with monkeypatch.context() as patch:
+        read = stages._raw_picture
+
+        def noted(task: Task, index: int) -> np.ndarray:
+            done.append(index)
+            return read(task, index)
+
+        patch.setattr(stages, "_raw_picture", noted)
+        stages.enlarge(str(task.id))
+    assert done == [1, 2]
+    assert set(Image.objects.values_list("width", flat=True)) == {1024}
+    assert files("raw") == []
+
+
+def test_an_enlargement_that_never_works_is_given_up_and_said(make_task: MakeTask, settings, tmp_path: Path) -> None:  # noqa: F811
+    task = late_task(make_task, settings, tmp_path)
+    (tmp_path / "x4.onnx").unlink()
+    for _ in range(settings.STAGE_MAX_ATTEMPTS):
+        assert late.is_to_come(task, list(task.images.all()))
+        stages.enlarge(str(task.id))
+        Task.objects.filter(pk=task.pk).exclude(stage_owner=GIVEN_UP).update(stage_until=timezone.now())
+        task.refresh_from_db()
+    assert (task.status, task.stage_owner) == ("succeeded", GIVEN_UP)
+    assert "x4.onnx" in task.warnings[-1]
+    assert not late.is_to_come(task, list(task.images.all()))
+    assert files("raw") == []
+
+
+def test_a_long_enlargement_keeps_its_lease_and_tells_how_far_it_is(make_task: MakeTask, monkeypatch, settings) -> None:  # noqa: F811
+    task = make_task(Status.GENERATED, attempt=1)
+    lifecycle.take_stage(task.id, "postprocess", "me", 60)
+    told: list[tuple[str, Any]] = []
+    monkeypatch.setattr(stages.events, "publish", lambda _, kind, data: told.append((kind, data["progress"])))
+    monkeypatch.setattr(stages, "TELL_EVERY_S", 0)
+    Task.objects.filter(pk=task.pk).update(stage_until=timezone.now())
+    pulse = stages._Pulse([task], "me")
+    pulse._renewed -= settings.STAGE_SECONDS
+    pulse(0.25)
+    pulse(1.0)
+    task.refresh_from_db()
+    assert task.stage_until is not None
+    assert task.stage_until > timezone.now() + timedelta(seconds=settings.STAGE_SECONDS / 2)
+    assert told == [("enlarging", 25), ("enlarging", 100)]
+    Task.objects.filter(pk=task.pk).update(stage_owner="another")
+    pulse._renewed -= settings.STAGE_SECONDS
+    with pytest.raises(TimeoutError):
+        pulse(1.0)
 
 
 def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(

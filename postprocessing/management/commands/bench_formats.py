@@ -1,39 +1,41 @@
+import json
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from postprocessing.arrays import Picture
 
 
 class Command(BaseCommand):
-    help = "Bytes of WebP and AVIF at the SSIM of JPEG 90, and of the defaults, for given pictures."
+    help = "Bytes saved by WebP and AVIF, by kind of picture: at the defaults and at the same SSIM, beside JPEG 90."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "pictures", type=Path, nargs="+", help="files or folders; never compressed with loss before"
-        )
+        text = "folders of pictures, a kind each, never compressed with loss before; drawn ones are always there"
+        parser.add_argument("folders", type=Path, nargs="*", help=text)
+        default = settings.BASE_DIR / "docs" / "benchmarks" / "formats.json"
+        parser.add_argument("--json", type=Path, default=default, help="where the figures go")
 
-    def handle(self, *args: Any, pictures: list[Path], **options: Any) -> None:
-        from postprocessing.compare import at_quality, match, plain_jpeg
-        from postprocessing.formats import decode
-        from postprocessing.recipe import DEFAULT_QUALITY, Output
+    def handle(self, *args: Any, folders: list[Path], **options: Any) -> None:
+        from postprocessing.compare import drawn_pictures, totals
 
-        files = [file for path in pictures for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-        totals = dict.fromkeys(["jpeg 90", "webp =", "avif =", "webp default", "avif default"], 0)
-        self.stdout.write(f"{'picture':24} {'SSIM':>7} " + " ".join(f"{name:>20}" for name in totals))
-        for file in files:
-            try:
-                image = decode(file.read_bytes())
-            except ValueError as error:
-                raise CommandError(f"{file}: {error}") from error
-            reference = plain_jpeg(image, 90)
-            found = [reference, *(match(image, form, reference.ssim) for form in ("webp", "avif"))]
-            found += [
-                at_quality(image, Output(form, DEFAULT_QUALITY[form], metadata="none")) for form in ("webp", "avif")
-            ]
-            cells = [f"{one.bytes:>9} q{one.quality or '-':<3} {one.ssim:.3f}" for one in found]
-            self.stdout.write(f"{file.name[:24]:24} {reference.ssim:7.4f} " + " ".join(f"{cell:>20}" for cell in cells))
-            for name, one in zip(totals, found, strict=True):
-                totals[name] += one.bytes
-        for name, total in totals.items():
-            saved = 100 * (1 - total / totals["jpeg 90"])
-            self.stdout.write(f"{name:13} {total:>10} bytes, {saved:5.1f} % less than JPEG 90")
+        kinds = {folder.name: _read(folder) for folder in folders} | drawn_pictures()
+        columns = ("bytes", "of JPEG 90", "of auto", "SSIM lowest", "mean")
+        self.stdout.write(f"{'pictures':14} {'n':>3} {'as':13}" + "".join(f"{name:>12}" for name in columns))
+        results = {}
+        for kind, pictures in kinds.items():
+            results[kind] = totals(pictures)
+            for name, row in results[kind].items():
+                cells = "".join(f"{value:>12}" for value in row.values())
+                self.stdout.write(f"{kind:14} {len(pictures):>3} {name:13}{cells}")
+        options["json"].write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _read(folder: Path) -> list[Picture]:
+    from postprocessing.reading import decode
+
+    try:
+        return [decode(file.read_bytes()) for file in sorted(folder.iterdir())]
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{folder}: {error}") from error

@@ -1,0 +1,45 @@
+"""Pictures from bytes: what was stored, and logos of customers. Pillow only: the web process checks logos, too."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from postprocessing.arrays import Picture, as_rgb8
+
+_MARK_SIDE = 4096  # pixels; longest side of a customer's logo
+
+
+def decode(data: bytes) -> Picture:
+    """The picture of a stored file, turned upright, alpha composed onto white. Raises ValueError for anything else."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG", "AVIF")) as file:
+            if file.mode.startswith("I;16"):
+                return as_rgb8(np.asarray(file, dtype=np.uint16))
+            mode = "RGBA" if file.has_transparency_data else "RGB"
+            return as_rgb8(np.asarray(_upright(file).convert(mode)))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ValueError(f"Not a readable picture: {error}") from error
+
+
+def decode_mark(data: bytes) -> Image.Image:
+    """A customer's logo as an RGBA picture. Raises ValueError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as file:
+            if max(file.size) > _MARK_SIDE:
+                raise ValueError(f"It is {file.width} x {file.height}; sides may be up to {_MARK_SIDE} pixels.")
+            return _upright(file).convert("RGBA")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"Not a readable picture: {error}") from error
+
+
+def is_readable_picture(data: bytes) -> bool:
+    try:
+        decode_mark(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _upright(file: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(file) or file
