@@ -3,18 +3,17 @@
 from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from generation import metrics
-from generation.api import health
+from generation.api import health, page
 from generation.api.oauth_urls import urlpatterns as oauth_urls
 
 handler404 = "generation.api.envelope.not_found"
 handler500 = "generation.api.envelope.server_error"
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/api/docs")),
+    path("", page.create, name="create"),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

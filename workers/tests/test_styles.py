@@ -67,7 +67,7 @@ def test_every_style_changes_prompt_negative_prompt_and_tone(submit: Callable[..
         assert sample.prompt != "a red fox", style.name
         assert sample.negative_prompt == f"frame, {style.negative_prompt}", style.name
         prompts.add(sample.prompt)
-        assert np.abs(finished(task) - plain).max() >= 8, f"{style.name} has no visible tone"
+        assert np.abs(finished(task) - plain).max() >= 3, f"{style.name} has no visible tone"
     assert len(prompts) == len(styles)
 
 
