@@ -14,4 +14,6 @@ _POLICY = (
 
 def create(request: HttpRequest) -> HttpResponse:
     """The page; the same for everybody."""
-    return render(request, "generation/create.html", headers={"Content-Security-Policy": _POLICY})
+    response = render(request, "generation/create.html")
+    response["Content-Security-Policy"] = _POLICY
+    return response

@@ -108,7 +108,7 @@ function card(task, large = false) {
   const links = make("div", { className: "links" });
   if (task.outputs.length) links.append(...task.outputs.map((output) => make("a", { href: output.url, download: `${task.task_id}-${output.index}.${output.format}` }, word("download"))));
   links.append(make("a", { href: "#", onclick: (event) => (event.preventDefault(), useAgain(task)) }, word("again")));
-  const shown = large ? make("div", { className: "pictures" }, ...pictures) : pictures[0] ?? make("p", {}, word(task.status));
+  const shown = large ? make("div", { className: "pictures" }, ...pictures) : pictures[0] ?? make("p", { className: "state" }, word(task.status));
   const words = task.error ? `${task.input.text} – ${task.error.message}` : task.input.text;
   return make("div", { className: "task" }, shown, make("p", { title: task.input.text }, words), links);
 }
