@@ -131,6 +131,19 @@ def hand_back(held: HeldTask, worker: str, reason: str, *, count: bool = False) 
     return Settlement("waiting")
 
 
+def after_broken_engine(held: HeldTask, worker: str, reason: str) -> Settlement:
+    """The device or the engine failed under this task: it runs again, alone, and it counts; when it was alone already,
+    it is the one that breaks engines, and fails.
+    """
+    if not held.claimed.alone:
+        hand_back(held, worker, reason, count=True)
+        return Settlement("alone")
+    close_old_connections()
+    message = f"The task broke its worker's engine while it ran alone ({reason})."
+    lifecycle.fail(held.task.id, code="worker_crashed", message=message, worker=worker, attempt=held.task.attempt)
+    return Settlement("ended")
+
+
 def report_broken(worker: str, error: BaseException) -> None:
     """An alert: this worker's device or engine has failed. Best effort, the log has it in any case."""
     close_old_connections()

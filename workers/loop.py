@@ -118,7 +118,7 @@ class EngineLoop(threading.Thread):
             self.broken = error
             logger.exception("the engine thread ends; its tasks are put back")
             readiness.withdraw()
-            self._give_everything_back(f"the device or the engine failed: {error}"[:250], "alone")
+            self._give_everything_back(f"the device or the engine failed: {error}"[:250], handover.after_broken_engine)
             self.keeper.retire()
             handover.report_broken(self.worker, error)
             self._on_broken()
@@ -278,22 +278,23 @@ class EngineLoop(threading.Thread):
         if not (self._held or self._intake.busy or self._unsettled):
             return False
         if self._stop_at is not None and time.monotonic() > self._stop_at and not self._leaving:
-            self._give_everything_back("the worker was stopped", "waiting")
+            self._give_everything_back("the worker was stopped", handover.hand_back)
             return False
         return True
 
-    def _give_everything_back(self, reason: str, outcome: str) -> None:
+    def _give_everything_back(self, reason: str, give_back: Callable[[HeldTask, str, str], Settlement]) -> None:
         """Rows and buffer entries of everything on board; what cannot be said is found by watchdog and reconciler."""
         boarding = self._intake.boarded(wait=True)
         self._unsettled += boarding.settled
         self._held |= {held.id: held for held in boarding.held}
         for held in self._held.values():
             try:
-                handover.hand_back(held, self.worker, reason)
+                settlement = give_back(held, self.worker, reason)
             except Exception:
                 logger.exception("row of %s not handed back", held.id)
-            self._unsettled.append((held.claimed, Settlement(outcome)))  # type: ignore[arg-type]
-            self.desk.ended(held.id, again=True)
+                settlement = Settlement("waiting")
+            self._unsettled.append((held.claimed, settlement))
+            self.desk.ended(held.id, again=settlement.outcome != "ended")
         self._held.clear()
         try:
             self._settle_rest()
