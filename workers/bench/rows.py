@@ -29,8 +29,8 @@ INSERT = """
         worker, stage_owner, stage_attempts, history, created_at, expires_at, started_at, generated_at, stored_at,
         finished_at, updated_at)
     SELECT (lpad(to_hex(ms), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
-        %(user)s + n %% %(users)s, 'text2img', 'succeeded', n %% 4, %(model)s, 'mini@1', '', 'red circle', %(params)s, 256,
-        256, 'mini@1:256x256', 1.3, 100, '[]', '', false, '', '', 1, 'gpu1', '', 0, '[]', at, at, at, at, at, at, at
+        %(user)s + n %% %(users)s, 'text2img', 'succeeded', n %% 4, %(model)s, 'mini@1', '', 'red circle', %(params)s,
+        256, 256, 'mini@1:256x256', 1.3, 100, '[]', '', false, '', '', 1, 'gpu1', '', 0, '[]', at, at, at, at, at, at, at
     FROM (SELECT n, at, (extract(epoch FROM at) * 1000)::bigint AS ms FROM (SELECT n,
         %(newest)s::timestamptz - interval '1 ms' * (n * %(gap)s)::bigint AS at
         FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n) AS moments) AS stamped"""
@@ -51,7 +51,7 @@ class Table:
 
     def fill(self, first: int, last: int) -> None:
         """Ended tasks number `first` to `last`, evenly over the days; the newest a minute ago."""
-        params = {
+        params: dict[str, Any] = {
             "user": self.user.pk,
             "users": USERS,
             "model": self.model.pk,

@@ -31,7 +31,8 @@ class Clients:
         return lambda: [future.result() for future in asked if wait([future])]
 
     def _until_accepted(self, steps: int, number: int) -> UUID:
-        body = {"text": "red circle", "resolution": "256x256", "params": {"steps": steps, "seed": number}}
+        params = {"resolution": "256x256", "steps": steps, "seed": number, "cache": False}
+        body = {"text": "red circle", "params": params}
         headers = self.headers | {"Idempotency-Key": uuid7().hex}
         end = time.monotonic() + PATIENCE_S
         while True:
