@@ -14,9 +14,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -43,15 +43,12 @@ DURABLE_SETTINGS = ("summarize_wal=on", "max_slot_wal_keep_size=4GB")
 
 @dataclass(frozen=True)
 class PostgresConfig:
-    """Where the cluster lives, its port on 127.0.0.1, its password; `durable`: it survives a crash of the machine.
-    `environment` is added to the server's own.
-    """
+    """Where the cluster lives, its port on 127.0.0.1, its password; `durable`: it survives a crash of the machine."""
 
     folder: Path
     port: int
     password: str
     durable: bool
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class EmbeddedPostgres:
@@ -129,7 +126,7 @@ class EmbeddedPostgres:
             argv += ["-c", setting]
         return spawn(
             argv,
-            env=PLAIN_ENVIRONMENT | dict(self.config.environment),
+            env=PLAIN_ENVIRONMENT,
             cwd="/",
             output=output,
             account=self.account,

@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,15 +17,12 @@ from deploy.processes import server_account, spawn
 
 @dataclass(frozen=True)
 class RedisConfig:
-    """Where the data lives, the port on 127.0.0.1, the password, and whether the data must survive a restart.
-    `environment` is added to the server's own.
-    """
+    """Where the data lives, the port on 127.0.0.1, the password, and whether the data must survive a restart."""
 
     folder: Path
     port: int
     password: str
     durable: bool
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class EmbeddedRedis:
@@ -62,7 +58,7 @@ class EmbeddedRedis:
             settings.seek(0)
             return spawn(
                 [self.program, "-"],
-                env={"PATH": os.defpath, **self.config.environment},
+                env={"PATH": os.defpath},
                 cwd=self.config.folder,
                 output=output,
                 account=self.account,

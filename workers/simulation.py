@@ -86,6 +86,17 @@ class Sample:
         return f"sim@1:{self.kind.side}x{self.kind.side}"
 
 
+def arrivals(scenario: Scenario) -> list[Sample]:
+    """When which pictures are asked for; the same for the same scenario."""
+    chance = random.Random(scenario.seed)
+    weights = [kind.weight for kind in scenario.mix]
+    now, coming = 0.0, []
+    while (now := now + chance.expovariate(scenario.rate)) < scenario.seconds:
+        (kind,) = chance.choices(scenario.mix, weights)
+        coming.append(Sample(kind, now, kind.steps))
+    return coming
+
+
 @dataclass
 class Device:
     """One GPU worker."""
@@ -120,21 +131,12 @@ class Simulation:
         self.enqueue = load_script(redis, tickets.LUA / "enqueue.lua")
         self.devices = [self._device(number) for number in range(scenario.devices)]
         self.samples: dict[str, Sample] = {}
-        self.coming = deque(self._arrivals())
+        self.coming = deque(arrivals(scenario))
         self.waiting = 0
 
     def _device(self, number: int) -> Device:
         config = BufferConfig(worker=f"sim-{number}", own_queue="dq.sim", affinity_ms=0, window_ms=0)
         return Device(Buffer(self.redis, config))
-
-    def _arrivals(self) -> list[Sample]:
-        chance = random.Random(self.scenario.seed)
-        weights = [kind.weight for kind in self.scenario.mix]
-        now, arrivals = 0.0, []
-        while (now := now + chance.expovariate(self.scenario.rate)) < self.scenario.seconds:
-            (kind,) = chance.choices(self.scenario.mix, weights)
-            arrivals.append(Sample(kind, now, kind.steps))
-        return arrivals
 
     def run(self) -> Outcome:
         """Step boundary by step boundary until the stretch is over."""

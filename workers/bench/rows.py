@@ -30,7 +30,8 @@ INSERT = """
         finished_at, updated_at)
     SELECT (lpad(to_hex(ms), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
         %(user)s + n %% %(users)s, 'text2img', 'succeeded', n %% 4, %(model)s, 'mini@1', '', 'red circle', %(params)s,
-        256, 256, 'mini@1:256x256', 1.3, 100, '[]', '', false, '', '', 1, 'gpu1', '', 0, '[]', at, at, at, at, at, at, at
+        256, 256, 'mini@1:256x256', 1.3, 100, '[]', '', false, '', '', 1, 'gpu1', '', 0, '[]',
+        at, at, at, at, at, at, at
     FROM (SELECT n, at, (extract(epoch FROM at) * 1000)::bigint AS ms FROM (SELECT n,
         %(newest)s::timestamptz - interval '1 ms' * (n * %(gap)s)::bigint AS at
         FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n) AS moments) AS stamped"""

@@ -5,10 +5,12 @@ end.
 Workers are modelled by what they hold in memory: a crash forgets it, a lost tick drops it, a delivery uses it.
 """
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from generation import lifecycle, services
 from generation.models import TERMINAL, Status, Task, User
+from workers import failures
 from workers.buffer import Buffer, BufferConfig, Claimed, connect
 from workers.repairs import Repairs, RepairsConfig
 from workers.tests.fleet import moves, submit
@@ -143,6 +146,25 @@ class Interleavings(RuleBasedStateMachine):
     @rule(task_id=consumes(tasks))
     def cancel(self, task_id: UUID) -> None:
         services.cancel_task(Task.objects.get(pk=task_id))
+
+    @rule(task_id=consumes(tasks))
+    def deadline_passes(self, task_id: UUID) -> None:
+        """A waiting task expires at the next repair or claim; one that runs does not."""
+        Task.objects.filter(pk=task_id).update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def inference_fails(self, number: int) -> None:
+        """The oldest one's inference: tried again alone, then failed."""
+        worker = self.workers[number]
+        for task_id, (claim, task) in list(worker.held.items())[:1]:
+            settlement = failures.after_failure(task, worker.name, RuntimeError("asked to fail"), retryable=True)
+            worker.buffer.settle(claim, settlement.outcome)
+            del worker.held[task_id]
+
+    @rule()
+    def reconciler_restarts(self) -> None:
+        """Another one takes over: it remembers nothing."""
+        self.repairs = Repairs(self.redis, self.repairs.config)
 
     @rule()
     def flush_redis(self) -> None:

@@ -8,7 +8,6 @@
     python -m workers.tests.faults --write FOLDER     faults.md and faults.json from the results
 
 Real processes and servers; only the engine sleeps instead of computing, so that a step takes 30 ms on any machine.
-Faults of the clock need libfaketime (`apt install faketime`) and are left out, with a line that says so, without it.
 Ends with 1 when a task was lost or doubled, or did not end within three minutes.
 """
 
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import django
 
-from workers.tests.faults.clock import Clock, run_preloaded
 from workers.tests.faults.result import HEAD, MOMENTS, Notebook, report, row
 from workers.tests.faults.stage import Stage
 
@@ -40,15 +38,9 @@ SHORT = (
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the processes are ended
-    clock = Clock.of_this_process()
-    if options.only == "clock" and clock is None:
-        return run_preloaded(["-m", "workers.tests.faults", *sys.argv[1:]])
     with tempfile.TemporaryDirectory(prefix="imagegenx-faults-") as name:
         notes = Path(options.notes or Path(name, "notes.json"))
-        good = _perform_all(Path(name), options, Notebook(notes), clock)
-        if options.all:
-            with_clock = ["-m", "workers.tests.faults", "--only", "clock", "--notes", str(notes)]
-            good = run_preloaded(with_clock) == 0 and good
+        good = _perform_all(Path(name), options, Notebook(notes))
         if options.write:
             folder = Path(options.write)
             (folder / "faults.md").write_text(report(Notebook(notes).results.values()))
@@ -56,9 +48,9 @@ def main() -> int:
     return 0 if good else 1
 
 
-def _perform_all(folder: Path, options: argparse.Namespace, notebook: Notebook, clock: Clock | None) -> bool:
+def _perform_all(folder: Path, options: argparse.Namespace, notebook: Notebook) -> bool:
     """Everything that was asked for, on one stage; whether all of it went well."""
-    stage = Stage(folder, clock)
+    stage = Stage(folder)
     try:
         os.environ.update(stage.env, DJANGO_SETTINGS_MODULE="imagegenx_site.settings")
         django.setup()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from generation import tickets
+from workers.tests.faults.clock import step
 from workers.tests.faults.stage import Stage, blocked, watchdog_of
 from workers.tests.fleet import Fleet
 
@@ -31,14 +32,8 @@ def all_faults(play: "Play") -> dict[str, Act]:
         "a lost device": lambda: play.submit_bad("device"),
         "kill -9 web": lambda: play.fleet.signal("web1"),
         "SIGTERM web": lambda: play.fleet.signal("web1", TERM),
-    }
-
-
-def clock_faults(play: "Play") -> dict[str, Act]:
-    """Those that need a clock which can be set."""
-    return {
-        "clock a minute ahead": lambda: play.set_clock(60),
-        "clock a minute back": lambda: play.set_clock(-60),
+        "clock a minute ahead": lambda: step(tickets.client(), 60),
+        "clock a minute back": lambda: step(tickets.client(), -60),
     }
 
 

@@ -1,56 +1,37 @@
-"""A clock that can be set for every process of a performance at once, by libfaketime (Debian: package faketime)."""
+"""A step of the wall clock, without touching the machine's: every moment that is stored moves the other way.
 
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+A clock that jumps a minute ahead makes each stored moment a minute older, and nothing else: leases, deadlines, rests
+and times of last moves in Redis and Postgres are all that the product compares with the clock. Monotonic clocks do not
+jump, here as there.
+"""
 
-WHERE = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
+from datetime import timedelta
 
+from django.db.models import F
+from redis import Redis
 
-def library() -> Path | None:
-    """The library, or None where it is not installed; LIBFAKETIME names another place."""
-    named = os.environ.get("LIBFAKETIME")
-    found = [Path(named)] if named else [path for pattern in WHERE for path in Path("/").glob(pattern[1:])]
-    return next((path for path in found if path.exists()), None)
+from generation.models import OPEN, Task
 
-
-class Clock:
-    """The offset in s from the machine's clock that all preloaded processes see; monotonic clocks are left alone."""
-
-    def __init__(self, library: Path, file: Path) -> None:
-        self.file = file
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DONT_RESET": "1",
-        }
-
-    @classmethod
-    def of_this_process(cls) -> "Clock | None":
-        """The clock that this process was started under."""
-        if "FAKETIME_TIMESTAMP_FILE" not in os.environ:
-            return None
-        return cls(Path(os.environ["LD_PRELOAD"]), Path(os.environ["FAKETIME_TIMESTAMP_FILE"]))
-
-    def set(self, seconds: float) -> None:
-        draft = self.file.with_suffix(".draft")
-        draft.write_text(f"{seconds:+.0f}\n")
-        draft.chmod(0o644)  # the servers run as another account
-        draft.replace(self.file)
+TIMES_OF_TASK = ("sc", "exp")  # ms, in gq:t:{id}; exp 0 means never
 
 
-def run_preloaded(arguments: list[str]) -> int:
-    """Runs `python ARGUMENTS` under a clock of its own; its exit code. Without the library: a line, and 0."""
-    found = library()
-    if found is None:
-        print("faults of the clock are left out: libfaketime is not installed (apt install faketime)")
-        return 0
-    with tempfile.TemporaryDirectory(prefix="imagegenx-clock-") as folder:
-        Path(folder).chmod(0o711)
-        clock = Clock(found, Path(folder, "clock"))
-        clock.set(0)
-        return subprocess.run([sys.executable, *arguments], env=os.environ | clock.environment, check=False).returncode
+def step(redis: Redis, seconds: int) -> None:
+    """The clock goes `seconds` ahead (back when negative) for everything that waits or runs."""
+    milliseconds = 1000 * seconds
+    with redis.pipeline(transaction=True) as pipe:
+        for worker in redis.zrange("gq:lease", 0, -1):
+            pipe.zincrby("gq:lease", -milliseconds, worker)
+        for name in ("gq:lastbeat", "gq:grace"):
+            if redis.exists(name):
+                pipe.decrby(name, milliseconds)
+        for tag in redis.zrange("unacked_index", 0, -1):
+            pipe.zincrby("unacked_index", -seconds, tag)
+        for key in redis.scan_iter("gq:t:*", count=1000):
+            for field in TIMES_OF_TASK:
+                if int(float(redis.hget(key, field) or 0)):
+                    pipe.hincrbyfloat(key, field, -milliseconds)
+        pipe.execute()
+    moved = timedelta(seconds=seconds)
+    rows = Task.objects.filter(status__in=OPEN)
+    rows.update(expires_at=F("expires_at") - moved, updated_at=F("updated_at") - moved)
+    rows.exclude(stage_until=None).update(stage_until=F("stage_until") - moved)

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from django.db import Error, connection
 
 from generation import partitions
 from generation.models import TERMINAL, ApiKey, Delivery, Plan, Status, Task, Team, User
-from workers.tests.faults.acts import Act, all_faults, clock_faults
+from workers.tests.faults.acts import Act, all_faults
 from workers.tests.faults.clients import Clients
 from workers.tests.faults.result import LIMIT_S, STEPS, TASKS, Result
 from workers.tests.faults.stage import Stage, Supervisor
@@ -37,7 +37,6 @@ class Play:
         self.clients = Clients(f"http://127.0.0.1:{stage.web_port}", ApiKey.make(self.user)[1])
         self.fleet = Fleet(stage.folder, stage.env)
         self.supervisor = Supervisor(self.fleet)
-        self._clock = 0.0
         self._bad: list[UUID] = []
         self._steps = 0
 
@@ -55,7 +54,7 @@ class Play:
 
     def faults(self) -> dict[str, Act]:
         """All that this stage can do."""
-        return all_faults(self) | (clock_faults(self) if self.stage.clock else {})
+        return all_faults(self)
 
     # ---- one performance
 
@@ -75,21 +74,12 @@ class Play:
         with suppress(Error):
             ids += self._submit(2)
         recovered = self._ended(ids, begun)
-        at += timedelta(seconds=self._clock)
-        if self._clock:
-            self.set_clock(0)
         lost, twice = self._lost(ids), self._doubled(ids)
         return Result(fault, moment, struck, _ran_on(running, at), recovered, lost, twice, dict(statuses(ids)))
 
     def submit_bad(self, text: str) -> None:
         """A task whose prompt makes its engine misbehave."""
         self._bad += submit(self.user, text, steps=self._steps)
-
-    def set_clock(self, seconds: float) -> None:
-        """The wall clock of servers, workers and this process."""
-        assert self.stage.clock is not None
-        self.stage.clock.set(seconds)
-        self._clock = seconds
 
     def _at_the_moment(self, moment: str, over_http: bool) -> tuple[list[UUID], Callable[[], list[UUID]]]:
         """Tasks of which some are where the moment wants them, and what answers with those still to be accepted."""

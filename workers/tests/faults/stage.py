@@ -15,7 +15,6 @@ from deploy.embedded_postgres import EmbeddedPostgres, PostgresConfig
 from deploy.embedded_redis import EmbeddedRedis, RedisConfig
 from deploy.processes import stop
 from deploy.services import free_port, wait_ready
-from workers.tests.faults.clock import Clock
 from workers.tests.faults.result import STEP_MS
 
 if TYPE_CHECKING:
@@ -54,15 +53,14 @@ class Server:
 class Stage:
     """Servers, environment, and the fleet once Django is set up."""
 
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
-        self.folder, self.clock = folder, clock
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         folder.chmod(0o711)
-        environment = clock.environment if clock else {}
         self.redis_folder = folder / "redis"
         password = secrets.token_urlsafe(12)
-        redis = RedisConfig(self.redis_folder, free_port(), password, durable=True, environment=environment)
+        redis = RedisConfig(self.redis_folder, free_port(), password, durable=True)
         self.redis = Server(EmbeddedRedis(redis), folder)
-        config = PostgresConfig(folder / "postgres", free_port(), password, durable=True, environment=environment)
+        config = PostgresConfig(folder / "postgres", free_port(), password, durable=True)
         postgres = EmbeddedPostgres(config)
         self.postgres = Server(postgres, folder)
         postgres.create_database()
