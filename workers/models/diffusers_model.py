@@ -21,7 +21,7 @@ from workers.models.families import Family
 from workers.models.inputs import picture_arguments, steps_for
 from workers.models.int8 import calibration_samples, quantise
 from workers.models.interface import Generated, OnStep
-from workers.models.loading import load_components, load_controlnets
+from workers.models.loading import load_components, load_controlnets, own_family
 from workers.models.lora import LoraSet, RowLoras
 from workers.models.lora_files import LoraCache
 from workers.models.pipelines import PipelineMaker, parameters_of
@@ -60,6 +60,8 @@ class DiffusersModel:
 
     def load(self) -> None:
         """Read the weights and put the heavy modules behind shared ones. Raises ModelUnavailable with the reason."""
+        if not self.family.pipelines:
+            self.family = own_family(self.spec, self.family)
         self.components = load_components(self.spec, self.device)
         self.controlnets = load_controlnets(self.spec, self.device)
         for module in self._modules():
@@ -89,7 +91,14 @@ class DiffusersModel:
             on_step(index + 1, pipe.num_timesteps, self._preview(request, index + 1, tensors))
             return tensors
 
-        pictures = pipeline(**arguments, callback_on_step_end=after_step).images
+        def after_step_of_old(index: int, _time: Any, latents: torch.Tensor) -> None:
+            picture = self._preview(request, index + 1, {"latents": latents})
+            on_step(index + 1, arguments["num_inference_steps"], picture)
+
+        accepted = parameters_of(type(pipeline).__call__)
+        callbacks = {"callback_on_step_end": after_step, "callback": after_step_of_old}
+        name = next((name for name in callbacks if name in accepted), None)
+        pictures = pipeline(**arguments, **({name: callbacks[name]} if name else {})).images
         return Generated(_to_array(pictures[0]), tuple(warnings))
 
     def release(self) -> None:
@@ -147,7 +156,8 @@ class DiffusersModel:
         accepted = parameters_of(type(pipeline).__call__)
         if "negative_prompt" not in accepted and request.negative_prompt:
             warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
-        return {name: value for name, value in arguments.items() if name in accepted or name not in _OPTIONAL}
+        taken = {name: value for name, value in arguments.items() if name in accepted or name not in _OPTIONAL}
+        return {name: value for name, value in taken.items() if value is not None}  # what is left out has a default
 
     def _draw(self, control_type: str, photo: np.ndarray) -> np.ndarray:
         """A control picture, drawn in another thread while the other samples step on."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Family:
-    """`pipelines`: class name in diffusers by kind of task. `denoiser`: the component that runs at each step.
+    """`pipelines`: class name in diffusers by kind of task; none: text2img by the pipeline that the model's own index
+    names, in batches of one unless its denoiser has a merge rule. `denoiser`: the component that runs at each step.
     `guidance`: the pipeline's argument for cfg_scale. `any_sampler`: False for flow-matching models, which keep
     their own schedule. `chunked_prompts`: CLIP alone reads the text, so long ones are encoded in chunks; otherwise
     `max_tokens` of `tokenizer` are read. `empty_negative`: what stands for no negative prompt.
@@ -52,6 +53,7 @@ _SDXL = Family(
 )
 
 FAMILIES: Mapping[str, Family] = {
+    "diffusers": Family({}, any_sampler=False),
     "sd15": _STABLE_DIFFUSION,
     "sd21": _STABLE_DIFFUSION,
     "sd-inpaint": Family({"inpaint": _STABLE_DIFFUSION.pipelines["inpaint"]}, chunked_prompts=True),

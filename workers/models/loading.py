@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,12 @@ import torch
 import transformers
 
 from workers.engine.errors import ModelUnavailable
+from workers.models.families import Family
+from workers.models.pipelines import parameters_of
 from workers.models.precision import dtype_of
 from workers.models.spec import ModelSpec
+
+CLIP_TOKENS = 77  # what a pipeline reads that does not say how much
 
 
 def _quiet() -> None:
@@ -48,6 +54,20 @@ def _merge_adapter(pipeline: Any, spec: ModelSpec) -> None:
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
     pipeline.fuse_lora()
     pipeline.unload_lora_weights()
+
+
+def own_family(spec: ModelSpec, family: Family) -> Family:
+    """A family for a model that none is written for, by its model_index.json. Raises ModelUnavailable."""
+    try:
+        index = json.loads(Path(spec.source, "model_index.json").read_text())
+        name, denoiser = str(index["_class_name"]), "transformer" if "transformer" in index else "unet"
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelUnavailable(f"model {spec.key}: {spec.source} has no readable model_index.json: {error}") from error
+    if not hasattr(diffusers, name):
+        raise ModelUnavailable(f"model {spec.key}: this version of diffusers has no {name}")
+    reads = parameters_of(getattr(diffusers, name).__call__).get("max_sequence_length")
+    limit = reads.default if reads is not None and isinstance(reads.default, int) else CLIP_TOKENS
+    return replace(family, pipelines={"text2img": name}, denoiser=denoiser, max_tokens=limit)
 
 
 def load_controlnets(spec: ModelSpec, device: torch.device) -> dict[str, torch.nn.Module]:

@@ -5,6 +5,7 @@ together: they join at random steps, are paused and resumed at random, and neigh
 """
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, scheduler
 from workers.tests.engine import tiny_models
-from workers.tests.engine.driving import Run, sample, worst
+from workers.tests.engine.driving import Run, run_to_end, sample, worst
 from workers.tests.engine.stock import SAMPLERS, SUFFIX, Stock
 
 SIDE = 64
@@ -139,6 +140,32 @@ def test_inpaint_checkpoints_and_v_prediction(models, monkeypatch, folder, famil
     requests = every_kind_and_sampler(chance, "m@1", kinds, ["euler", "dpm++", "ddim", "lcm"])
     found = differences(engine, Stock(models / folder), requests, chance, monkeypatch)
     assert max(found.values()) <= 1e-4
+
+
+def test_one_step_and_sizes_that_no_power_of_two_divides(models, monkeypatch):
+    """The shortest schedule of every sampler, and latents of odd sides, among samples of another size."""
+    chance = random.Random(8)
+    engine = engine_for(ModelSpec("sd", "1", "sd15", str(models / "sd"), options=CONTROLNETS))
+    shortest = [sample(model="sd@1", sampler=sampler, steps=1, seed=3) for sampler in (*SAMPLERS, "auto")]
+    odd = [
+        replace(drawn(kind, "euler", chance, "sd@1"), width=width, height=height)
+        for kind, width, height in (("text2img", 72, 104), ("controlnet", 72, 104), ("img2img", 88, 56))
+    ]
+    pictures = {"image": np.full((56, 88, 3), 90, np.uint8), "control_image": np.zeros((104, 72, 3), np.uint8)}
+    odd = [replace(request, **pictures) for request in odd]
+    found = differences(engine, Stock(models / "sd"), [*shortest, *odd], chance, monkeypatch)
+    assert max(found.values()) <= 1e-4
+
+
+def test_every_sampler_goes_a_hundred_steps(models):
+    engine = engine_for(ModelSpec("sd", "1", "sd15", str(models / "sd")))
+    engine.limits.calibrate("sd@1:64x64", 64)
+    requests = [sample(model="sd@1", sampler=sampler, steps=100, seed=3, cfg_scale=1) for sampler in SAMPLERS]
+    run = run_to_end(engine, requests, seconds=600)
+    assert run.errors == {}
+    stock = Stock(models / "sd")
+    for request in requests[:1]:
+        assert worst(run.images[request.sample_id], stock(request)) <= 1e-4
 
 
 def test_the_gate_can_close(models, monkeypatch):

@@ -42,19 +42,19 @@ def engine_of(*specs):
     return Engine(pool)
 
 
-def removal(number, width=60, height=44):
+def removal(number, width=60, height=44, kind="remove"):
     noise = np.random.default_rng(number)
     mask = np.zeros((height, width), np.uint8)
     mask[5:20, 10 + number : 30] = 255
     image = noise.integers(0, 256, (height, width, 3), np.uint8)
-    return sample(model="lama@1", kind="remove", image=image, mask=mask, width=width, height=height)
+    return sample(model="lama@1", kind=kind, image=image, mask=mask, width=width, height=height)
 
 
 def test_removal_paints_over_the_mask_only_and_shares_its_pass(painter):
     network, spec = painter
     engine = engine_of(spec)
     engine._pool.preload(["lama@1"])
-    requests = [removal(number) for number in range(3)]
+    requests = [removal(number, kind=kind) for number, kind in enumerate(("remove", "inpaint", "remove"))]
     for request in requests:
         engine.admit(request)
     run = Run()

@@ -192,3 +192,33 @@ def save_qwen_image(folder):
         scheduler=flow(), vae=decoder.eval(), text_encoder=encoder.eval(), tokenizer=byte_tokenizer(),
         transformer=transformer.eval(),
     ).save_pretrained(folder)  # fmt: skip
+
+
+def save_pixart(folder):
+    """A family that is not declared anywhere, with a denoiser that has no merge rule."""
+    torch.manual_seed(17)
+    transformer = diffusers.PixArtTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1,
+        cross_attention_dim=16, sample_size=32, patch_size=2, caption_channels=WIDTH, use_additional_conditions=False,
+    )  # fmt: skip
+    diffusers.PixArtSigmaPipeline(
+        tokenizer=byte_tokenizer(model_max_length=300), text_encoder=t5(), vae=vae(), transformer=transformer.eval(),
+        scheduler=diffusers.DPMSolverMultistepScheduler(**SCHEDULE),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def save_few_steps(folder, sort):
+    """SDXL as it is distilled: Turbo and Lightning with trailing steps, LCM with the guidance as an input."""
+    torch.manual_seed(18)
+    trailing = {**SCHEDULE, "timestep_spacing": "trailing"}
+    schedulers = {
+        "turbo": diffusers.EulerAncestralDiscreteScheduler(**trailing),
+        "lightning": diffusers.EulerDiscreteScheduler(**trailing),
+        "lcm": diffusers.LCMScheduler(**SCHEDULE),
+    }
+    settings = {**XL, "time_cond_proj_dim": 16} if sort == "lcm" else XL
+    diffusers.StableDiffusionXLPipeline(
+        vae=vae(), text_encoder=text_encoder(), text_encoder_2=text_encoder(CLIPTextModelWithProjection),
+        tokenizer=tokenizer(), tokenizer_2=tokenizer(), unet=unet(settings), scheduler=schedulers[sort],
+        add_watermarker=False,
+    ).save_pretrained(folder)  # fmt: skip
