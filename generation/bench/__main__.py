@@ -109,7 +109,7 @@ def _line(row: Row) -> str:
 
 def unlimited_key() -> str:
     """A key without limits, as text."""
-    everything = {"requests_per_second": 1_000_000, "concurrent_tasks": None, "daily_images": None}
+    everything = {"paid": True, "requests_per_second": 1_000_000, "concurrent_tasks": None, "daily_images": None}
     plan, _ = Plan.objects.update_or_create(name="bench", defaults={"title": "Bench", **everything})
     team, _ = Team.objects.get_or_create(name="bench", defaults={"plan": plan})
     user, _ = User.objects.get_or_create(username="bench", defaults={"team": team})
