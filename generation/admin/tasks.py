@@ -94,7 +94,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         "model_key",
         "size",
         "class_",
-        "created_at",
+        "created",
     )
     list_display_links = ("public_id",)
     list_filter = (
@@ -164,6 +164,10 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     @admin.display(description="class")
     def class_(self, task: Task) -> str:
         return f"P{task.priority}"
+
+    @admin.display(description="created (UTC)")
+    def created(self, task: Task) -> SafeString:
+        return format_html('<span style="white-space:nowrap">{}</span>', f"{task.created_at:%m-%d %H:%M:%S}")
 
     @admin.display(description="error")
     def error(self, task: Task) -> str:

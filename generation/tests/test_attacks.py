@@ -132,6 +132,14 @@ def test_a_monstrous_body_is_the_senders_fault(client: Client, body: str) -> Non
     assert Task.objects.count() == 0
 
 
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/sdapi/v1/txt2img", "/sdapi/v1/options"])
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 50_000, '{"prompt": ' + "9" * 10_000 + "}", "null", "\x00"])
+def test_nor_does_one_break_the_compatible_endpoints(client: Client, path: str, body: str) -> None:
+    answer = client.post(path, body, content_type="application/json")
+    assert answer.status_code < 500, answer.content[:300]
+    assert Task.objects.count() == 0
+
+
 def test_a_packed_body_is_not_unpacked(client: Client) -> None:
     packed = gzip.compress(b" " * 10_000_000)
     answer = client.post(GENERATE, packed, content_type="application/json", headers={"content-encoding": "gzip"})
