@@ -14,7 +14,7 @@ from generation import partitions, retention
 from generation.models import Batch, Delivery, Image, Task, WebhookEndpoint
 from generation.tests.conftest import keep_picture
 from generation.tests.test_partitions import id_on
-from generation.uuid7 import derived
+from generation.uuid7 import derived, floor
 from storage.archive import move_to_archive
 from storage.drivers import DiskDriver
 from storage.errors import StoreUnavailable
@@ -60,7 +60,7 @@ def test_old_days_end_with_all_they_hold_and_younger_ones_stay(days: list[date],
     assert stored() == {key for image in kept for key in (image.key, image.thumbnail_key)}
     assert set(Image.objects.values_list("key", flat=True)) == {image.key for image in kept}
     assert Delivery.objects.count() == len(kept)
-    assert Batch.objects.filter(id__lt=id_on(days[-1], 0)).count() == 0
+    assert Batch.objects.filter(id__lt=floor(days[-1])).count() == 0
     assert all(day >= FIRST_KEPT for found in partitions.existing_days().values() for day in found)
     assert retention.end_before(FIRST_KEPT) == retention.Ended()
 
