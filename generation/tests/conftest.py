@@ -20,7 +20,7 @@ from django.utils import timezone
 from PIL import Image as Pillow
 
 from generation import catalogue, events, lifecycle, partitions, policy
-from generation.models import ApiKey, Image, ImageModel, Plan, Status, Task, Team, User
+from generation.models import ApiKey, Image, ImageModel, Lora, Plan, Status, Task, Team, User
 from generation.parameters import Parameters
 from generation.uuid7 import image_id, moment_of, uuid7
 from storage import keys
@@ -48,8 +48,9 @@ def own_folders(settings: Any, tmp_path: Path) -> None:
 
 @pytest.fixture
 def seeded(db: None) -> None:
-    """The built-in plans, models and styles, and partitions for today."""
+    """The built-in plans, models and styles, and partitions for today. LoRAs are made by the tests that need some."""
     call_command("seed", verbosity=0)
+    Lora.objects.all().delete()
     partitions.ensure(datetime.now(UTC).date(), 2)
     catalogue.forget()
     policy.forget()

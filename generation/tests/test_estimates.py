@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from generation import estimates, events, lifecycle, tickets
 from generation.estimates import before_it
-from generation.models import Status, Task, User
+from generation.models import ImageModel, Status, Task, User
 from generation.tickets import Backlog, Place
 
 SHARES = (5, 3, 1, 1)
@@ -64,6 +64,11 @@ def queues(seeded: None) -> Iterator[None]:
     clear()
 
 
+def mini_key() -> str:
+    """The shipped model as batch keys name it."""
+    return ImageModel.objects.get(name="mini").key
+
+
 def submit(client: Client, **params: Any) -> dict[str, Any]:
     body = {"text": "a red circle", "params": {"steps": 10, **params}}
     return client.post(GENERATE, json.dumps(body), content_type="application/json").json()["data"]
@@ -72,7 +77,7 @@ def submit(client: Client, **params: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("transactional_db", "queues")  # a ticket is sent when its row is committed
 def test_a_client_reads_its_place_and_what_it_will_take(owner: User, client_of: Callable[..., Client]) -> None:
     client = client_of(owner)
-    estimates.note({"full": 0.5, "mini@1:256x256": 0.1, "after": 0.3})
+    estimates.note({"full": 0.5, f"{mini_key()}:256x256": 0.1, "after": 0.3})
     answers = [submit(client) for _ in range(3)]
     assert [answer["position"] for answer in answers] == [1, 2, 3]
     task = Task.objects.order_by("id")[2]
@@ -86,7 +91,7 @@ def test_a_client_reads_its_place_and_what_it_will_take(owner: User, client_of: 
 
 @pytest.mark.usefixtures("queues")
 def test_a_running_task_has_no_place_and_what_is_left_of_its_time(make_task: Callable[..., Task]) -> None:
-    estimates.note({"mini@1:256x256": 0.1, "after": 0.3})
+    estimates.note({f"{mini_key()}:256x256": 0.1, "after": 0.3})
     task = make_task()
     lifecycle.claim([task.id], "w1")
     task.refresh_from_db()

@@ -38,6 +38,12 @@ def names(client: Client) -> list[str]:
     return [row["name"] for row in client.get("/api/v1/lora").json()["data"]["items"]]
 
 
+@pytest.fixture(autouse=True)
+def shipped(seeded: None) -> None:
+    """The LoRA that comes with the product is there, too."""
+    call_command("seed", verbosity=0)
+
+
 @pytest.fixture
 def client(client_of: ClientOf, owner: User) -> Client:
     return client_of(owner)

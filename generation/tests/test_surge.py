@@ -97,7 +97,7 @@ def test_in_a_surge_free_requests_are_lowered_and_say_so(crowd: Any, people: Any
     assert (data["input"]["resolution"], data["input"]["lowered_from"]) == ("512x384", "1024x768")
     assert data["warnings"] == ["made at 512x384 instead of 1024x768, because more work waits than can be done soon"]
     task = Task.objects.get()
-    assert (task.width, task.height, task.batch_key) == (512, 384, "mini@1:512x384")
+    assert (task.width, task.height, task.batch_key) == (512, 384, f"{task.model_key}:512x384")
     [claimed] = lifecycle.claim([task.id], "w1")
     lifecycle.mark_generated(task.id, worker="w1", attempt=1, warnings=claimed.warnings)
     seen = people["free"].get(f"/api/v1/image/task/{task.public_id}").json()["data"]

@@ -2,7 +2,6 @@
 back.
 """
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,10 +14,6 @@ import psycopg2.extras
 import pytest
 
 from fixtures.pytest_plugin import Stack
-
-os.environ.setdefault("PRIVATE_CALLBACKS", "127.0.0.1/32")  # the receiver below is on this machine
-# Threads that wait for each other starve on a machine that does other work too.
-os.environ.setdefault("TORCH_THREADS", "1")
 
 
 @pytest.fixture
