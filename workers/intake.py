@@ -23,7 +23,7 @@ from workers.held_tasks import HeldTask, Settlement
 
 logger = logging.getLogger(__name__)
 URGENT, LEAST_URGENT = 0, 3
-FLOW_S = 1.0  # work within the last second makes mates of a lone task likely
+FLOW_S = 0.1  # work within the last so many seconds makes mates of a lone task likely; else they may join at any step
 DATABASE_PAUSE_S = 1.0  # after rows could not be claimed
 
 
