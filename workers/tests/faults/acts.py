@@ -24,7 +24,7 @@ def all_faults(play: "Play") -> dict[str, Act]:
     """Every fault by name."""
     return {
         "none": lambda: None,
-        **_killed(play.fleet),
+        **_killed(play.fleet, play.busiest),
         **_servers(play.stage),
         **_messages(),
         "a step hangs": lambda: play.submit_bad("hang"),
@@ -37,21 +37,22 @@ def all_faults(play: "Play") -> dict[str, Act]:
     }
 
 
-def _killed(fleet: Fleet) -> dict[str, Act]:
-    def watchdog(number: int = signal.SIGKILL) -> None:
-        os.kill(watchdog_of(fleet.processes["gpu1"].pid), number)
+def _killed(fleet: Fleet, busiest: Callable[[], str]) -> dict[str, Act]:
+    def watchdog(number: int = signal.SIGKILL, of: str = "") -> None:
+        os.kill(watchdog_of(fleet.processes[of or busiest()].pid), number)
 
     def both(number: int = signal.SIGKILL) -> None:
-        watchdog(number)
-        fleet.signal("gpu1", number)
+        name = busiest()
+        watchdog(number, name)
+        fleet.signal(name, number)
 
     def reconcilers(number: int = signal.SIGKILL) -> None:
         for name in RECONCILERS:
             fleet.signal(name, number)
 
     return {
-        "kill -9 GPU worker": lambda: fleet.signal("gpu1"),
-        "SIGTERM GPU worker": lambda: fleet.signal("gpu1", TERM),
+        "kill -9 GPU worker": lambda: fleet.signal(busiest()),
+        "SIGTERM GPU worker": lambda: fleet.signal(busiest(), TERM),
         "kill -9 its watchdog": watchdog,
         "SIGTERM its watchdog": lambda: watchdog(TERM),
         "kill -9 both": both,

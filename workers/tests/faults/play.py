@@ -65,7 +65,6 @@ class Play:
         self._bad.clear()
         self._steps = STEPS[moment]
         ids, more = self._at_the_moment(moment, over_http)
-        running = list(Task.objects.filter(pk__in=ids, status=Status.RUNNING).values_list("id", flat=True))
         struck = dict(statuses(ids))
         begun, at = time.monotonic(), datetime.now(UTC)
         act()
@@ -75,7 +74,12 @@ class Play:
             ids += self._submit(2)
         recovered = self._ended(ids, begun)
         lost, twice = self._lost(ids), self._doubled(ids)
-        return Result(fault, moment, struck, _ran_on(running, at), recovered, lost, twice, dict(statuses(ids)))
+        return Result(fault, moment, struck, _again(ids, at), recovered, lost, twice, dict(statuses(ids)))
+
+    def busiest(self) -> str:
+        """The GPU worker that holds most of the running tasks: whose death is felt."""
+        held = Counter(Task.objects.filter(status=Status.RUNNING).values_list("worker", flat=True))
+        return max(("gpu1", "gpu2"), key=lambda name: sum(n for who, n in held.items() if who.startswith(name)))
 
     def submit_bad(self, text: str) -> None:
         """A task whose prompt makes its engine misbehave."""
@@ -160,10 +164,11 @@ def _but(more: Callable[[], list[UUID]], known: list[UUID]) -> list[UUID]:
     return [task_id for task_id in more() if task_id not in known]
 
 
-def _ran_on(ids: list[UUID], at: datetime) -> float | None:
-    """Seconds from the fault until the last of these tasks was claimed anew, generated or ended."""
+def _again(ids: list[UUID], at: datetime) -> float | None:
+    """Seconds from the fault until the last of the tasks that it took from their worker was claimed anew."""
     waits = []
     for task in Task.objects.filter(pk__in=ids):
-        moves = [datetime.fromisoformat(entry["at"]) for entry in task.history if entry.get("to", "queued") != "queued"]
-        waits.append(min(((move - at).total_seconds() for move in moves if move > at), default=LIMIT_S))
+        claims = [datetime.fromisoformat(entry["at"]) for entry in task.history if entry.get("to") == "running"]
+        if len(claims) > 1 and claims[0] <= at:
+            waits += [(claim - at).total_seconds() for claim in claims if claim > at][:1]
     return max(waits, default=None)
