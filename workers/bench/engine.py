@@ -138,12 +138,11 @@ def capacity(servers: Servers, requests: Sequence[SampleRequest], clock: Callabl
     return len(planned) / serve(servers["one at a time"](), planned, clock).ended
 
 
-def unloaded(server: Server, requests: Sequence[SampleRequest], clock: Callable[[], float]) -> dict[str, float]:
-    """Latencies of the P0 tasks when each has the server for itself."""
+def unloaded(server: Server, requests: Sequence[SampleRequest], clock: Callable[[], float]) -> list[float]:
+    """Latencies in seconds of the P0 tasks when each has the server for itself."""
     urgent = [request for request in requests if request.priority == 0]
     far_apart = [Arrival(1000.0 * number, request) for number, request in enumerate(urgent)]
-    found = sorted(serve(server, far_apart, clock).latencies.values())
-    return {"p50": _at(found, 0.5), "p95": _at(found, 0.95), "tasks": len(found)}
+    return list(serve(server, far_apart, clock).latencies.values())
 
 
 def offline(
@@ -251,14 +250,17 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     results |= {"tasks": chosen.tasks, "side": chosen.side, "clock": chosen.clock}
     results["offline"] = offline(pool, chosen.model, chosen.side, clock)
     results["overhead"] = measure_overhead(pool, chosen.side)
-    results["p0_unloaded"] = unloaded(servers["engine"](), requests, clock)
+    alone: list[float] = []
     results["runs"] = []
     for load in chosen.loads:
+        alone += unloaded(servers["engine"](), requests, clock)  # at every load, because the machine's speed changes
         planned = arrivals(requests, rate * load)
         for name, make in servers.items():
             row = {"load": load, "server": name, **summary(serve(make(), planned, clock), planned)}
             results["runs"].append(row)
             print(row, flush=True)
+    alone.sort()
+    results["p0_unloaded"] = {"p50": _at(alone, 0.5), "p95": _at(alone, 0.95), "tasks": len(alone)}
     results["goals"] = goals(results)
     pool.close()
     return results
