@@ -18,6 +18,7 @@ _MODEL_FIELDS = (
     "title",
     "family",
     "kinds",
+    "control_types",
     "aliases",
     "min_side",
     "max_side",

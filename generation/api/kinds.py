@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from generation import inputs
 from generation.api.requests import MAX_TEXT, GenerateSerializer, ParamsSerializer
+from generation.models import ImageModel
 
 CONTROL_TYPES: Final = ("canny", "depth", "openpose")
 _PICTURE_HELP: Final = "An http(s) address, base64 (also as a data: URL), or the file of a multipart request."
@@ -60,7 +61,9 @@ class InpaintParams(Img2ImgParams):
 class ControlParams(InpaintParams):
     """`params` of a ControlNet request. Those of an input picture and its mask count where there are such."""
 
-    control_type = serializers.ChoiceField(choices=CONTROL_TYPES, required=False, help_text="canny when left out.")
+    control_type = serializers.ChoiceField(
+        choices=CONTROL_TYPES, required=False, help_text="The model's first when left out."
+    )
     control_strength = serializers.FloatField(required=False, min_value=0, max_value=2)
     control_start = serializers.FloatField(
         required=False, min_value=0, max_value=1, help_text="Part of the steps after which the picture begins to count."
@@ -73,6 +76,13 @@ class ControlParams(InpaintParams):
         required=False,
         help_text="True: the control picture is taken as it is. False: it is a photo. Left out: it is looked at.",
     )
+
+    def validate_control_type(self, control_type: str) -> str:
+        model: ImageModel | None = self.context["model"]
+        if model and model.control_types and control_type not in model.control_types:
+            message = f"{model.name} has no ControlNet of this type. It has: {', '.join(model.control_types)}."
+            raise serializers.ValidationError(message, code="not_available")
+        return control_type
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         if values.get("control_start", 0.0) >= values.get("control_end", 1.0):

@@ -80,7 +80,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         check_images=policy.must_check(api_key),
         cache=seed != -1 and params.get("cache", True),
         lowered_from=crowd.lowered_from,
-        **_of_kind(kind, params),
+        **_of_kind(kind, params, model),
     )
     return Submission(
         parameters=parameters,
@@ -109,13 +109,13 @@ def _words(style: Style | None, model: ImageModel) -> Style | None:
     return style if model.options.get("style_prompts", True) else None
 
 
-def _of_kind(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+def _of_kind(kind: str, params: Mapping[str, Any], model: ImageModel) -> dict[str, Any]:
     """The parameters that only some kinds have."""
     if kind in ("img2img", "inpaint"):
         return {"strength": params.get("strength", 0.8)}
     if kind == "controlnet":
         return {
-            "control_type": params.get("control_type", "canny"),
+            "control_type": params.get("control_type", next(iter(model.control_types), "canny")),
             "control_scale": params.get("control_strength", 1.0),
             "control_start": params.get("control_start", 0.0),
             "control_end": params.get("control_end", 1.0),

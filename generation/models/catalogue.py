@@ -49,6 +49,11 @@ class ImageModel(models.Model):
         """`name@revision`: what a task is bound to and a worker loads."""
         return f"{self.name}@{self.revision}"
 
+    @property
+    def control_types(self) -> tuple[str, ...]:
+        """Kinds of control pictures for which it declares a ControlNet; none where its class needs no declaration."""
+        return tuple(self.options.get("controlnets", {}))
+
 
 class Style(models.Model):
     """Words put around a prompt, and the tone of the finished picture."""

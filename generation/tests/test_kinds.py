@@ -129,7 +129,7 @@ def test_a_mask_that_does_not_fit_is_refused(client: Client, body: dict, expecte
 
 
 def test_a_control_picture_and_its_strength_reach_the_row(client: Client) -> None:
-    params = {"control_type": "depth", "control_strength": 0.7, "resolution": "256x256"}
+    params = {"model": "able", "control_type": "depth", "control_strength": 0.7, "resolution": "256x256"}
     body = {"text": "x", "control_image": text(picture_bytes((300, 200))), "params": params}
     assert post(client, CONTROL, body).status_code == 202
     task = Task.objects.get()
@@ -277,3 +277,15 @@ def test_a_control_picture_may_stand_beside_an_input_picture_and_its_mask(client
     assert (bool(second.params["mask_key"]), second.params["strength"]) == (True, 0.4)
     refused = post(client, CONTROL, {"text": "x", "control_image": given, "mask": given})
     assert faults(refused) == {"image": "required"}
+
+
+def test_a_control_type_that_the_model_has_no_network_for_is_refused_at_once(client: Client) -> None:
+    model = ImageModel.objects.create(
+        name="lines", title="Lines", source="lines", kinds=["controlnet"], options={"controlnets": {"depth": "depth"}}
+    )
+    catalogue.forget()
+    body: dict[str, Any] = {"text": "x", "control_image": text(picture_bytes((256, 256)))}
+    refused = post(client, CONTROL, {**body, "params": {"model": "lines", "control_type": "openpose"}})
+    assert (refused.status_code, faults(refused)) == (400, {"params.control_type": "not_available"})
+    assert post(client, CONTROL, {**body, "params": {"model": "lines"}}).status_code == 202
+    assert Task.objects.get(model=model).params["control_type"] == "depth"

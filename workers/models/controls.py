@@ -8,7 +8,7 @@ What a picture is, is told by its pixels unless the request says it (`control_re
 | depth    | grey                                 | drawn by a network (preprocessors.py) |
 | openpose | mostly black                         | drawn by a network (preprocessors.py) |
 
-OpenCV works in BGR by habit; here it only sees grey pictures, and RGB comes in and goes out.
+OpenCV works in BGR by habit; nothing here depends on the order of channels, and RGB comes in and goes out.
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ def control_picture(request: SampleRequest, draw: Draw) -> Image.Image:
 
 
 def edges(picture: np.ndarray) -> np.ndarray:
-    """White Canny edges on black; uint8 [H, W, 3] RGB in and out."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return np.repeat(cv2.Canny(grey, CANNY_LOW, CANNY_HIGH)[:, :, None], 3, axis=2)
+    """White Canny edges on black; uint8 [H, W, 3] RGB in and out.
+
+    All three channels are looked at, as by ControlNet's own detector: red on blue has an edge, though grey against
+    the same grey has none.
+    """
+    return np.repeat(cv2.Canny(picture, CANNY_LOW, CANNY_HIGH)[:, :, None], 3, axis=2)
 
 
 def looks_ready(control_type: str, picture: np.ndarray) -> bool:

@@ -76,6 +76,14 @@ def test_a_ready_picture_that_is_called_a_photo_is_drawn_from():
     assert not np.asarray(control_picture(request, lambda kind, picture: picture * 0)).any()
 
 
+def test_colours_of_equal_brightness_have_an_edge_between_them():
+    picture = np.full((64, 64, 3), (30, 60, 235), np.uint8)
+    cv2.circle(picture, (32, 32), 16, (200, 4, 4), -1)
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    assert abs(int(grey[0, 0]) - int(grey[32, 32])) < 10, "or this would say nothing"
+    assert edges(picture).any()
+
+
 def test_edges_of_a_photo_and_of_the_input_picture():
     for given in ({"control_image": photo()}, {"image": photo()}):
         drawn = np.asarray(control_picture(asked("canny", **given), never))
