@@ -10,6 +10,7 @@ from postprocessing.fields import Fault, Fields, pair_or_fault
 
 POSITIONS = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
 LARGEST_MARK_BYTES = 1 << 20
+OUTLINE = 0.06  # of a line's height: white words are read on the white ground of a product shot too
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TextMark:
     font: str = ""
     size: float = 0.05
     color: tuple[int, int, int] = (255, 255, 255)
-    outline: float = 0.0
+    outline: float = OUTLINE
     outline_color: tuple[int, int, int] = (0, 0, 0)
 
 
@@ -101,7 +102,7 @@ def _read_text_mark(fields: Fields, place: Placement) -> Mark:
         font=fields.text("font", 100, ""),
         size=fields.number("size", 0.01, 0.5, 0.05),
         color=fields.color("color", "#FFFFFF"),
-        outline=fields.number("outline", 0.0, 0.2, 0.0),
+        outline=fields.number("outline", 0.0, 0.2, OUTLINE),
         outline_color=fields.color("outline_color", "#000000"),
     )
 

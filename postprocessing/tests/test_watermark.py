@@ -66,6 +66,13 @@ def test_opacity_mixes_and_colour_is_rgb():
         assert np.abs(done.max(axis=(0, 1)).astype(int) - np.array([255, 128, 0]) * opacity).max() <= 2
 
 
+@pytest.mark.parametrize("ground", [0, 128, 255])
+def test_words_are_seen_on_any_ground_though_nothing_but_them_was_asked_for(ground):
+    picture = np.full((512, 512, 3), ground, np.uint8)
+    difference = np.abs(marked(picture, {"kind": "text", "text": "Shop 商店"}).astype(int) - ground).max(axis=2)
+    assert (difference > 60).sum() > 100
+
+
 def test_an_outline_surrounds_the_letters():
     picture = grey()
     mark = {"kind": "text", "text": "猫", "size": 0.4, "opacity": 1, "position": "center", "outline": 0.1,
