@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = ("web", "gpu-worker", "cpu-worker", "io-worker", "reconciler", "beat", "backup", "flower")
+PROCESSES = ("web", "gpu-worker", "cpu-worker", "late-worker", "io-worker", "reconciler", "beat", "backup", "flower")
 CELERY = ["celery", "-A", "imagegenx_site"]
 QUIET = ["--without-gossip", "--without-mingle", "-E", "--loglevel=INFO"]
 
@@ -27,7 +27,7 @@ class CommandConfig:
     web_workers: int = 1
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
-    worker: str = ""  # the worker's name in queues and in Flower; empty: gpu1, cpu1 or io1
+    worker: str = ""  # the worker's name in queues and in Flower; empty: gpu1, cpu1, late1 or io1
     beat_schedule: Path = Path("beat-schedule")
 
     @classmethod
@@ -47,7 +47,7 @@ class CommandConfig:
 
 def command(name: str, config: CommandConfig) -> list[str]:
     """What follows `python -m` for the process `name`; KeyError for an unknown one."""
-    gpu, cpu, io = (config.worker or kind for kind in ("gpu1", "cpu1", "io1"))
+    gpu, cpu, late, io = (config.worker or kind for kind in ("gpu1", "cpu1", "late1", "io1"))
     gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: tickets of the tasks that this worker runs
     web = ["imagegenx_site.web", "imagegenx_site.asgi:application", "--host", config.host, "--port", str(config.port)]
     web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
@@ -58,6 +58,7 @@ def command(name: str, config: CommandConfig) -> list[str]:
         "web": web,
         "gpu-worker": _worker(gpu, "workers.gpu", gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
+        "late-worker": _worker(late, "workers.late", "late", pool="prefork", concurrency=1),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
         "reconciler": ["workers.reconciler"],
         "beat": [*CELERY, "beat", "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],

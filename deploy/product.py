@@ -24,7 +24,11 @@ from deploy.supervisor import Program
 ROOT = Path(__file__).resolve().parent.parent
 FLOWER_PORT = 5555
 # Requests stop first, then the sources of new work, then the workers; Flower and the servers they all need go last.
-STOP_ORDER = (("web", "beat"), ("gpu-worker", "cpu-worker", "io-worker", "reconciler"), ("flower", "backup"))
+STOP_ORDER = (
+    ("web", "beat"),
+    ("gpu-worker", "cpu-worker", "late-worker", "io-worker", "reconciler"),
+    ("flower", "backup"),
+)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -134,6 +138,7 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
         make("gpu-worker", {"OMP_NUM_THREADS": _engine_threads()}, patience_s=30),
         make("web", {}, lambda _: answers(config.url + "/readyz"), patience_s=10),
         make("cpu-worker", {}),
+        make("late-worker", {}),
         make("io-worker", {}),
         make("reconciler", {}),
         make("beat", {}),

@@ -53,7 +53,7 @@ from generation import events, results, tickets
 from generation.models import OPEN, Task
 from storage.store import images
 
-QUEUES: Final = ("p0", "p1", "p2", "p3", "cpu", "io")
+QUEUES: Final = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
 _FAST: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # s
 _LONG: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)  # s
 _log = logging.getLogger(__name__)

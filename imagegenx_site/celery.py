@@ -5,6 +5,7 @@
     dq.{name}  generate(id)            GPU worker {name}       ticket of a task it runs (the claim moves it there)
     cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
     io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED, webhooks
+    late       enlarge(id)             late workers (prefork)  larger pictures after delivery, at low priority
     io         maintenance.*           IO workers              by the clock: CELERY_BEAT_SCHEDULE in settings.py
 
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
@@ -31,7 +32,7 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the we
 redis_restart.apply()
 readiness.announce_with_celery()
 
-QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io")
+QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
 IO = {"queue": "io"}
 STAGE_LIMITS = {"time_limit": 660, "soft_time_limit": 600}  # s; prefork pools only; enlarging on a CPU takes minutes
 

@@ -6,19 +6,16 @@ import numpy as np
 from postprocessing.arrays import Picture
 from postprocessing.recipe import Basic
 
-_LEVELS = np.arange(256, dtype=np.float32)
-
 
 def apply_basic(image: Picture, basic: Basic) -> Picture:
-    """Denoise first (noise must not be amplified), then balance, contrast and brightness in one table per channel."""
+    """Denoise first (noise must not be amplified), then balance, contrast and brightness as one line per channel."""
     if basic.denoise:
         image = _denoise(image, basic.denoise)
     gains = grey_world_gains(image) if basic.white_balance == "auto" else np.ones(3, np.float32)
     if (gains == 1).all() and basic.contrast == 1 and basic.brightness == 0:
         return image
-    table = _LEVELS[:, None] * gains
-    table = (table - 127.5) * basic.contrast + 127.5 + basic.brightness * 255.0
-    return cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)[:, None, :])
+    offset = 127.5 * (1.0 - basic.contrast) + basic.brightness * 255.0
+    return cv2.transform(image, np.column_stack([np.diag(gains * basic.contrast), np.full(3, offset)]))
 
 
 def grey_world_gains(image: Picture) -> np.ndarray:

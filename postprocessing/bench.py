@@ -1,7 +1,10 @@
-"""Images per second and peak memory of each step, one by one and in a batch, beside plain OpenCV or Pillow calls for
-the same work.
+"""Images per second and peak memory of each step, one by one and in a batch, beside plain calls of OpenCV, Pillow and
+ONNX Runtime for the same work (postprocessing/plain.py).
 
     python -m postprocessing.bench --sizes 512 1024 --superres fixtures/models/superres
+
+Each row is kept in docs/benchmarks/postprocess.json as soon as it is measured; `--resume` measures only what is not
+there, so that an interruption loses one row. `--steps` chooses some.
 
 Each figure comes from a process of its own, so that peak memory is that step's; it says how much the peak rose over
 the loaded program and its input. OpenCV and the networks work on one thread; the files of a batch are encoded side by
@@ -10,27 +13,29 @@ side on up to four.
 
 import argparse
 import ctypes
-import io
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from postprocessing.arrays import Picture
 from postprocessing.pipeline import process, render
+from postprocessing.plain import plain
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "benchmarks" / "postprocess.json"
+FORMATS = ("webp", "avif", "png", "jpeg")
 BATCH = 4
+_ROUNDS = 2
 _SECONDS = 1.0  # each measurement runs at least as long, and at least once; libraries were warmed on a small picture
 _LARGEST_ENLARGED = 512  # pixels a side
 STEPS: dict[str, dict] = {
@@ -49,6 +54,25 @@ STEPS: dict[str, dict] = {
 }
 
 
+_HEAD = """# Post-processing, step by step
+
+Written by `make bench-postprocess`: images/s (the best of {rounds} rounds) and the MB by which the peak of memory rose,
+each from a process of its own. "one by one" and "batch" ({batch} pictures) are the product's steps, "plain" direct
+calls for the same work (`postprocessing/plain.py`), "% of plain" the better of the two beside it. One thread; files of
+a batch are encoded side by side on all cores. What follows from it stands in [postprocessing](../postprocessing.md).
+
+"""
+
+
+def product(side: int, seed: int) -> Picture:
+    """An object on a soft, nearly plain ground (uint8 RGB)."""
+    light = np.linspace(215, 235, side)[None, :, None] + np.random.default_rng(seed).normal(0, 2, (side, side, 1))
+    picture = np.repeat(light, 3, axis=2).clip(0, 255).astype(np.uint8)
+    inside = slice(side // 4, side * 3 // 4)
+    picture[inside, inside] = sample(side, seed)[inside, inside] // 2
+    return picture
+
+
 def sample(side: int, seed: int) -> Picture:
     """A picture with smooth and busy parts (uint8 RGB)."""
     random = np.random.default_rng(seed)
@@ -59,59 +83,27 @@ def sample(side: int, seed: int) -> Picture:
     return np.clip(smooth + grain[:, :, None], 0, 255).astype(np.uint8)
 
 
-def _plain_tone(image: Picture) -> object:
-    return ImageEnhance.Sharpness(ImageEnhance.Color(Image.fromarray(image)).enhance(1.2)).enhance(1.4)
-
-
-def _plain_text(image: Picture) -> object:
-    canvas = Image.fromarray(image).convert("RGBA")
-    layer = Image.new("RGBA", canvas.size)
-    ImageDraw.Draw(layer).text((10, 10), "ImageGenX", (255, 255, 255, 128), ImageFont.load_default(image.shape[0] / 20))
-    return Image.alpha_composite(canvas, layer).convert("RGB")
-
-
-def plain(step: str) -> Callable[[Picture], object] | None:
-    """The same kind of work by direct calls, as a script would do it; None where there is no such call."""
-    if step in ("webp", "avif", "png", "jpeg"):
-        quality: dict[str, dict] = {
-            "webp": {"quality": 85, "method": 4},
-            "avif": {"quality": 65, "speed": 5, "advanced": {"tune": "ssim"}},
-            "jpeg": {"quality": 90},
-        }
-        options: dict = quality.get(step, {})
-        return lambda image: Image.fromarray(image).save(io.BytesIO(), step.upper(), **options)
-    calls: dict[str, Callable[[Picture], object]] = {
-        "basic": lambda image: cv2.convertScaleAbs(image, alpha=1.1, beta=0.0),
-        "denoise": lambda image: cv2.fastNlMeansDenoisingColored(image, None, 3, 3, 7, 15),
-        "tone": _plain_tone,
-        "text mark": _plain_text,
-        "upscale 2x": lambda image: cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4),
-        "upscale 4x": lambda image: cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_LANCZOS4),
-    }
-    return calls.get(step)
-
-
 def measure(step: str, side: int, way: str, superres: str) -> dict[str, float]:
     """`way`: one, batch or plain. The answer: images per second and MB by which the peak of memory rose."""
     cv2.setNumThreads(1)
     config = SuperResConfig(Path(superres), threads=1)
     recipe = Recipe.from_json(STEPS[step])
-    pictures = [sample(side, seed) for seed in range(BATCH)]
-    finish = step in ("webp", "avif", "png", "jpeg")
+    pictures = [(product if step == "background" else sample)(side, seed) for seed in range(BATCH)]
 
     def ours(chosen: list[Picture]) -> None:
-        if finish:
+        if step in FORMATS:
             process(chosen, recipe, config=config)
         else:
             render(chosen, recipe, config)
 
-    direct = plain(step)
+    direct = plain(step, superres)
     runs: dict[str, Callable[[], object]] = {
         "one": lambda: list(map(ours, ([picture] for picture in pictures))),
         "batch": lambda: ours(pictures),
-        "plain": lambda: [direct(picture) for picture in pictures] if direct else None,
+        "plain": lambda: [direct(picture) for picture in pictures],
     }
-    ours([sample(160, 0)])  # loads fonts, networks and libraries
+    for warm in (ours, lambda chosen: direct(chosen[0])):
+        warm([sample(160, 0)])  # loads fonts, networks and libraries
     ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system, so that it counts when it is taken again
     before = _memory_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
@@ -147,57 +139,71 @@ def in_process(step: str, side: int, way: str, superres: str) -> dict[str, float
     return json.loads(done.stdout)
 
 
-def report(sizes: list[int], superres: str, write: Callable[[str], object]) -> list[dict[str, Any]]:
-    """The table, row by row as it is measured; the same rows as values."""
+def report(chosen: Mapping[str, Sequence[int]], superres: str, write: Callable[[str], object]) -> None:
+    """Measure the sizes of each step; rows that the results have already are replaced."""
     write(f"images/s, and MB that the peak of memory rose; batches of {BATCH}")
     write(f"{'step':12} {'size':>5}" + "".join(f"{name:>11}" for name in _COLUMNS))
-    rows = []
-    for step in STEPS:
-        if step.startswith("upscale") and not (Path(superres) / f"x{step.split()[1][0]}.onnx").is_file():
-            write(f"{step:12} no network in {superres}")
-            continue
+    for step, sizes in chosen.items():
         for side in sizes:
-            if step.startswith("upscale") and side > _LARGEST_ENLARGED:
-                continue  # minutes on a CPU; the memory of 1024 to 4096 is a test's matter
-            row = _row(step, side, superres)
-            rows.append({"step": step, "size": side, **row})
-            cells = "".join(f"{'-' if value is None else value:>11}" for value in row.values())
-            write(f"{step:12} {side:>5}{cells}")
-    return rows
+            row = {"step": step, "size": side, **_row(step, side, superres)}
+            _keep(row)
+            write(f"{step:12} {side:>5}" + "".join(f"{row[name]:>11}" for name in _COLUMNS))
 
 
 _COLUMNS = ("one by one", "batch", "plain", "% of plain", "MB one", "MB batch", "MB plain")
 
 
-def _row(step: str, side: int, superres: str) -> dict[str, float | None]:
-    """`_COLUMNS` of one step at one size; None where there is no plain call."""
-    one, batch = (in_process(step, side, way, superres) for way in ("one", "batch"))
-    direct = in_process(step, side, "plain", superres) if plain(step) else None
-    values = (
-        round(one["rate"], 2),
-        round(batch["rate"], 2),
-        round(direct["rate"], 2) if direct else None,
-        round(100 * batch["rate"] / direct["rate"]) if direct else None,
-        round(one["memory"]),
-        round(batch["memory"]),
-        round(direct["memory"]) if direct else None,
-    )
-    return dict(zip(_COLUMNS, values, strict=True))
+def _row(step: str, side: int, superres: str) -> dict[str, float]:
+    """`_COLUMNS` of one step at one size; images/s are the best of `_ROUNDS` rounds, the ways taking turns."""
+    ways: dict[str, dict[str, float]] = {}
+    for _ in range(_ROUNDS):
+        for way in ("one", "batch", "plain"):
+            found = in_process(step, side, way, superres)
+            ways[way] = max(ways.get(way, found), found, key=lambda figure: figure["rate"])
+    rates = [ways[way]["rate"] for way in ("one", "batch", "plain")]
+    memory = [round(ways[way]["memory"]) for way in ("one", "batch", "plain")]
+    rounded = [round(rate, 2) for rate in rates]
+    return dict(zip(_COLUMNS, [*rounded, round(100 * max(rates[:2]) / rates[2]), *memory], strict=True))
+
+
+def kept() -> list[dict[str, Any]]:
+    """The rows measured so far."""
+    return json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+
+
+def _keep(row: dict[str, Any]) -> None:
+    """Write a row down, in the order of steps and sizes, and the table for people."""
+    others = [old for old in kept() if (old["step"], old["size"]) != (row["step"], row["size"])]
+    order = list(STEPS)
+    rows = sorted([*others, row], key=lambda one: (order.index(one["step"]), one["size"]))
+    RESULTS.write_text(json.dumps({"batch": BATCH, "rows": rows}, indent=1) + "\n")
+    lines = ["| step | size | " + " | ".join(_COLUMNS) + " |", "|---" * (len(_COLUMNS) + 2) + "|"]
+    lines += [
+        f"| {one['step']} | {one['size']} | " + " | ".join(str(one[name]) for name in _COLUMNS) + " |" for one in rows
+    ]
+    RESULTS.with_suffix(".md").write_text(_HEAD.format(batch=BATCH, rounds=_ROUNDS) + "\n".join(lines) + "\n")
+
+
+def _chosen(steps: Sequence[str], sizes: Sequence[int], *, resume: bool) -> dict[str, list[int]]:
+    """Sizes to be measured, by step."""
+    there = {(row["step"], row["size"]) for row in kept()} if resume else set()
+    largest = {step: _LARGEST_ENLARGED if step.startswith("upscale") else max(sizes) for step in steps}
+    return {step: [side for side in sizes if side <= largest[step] and (step, side) not in there] for step in steps}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
+    parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS)
+    parser.add_argument("--resume", action="store_true", help="measure only what the results have not")
     parser.add_argument("--superres", default="fixtures/models/superres", help="folder of x2.onnx and x4.onnx")
     parser.add_argument("--measure", nargs=3, metavar=("STEP", "SIZE", "WAY"), help="one figure, as JSON")
-    chosen = parser.parse_args()
-    if chosen.measure:
-        step, side, way = chosen.measure
-        print(json.dumps(measure(step, int(side), way, chosen.superres)))
+    asked = parser.parse_args()
+    if asked.measure:
+        step, side, way = asked.measure
+        print(json.dumps(measure(step, int(side), way, asked.superres)))
     else:
-        rows = report(chosen.sizes, chosen.superres, print)
-        RESULTS.write_text(json.dumps({"batch": BATCH, "rows": rows}, indent=1) + "\n")
-        print(f"written to {RESULTS.relative_to(ROOT)}")
+        report(_chosen(asked.steps, asked.sizes, resume=asked.resume), asked.superres, partial(print, flush=True))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class SuperResConfig:
     missing are passed over; `threads` of one call on the CPU, 0 for ONNX Runtime's choice."""
 
     directory: Path = Path("fixtures/models/superres")
-    tile: int = 256
+    tile: int = 288  # 256 and its multiples with their margins then need few tiles
     overlap: int = 32
     batch: int = 4
     providers: tuple[str, ...] = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")

@@ -26,6 +26,7 @@ from workers.samples import samples_of, spec_of
 
 logger = logging.getLogger(__name__)
 STAGES = (("postprocess", "cpu"), ("upload", "io"), ("notify", "io"))  # function and queue, in order
+LATE = "late"  # queue of enlargements after delivery: processes of their own, so that first versions never wait for one
 PNG_EFFORT = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # written once, read once: speed before size
 
 

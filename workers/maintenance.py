@@ -13,6 +13,7 @@ from generation import archiving, partitions, results, retention, usage, webhook
 from generation.models import IdempotencyKey, Status, Task
 from storage import keys, raw
 from storage.store import get_store, images
+from workers import handover
 from workers.stages import clear_raw, is_to_be_enlarged
 
 LEFT_AFTER: Final = timedelta(minutes=10)  # raw pictures of ended tasks older than this were left behind
@@ -94,7 +95,7 @@ def clear_leftovers() -> None:
         if task is None:
             raw.delete_task(task_id)
         elif task.status == Status.SUCCEEDED and is_to_be_enlarged(task):
-            current_app.send_task("enlarge", (str(task_id),), queue="cpu")
+            current_app.send_task("enlarge", (str(task_id),), queue=handover.LATE)
         elif task.terminal:
             clear_raw(task)
 

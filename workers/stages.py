@@ -1,4 +1,4 @@
-"""What happens to a task after the GPU, as Celery functions on the queues cpu and io.
+"""What happens to a task after the GPU, as Celery functions on the queues cpu, io and late.
 
 Each takes a lease on its stage in the row, works, and moves the row on. The chain of messages is only the fast path:
 the reconciler sends a stage again from the row's state when its lease ran out, so every function may run twice and must
@@ -203,7 +203,7 @@ def _notify(task: Task, owner: str) -> None:
         webhooks.send(delivery_id)
     clear_raw(task, but_lossless=_recipe(Parameters.from_json(task.params)).late)
     if late.first_versions(task, list(task.images.all())):
-        current_app.send_task("enlarge", (str(task.id),), queue="cpu")
+        current_app.send_task("enlarge", (str(task.id),), queue=handover.LATE)
 
 
 def _note_time_after_gpu(task: Task) -> None:

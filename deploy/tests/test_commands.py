@@ -24,6 +24,11 @@ def test_two_gpu_workers_have_queues_of_their_own() -> None:
     assert line[line.index("-n") + 1] == "gpu7@%h"
 
 
+def test_late_work_has_a_queue_of_its_own() -> None:
+    queues = {name: command(name, CommandConfig()) for name in ("cpu-worker", "late-worker", "io-worker")}
+    assert [line[line.index("-Q") + 1] for line in queues.values()] == ["cpu", "late", "io"]
+
+
 @pytest.mark.parametrize("arguments", [[], ["no-such-process"]])
 def test_an_unknown_process_is_one_sentence(arguments: list[str]) -> None:
     run = [sys.executable, "-m", "deploy.commands", *arguments]

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,12 +7,16 @@ import pytest
 from django.core.management import CommandError, call_command
 from PIL import Image
 
-from postprocessing.bench import STEPS, measure, sample
+from postprocessing import bench
+from postprocessing.bench import STEPS, measure, product, sample
 from postprocessing.compare import at_quality, reference
 from postprocessing.formats import encode
+from postprocessing.pipeline import render
+from postprocessing.plain import plain
 from postprocessing.reading import decode
-from postprocessing.recipe import Output
+from postprocessing.recipe import Output, Recipe
 from postprocessing.similarity import INDISTINGUISHABLE, ssim
+from postprocessing.superres import SuperResConfig
 from postprocessing.tests.pictures import scene
 
 
@@ -59,9 +64,44 @@ def test_bench_formats_says_what_is_saved_by_kind_of_picture(tmp_path, capsys, m
         call_command("bench_formats", tmp_path / "nowhere")
 
 
+NETWORKS = "fixtures/models/superres"
+
+
 @pytest.mark.parametrize("step", [step for step in STEPS if not step.startswith("upscale")])
 def test_each_step_can_be_measured(step, monkeypatch):
     monkeypatch.setattr("postprocessing.bench._SECONDS", 0.0)
-    found = measure(step, 128, "batch", ".")
+    found = measure(step, 128, "batch", NETWORKS)
     assert found["rate"] > 0
     assert sample(64, 0).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("step", "most"), [("basic", 1), ("denoise", 0), ("tone", 8), ("upscale 2x", 8), ("background", 0)]
+)
+def test_the_plain_calls_do_the_same_work(step, most):
+    """Nearly everywhere: not where a network sees the picture's end, nor where an object's edge is soft."""
+    picture = product(96, 0) if step == "background" else sample(96, 0)
+    (ours,) = render([picture], Recipe.from_json(STEPS[step]), SuperResConfig(Path(NETWORKS)))
+    theirs = plain(step, NETWORKS)(picture)
+    assert ours.shape == theirs.shape
+    assert (np.abs(ours.astype(int) - theirs) > most).mean() < 0.12
+    assert np.abs(ours.astype(int) - picture.repeat(len(ours) // 96, 0).repeat(len(ours) // 96, 1)).max() > 0
+
+
+def test_rows_that_are_there_are_not_measured_again(monkeypatch, tmp_path):
+    measured = []
+
+    def figure(step, side, way, superres):
+        measured.append((step, side))
+        return {"rate": 2.0, "memory": 1.0}
+
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "postprocess.json")
+    monkeypatch.setattr(bench, "in_process", figure)
+    monkeypatch.setattr("sys.argv", ["bench", "--steps", "tone", "--sizes", "64", "128"])
+    bench.main()
+    monkeypatch.setattr("sys.argv", ["bench", "--steps", "basic", "tone", "--sizes", "64", "--resume"])
+    measured.clear()
+    bench.main()
+    assert set(measured) == {("basic", 64)}
+    assert [(row["step"], row["size"]) for row in bench.kept()] == [("basic", 64), ("tone", 64), ("tone", 128)]
+    assert "| tone | 128 | 2.0 |" in (tmp_path / "postprocess.md").read_text()

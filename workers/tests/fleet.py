@@ -38,7 +38,7 @@ WORKER = [
 
 
 def command(name: str, include: str, port: str) -> list[str]:
-    """How a process is started, by the beginning of its name: gpu, cpu, io, reconciler, web (on `port`)."""
+    """How a process is started, by the beginning of its name: gpu, cpu, late, io, reconciler, web (on `port`)."""
     if name.startswith("web"):
         return [sys.executable, "-m", *product_command("web", CommandConfig(port=int(port)))]
     if name.startswith("reconciler"):
@@ -57,12 +57,8 @@ def command(name: str, include: str, port: str) -> list[str]:
             "-n",
             f"{name}@test",
         ]
-    pool = (
-        ["-P", "prefork", "-c", "1", "-Q", "cpu"]
-        if name.startswith("cpu")
-        else ["-P", "threads", "-c", "8", "-Q", "io"]
-    )
-    return [*WORKER, "-I", "workers.stages", *pool, "-n", f"{name}@test"]
+    kind = name.rstrip("0123456789")
+    return [sys.executable, "-m", *product_command(f"{kind}-worker", CommandConfig(worker=name))]
 
 
 class Fleet:
@@ -132,10 +128,12 @@ def submit(user: User, text: str = "red circle", *, steps: int = 10, count: int 
     model = ImageModel.objects.select_related("fallback").get(name=changes.pop("model", "mini"))
     side = changes.pop("side", 256)
     images = changes.pop("num_images", 1)
+    postprocess = changes.pop("postprocess", {})
     seconds = changes.pop("queue_seconds", 300)
     ids = []
     for _ in range(count):
-        parameters = Parameters("text2img", text, "", side, side, steps, 4.0, "euler", 7, num_images=images)
+        what_is_drawn = ("text2img", text, "", side, side, steps, 4.0, "euler", 7)
+        parameters = Parameters(*what_is_drawn, num_images=images, postprocess=postprocess)
         task_id = uuid7()
         created = moment_of(task_id)
         bound = {"model": model, "model_key": model.key, "batch_key": parameters.batch_key(model.key)}

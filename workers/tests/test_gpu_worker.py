@@ -1,11 +1,12 @@
 """Whole GPU workers as processes, with an engine that sleeps."""
 
+import os
 import signal
 import time
 from pathlib import Path
 
-from generation import alerts, services
-from generation.models import Alert, ImageModel, Task
+from generation import alerts, late, services
+from generation.models import Alert, Image, ImageModel, Task
 from workers.tests.fleet import Fleet, all_ended, doubled, moves, statuses, submit, wait_until
 
 
@@ -20,6 +21,28 @@ def test_tasks_become_generated_once_and_their_stages_are_sent(fleet, user):
     assert statuses(ids) == {"succeeded": 12}
     assert doubled(ids) == []
     assert all(task.attempt == 1 for task in Task.objects.filter(pk__in=ids))
+
+
+def test_a_first_version_does_not_wait_for_the_enlargements_of_others(fleet, user):
+    fleet.only("gpu1", "cpu1", "late1", "io1")
+    (large,) = submit(user, num_images=4, steps=4, postprocess={"upscale": {"scale": 4}})
+    wait_until(lambda: all_ended([large]), 90, lambda: fleet.tail("cpu1") + fleet.tail("io1"))
+    wait_until(lambda: Task.objects.get(pk=large).stage_attempts, 10, lambda: fleet.tail("late1"))
+    others = submit(user, count=2, steps=4)
+    wait_until(lambda: all_ended(others), 30, lambda: fleet.tail("cpu1"))
+    assert statuses(others) == {"succeeded": 2}
+    assert late.first_versions(Task.objects.get(pk=large), list(Image.objects.filter(task=large)))
+    wait_until(lambda: set(widths(large)) == {1024}, 90, lambda: fleet.tail("late1"))
+    assert [os.getpriority(os.PRIO_PROCESS, child) - os.nice(0) for child in children(fleet, "late1")] == [10]
+
+
+def children(fleet, name):
+    pid = fleet.processes[name].pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def widths(task_id):
+    return Image.objects.filter(task=task_id).values_list("width", flat=True)
 
 
 def test_a_task_with_many_pictures_ends_when_all_are_safe(fleet, user):

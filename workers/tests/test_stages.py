@@ -159,7 +159,7 @@ def test_a_late_enlargement_follows_the_first_version(
     run_all(with_raw(task))
     first = Image.objects.get(task=task)
     assert (task.status, first.width) == ("succeeded", 256)
-    assert asked == [("enlarge", str(task.id), "cpu")]
+    assert asked == [("enlarge", str(task.id), "late")]
     assert late.is_to_come(task, [first])
     before = see(task.public_id, task.user, base_url="")
     assert (before.body["enlarging"], before.body["outputs"][0]["width"]) == (True, 256)

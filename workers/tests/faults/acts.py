@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workers.tests.faults.play import Play
 
 Act = Callable[[], None]
-QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io")
+QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
 RECONCILERS = ("reconciler1", "reconciler2")
 TERM = signal.SIGTERM
 
