@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from PIL.Image import Image as Picture
 
-from generation import inputs
+from generation import controls, inputs
 from generation.errors import InvalidRequest
 from generation.inputs import InputFault, InputPicture
 from generation.models import ImageModel, Plan
@@ -27,6 +27,11 @@ def size_and_inputs(
         loaded["mask"] = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
     if "image" in loaded and "mask" in loaded:
         _or_fault("mask", inputs.check_same_shape, loaded["image"], loaded["mask"])
+    if "control" in loaded:
+        control_type = controls.type_of(model, params)
+        fault = controls.photo_fault(model, control_type, params.get("control_ready"), loaded["control"])
+        if fault:
+            raise InvalidRequest([fault])
     size = fit(params.get("resolution") or _default_size(loaded, model, plan))
     feather = params.get("mask_feather", 0)
     prepared = [inputs.prepared(role, picture, size, feather=feather) for role, picture in loaded.items()]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from generation import catalogue, policy, prompts
+from generation import catalogue, controls, policy, prompts
 from generation.api.kinds import FORMS, body_of
 from generation.api.pictures import size_and_inputs
 from generation.api.requests import Asker, parse, style_of
@@ -115,7 +115,7 @@ def _of_kind(kind: str, params: Mapping[str, Any], model: ImageModel) -> dict[st
         return {"strength": params.get("strength", 0.8)}
     if kind == "controlnet":
         return {
-            "control_type": params.get("control_type", next(iter(model.control_types), "canny")),
+            "control_type": controls.type_of(model, params),
             "control_scale": params.get("control_strength", 1.0),
             "control_start": params.get("control_start", 0.0),
             "control_end": params.get("control_end", 1.0),

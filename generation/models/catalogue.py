@@ -3,6 +3,8 @@
 from django.db import models
 from django.utils import timezone
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+
 
 class ImageModel(models.Model):
     """One entry of the model registry: a name that clients use, and where and how a worker loads it.
@@ -13,14 +15,22 @@ class ImageModel(models.Model):
     name = models.SlugField(unique=True)
     title = models.CharField(max_length=100)
     family = models.CharField(
-        max_length=40, help_text="Which class loads it, e.g. stable-diffusion, sdxl, remote-openai."
+        max_length=40, help_text="Which class loads it: sd15, sd21, sdxl, sd3, flux and others of docs/engine.md."
     )
     source = models.CharField(
         max_length=500, help_text="Folder of the weights (relative: below MODELS_DIR) or address."
     )
     revision = models.CharField(max_length=64, default="1", help_text="Change it and workers load the new weights.")
-    precision = models.CharField(max_length=8, default="auto", help_text="auto, fp32, fp16, bf16.")
-    options = models.JSONField(default=dict, blank=True, help_text="Settings of the family's class.")
+    precision = models.CharField(
+        max_length=8,
+        default="auto",
+        choices=[(name, name) for name in PRECISIONS],
+        help_text="Of the weights. auto: what GPU_PRECISION says. int8: 8-bit weights, a third of the memory. Where "
+        "memory is short a model is loaded in the next lower one.",
+    )
+    options = models.JSONField(
+        default=dict, blank=True, help_text="Settings of the family, speed among them: docs/engine.md has the list."
+    )
     kinds = models.JSONField(default=list, help_text="Task kinds it can do.")
     aliases = models.JSONField(default=list, blank=True, help_text="Other names that clients may use.")
     min_side = models.PositiveIntegerField(default=256)

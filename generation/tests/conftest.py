@@ -61,7 +61,10 @@ def able_model(seeded: None) -> ImageModel:
     """A model that can do everything, the default for what `mini` can't."""
     sides = {"max_side": 2048, "default_width": 512, "default_height": 512}
     kinds = ["text2img", "img2img", "inpaint", "controlnet"]
-    model = ImageModel.objects.create(name="able", title="Able", family="sd15", source="able", kinds=kinds, **sides)
+    options = {"controlnets": {kind: kind for kind in ("canny", "depth", "openpose")}}
+    model = ImageModel.objects.create(
+        name="able", title="Able", family="sd15", source="able", kinds=kinds, options=options, **sides
+    )
     catalogue.forget()
     return model
 

@@ -8,15 +8,17 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image as Pillow
 
-from generation import catalogue
+from generation import catalogue, controls
 from generation.models import ImageModel, Task, User
 from generation.tests.conftest import Receiver, picture_bytes
 from storage.store import get_store
+from workers.models.controls import looks_ready
 from workers.models.inputs import picture_arguments
 from workers.samples import samples_of
 
@@ -129,8 +131,8 @@ def test_a_mask_that_does_not_fit_is_refused(client: Client, body: dict, expecte
 
 
 def test_a_control_picture_and_its_strength_reach_the_row(client: Client) -> None:
-    params = {"model": "able", "control_type": "depth", "control_strength": 0.7, "resolution": "256x256"}
-    body = {"text": "x", "control_image": text(picture_bytes((300, 200))), "params": params}
+    params = {"control_type": "depth", "control_strength": 0.7, "resolution": "256x256", "model": "able"}
+    body = {"text": "x", "control_image": text(picture_bytes((300, 200), colour="grey")), "params": params}
     assert post(client, CONTROL, body).status_code == 202
     task = Task.objects.get()
     assert (task.params["control_type"], task.params["control_scale"]) == ("depth", 0.7)
@@ -152,6 +154,52 @@ def test_the_part_of_the_steps_that_a_control_picture_guides_reaches_the_engine(
 def test_a_control_picture_that_would_guide_no_step_is_refused(client: Client, span: dict) -> None:
     body = {"text": "x", "control_image": text(picture_bytes()), "params": {"resolution": "256x256", **span}}
     assert faults(post(client, CONTROL, body)) == {"params.control_end": "out_of_range"}
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"control_type": "depth", "model": "able"}, {"control_image": "not_available"}),
+        ({"control_type": "openpose", "model": "able"}, {"control_image": "not_available"}),
+        ({"control_type": "openpose", "model": "able", "control_ready": False}, {"control_image": "not_available"}),
+    ],
+)
+def test_a_control_picture_that_nothing_here_can_follow_is_refused(
+    client: Client, params: dict, expected: dict
+) -> None:
+    body = {"text": "x", "control_image": text(picture_bytes(colour="orange")), "params": params}
+    response = post(client, CONTROL, body)
+    assert (response.status_code, faults(response)) == (400, expected)
+    (message,) = [fault["message"] for fault in response.json()["data"]["errors"]]
+    assert f"Send a ready {params['control_type']} picture" in message
+    assert Task.objects.count() == 0
+
+
+def test_a_photo_is_taken_where_it_can_be_drawn_from_or_is_called_ready(client: Client, able_model: ImageModel) -> None:
+    def status(**params: Any) -> int:
+        asked = {"control_type": "depth", "model": "able", "resolution": "256x256", **params}
+        body = {"text": "x", "control_image": text(picture_bytes(colour="orange")), "params": asked}
+        return int(post(client, CONTROL, body).status_code)
+
+    assert [status(), status(control_ready=True), status(control_type="canny")] == [400, 202, 202]
+    able_model.options = {**able_model.options, "preprocessors": {"depth": "depth-anything"}}
+    able_model.save()
+    catalogue.forget()
+    assert status() == 202
+
+
+@pytest.mark.parametrize("control_type", ["depth", "openpose"])
+def test_api_and_worker_agree_on_what_a_photo_is(control_type: str) -> None:
+    chance = np.random.default_rng(4)
+    photo = chance.integers(0, 256, (64, 64, 3), np.uint8)
+    half_dark, tinted = photo.copy(), np.repeat(photo[:, :, :1] // 2, 3, axis=2)
+    half_dark[:33] = 31
+    tinted[:, :, 0] += 12
+    grey, poses = np.repeat(photo[:, :, :1], 3, axis=2), np.zeros((64, 64, 3), np.uint8)
+    poses[20:30] = (255, 0, 0)
+    for picture in (photo, half_dark, tinted, tinted + np.uint8(1), grey, poses):
+        ours = controls.looks_ready(control_type, Pillow.fromarray(picture))
+        assert ours == looks_ready(control_type, picture)
 
 
 def png_bomb(side: int) -> bytes:
@@ -284,7 +332,7 @@ def test_a_control_type_that_the_model_has_no_network_for_is_refused_at_once(cli
         name="lines", title="Lines", source="lines", kinds=["controlnet"], options={"controlnets": {"depth": "depth"}}
     )
     catalogue.forget()
-    body: dict[str, Any] = {"text": "x", "control_image": text(picture_bytes((256, 256)))}
+    body: dict[str, Any] = {"text": "x", "control_image": text(picture_bytes((256, 256), colour="grey"))}
     refused = post(client, CONTROL, {**body, "params": {"model": "lines", "control_type": "openpose"}})
     assert (refused.status_code, faults(refused)) == (400, {"params.control_type": "not_available"})
     assert post(client, CONTROL, {**body, "params": {"model": "lines"}}).status_code == 202

@@ -12,7 +12,8 @@ class Family:
     names, in batches of one unless its denoiser has a merge rule. `denoiser`: the component that runs at each step.
     `guidance`: the pipeline's argument for cfg_scale. `any_sampler`: False for flow-matching models, which keep
     their own schedule. `chunked_prompts`: CLIP alone reads the text, so long ones are encoded in chunks; otherwise
-    `max_tokens` of `tokenizer` are read. `empty_negative`: what stands for no negative prompt.
+    `max_tokens` of `tokenizer` are read, those of its chat template counted if `chat`. `empty_negative`: what stands
+    for no negative prompt. `reads_negative`: False where the pipeline takes a negative prompt and makes nothing of it.
     """
 
     pipelines: Mapping[str, str]
@@ -22,7 +23,9 @@ class Family:
     chunked_prompts: bool = False
     max_tokens: int = 512
     tokenizer: str = "tokenizer"
+    chat: bool = False
     empty_negative: str | None = None
+    reads_negative: bool = True
 
 
 def _kinds(text: str, image: str, inpaint: str, control: tuple[str, str, str] | None = None) -> dict[str, str]:
@@ -70,6 +73,7 @@ FAMILIES: Mapping[str, Family] = {
         denoiser="transformer",
         tokenizer="tokenizer_2",
         any_sampler=False,
+        reads_negative=False,
     ),
     "qwen-image": Family(
         _kinds("QwenImage", "QwenImageImg2Img", "QwenImageInpaint"),
@@ -81,6 +85,7 @@ FAMILIES: Mapping[str, Family] = {
     "z-image": Family(
         _kinds("ZImage", "ZImageImg2Img", "ZImageInpaint"),
         denoiser="transformer",
+        chat=True,
         any_sampler=False,
     ),
 }

@@ -32,7 +32,9 @@ def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
     _quiet()
     dtype = dtype_of(spec.precision, device)
     try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(spec.source, dtype=dtype, local_files_only=True)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            spec.source, dtype=dtype, local_files_only=True, **_left_out(spec.source)
+        )
         _merge_adapter(pipeline, spec)
         components = dict(pipeline.to(device).components)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -41,6 +43,12 @@ def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
     if vae is not None and dtype is torch.float16 and getattr(vae.config, "force_upcast", False):
         vae.to(torch.float32)  # its activations overflow in fp16; the pipelines would move it to and fro
     return components
+
+
+def _left_out(source: str) -> dict[str, None]:
+    """Parts that a model was saved without (SD3 without its large text encoder): diffusers wants them named again."""
+    index = json.loads(Path(source, "model_index.json").read_text())
+    return {name: None for name, entry in index.items() if entry == [None, None]}
 
 
 def _merge_adapter(pipeline: Any, spec: ModelSpec) -> None:

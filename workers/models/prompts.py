@@ -19,6 +19,7 @@ import torch
 from workers.engine.requests import SampleRequest
 from workers.models.embedding_cache import EmbeddingCache
 from workers.models.families import Family
+from workers.models.loading import CLIP_TOKENS
 from workers.models.lora import LoraSet
 from workers.models.prompt_weights import Piece, is_plain, parse
 
@@ -57,6 +58,9 @@ class PromptEncoder:
         negative = request.negative_prompt or self._family.empty_negative
         if not self._family.chunked_prompts:
             self._warn_of_cuts(request, warnings)
+            if request.negative_prompt and not self._family.reads_negative:
+                warnings.append(f"model {self._name} makes nothing of a negative prompt; it was not used")
+                negative = None
             return {"prompt": request.prompt, "negative_prompt": negative}
         positive_pieces, negative_pieces = parse(request.prompt), parse(negative or "")
         if self._short(positive_pieces) and self._short(negative_pieces):
@@ -113,11 +117,27 @@ class PromptEncoder:
         return _Encoded(torch.cat([part.hidden for part in parts], dim=-1), parts[-1].pooled)
 
     def _warn_of_cuts(self, request: SampleRequest, warnings: list[str]) -> None:
-        tokenizer, limit = self._components.get(self._family.tokenizer), self._family.max_tokens
+        tokenizer, limit = self._widest_reader()
         for title, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
-            length = len(tokenizer(text).input_ids) if text and tokenizer is not None else 0
+            length = len(tokenizer(self._as_told(tokenizer, text), verbose=False).input_ids) if text else 0
             if length > limit:
                 warnings.append(f"the {title} has {length} tokens, of which model {self._name} reads {limit}")
+
+    def _widest_reader(self) -> tuple[Any, int]:
+        """The tokenizer of the encoder that reads most, and how many tokens that is. A model may have been saved
+        without its large encoder: then CLIP is all that reads."""
+        name = self._family.tokenizer
+        if self._components.get(name.replace("tokenizer", "text_encoder")) is not None:
+            return self._components[name], self._family.max_tokens
+        return self._components["tokenizer"], CLIP_TOKENS
+
+    def _as_told(self, tokenizer: Any, text: str) -> str:
+        """The text as its encoder is given it."""
+        if not self._family.chat:
+            return text
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+        )
 
 
 def _tokens(tokenizer: Any, pieces: Sequence[Piece]) -> tuple[list[int], list[float]]:

@@ -58,6 +58,8 @@ class Stock:
         if request.sampler != "auto":
             scheduler, changes = SAMPLERS[request.sampler]
             own = self.loaded.scheduler.config
+            if request.sampler == "lcm" and request.steps > 50:  # stock LCM refuses more unless told so
+                changes = {"original_inference_steps": request.steps}
             parts["scheduler"] = getattr(diffusers, scheduler).from_config(own, **changes)
         else:
             parts["scheduler"] = type(self.loaded.scheduler).from_config(self.loaded.scheduler.config)

@@ -1,5 +1,6 @@
 """Long, weighted, Chinese and repeated prompts."""
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -104,6 +105,36 @@ def test_a_family_that_reads_no_further_says_so(folders):
     finished = run_to_end(engine, [request]).events[-1]
     assert any("tokens" in warning and "256" in warning for warning in finished.warnings)
     assert any("schedule of its own" in warning for warning in finished.warnings)
+
+
+def warned(folder, family, prompt, negative=""):
+    engine = engine_for(ModelSpec("m", "1", family, str(folder)))
+    request = sample(model="m@1", prompt=prompt, negative_prompt=negative, sampler="auto", steps=1)
+    run = run_to_end(engine, [request])
+    assert run.errors == {}
+    return run.events[-1].warnings
+
+
+def test_without_the_large_encoder_what_clip_cuts_is_said(folders, tmp_path):
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folders / "sd3", text_encoder_3=None, tokenizer_3=None)
+    pipeline.save_pretrained(tmp_path)
+    (warning,) = warned(tmp_path, "sd3", "cat " * 80)
+    assert "82 tokens, of which model m reads 77" in warning
+    assert warned(tmp_path, "sd3", "cat " * 70) == ()
+
+
+def test_the_words_of_a_chat_template_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_models, "CHAT", "0123456789" + tiny_models.CHAT)
+    tiny_models.save_z_image(tmp_path)
+    (warning,) = warned(tmp_path, "z-image", "x" * 505)
+    assert "515 tokens, of which model m reads 512" in warning
+    assert warned(tmp_path, "z-image", "x" * 502) == ()
+
+
+def test_a_negative_prompt_of_which_nothing_is_made_is_said(tmp_path):
+    tiny_models.save_flux(tmp_path)
+    (warning,) = warned(tmp_path, "flux", "a cat", negative="blurry")
+    assert "negative prompt" in warning
 
 
 def test_one_prompt_is_encoded_once(folders):

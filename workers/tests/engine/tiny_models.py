@@ -41,11 +41,11 @@ def text_encoder(kind=CLIPTextModel):
 
 
 def vae(**settings):
-    """Eight pixels to a latent one, like the large ones."""
+    """Eight pixels to a latent one, like the large ones. `settings` change its configuration."""
     return diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16), down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, sample_size=64, mid_block_add_attention=False,
-        force_upcast=False, **{"latent_channels": 4, **settings},
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, mid_block_add_attention=False, force_upcast=False,
+        **{"latent_channels": 4, "sample_size": 64, "block_out_channels": (8, 8, 16, 16), **settings},
     ).eval()  # fmt: skip
 
 
@@ -58,12 +58,17 @@ XL = {
     "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": 6 * 8 + WIDTH,
 }  # fmt: skip
+DEEP = {  # four levels, attention on the lowest alone: large pictures at the cost of a few convolutions
+    "block_out_channels": (8, 8, 16, 16), "down_block_types": ("DownBlock2D",) * 3 + ("CrossAttnDownBlock2D",),
+    "norm_num_groups": 4,
+}  # fmt: skip
 SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 
 
 def unet(settings, in_channels=4):
+    ways_up = ("CrossAttnUpBlock2D", *("UpBlock2D",) * (len(settings["block_out_channels"]) - 1))
     return diffusers.UNet2DConditionModel(
-        **settings, in_channels=in_channels, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), sample_size=8
+        **settings, in_channels=in_channels, up_block_types=ways_up, sample_size=8
     ).eval()
 
 
@@ -79,10 +84,12 @@ def controlnet(settings):
     return module
 
 
-def save_stable_diffusion(folder, *, in_channels=4, prediction="epsilon", with_controlnet=True):
+def save_stable_diffusion(folder, *, in_channels=4, prediction="epsilon", with_controlnet=True, decoder=None, **levels):
+    """`decoder`: settings of the VAE. `levels`: those of the UNet and the ControlNet."""
     torch.manual_seed(11)
     pipeline = diffusers.StableDiffusionPipeline(
-        vae=vae(), text_encoder=text_encoder(), tokenizer=tokenizer(), unet=unet(UNET, in_channels),
+        vae=vae(**decoder or {}), text_encoder=text_encoder(), tokenizer=tokenizer(),
+        unet=unet({**UNET, **levels}, in_channels),
         scheduler=diffusers.DDIMScheduler(
             **SCHEDULE, prediction_type=prediction, clip_sample=False, set_alpha_to_one=False
         ),
@@ -90,18 +97,18 @@ def save_stable_diffusion(folder, *, in_channels=4, prediction="epsilon", with_c
     )  # fmt: skip
     pipeline.save_pretrained(folder)
     if with_controlnet:
-        controlnet(UNET).save_pretrained(Path(folder, "controlnet-canny"))
+        controlnet({**UNET, **levels}).save_pretrained(Path(folder, "controlnet-canny"))
 
 
-def save_sdxl(folder):
+def save_sdxl(folder, *, decoder=None, **levels):
     torch.manual_seed(12)
     pipeline = diffusers.StableDiffusionXLPipeline(
-        vae=vae(), text_encoder=text_encoder(), text_encoder_2=text_encoder(CLIPTextModelWithProjection),
-        tokenizer=tokenizer(), tokenizer_2=tokenizer(), unet=unet(XL),
+        vae=vae(**decoder or {}), text_encoder=text_encoder(), text_encoder_2=text_encoder(CLIPTextModelWithProjection),
+        tokenizer=tokenizer(), tokenizer_2=tokenizer(), unet=unet({**XL, **levels}),
         scheduler=diffusers.EulerDiscreteScheduler(**SCHEDULE), add_watermarker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
-    controlnet(XL).save_pretrained(Path(folder, "controlnet-canny"))
+    controlnet({**XL, **levels}).save_pretrained(Path(folder, "controlnet-canny"))
 
 
 def byte_tokenizer(**special):
@@ -155,7 +162,7 @@ def save_z_image(folder):
     torch.manual_seed(15)
     transformer = diffusers.ZImageTransformer2DModel(
         all_patch_size=(2,), all_f_patch_size=(1,), in_channels=4, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2,
-        n_kv_heads=2, cap_feat_dim=16, axes_dims=[8, 4, 4], axes_lens=[256, 32, 32],
+        n_kv_heads=2, cap_feat_dim=16, axes_dims=[8, 4, 4], axes_lens=[1024, 32, 32],
     )  # fmt: skip
     encoder = Qwen3Model(Qwen3Config(
         vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
