@@ -3,6 +3,12 @@
 the caller's fault            -> fail at once: the same request would fail again
 first failure on a model      -> retry, alone, on any worker
 second failure on a model     -> the model's fallback if it has one (counting starts again), else fail
+
+And when the device or the engine failed under it (`after_device_loss`):
+
+in a batch                    -> again, alone
+alone, for the first time     -> again, alone: a bad device fails under whoever is on it
+alone, for the second time    -> fail
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +21,7 @@ from workers.held_tasks import Settlement
 
 FAULT: Final = "inference failed"  # begins the reasons in a row's history that count as failures
 FALLBACK: Final = "falls back to"
+LONE_LOSS: Final = "lost its device while it ran alone"
 
 
 class Next(Enum):
@@ -61,6 +68,17 @@ def after_failure(task: Task, worker: str, error: Exception, *, retryable: bool)
     code = "inference_failed" if retryable else "invalid_request"
     lifecycle.fail(task.id, code=code, message=str(error) or reason, worker=worker, attempt=task.attempt)
     return Settlement("ended")
+
+
+def after_device_loss(task: Task, worker: str, reason: str, *, alone: bool) -> Settlement:
+    """The same for a task under which the device or the engine failed; it counts as an attempt."""
+    if alone and any(str(entry.get("reason", "")).startswith(LONE_LOSS) for entry in task.history):
+        message = f"The task lost its device twice while it ran alone ({reason})."
+        lifecycle.fail(task.id, code="worker_crashed", message=message, worker=worker, attempt=task.attempt)
+        return Settlement("ended")
+    noted = f"{LONE_LOSS}: {reason}" if alone else reason
+    lifecycle.hand_back(task.id, worker=worker, attempt=task.attempt, reason=noted[:250])
+    return Settlement("alone")
 
 
 def told_of_fallbacks(history: Sequence[Mapping[str, Any]]) -> list[str]:

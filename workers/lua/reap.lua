@@ -1,7 +1,8 @@
 -- ARGV: worker ('' = every worker whose lease ran out), cause, isolate (1: one of its tasks is to blame, as when a step hung).
 -- Puts a dead worker's tasks back, before all that wait. After their first crash they share batches as before: most workers die of
 -- something else, and a batch that runs together is back soonest. After the second, each runs alone, because one of them may be the killer;
--- a task that ends its worker alone is given up. Answers {requeued ids..., '|', given up ids...} and leaves the same for the reconciler:
+-- a task that ends its worker alone, and not for the first time, is given up: who is alone for another reason, such as a failed
+-- inference, may have met somebody else's kill. Answers {requeued ids..., '|', given up ids...} and leaves the same for the reconciler:
 -- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for), gq:buried ({worker, cause}).
 local GRACE_MS = 2000
 local now = now_ms()
@@ -23,19 +24,20 @@ end
 local requeued, dead = {}, {}
 for _, worker in ipairs(workers) do
   for _, id in ipairs(redis.call('SMEMBERS', running_key(worker))) do
-    local task = redis.call('HMGET', task_key(id), 'st', 'own', 'cls', 'key', 'wt', 'tag', 'cx', 'iso')
+    local task = redis.call('HMGET', task_key(id), 'st', 'own', 'cls', 'key', 'wt', 'tag', 'cx', 'iso', 'cr')
     if task[1] == 'r' and task[2] == worker then
       local note = cjson.encode({id = id, worker = worker, cause = cause})
       if task[7] then
         end_task(id, 'x')
         redis.call('RPUSH', 'gq:dropped', id)
-      elseif task[8] then
+      elseif task[8] and tonumber(task[9] or 0) > 0 then
         end_task(id, 'x')
         redis.call('RPUSH', 'gq:dead', note)
         dead[#dead + 1] = id
       else
         local batch = task[4]
-        if redis.call('HINCRBY', task_key(id), 'cr', 1) > 1 or isolate then
+        local crashes = redis.call('HINCRBY', task_key(id), 'cr', 1)
+        if not task[8] and (crashes > 1 or isolate) then
           batch = batch .. '#' .. id
           redis.call('HSET', task_key(id), 'key', batch, 'iso', 1)
         end

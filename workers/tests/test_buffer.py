@@ -318,6 +318,17 @@ def test_after_a_hung_step_each_runs_alone_at_once(make_buffer, enqueue):
     assert [task.alone for task in make_buffer("gpu2-b").claim(1).tasks] == [True]
 
 
+def test_who_is_alone_for_another_reason_is_not_blamed_for_its_first_crash(make_buffer, enqueue):
+    task = enqueue()
+    (held,) = make_buffer("gpu1-a").claim(1).tasks
+    make_buffer("gpu1-a").settle(held, "alone")
+    for worker in ("gpu1-b", "gpu1-c"):
+        (held,) = make_buffer(worker).claim(1).tasks
+        assert held.batch_key == f"mini@1:256x256#{task}"
+        reaped = make_buffer("watchdog").reap(worker, "killed")
+        assert (reaped.requeued, reaped.dead) == (((task,), ()) if worker == "gpu1-b" else ((), (task,)))
+
+
 def test_a_cancelled_task_of_a_dead_worker_does_not_run_again(make_buffer, enqueue, cancel, redis):
     task = enqueue()
     buffer = make_buffer()

@@ -1,4 +1,4 @@
-"""What a client is told when another model makes the picture."""
+"""What becomes of a task whose inference or device failed, and what its client is told."""
 
 from generation import lifecycle
 from generation.models import ImageModel, Task
@@ -9,8 +9,35 @@ from workers.tests.fleet import submit
 WORKER = "gpu1-a"
 
 
-def claimed(task):
-    return Claimed(str(task.id), task.priority, task.batch_key, 1, "{}")
+def claimed(task, *, alone=False):
+    key = f"{task.batch_key}#{task.id}" if alone else task.batch_key
+    return Claimed(str(task.id), task.priority, key, 1, "{}")
+
+
+def lose_device(task_id, *, alone):
+    """Its settlement and its row after the device failed under it."""
+    (held,) = handover.board([claimed(Task.objects.get(pk=task_id), alone=alone)], WORKER).held
+    settled = handover.after_broken_engine(held, WORKER, "the device or the engine failed: gone")
+    return settled.outcome, Task.objects.get(pk=task_id)
+
+
+def test_a_lost_device_is_not_blamed_on_the_task_that_ran_alone_on_it(user):
+    (task_id,) = submit(user)
+    assert [lose_device(task_id, alone=alone)[0] for alone in (False, True)] == ["alone", "alone"]
+    (held,) = handover.board([claimed(Task.objects.get(pk=task_id), alone=True)], WORKER).held
+    assert held.task.attempt == 3, "both losses count as attempts, and there is one left"
+    assert lifecycle.mark_generated(task_id, worker=WORKER, attempt=3)
+
+
+def test_a_task_that_loses_a_second_device_alone_fails(user):
+    (task_id,) = submit(user)
+    assert lose_device(task_id, alone=True)[0] == "alone"
+    outcome, task = lose_device(task_id, alone=True)
+    assert (outcome, task.status, task.error_code) == ("ended", "failed", "worker_crashed")
+    assert "twice while it ran alone" in task.error_message
+    assert [entry["reason"] for entry in task.history if entry.get("reason", "").startswith("lost its device")] == [
+        "lost its device while it ran alone: the device or the engine failed: gone"
+    ]
 
 
 def test_the_picture_of_a_fallback_model_says_so_and_why(user):

@@ -154,8 +154,8 @@ def test_a_lost_device_takes_its_worker_out_and_its_tasks_run_elsewhere(fleet, u
     assert (alert.kind, alert.cleared_at) == ("device_lost", None)
     assert alert.message == "the device or the engine failed: the device is gone"
     assert not alerts.health()[0]
-    fleet.only("gpu2", "gpu3")
-    wait_until(lambda: statuses(ids)["generated"] == 3, 90, lambda: fleet.tail("gpu2") + fleet.tail("gpu3"))
+    fleet.only("gpu2", "gpu3", "gpu4")
+    wait_until(lambda: statuses(ids)["generated"] == 3, 90, lambda: "".join(map(fleet.tail, ("gpu2", "gpu3", "gpu4"))))
     wait_until(lambda: statuses([culprit])["failed"], 90)
     assert Task.objects.get(pk=culprit).error_code == "worker_crashed"
     assert doubled([*ids, culprit]) == []
