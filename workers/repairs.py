@@ -11,7 +11,8 @@ away.
     1 s       expiry     rows that waited too long
     1 s       cancels    open rows whose cancel was asked for and not yet obeyed
     1 s       stages     rows after the GPU that nobody works on: their next messages are sent again
-    1 s       audit      queued rows that Redis does not know, running rows that no worker holds
+    1 s       audit      queued rows that Redis does not know or has in another class, running rows that no worker
+                         holds
 
 Every job only repeats what somebody else may have done already; each move is fenced by the row itself.
 """
@@ -158,13 +159,15 @@ class Repairs:
         self._cursor = page[-1].id if len(page) == self.config.page else UUID(int=0)
         with self.redis.pipeline(transaction=False) as pipe:
             for task in page:
-                pipe.hmget(f"gq:t:{task.id}", "st", "own")
+                pipe.hmget(f"gq:t:{task.id}", "st", "own", "cls")
             pipe.zrange("gq:lease", 0, -1)
             *states, leases = pipe.execute()
         suspects = set()
-        for task, (state, owner) in zip(page, states, strict=True):
+        for task, (state, owner, priority) in zip(page, states, strict=True):
             if task.status == Status.QUEUED and state not in ("w", "r"):
                 services.enqueue(task)
+            elif task.status == Status.QUEUED and state == "w" and priority != str(task.priority):
+                self._reclass(task.id)
             elif state == "r" and owner not in leases:
                 suspects.add(task.id)
                 if task.id in self._suspects:
@@ -174,6 +177,13 @@ class Repairs:
                 if task.id in self._suspects:
                     self._return_to_queue(task)
         self._suspects = suspects
+
+    def _reclass(self, task_id: UUID) -> None:
+        """Somebody died between the two halves of giving it another class. The row is asked once more, because it may
+        have been given one just now."""
+        row = Task.objects.filter(pk=task_id, status=Status.QUEUED, updated_at__lt=self._settled_before()).first()
+        if row is not None:
+            tickets.reclass(row.id, row.priority)
 
     def _return_to_queue(self, task: Task) -> None:
         """Running by its row, but no worker holds it, and that for two audits."""

@@ -71,6 +71,29 @@ def test_a_fresh_row_is_left_to_its_submitter(user, redis):
     assert not redis.exists(f"gq:t:{task_id}")
 
 
+@pytest.mark.parametrize("half", ["the row", "the entry"])
+def test_a_task_that_got_half_of_another_class_is_mended_by_the_row(user, repairs, redis, worker, half):
+    """The process died between the row and the entry, or before the row was committed."""
+    first, goes = submit(user, count=2, priority=2)
+    if half == "the row":
+        lifecycle.set_priority(goes, 1)
+    else:
+        tickets.reclass(goes, 1)
+    repairs.audit()
+    expected = 1 if half == "the row" else 2
+    assert redis.hget(f"gq:t:{goes}", "cls") == str(expected)
+    assert [redis.hget("gq:n", number) or "0" for number in (1, 2)] == (["1", "1"] if expected == 1 else ["0", "2"])
+    assert redis.llen(f"p{expected}") == (1 if expected == 1 else 2)
+    assert redis.hget(f"gq:t:{first}", "cls") == "2"
+
+
+def test_a_class_that_was_given_just_now_is_left_alone(user, redis, worker):
+    (task_id,) = submit(user, priority=2)
+    lifecycle.set_priority(task_id, 1)
+    Repairs(redis, RepairsConfig(settled=3)).audit()
+    assert redis.hget(f"gq:t:{task_id}", "cls") == "2"
+
+
 def test_the_audit_turns_the_pages(user, redis):
     submit(user, count=7)
     redis.flushdb()
