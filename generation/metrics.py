@@ -13,11 +13,13 @@ servers that all processes share.
     imagegenx_store_seconds{operation,outcome}       histogram: put: stored, spooled, failed     (storage/metrics.py)
     imagegenx_cache_calls_total{cache,result}        counter: hits, misses, errors               (storage/metrics.py)
     imagegenx_step_seconds{model,size}               histogram: a shared denoising step   (workers/engine/metrics.py)
-    imagegenx_batch_samples{model}                   histogram: samples that shared it    (and so the next four)
+    imagegenx_batch_samples{model}                   histogram: samples that shared it    (and so the next five)
     imagegenx_embeddings_total{result}               counter: prompts, hit or miss
     imagegenx_out_of_memory_total{model}             counter: passes that did not fit
+    imagegenx_paused_bytes                           gauge: memory of samples that wait on board
     imagegenx_model_bytes{model}                     gauge: memory of loaded models
     imagegenx_model_loads_total{model,outcome}       counter: loaded, failed
+    imagegenx_tasks_returned_total                   counter: paused, and back to the queue   (workers/handover.py)
     imagegenx_queue_messages{queue}                  gauge: Celery messages in Redis
     imagegenx_tasks_waiting{class}, imagegenx_tasks_open{status}    gauges: the buffer, the rows
     imagegenx_spool_files, _bytes, _oldest_seconds, _full           gauges: of the machine's spool

@@ -96,6 +96,7 @@ GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this work
 GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
 GPU_IDLE_UNLOAD_S = _number("GPU_IDLE_UNLOAD_S", 300, 1, 86400)  # s until an unused model leaves the memory (SPEC I1)
 GPU_MEMORY_GB = _number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
+GPU_PAUSED_GB = _number("GPU_PAUSED_GB", 2, 0, 1024)  # GB that paused work may hold; beyond it tasks go back to wait
 GPU_PRECISION = _choice(
     "GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8")
 )  # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short

@@ -31,7 +31,9 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
     threads = settings.TORCH_THREADS or engine_threads(pool.device)
     calibrator = Calibrator(CalibrationTable(Path(settings.VAR_DIR, "calibration.json")), pool.device)
-    engine = Engine(pool, EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS), calibrator)
+    paused = int(settings.GPU_PAUSED_GB * 2**30)
+    config = EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS, paused_bytes=paused)
+    engine = Engine(pool, config, calibrator)
     for model in ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True):
         try:
             pool.ensure(spec_of(model))

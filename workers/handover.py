@@ -14,6 +14,7 @@ from celery import chain, signature
 from django.conf import settings
 from django.db import Error, close_old_connections
 from kombu.exceptions import OperationalError
+from prometheus_client import Counter
 
 from generation import alerts, lifecycle, results, services
 from generation.models import Alert, Status, Task
@@ -22,11 +23,12 @@ from storage.errors import StorageError
 from workers import failures
 from workers.buffer import Claimed
 from workers.held_tasks import HeldTask, Settlement
-from workers.samples import samples_of, spec_of
+from workers.samples import PAUSED_TOO_MUCH, samples_of, spec_of
 
 logger = logging.getLogger(__name__)
 STAGES = (("postprocess", "cpu"), ("upload", "io"), ("notify", "io"))  # function and queue, in order
 LATE = "late"  # queue of enlargements after delivery: processes of their own, so that first versions never wait for one
+RETURNED = Counter("imagegenx_tasks_returned", "Paused tasks that went back to their queue for want of memory.")
 PNG_EFFORT = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # written once, read once: speed before size
 
 
@@ -112,7 +114,7 @@ def send_stages(task_id: str, stages: Sequence[tuple[str, str]] = STAGES) -> Non
 
 
 def abandon(held: HeldTask, worker: str) -> Settlement:
-    """The row of a task that was cancelled, lost or failed here."""
+    """The row of a task that was cancelled, lost or failed here, or that leaves because too much is paused."""
     close_old_connections()
     task = held.task
     if held.ending == "cancelled":
@@ -121,6 +123,9 @@ def abandon(held: HeldTask, worker: str) -> Settlement:
     if held.ending == "failed":
         error = held.error or RuntimeError("the engine gave no reason")
         return failures.after_failure(task, worker, error, retryable=held.retryable)
+    if held.ending == "returned":
+        RETURNED.inc()
+        return hand_back(held, worker, PAUSED_TOO_MUCH)
     return Settlement("ended")
 
 
@@ -133,16 +138,9 @@ def hand_back(held: HeldTask, worker: str, reason: str, *, count: bool = False) 
 
 
 def after_broken_engine(held: HeldTask, worker: str, reason: str) -> Settlement:
-    """The device or the engine failed under this task: it runs again, alone, and it counts; when it was alone already,
-    it is the one that breaks engines, and fails.
-    """
-    if not held.claimed.alone:
-        hand_back(held, worker, reason, count=True)
-        return Settlement("alone")
+    """The device or the engine failed under this task."""
     close_old_connections()
-    message = f"The task broke its worker's engine while it ran alone ({reason})."
-    lifecycle.fail(held.task.id, code="worker_crashed", message=message, worker=worker, attempt=held.task.attempt)
-    return Settlement("ended")
+    return failures.after_device_loss(held.task, worker, reason, alone=held.claimed.alone)
 
 
 def report_broken(worker: str, error: BaseException) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from generation.models import Task
     from workers.models.spec import ModelSpec
 
-Ending = Literal["", "cancelled", "lost", "failed"]
+Ending = Literal["", "cancelled", "lost", "failed", "returned"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     nobody on board         any key, as the queues' order says; the warm key is preferred for a while
     somebody on board       more of the warm key while the order agrees; else the board empties, the next key follows
-    P0 waits, its turn      P0 of any key, at the next step boundary
+    P0 waits, its turn      P0 of any key, at the next step boundary; once paused work fills its memory, of the warm key
     one who must run alone  comes when the board is empty, and nobody joins it
 
 Until the side thread is done with one claim there is no other.
@@ -32,6 +32,8 @@ class Roomy(Protocol):
 
     warm_key: str | None
 
+    @property
+    def full_of_paused(self) -> bool: ...
     def room(self, model: str, width: int, height: int, priority: int) -> int: ...
 
 
@@ -97,6 +99,7 @@ class Intake:
         claim = self.buffer.claim(
             1,
             warm_key=warm,
+            only_key=warm if engine.full_of_paused else "",
             only_class=only_class,
             closed=closed,
             join=bool(held),

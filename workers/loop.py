@@ -38,6 +38,9 @@ class EngineLike(Protocol):
 
     @property
     def idle(self) -> bool: ...
+    @property
+    def full_of_paused(self) -> bool: ...
+    def surplus(self) -> list[str]: ...
     def room(self, model: str, width: int, height: int, priority: int) -> int: ...
     def admit(self, request: SampleRequest) -> None: ...
     def cancel(self, sample_id: str) -> None: ...
@@ -133,6 +136,7 @@ class EngineLoop(threading.Thread):
         self._admit()
         events = self._engine.step()
         self._tick()
+        self._return_surplus()
         self._retire(events)
         if not events:
             self._pause()
@@ -194,6 +198,14 @@ class EngineLoop(threading.Thread):
         held.give_up(ending)  # type: ignore[arg-type]  # one of the words of Ending
         for sample_id in held.on_board:
             self._engine.cancel(sample_id)
+
+    def _return_surplus(self) -> None:
+        """Paused work holds too much memory: some of it goes back to the front of its queues."""
+        for task_id in self._engine.surplus():
+            held = self._held[task_id]
+            if not held.ending and not held.leaving:
+                logger.warning("paused task %s goes back to its queue: no memory for more paused work", task_id)
+                self._give_up(held, "returned")
 
     # ---- retire
 

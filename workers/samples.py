@@ -13,6 +13,7 @@ from storage.store import get_store
 from workers.engine.requests import LoraUse, SampleRequest
 from workers.models.spec import ModelSpec
 
+PAUSED_TOO_MUCH = "paused work held too much memory"  # the reason, in a row's history, of going back to the queue
 PREVIEW_EVERY = 5  # steps between previews, where a request asks for them
 
 
@@ -37,6 +38,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     wanted = Parameters.from_json(task.params)
     image, mask, control = (_picture(wanted.image_key), _mask(wanted.mask_key), _picture(wanted.control_key))
     arrived = time.monotonic()
+    returned = sum(entry.get("reason") == PAUSED_TOO_MUCH for entry in task.history)
     return tuple(
         SampleRequest(
             sample_id=f"{task.id}/{index}",
@@ -67,6 +69,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
             arrived=arrived,
             preview_every=PREVIEW_EVERY if wanted.preview else 0,
             cacheable=wanted.cache,
+            returned=returned,
         )
         for index in range(wanted.num_images)
     )

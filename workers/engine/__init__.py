@@ -14,6 +14,7 @@
 `room`: how many more samples of that model, size and priority would be admitted now. `admit` takes one. `cancel` ends
 one at the next step boundary (its Cancelled comes with the next step; unknown ids are ignored). `step` never raises for
 one sample's fault. `running` lists the requests on board or waiting for their model; `idle`: there are none.
+`surplus` lists tasks to hand back because paused samples hold more than `EngineConfig.paused_bytes`.
 `warm_key`: the batch key being served ("name@revision:256x256") or None. `discard_all` drops everybody without events.
 
 When nothing runs, `step` returns at once with no events; while a model is loading or a remote one is asked it also

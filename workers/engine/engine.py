@@ -21,6 +21,7 @@ from workers.engine.hosted import HostedSample
 from workers.engine.limits import RowLimits
 from workers.engine.metrics import BATCH, OUT_OF_MEMORY, STEP
 from workers.engine.parking import Phase
+from workers.engine.paused import PausedWork
 from workers.engine.requests import Cancelled, Event, Failed, SampleRequest
 from workers.engine.tuning import Tuner
 from workers.engine.twins import Twins
@@ -44,6 +45,7 @@ class Engine:
         self._waiting: deque[SampleRequest] = deque()
         self._board: dict[str, HostedSample] = {}
         self._twins = Twins()
+        self._paused = PausedWork(self.config.paused_bytes)
         self._cancelled: set[str] = set()
         self._events: list[Event] = []
         self._thread: int | None = None
@@ -74,7 +76,18 @@ class Engine:
             limit=max(1, self.limits.rows(key, width, height) // 2),
             capacity=self.config.capacity,
             priority=priority,
+            may_pause=self._paused.room(key, aboard, self._waiting),
         )
+
+    @property
+    def full_of_paused(self) -> bool:
+        """P0 is on board, and paused work holds as much memory as it may: only P0 of the warm key is to come."""
+        return self._paused.full(self._taking_room())
+
+    def surplus(self) -> list[str]:
+        """Ids of tasks that are to go back to the queue, because paused work holds more memory than it may. Whoever
+        asks cancels their samples."""
+        return self._paused.surplus(self._board.values())
 
     def admit(self, request: SampleRequest) -> None:
         """Take a sample; it boards at the next step if its model is loaded, else as soon as it is. A cacheable one that
@@ -96,6 +109,7 @@ class Engine:
         self._twins.clear()
         self._cancelled.clear()
         self._events.clear()
+        self._paused.count(())
 
     # ---- the loop
 
@@ -165,8 +179,7 @@ class Engine:
         chosen = scheduler.choose(parked, self._row_limit, self.config.policy)
         samples = [candidates[member.sample_id] for member in chosen]
         self.warm_key = samples[0].request.batch_key
-        for sample in candidates.values():
-            sample.passed_over += 1
+        self._paused.passed_over(candidates[one] for one in candidates.keys() - {sample.sample_id for sample in chosen})
         request, started = samples[0].request, time.perf_counter()
         self._tuner.step(samples, lambda: self._run(samples))
         BATCH.labels(request.model).observe(len(samples))
@@ -213,6 +226,7 @@ class Engine:
                 events.append(sample.outcome)
                 del self._board[sample_id]
                 self._pool.give_back(sample.request.model)
+        self._paused.count(self._board.values())
         if not self._board:
             self.warm_key = None
         return [shared for event in events for shared in self._for_twins(event)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import GreenletExit, greenlet
 
 from workers.engine.errors import is_retryable
+from workers.engine.footprint import bytes_held
 from workers.engine.parking import Call
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
 
@@ -22,7 +23,8 @@ class HostedSample:
     """Runs `model.infer(request)` until it parks, again and again.
 
     `call` is what it waits for, None once it has ended. Not resuming it is pausing it. `outcome` is the last event of
-    a sample that has ended; progress made on the way is handed to `report`.
+    a sample that has ended; progress made on the way is handed to `report`. `held_bytes` is what it holds in memory,
+    known while it is paused.
     """
 
     def __init__(self, request: SampleRequest, model: ModelInterface, report: Callable[[Event], None]) -> None:
@@ -31,6 +33,7 @@ class HostedSample:
         self.call: Call | None = None
         self.outcome: Event | None = None
         self.passed_over = 0
+        self.held_bytes = 0
         self._report = report
         self._greenlet = greenlet(self._run)
         self._greenlet.context = request.loras
@@ -41,8 +44,13 @@ class HostedSample:
 
     def resume(self, result: Any) -> None:
         """Hand over the result of the parked call and run up to the next one, or to the end."""
-        self.passed_over = 0
+        self.passed_over = self.held_bytes = 0
         self._switch(result)
+
+    def pause(self) -> None:
+        """A forward pass goes by without it."""
+        self.passed_over += 1
+        self.held_bytes = self.held_bytes or bytes_held(self.request, self._greenlet)
 
     def fail(self, error: Exception) -> None:
         """Raise `error` where the sample is parked."""

@@ -23,7 +23,7 @@ class LoraUse:
     weight: float
 
 
-_NOT_PIXELS = {"sample_id", "task_id", "priority", "alone", "arrived", "preview_every", "cacheable"}
+_NOT_PIXELS = {"sample_id", "task_id", "priority", "alone", "arrived", "preview_every", "cacheable", "returned"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class SampleRequest:
     samples of one priority. `preview_every`: a preview with every so many steps, 0 for none.
     `deterministic` and `alone` both keep the sample out of shared forward passes: the first is the wish of the client
     (same seed, same bits), the second the caution of the worker (the sample's batch broke before).
-    `cacheable`: the picture of an identical sample may stand for its own.
+    `cacheable`: the picture of an identical sample may stand for its own. `returned`: how often its task went back to
+    the queue because paused work took too much memory.
     """
 
     sample_id: str
@@ -67,6 +68,7 @@ class SampleRequest:
     arrived: float = 0.0
     preview_every: int = 0
     cacheable: bool = False
+    returned: int = 0
 
     @functools.cached_property
     def identity(self) -> str:

@@ -7,6 +7,7 @@ The rules, in this order:
 3. Nobody starves: a sample passed over `patience` times in a row has its key served next, itself first.
 4. A batch never has more rows than the limit of its size, rounded down to a bucket where buckets are set (shapes a
    compiled model knows); what does not fit waits one step. One sample always runs, however many rows it has.
+5. What the paused samples hold in memory is bounded: beyond it whole tasks go back to the queue.
 """
 
 from __future__ import annotations
@@ -82,12 +83,52 @@ def _fit(queue: Sequence[Parked], limit: int, buckets: Sequence[int]) -> list[Pa
     return list(queue[: len(sizes)])
 
 
-def room(*, same_key: int, same_key_urgent: int, on_board: int, limit: int, capacity: int, priority: int) -> int:
+def room(
+    *,
+    same_key: int,
+    same_key_urgent: int,
+    on_board: int,
+    limit: int,
+    capacity: int,
+    priority: int,
+    may_pause: int | None = None,
+) -> int:
     """How many more samples of one batch key may board.
 
     A key gets as many samples as one batch holds; P0 does not count those it will pause. `capacity` bounds all
-    samples on board, each of which holds its latents; P0 may go over it by one batch.
+    samples on board; P0 may go over it by one batch. `may_pause`: while P0 is on board others would be paused at once,
+    and so many more fit into the memory for paused work (None: no bound is known).
     """
     if priority == URGENT:
         return max(0, min(limit - same_key_urgent, capacity + limit - on_board))
-    return max(0, min(limit - same_key, capacity - on_board))
+    free = min(limit - same_key, capacity - on_board)
+    return max(0, free if may_pause is None else min(free, may_pause))
+
+
+@dataclass(frozen=True)
+class PausedTask:
+    """What a task with paused samples holds in memory. `returned`: how often it has gone back to the queue before."""
+
+    task_id: str
+    priority: int
+    arrived: float
+    held_bytes: int
+    returned: int = 0
+
+
+def surplus(paused: Sequence[PausedTask], limit: int) -> list[str]:
+    """The tasks that go back to the queue, so that what the others hold is within `limit` bytes.
+
+    Those that never went back leave first, then the lowest class, then the youngest. P0 stays, and so does the last of
+    the others whatever it holds: else a task larger than the limit, or one that P0 keeps interrupting, would never end.
+    """
+    held = sum(task.held_bytes for task in paused)
+    leaving = []
+    candidates = [task for task in paused if task.priority != URGENT]
+    candidates.sort(key=lambda task: (task.returned, -task.priority, -task.arrived, task.task_id))
+    for task in candidates[:-1]:
+        if held <= limit:
+            break
+        held -= task.held_bytes
+        leaving.append(task.task_id)
+    return leaving

@@ -35,6 +35,11 @@ class SleepingEngine:
     def idle(self) -> bool:
         return not self.board
 
+    full_of_paused = False
+
+    def surplus(self) -> list[str]:
+        return []
+
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         key = f"{model}:{width}x{height}"
         same = [request for request, _ in self.board.values() if request.batch_key == key]

@@ -16,11 +16,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from generation import lifecycle, services
+from generation import lifecycle, services, tickets
 from generation.models import TERMINAL, Status, Task, User
 from workers import failures
 from workers.buffer import Buffer, BufferConfig, Claimed, connect
 from workers.repairs import Repairs, RepairsConfig
+from workers.samples import PAUSED_TOO_MUCH
 from workers.tests.fleet import moves, submit
 
 WORKERS = 2
@@ -73,14 +74,25 @@ class Worker:
             self.buffer.settle(claim, "waiting")
         self.held.clear()
 
+    def return_paused(self, *, dies: bool) -> None:
+        """The youngest one leaves, because paused work holds too much memory; or the worker dies half way."""
+        for task_id, (claim, task) in list(self.held.items())[-1:]:
+            lifecycle.hand_back(
+                task.id, worker=self.name, attempt=task.attempt, reason=PAUSED_TOO_MUCH, count_attempt=False
+            )
+            if not dies:
+                self.buffer.settle(claim, "waiting")
+                del self.held[task_id]
+
 
 class Interleavings(RuleBasedStateMachine):
     """Rules in the order in which a task could meet them."""
 
     tasks: Bundle[UUID] = Bundle("tasks")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(target=tasks)
+    def begin(self):
+        """Two tasks run and four wait, so that the first rule has something to break."""
         Task.objects.all().delete()
         self.redis = connect(settings.REDIS_URL, 5)
         self.redis.flushdb()
@@ -89,6 +101,10 @@ class Interleavings(RuleBasedStateMachine):
         self.starts = 0
         self.workers = [self.start(number) for number in range(WORKERS)]
         self.repairs = Repairs(self.redis, RepairsConfig(settled=0, epoch_grace=0, stage_patience=0))
+        ids = [task_id for priority in (1, 2) for task_id in submit(self.user, priority=priority, count=3)]
+        self.ids += ids
+        self.workers[0].claim(2)
+        return multiple(*ids)
 
     def start(self, number: int) -> Worker:
         self.starts += 1
@@ -124,6 +140,22 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=st.integers(0, WORKERS - 1))
     def hand_back(self, number: int) -> None:
         self.workers[number].hand_back()
+
+    @rule(number=st.integers(0, WORKERS - 1), dies=st.booleans())
+    def paused_work_returns(self, number: int, dies: bool) -> None:
+        self.workers[number].return_paused(dies=dies)
+        if dies:
+            self.crash(number)
+
+    @rule(task_id=tasks, priority=st.integers(0, 3), dies=st.sampled_from(["not", "before the entry", "before commit"]))
+    def another_class(self, task_id: UUID, priority: int, dies: str) -> None:
+        """An operator re-prioritises, or dies between row and entry."""
+        if dies == "not":
+            services.reprioritise(Task.objects.get(pk=task_id), priority)
+        elif dies == "before the entry":
+            lifecycle.set_priority(task_id, priority)
+        elif Task.objects.filter(pk=task_id, status=Status.QUEUED).exists():
+            tickets.reclass(task_id, priority)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def crash(self, number: int) -> None:
@@ -177,6 +209,9 @@ class Interleavings(RuleBasedStateMachine):
         self.redis.delete("gq:grace")
         for _, job in self.repairs.schedule():
             job()
+        for task in Task.objects.filter(status=Status.QUEUED):
+            state, priority = self.redis.hmget(f"gq:t:{task.id}", "st", "cls")
+            assert state != "w" or priority == str(task.priority), "the entry waits in another class than its row"
 
     @invariant()
     def nobody_ends_twice(self) -> None:
@@ -224,6 +259,6 @@ def test_every_task_comes_to_one_end_whatever_the_interleaving(monkeypatch):
     monkeypatch.setattr(settings, "MAX_ATTEMPTS", 1000)
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
     Interleavings.TestCase.settings = hypothesis_settings(
-        max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=slow, derandomize=True
+        max_examples=20, stateful_step_count=50, deadline=None, suppress_health_check=slow, derandomize=True
     )
     Interleavings.TestCase("runTest").runTest()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from workers.engine.scheduler import Parked, Policy, choose, room
+from workers.engine.scheduler import Parked, PausedTask, Policy, choose, room, surplus
 
 POLICY = Policy(urgent_cap=2, patience=5)
 
@@ -96,3 +96,60 @@ def test_nobody_starves_under_endless_p0_and_a_stream_of_keys(seed):
 )
 def test_room(aboard, priority, expected):
     assert room(**aboard, limit=8, capacity=32, priority=priority) == expected
+
+
+def test_while_p0_is_on_board_others_come_only_as_far_as_they_may_be_paused():
+    aboard = {"same_key": 0, "same_key_urgent": 0, "on_board": 1, "limit": 8, "capacity": 32}
+    assert room(**aboard, priority=2, may_pause=3) == 3
+    assert room(**aboard, priority=2, may_pause=30) == 8
+    assert room(**aboard, priority=0, may_pause=0) == 8
+
+
+def paused(name, *, priority=2, arrived=0.0, held=10, returned=0):
+    return PausedTask(name, priority, arrived, held, returned)
+
+
+def test_paused_work_within_its_memory_stays():
+    assert surplus([paused("a"), paused("b")], 20) == []
+    assert surplus([], 0) == []
+
+
+def test_beyond_it_the_lowest_class_leaves_first_and_of_that_the_youngest():
+    tasks = [
+        paused("p1", priority=1, arrived=9),
+        paused("old", arrived=1),
+        paused("young", arrived=2),
+        paused("p3", priority=3),
+    ]
+    assert surplus(tasks, 30) == ["p3"]
+    assert surplus(tasks, 29) == ["p3", "young"]
+    assert surplus(tasks, 10) == ["p3", "young", "old"]
+
+
+def test_one_paused_task_stays_whatever_it_holds_and_p0_always_does():
+    assert surplus([paused("huge", held=10**12)], 0) == []
+    tasks = [paused("p0", priority=0), paused("old", arrived=1), paused("young", arrived=2)]
+    assert surplus(tasks, 0) == ["young"]
+
+
+def test_a_task_that_went_back_before_stays_before_those_that_did_not():
+    tasks = [paused("again", priority=3, arrived=9, returned=1), paused("p1", priority=1), paused("p2")]
+    assert surplus(tasks, 10) == ["p2", "p1"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_task_is_kept_once_it_went_back_more_often_than_the_others(seed):
+    """Endless P0 and a memory for one: whoever came first has left within as many rounds as tasks came before."""
+    random.seed(seed)
+    tasks = {f"t{i}": paused(f"t{i}", priority=random.choice([1, 2, 3]), arrived=i) for i in range(6)}
+    for rounds in range(40):
+        gone = surplus(list(tasks.values()), 0)
+        assert len(gone) == len(tasks) - 1
+        back = {
+            name: paused(name, priority=tasks[name].priority, arrived=rounds, returned=tasks[name].returned + 1)
+            for name in gone
+        }
+        tasks = back | {f"new{rounds}": paused(f"new{rounds}", priority=1, arrived=rounds)}
+        if not any(name.startswith("t") for name in tasks):
+            return
+    raise AssertionError(f"starved: {tasks}")
