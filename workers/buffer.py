@@ -32,6 +32,7 @@ class BufferConfig:
     affinity_ms: int = 2000  # the warm key is preferred while the fair choice is younger than this
     window_ms: int = 50  # how long a lone task may wait for mates
     least_batch: int = 4  # so many waiting tasks end the window at once
+    cold_ms: int = 100  # so long a task is left to workers that have its model in memory
     lease_ms: int = 1000
 
 
@@ -103,11 +104,12 @@ class Buffer:
         closed: Iterable[str] = (),
         join: bool = False,
         wait_for_mates: bool = True,
+        loaded: Iterable[str] | None = None,
     ) -> Claim:
         """Takes tasks of one batch key for up to `slots` samples; a first task that needs more is taken too.
 
         With `join` somebody is on board already: only more of the warm key, or P0, may come, and nobody who must run
-        alone. `closed` are keys that the worker is full of.
+        alone. `closed` are keys that the worker is full of. `loaded`: models in memory, as "name@revision"; None: all.
         """
         config = self.config
         answer = self._run(
@@ -125,6 +127,8 @@ class Buffer:
             self._shares,
             ",".join(closed),
             int(join),
+            "*" if loaded is None else ",".join(loaded),
+            config.cold_ms,
         )
         rows = [answer[i : i + 5] for i in range(1, len(answer), 5)]
         tasks = tuple(Claimed(id_, int(class_), key, int(fence), memo) for id_, class_, key, fence, memo in rows)

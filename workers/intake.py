@@ -1,6 +1,6 @@
 """How tasks come on board of a GPU worker: claimed in the order of the queues, their rows won in a side thread.
 
-    nobody on board         any key, as the queues' order says; the warm key is preferred for a while
+    nobody on board         any key, as the queues' order says; what others have in memory is left to them for a moment
     somebody on board       more of the warm key while the order agrees; else the board empties, the next key follows
     P0 waits, its turn      P0 of any key, at the next step boundary; once paused work fills its memory, of the warm key
     one who must run alone  comes when the board is empty, and nobody joins it
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -83,8 +83,8 @@ class Intake:
         """Nothing was known to wait; look again all the same."""
         self._waiting = max(1, self._waiting)
 
-    def claim(self, engine: Roomy, held: Mapping[str, HeldTask]) -> None:
-        """Claims what may come on board now, and sends it to the side thread."""
+    def claim(self, engine: Roomy, held: Mapping[str, HeldTask], loaded: Collection[str] | None = None) -> None:
+        """Claims what may come on board now, and sends it to the side thread. `loaded`: models in memory; None: all."""
         now = time.monotonic()
         alone = any(task.claimed.alone for task in held.values())
         if now < self._not_before or self._waiting == 0 or alone or self._boarding:
@@ -104,6 +104,7 @@ class Intake:
             closed=closed,
             join=bool(held),
             wait_for_mates=now < self._flow_until,
+            loaded=loaded,
         )
         self._not_before = now + claim.wait
         if claim.tasks:

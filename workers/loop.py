@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +52,7 @@ class PoolLike(Protocol):
     """What the loop asks of a model pool."""
 
     def ensure(self, spec: ModelSpec) -> None: ...
+    def loaded(self) -> Collection[str] | None: ...
     def unload_idle(self) -> list[str]: ...
 
 
@@ -147,7 +148,7 @@ class EngineLoop(threading.Thread):
         if self._stop_at is not None or time.monotonic() < self._redis_from:
             return
         try:
-            self._intake.claim(self._engine, self._held)
+            self._intake.claim(self._engine, self._held, self._pool.loaded())
         except RedisError as error:
             self._redis_away(error)
 

@@ -1,7 +1,8 @@
 -- ARGV: worker, own ticket queue, slots (samples), models served (comma-separated, '' = all), warm key ('' = none), only this key
 -- ('' = any), only this class ('' = any), affinity ms, window ms, least batch, shares of the classes (comma-separated), closed keys
 -- (comma-separated: the worker is full of them), join (1: somebody is on board, so only the warm key or P0 may follow, and nobody who
--- must run alone).
+-- must run alone), models in memory ("name@revision", comma-separated; '*' = all), cold ms (so long a task is left to a worker that has
+-- its model in memory, if there are other workers at all).
 -- Answers {wait ms, id, class, key, fence, hash as JSON, ...}: wait ms > 0 means that work is here but may wait for mates so long.
 --
 -- 1 the class: smallest pass among those that have work for this worker (stride scheduling; ties go to the more urgent)
@@ -25,6 +26,16 @@ local join = ARGV[13] == '1'
 local function serves(batch)
   if closed[batch] or (join and string.find(batch, '#', 1, true)) then return false end
   return serves_all or served[string.match(batch, '^(.-)@') or batch] or served[string.match(batch, '^(.*):[^:]*$') or batch]
+end
+
+-- Models that this worker would have to load are for others at first. `soonest`: ms until the first of those is for everybody.
+local loaded, all_loaded, cold, soonest = {}, ARGV[14] == '*', tonumber(ARGV[15]), nil
+for model in string.gmatch(ARGV[14], '[^,]+') do loaded[model] = true end
+local others_live = redis.call('ZCARD', 'gq:lease') > 1
+local function for_others(batch, age)
+  if all_loaded or not others_live or age >= cold or loaded[string.match(batch, '^(.*):[^:]*$') or batch] then return false end
+  soonest = math.min(soonest or cold, cold - age)
+  return true
 end
 
 local function pass_of(class) return tonumber(redis.call('HGET', 'gq:pass', class) or 0) end
@@ -62,8 +73,8 @@ local function choose_key(class)
     for _, batch in ipairs(keys) do
       if serves(batch) then
         local id, tag, created = first_live(class, batch)
-        if id then return batch, tag, now - created end
-        return choose_key(class)
+        if not id then return choose_key(class) end
+        if not for_others(batch, now - created) then return batch, tag, now - created end
       end
     end
     from = from + 16
@@ -106,7 +117,9 @@ local function take(id, class, batch, slots_left, claimed)
   return samples
 end
 
+local POLL_MS = 20
 local class, batch, head_tag, head_age = choose()
+if not class and soonest and not join then return {math.min(soonest, POLL_MS)} end
 if not class or (join and class > 0 and warm ~= '' and batch ~= warm) then return {0} end
 local waiting = redis.call('ZCARD', waiting_key(class, batch))
 if class > 0 and head_age < window and waiting < least then return {window - head_age} end

@@ -100,6 +100,9 @@ class EmptyPool:
     def ensure(self, spec: ModelSpec) -> None:
         pass
 
+    def loaded(self) -> None:
+        pass
+
     def unload_idle(self) -> list[str]:
         return []
 
