@@ -101,6 +101,7 @@ GPU_PRECISION = _choice(
     "GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8")
 )  # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
 TORCH_THREADS = int(_number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
+STOP_SECONDS = _number("STOP_SECONDS", 10, 0, 3600)  # s a GPU worker that must stop goes on with what it holds
 HANG_SECONDS = _number("HANG_SECONDS", 30, 1, 3600)  # s without a finished step after which the watchdog kills a worker
 
 # ---- Pictures ------------------------------------------------------------------------------------------------------

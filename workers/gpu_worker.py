@@ -92,7 +92,8 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
     )
     _desk = TicketDesk(Buffer(connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config))
     buffer = Buffer(connect(settings.REDIS_URL, REDIS_TIMEOUT_S), config)
-    loop = EngineLoop(buffer, keeper, _desk, ProgressReporter(unique), start_engine, LoopConfig(), on_broken=_leave)
+    times = LoopConfig(stop_grace=settings.STOP_SECONDS)
+    loop = EngineLoop(buffer, keeper, _desk, ProgressReporter(unique), start_engine, times, on_broken=_leave)
     desk = _desk
     GatedCycle.gate = staticmethod(lambda: loop.idle and desk.hopeful < TICKETS_AHEAD)
     return loop

@@ -31,7 +31,12 @@ def staff(owner: User) -> Client:
 @pytest.fixture
 def finished(make_task: MakeTask) -> Task:
     task = make_task(
-        Status.SUCCEEDED, text="<script>alert(1)</script>", history=[{"at": "t", "to": "running", "attempt": 1}]
+        Status.SUCCEEDED,
+        text="<script>alert(1)</script>",
+        history=[
+            {"at": "2026-01-02T03:04:05.006+00:00", "to": "running", "attempt": 1, "worker": "gpu1-4711-5f3a"},
+            {"at": "2026-01-02T03:04:06.007+00:00", "to": "queued", "reason": "worker lost: it died"},
+        ],
     )
     key = f"images/2026/11/20/{task.id}/0-{'a' * 16}.webp"
     sides = {
@@ -70,7 +75,9 @@ def test_a_task_is_found_by_its_id_and_by_words(staff: Client, finished: Task, m
 
 def test_the_page_of_a_task_tells_its_parameters_and_history(staff: Client, finished: Task) -> None:
     page = staff.get(f"/admin/generation/task/{finished.pk}/change/").content.decode()
-    assert "running, attempt 1" in page
+    assert "running, worker gpu1-4711-5f3a, attempt 1" in page
+    assert "queued, reason worker lost: it died" in page
+    assert "2026-01-02T03:04:06.007" in page
     assert "&quot;cfg_scale&quot;: 4.0" in page
     assert "<script>alert(1)" not in page
 

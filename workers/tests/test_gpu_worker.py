@@ -79,6 +79,36 @@ def test_a_stopped_worker_finishes_what_it_holds(fleet, user):
     assert statuses(ids) == {"generated": 4}
 
 
+def test_what_a_stopped_worker_cannot_finish_in_time_goes_back_and_runs_elsewhere(fleet, user):
+    fleet.only()
+    fleet.start("gpu1", STOP_SECONDS="0.5")
+    ids = submit(user, count=2, steps=60)
+    wait_until(lambda: running(ids).count() == 2, 60)
+    fleet.signal("gpu1", signal.SIGTERM)
+    assert fleet.processes["gpu1"].wait(60) == 0
+    tasks = Task.objects.filter(pk__in=ids)
+    assert {(task.status, task.attempt, task.history[-1]["reason"]) for task in tasks} == {
+        ("queued", 0, "the worker was stopped")
+    }
+    fleet.only("gpu2")
+    wait_until(lambda: statuses(ids)["generated"] == 2, 60)
+    assert doubled(ids) == []
+
+
+def test_a_burst_that_a_full_worker_cannot_take_goes_to_the_idle_one(fleet, user):
+    fleet.only("gpu2")
+    first = submit(user, count=8, steps=10_000)
+    wait_until(lambda: running(first).count() == 8, 60)
+    fleet.only("gpu1", "gpu2")
+    second = submit(user, count=4, steps=4)
+    wait_until(lambda: statuses(second)["generated"] == 4, 60)
+    starts = [moves(task, "running") for task in Task.objects.filter(pk__in=second)]
+    assert {entry["worker"].partition("-")[0] for (entry,) in starts} == {"gpu1"}
+    for task in Task.objects.filter(pk__in=first):
+        services.cancel_task(task)
+    wait_until(lambda: statuses(first)["cancelled"] == 8, 60)
+
+
 def test_a_running_task_is_cancelled_within_a_step(fleet, user):
     fleet.only("gpu1")
     (task_id,) = submit(user, steps=100)
