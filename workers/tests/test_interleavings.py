@@ -5,6 +5,7 @@ end.
 Workers are modelled by what they hold in memory: a crash forgets it, a lost tick drops it, a delivery uses it.
 """
 
+from collections import Counter
 from datetime import timedelta
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from generation import lifecycle, services, tickets
-from generation.models import TERMINAL, Status, Task, User
+from generation.models import TERMINAL, Delivery, Status, Task, User
 from workers import failures
 from workers.buffer import Buffer, BufferConfig, Claimed, connect
 from workers.repairs import Repairs, RepairsConfig
@@ -25,6 +26,7 @@ from workers.samples import PAUSED_TOO_MUCH
 from workers.tests.fleet import moves, submit
 
 WORKERS = 2
+HOOK = "https://client.example.com/hook"
 ENDS = {str(state) for state in TERMINAL}
 
 
@@ -101,7 +103,11 @@ class Interleavings(RuleBasedStateMachine):
         self.starts = 0
         self.workers = [self.start(number) for number in range(WORKERS)]
         self.repairs = Repairs(self.redis, RepairsConfig(settled=0, epoch_grace=0, stage_patience=0))
-        ids = [task_id for priority in (1, 2) for task_id in submit(self.user, priority=priority, count=3)]
+        ids = [
+            task_id
+            for priority in (1, 2)
+            for task_id in submit(self.user, priority=priority, count=3, callback_url=HOOK)
+        ]
         self.ids += ids
         self.workers[0].claim(2)
         return multiple(*ids)
@@ -113,7 +119,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(target=tasks, priority=st.integers(0, 3), count=st.integers(1, 4), known=st.booleans())
     def submit(self, priority: int, count: int, known: bool):
         """`known` false: the process died between the commit and the buffer."""
-        ids = submit(self.user, priority=priority, count=count)
+        ids = submit(self.user, priority=priority, count=count, callback_url=HOOK)
         if not known:
             self.redis.delete(*[f"gq:t:{task_id}" for task_id in ids])
         self.ids += ids
@@ -215,7 +221,9 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def nobody_ends_twice(self) -> None:
+        events = Counter(Delivery.objects.values_list("task_id", flat=True))
         for task in Task.objects.all():
+            assert events[task.id] == (task.status in ENDS), "one event for an end, none before"
             assert sum(len(moves(task, end)) for end in ENDS) <= 1, task.history
             assert len(moves(task, "generated")) <= 1, task.history
             assert (task.status in ENDS) == (sum(len(moves(task, end)) for end in ENDS) == 1)
