@@ -66,9 +66,6 @@ BATCH_LIMITS = {512: 16, 1024: 8, 2048: 2}  # largest batch by the longer side i
 RESULT_CACHE_HOURS = _number(
     "RESULT_CACHE_HOURS", 24, 0, 720
 )  # hours a picture stays ready for identical requests with the same seed; 0: none is kept
-QUEUE_SECONDS = int(
-    _number("QUEUE_SECONDS", 300, 1, 86400)
-)  # s a task may wait before it expires; a plan may say otherwise
 SURGE_LOWER_S = _number("SURGE_LOWER_S", 60, 1, 86400)  # s of waiting work from which free plans get smaller pictures
 SURGE_REFUSE_S = _number("SURGE_REFUSE_S", 240, 1, 86400)  # s of it from which free plans are told to come back later
 SURGE_SIDE = int(_number("SURGE_SIDE", 512, 256, 2048))  # longest side in pixels that free plans get in between

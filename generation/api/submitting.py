@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from django.conf import settings
-
 from generation import catalogue, controls, policy, prompts
 from generation.api.kinds import FORMS, body_of
 from generation.api.pictures import size_and_inputs
@@ -88,7 +86,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         text=text,
         priority=plan.priority_default if priority is None else priority,
         callback_url=checked.get("callback_url") or "",
-        queue_seconds=min(plan.queue_seconds, checked.get("deadline_seconds") or settings.QUEUE_SECONDS * 1000),
+        queue_seconds=min(plan.queue_seconds, checked.get("deadline_seconds") or plan.queue_seconds),
         inputs=pictures,
     )
 

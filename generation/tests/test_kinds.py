@@ -15,7 +15,7 @@ from django.test import Client
 from PIL import Image as Pillow
 
 from generation import catalogue, controls
-from generation.models import ImageModel, Task, User
+from generation.models import ImageModel, Plan, Task, User
 from generation.tests.conftest import Receiver, picture_bytes
 from storage.store import get_store
 from workers.models.controls import looks_ready
@@ -296,6 +296,13 @@ def test_a_deadline_shortens_the_wait(client: Client, header: str, seconds: int)
     assert response.status_code == 202
     task = Task.objects.get()
     assert (task.expires_at - task.created_at).total_seconds() == pytest.approx(seconds, abs=1)
+
+
+def test_the_plan_says_how_long_a_task_may_wait(client: Client) -> None:
+    Plan.objects.update(queue_seconds=45)
+    assert post(client, "/api/v1/image/generate", {"text": "x"}).status_code == 202
+    task = Task.objects.get()
+    assert (task.expires_at - task.created_at).total_seconds() == 45
 
 
 def test_an_upload_can_be_repeated_with_its_idempotency_key(client: Client) -> None:
