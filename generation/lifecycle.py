@@ -228,15 +228,20 @@ def renew_stage(owner: str, seconds: float) -> bool:
 
 
 def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
-    """The late step of a succeeded task is done; with a warning for the client: it is given up."""
+    """The late step of a succeeded task is done; with a warning for the client: it is given up. Written together with
+    the rows of its webhooks, which the clock sends.
+    """
     changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
     if warning:
         changes["warnings"] = CombinedExpression(
             F("warnings"), "||", Value([warning], JSONField()), output_field=JSONField()
         )
     caches.tasks().hold(str(task_id))
-    ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
-    transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+    with transaction.atomic():
+        ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
+        if ended:
+            webhooks.write_delivery(task_id, webhooks.UPDATED)
+        transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
     return bool(ended)
 
 

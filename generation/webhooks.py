@@ -1,6 +1,8 @@
-"""Telling the client's server that a task ended: an outbox row first, signed attempts afterwards (Standard Webhooks).
+"""Telling the client's server that a task ended, or that its pictures were replaced by larger ones: an outbox row
+first, signed attempts afterwards (Standard Webhooks).
 
-1 `write_delivery` runs in the transaction that ends the task, so an end and its delivery exist together or not at all.
+1 `write_delivery` runs in the transaction that ends the task (or its late step), so an end and its delivery exist
+together or not at all.
 2 `send_due` takes rows whose time has come, one at a time, and posts them. A crash between post and note repeats the
 post with
   the same webhook-id, which the receiver uses to drop the second.
@@ -36,31 +38,36 @@ _EVENT_OF: Final = {
     Status.CANCELLED: "task.canceled",
     Status.EXPIRED: "task.expired",
 }
-EVENTS: Final = tuple(_EVENT_OF.values())
+UPDATED: Final = "task.updated"  # of a succeeded task: the larger version is there, or will not come
+EVENTS: Final = (*_EVENT_OF.values(), UPDATED)
 _LEASE_S: Final = 60  # a row taken for sending is left alone for so long; a crashed sender's row comes back after it
 
 _log = logging.getLogger(__name__)
 
 
-def write_delivery(task_id: UUID) -> None:
-    """The outbox row of a task that has just ended, when somebody wants to know. Runs in the caller's transaction."""
+def write_delivery(task_id: UUID, event: str = "") -> None:
+    """The outbox rows of a task that has just ended (or of another `event`), for those who want to know. Runs in the
+    caller's transaction; repeated it changes nothing.
+    """
     task = Task.objects.select_related("user").get(pk=task_id)
+    event = event or _EVENT_OF[Status(task.status)]
     if task.callback_url:
         own, _ = WebhookEndpoint.objects.get_or_create(user=task.user, url="")
-        _write(task, own, task.callback_url)
+        _write(task, event, own, task.callback_url)
     for endpoint in WebhookEndpoint.objects.filter(user=task.user, disabled_at=None).exclude(url=""):
-        if not endpoint.events or _EVENT_OF[Status(task.status)] in endpoint.events:
-            _write(task, endpoint, endpoint.url)
+        if not endpoint.events or event in endpoint.events:
+            _write(task, event, endpoint, endpoint.url)
 
 
-def _write(task: Task, endpoint: WebhookEndpoint, url: str) -> None:
+def _write(task: Task, event: str, endpoint: WebhookEndpoint, url: str) -> None:
+    suffix = ":updated" if event == UPDATED else ""  # a task has one end, and at most one update after it
     Delivery.objects.get_or_create(
-        id=derived(task.id, f"delivery:{endpoint.pk}"),
+        id=derived(task.id, f"delivery:{endpoint.pk}{suffix}"),
         defaults={
             "task": task,
             "endpoint": endpoint,
-            "event_id": f"evt_{derived(task.id, 'event').hex}",
-            "event_type": _EVENT_OF[Status(task.status)],
+            "event_id": f"evt_{derived(task.id, f'event{suffix}').hex}",
+            "event_type": event,
             "url": url,
         },
     )
@@ -112,9 +119,10 @@ def signature(endpoint: WebhookEndpoint, event_id: str, moment: datetime, body: 
 def _payload(delivery: Delivery) -> dict[str, Any]:
     task = delivery.task
     images = list(Image.objects.filter(task=task))
+    moment = delivery.created_at if delivery.event_type == UPDATED else task.finished_at or task.updated_at
     return {
         "type": delivery.event_type,
-        "timestamp": (task.finished_at or task.updated_at).isoformat(),
+        "timestamp": moment.isoformat(),
         "data": task_body(task, images, base_url=settings.PUBLIC_URL),
     }
 

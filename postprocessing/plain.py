@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from postprocessing.arrays import Picture
 from postprocessing.fonts import SHIPPED
+from postprocessing.marks import OUTLINE
 
 Call = Callable[[Picture], Any]
 _QUALITY: dict[str, dict[str, Any]] = {
@@ -100,7 +101,8 @@ def _text(image: Picture) -> Picture:
     canvas = Image.fromarray(image)
     font = ImageFont.truetype(SHIPPED, image.shape[0] / 20)
     place = (image.shape[1] * 0.98, image.shape[0] * 0.98)
-    ImageDraw.Draw(canvas, "RGBA").text(place, "ImageGenX 图", (255, 255, 255, 128), font, anchor="rd")
+    half = {"fill": (255, 255, 255, 128), "stroke_width": OUTLINE * font.size, "stroke_fill": (0, 0, 0, 128)}
+    ImageDraw.Draw(canvas, "RGBA").text(place, "ImageGenX 图", font=font, anchor="rd", **half)
     return np.asarray(canvas)
 
 

@@ -39,8 +39,8 @@ class WebhookEndpoint(models.Model):
 
 
 class Delivery(models.Model):
-    """One event for one address: written in the transaction that ends the task, sent afterwards, retried until it
-    arrives.
+    """One event for one address: written in the transaction that ends the task or its late step, sent afterwards,
+    retried until it arrives.
     """
 
     class State(models.TextChoices):

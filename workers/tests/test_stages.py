@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from generation import late, lifecycle
-from generation.models import GIVEN_UP, Delivery, Image, Lora, Status, Task
+from generation import late, lifecycle, webhooks
+from generation.models import GIVEN_UP, Delivery, Image, Lora, Status, Task, WebhookEndpoint
 from generation.seen import see
 from generation.tests.conftest import make_task, make_user, owner, seeded  # noqa: F401  # fixtures
 from postprocessing.tests.certificates import make_chain
@@ -176,17 +176,40 @@ def test_a_late_enlargement_follows_the_first_version(
     assert Image.objects.get(task=task).sha256 == second.sha256
 
 
-def late_task(make: MakeTask, settings: Any, folder: Path, count: int = 1) -> Task:
+def late_task(make: MakeTask, settings: Any, folder: Path, count: int = 1, **fields: Any) -> Task:
     """A delivered task whose pictures are still to be enlarged."""
     settings.SUPERRES_DIR = str(folder)
     save_blur_network(folder / "x4.onnx", 4)
-    task = make(Status.GENERATED, attempt=1)
+    task = make(Status.GENERATED, attempt=1, **fields)
     task.params = {**task.params, "num_images": count, "postprocess": {"upscale": {"scale": 4}}}
     task.save(update_fields=["params"])
     for index in range(count):
         with_raw(task, index)
     run_all(task)
     return task
+
+
+def test_a_webhook_is_told_once_that_the_larger_version_is_there(make_task: MakeTask, settings, tmp_path) -> None:  # noqa: F811
+    task = late_task(make_task, settings, tmp_path, callback_url="https://shop.example/hook")
+    WebhookEndpoint.objects.create(user=task.user, url="https://shop.example/ends", events=["task.succeeded"])
+    (end,) = Delivery.objects.filter(task=task)
+    for _ in range(2):
+        stages.enlarge(str(task.id))
+    (told,) = Delivery.objects.filter(task=task).exclude(pk=end.pk)
+    assert (told.event_type, told.url) == ("task.updated", end.url)
+    assert (told.event_id == end.event_id, told.state) == (False, "pending")
+    body = webhooks._payload(told)
+    assert (body["data"]["enlarging"], body["data"]["outputs"][0]["width"]) == (False, 1024)
+    assert body["timestamp"] == told.created_at.isoformat()
+
+
+def test_a_webhook_is_told_that_the_larger_version_will_not_come(make_task: MakeTask, settings, tmp_path) -> None:  # noqa: F811
+    settings.STAGE_MAX_ATTEMPTS = 1
+    task = late_task(make_task, settings, tmp_path, callback_url="https://shop.example/hook")
+    (tmp_path / "x4.onnx").unlink()
+    stages.enlarge(str(task.id))
+    told = Delivery.objects.get(task=task, event_type="task.updated")
+    assert "x4.onnx" in webhooks._payload(told)["data"]["warnings"][-1]
 
 
 def test_two_messages_for_one_enlargement_are_one(make_task: MakeTask, settings, tmp_path: Path) -> None:  # noqa: F811
