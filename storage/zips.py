@@ -1,24 +1,30 @@
 """ZIP files of many pictures, streamed from the store in constant memory.
 
-Pictures are compressed already, so entries are stored as they are. What cannot be read does not break the file: its
-name and the reason stand in MISSING.txt at the end of the ZIP.
+Pictures are compressed already, so entries are stored as they are. Each object is fetched whole before its entry
+begins (beyond 1 MiB into a temporary file), so that what cannot be read breaks neither an entry nor the file:
+
+    no length was promised    its name and the reason stand in MISSING.txt at the end of the ZIP
+    a length was promised     in its place, in as many bytes, stands a text with the reason: "fox.webp" is "fox_.txt"
 """
 
 import re
+import shutil
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from zipfile import ZIP_STORED
 
 from zipstream import ZipStream
 
-from storage.errors import Archived, NotFound, StorageError
+from storage.errors import Archived, NotFound, StorageError, StoreUnavailable
 from storage.store import Store
 
 Opener = Callable[[str], BinaryIO]
 CHUNK = 256 << 10  # bytes
+_IN_MEMORY = 1 << 20  # bytes of one object; what is larger waits in a temporary file
 REPORT = "MISSING.txt"
 _ASKED_AT_ONCE = 8  # sizes asked of a store side by side
 _LONGEST_STEM = 80  # bytes of UTF-8: with number and extension far below the 255 that file systems take
@@ -67,32 +73,83 @@ def stream_zip(
 ) -> Iterator[bytes]:
     """The ZIP's bytes. `entries` may be a generator over thousands of rows; each object is opened when its turn
     comes, by `open_first` where something is to be done at an opening (it may raise what `Store.open` raises, or
-    Archived).
-
-    With `sized` all entries have a size and the ZIP has exactly `zip_length` bytes: there is no room for a report, so
-    what can't be read is an exception, and the ZIP ends there.
+    Archived). With `sized` all entries have a size and the ZIP has exactly `zip_length` bytes, whatever is missing.
     """
-    open_first = open_first or store.open
-    archive = ZipStream(compress_type=ZIP_STORED, sized=sized)
+    archive, names = ZipStream(compress_type=ZIP_STORED, sized=sized), _Names()
     missing: list[str] = []
-    names = _Names()
     for entry in entries:
         name = names.unique(safe_name(entry.name))
-        try:
-            reader = _Reader(store, entry.key, open_first(entry.key))
-        except StorageError as error:
-            if sized:
-                raise
-            missing.append(f"{name}\t{_reason(error)}")
-            continue
-        archive.add(iter(reader), name, size=entry.size)
-        yield from archive.file()
-        if reader.broken:
-            missing.append(f"{name}\tincomplete: {reader.broken}")
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as kept:
+            try:
+                size = _fetch(store, entry, open_first or store.open, kept)
+            except StorageError as error:
+                if not sized:
+                    missing.append(f"{name}\t{_reason(error)}")
+                    continue
+                size = entry.size or 0
+                archive.add(_note(name, _reason(error), size), _note_name(name), size=size)
+            else:
+                archive.add(_chunks(kept), name, size=size)
+            yield from archive.file()
     if missing:
         text = "These files could not be included:\n" + "\n".join(missing) + "\n"
         archive.add(text.encode(), names.unique(REPORT))
     yield from archive.finalize()
+
+
+def _fetch(store: Store, entry: Entry, open_first: Opener, target: IO[bytes]) -> int:
+    """The object's bytes into `target`, which is then at its start; how many. A read that is cut off is taken up again
+    once at its byte. Raises StorageError, also where the object has not the entry's size.
+    """
+    source, again = open_first(entry.key), True
+    while True:
+        try:
+            with source:
+                shutil.copyfileobj(source, target, CHUNK)
+            break
+        except (StorageError, OSError) as error:
+            if not again:
+                raise StoreUnavailable(f"{entry.key!r}: cut off twice: {error}") from error
+            again = False
+            source = _opened_at(store, entry.key, target.tell())
+    size = target.tell()
+    if entry.size not in (None, size):
+        raise StoreUnavailable(f"{entry.key!r}: {size} bytes came, {entry.size} were announced.")
+    target.seek(0)
+    return size
+
+
+def _opened_at(store: Store, key: str, skip: int) -> BinaryIO:
+    source = store.open(key)
+    while skip > 0:
+        passed = len(source.read(min(CHUNK, skip)))
+        if not passed:
+            raise StoreUnavailable(f"{key!r}: it is shorter than before.")
+        skip -= passed
+    return source
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+def _note(name: str, reason: str, size: int) -> Iterator[bytes]:
+    """A text of exactly `size` bytes, filled up with line feeds."""
+    text = f"{name} could not be included: {reason}.\n".encode()[:size]
+    yield text
+    left = size - len(text)
+    while left > 0:
+        yield b"\n" * min(CHUNK, left)
+        left -= CHUNK
+
+
+def _note_name(name: str) -> str:
+    """A name of as many bytes that says "text": fox.webp becomes fox_.txt, fox.png fox.txt. One without an extension
+    stays.
+    """
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem}{'_' * (len(extension) - 3)}.txt" if dot and len(extension) >= 3 else name
 
 
 def safe_name(name: str) -> str:
@@ -129,50 +186,6 @@ class _Names:
             candidate = f"{stem} ({self._used[name.casefold()]}){dot}{extension}"
         self._used.setdefault(candidate.casefold(), 1)
         return candidate
-
-
-class _Reader:
-    """An object's chunks. An interrupted read is taken up again once at the byte where it stopped; a second one ends
-    the entry.
-    """
-
-    def __init__(self, store: Store, key: str, file: BinaryIO) -> None:
-        self._store, self._key = store, key
-        self._file = file
-        self.broken = ""
-
-    def __iter__(self) -> Iterator[bytes]:
-        done = 0
-        again = True
-        try:
-            while True:
-                try:
-                    chunk = self._file.read(CHUNK)
-                except (StorageError, OSError) as error:
-                    if not again or not self._reopened(done):
-                        self.broken = str(error)
-                        return
-                    again = False
-                    continue
-                if not chunk:
-                    return
-                done += len(chunk)
-                yield chunk
-        finally:
-            self._file.close()
-
-    def _reopened(self, skip: int) -> bool:
-        self._file.close()
-        try:
-            self._file = self._store.open(self._key)
-            while skip > 0:
-                passed = len(self._file.read(min(CHUNK, skip)))
-                if not passed:
-                    return False
-                skip -= passed
-        except (StorageError, OSError):
-            return False
-        return True
 
 
 def _reason(error: StorageError) -> str:

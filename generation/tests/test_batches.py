@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
@@ -119,6 +120,26 @@ def test_a_picture_that_the_store_lost_is_named_in_the_zip_whose_length_is_not_p
     assert "Content-Length" not in response
     with zipfile.ZipFile(io.BytesIO(content(response))) as archive:
         assert archive.namelist() == [f"{done.public_id}-1 red circle.webp", "MISSING.txt"]
+
+
+def test_a_picture_that_vanishes_under_way_is_named_in_its_place_and_the_answer_keeps_its_length(
+    live: str, owner: User, key_of: Callable[..., str], make_task: MakeTask
+) -> None:
+    done, store = finish(make_task(), 3), get_store("images")
+    objects = list(Image.objects.order_by("index").values_list("key", flat=True))
+    for key in objects:
+        store.put(key, bytes(12 << 20))  # more than lies in the sockets between the two
+    asked = {"headers": {"authorization": f"Bearer {key_of(owner)}"}, "json": {"task_ids": [done.public_id]}}
+    with httpx.stream("POST", f"{live}/api/v1/image/download", timeout=30, **asked) as answer:
+        pieces = answer.iter_bytes()
+        written = next(pieces)
+        store.delete(objects[2])
+        written += b"".join(pieces)
+    assert int(answer.headers["content-length"]) == len(written)
+    with zipfile.ZipFile(io.BytesIO(written)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist()[2] == f"{done.public_id}-2 red circle_.txt"
+        assert archive.read(archive.namelist()[2]).strip().endswith(b"could not be included: no longer stored.")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
-from storage.errors import NotFound, StoreUnavailable
+from storage.errors import StoreUnavailable
 from storage.store import SpooledStore, images
 from storage.zips import REPORT, Entry, measured, safe_name, stream_zip, zip_length
 
@@ -56,16 +56,40 @@ def test_the_length_is_known_before_the_first_byte(task_id):
     assert [info.file_size for info in unpacked([written]).infolist()] == [0, 1000, 2000]
 
 
-def test_no_length_is_promised_for_what_is_not_there_and_a_broken_promise_ends_the_zip(task_id):
+def test_no_length_is_promised_for_what_is_not_there(task_id):
     store = images()
     store.put(key_of(task_id, 0), b"here")
-    entries = [Entry("a.webp", key_of(task_id, 0)), Entry("b.webp", key_of(task_id, 1))]
-    assert measured(store, entries) is None
-    store.put(key_of(task_id, 1), b"here too")
-    known = measured(store, entries)
-    store.delete(key_of(task_id, 1))
-    with pytest.raises(NotFound):
-        list(stream_zip(store, known, sized=True))
+    assert measured(store, [Entry("a.webp", key_of(task_id, 0)), Entry("b.webp", key_of(task_id, 1))]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "noted"), [("雪 b.webp", "雪 b_.txt"), ("b.png", "b.txt"), ("b", "b"), ("b.a.jpeg", "b.a_.txt")]
+)
+def test_what_vanishes_after_the_length_was_promised_is_replaced_by_a_text_of_its_size(task_id, name, noted):
+    store = images()
+    for index in range(3):
+        store.put(key_of(task_id, index), os.urandom(300_000))
+    names = ["a.webp", name, "c.webp"]
+    known = measured(store, [Entry(each, key_of(task_id, index)) for index, each in enumerate(names)])
+    written = b""
+    for chunk in stream_zip(store, known, sized=True):
+        written += chunk
+        store.delete(key_of(task_id, 1))  # while the first one is under way
+    archive = unpacked([written])
+    assert len(written) == zip_length(known)
+    assert archive.namelist() == ["a.webp", noted, "c.webp"]
+    text = archive.read(noted)
+    assert text.decode().strip() == f"{name} could not be included: no longer stored."
+    assert [info.file_size for info in archive.infolist()] == [300_000] * 3
+
+
+def test_an_object_of_another_size_than_announced_is_not_taken(task_id):
+    store = images()
+    store.put(key_of(task_id, 0), b"x" * 500)
+    entries = [Entry("a.webp", key_of(task_id, 0), 400)]
+    written = b"".join(stream_zip(store, entries, sized=True))
+    assert len(written) == zip_length(entries)
+    assert unpacked([written]).namelist() == ["a_.txt"]
 
 
 class Interrupted(io.RawIOBase):
@@ -102,7 +126,8 @@ def test_an_interrupted_read_is_taken_up_once(task_id, monkeypatch, failures):
         assert archive.read("a.webp") == data
         assert REPORT not in archive.namelist()
     else:
-        assert "a.webp\tincomplete" in archive.read(REPORT).decode()
+        assert archive.namelist() == ["b.webp", REPORT], "no half of a picture"
+        assert "a.webp\tthe store did not answer" in archive.read(REPORT).decode()
 
 
 def test_thousands_of_files_in_constant_memory(task_id):

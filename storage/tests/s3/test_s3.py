@@ -171,7 +171,7 @@ def test_a_zip_survives_cut_connections(store, proxy, task_id):
     assert archive.testzip() is None
     assert archive.read("0.webp") == sent[0][1]
     assert archive.read("1.webp") == sent[1][1]
-    assert "2.webp\tincomplete" in archive.read(REPORT).decode()
+    assert "2.webp\tthe store did not answer" in archive.read(REPORT).decode()
 
 
 def test_wrong_keys_to_the_store_are_an_outage(store, settings, task_id):
