@@ -101,7 +101,11 @@ def _text(image: Picture) -> Picture:
     canvas = Image.fromarray(image)
     font = ImageFont.truetype(SHIPPED, image.shape[0] / 20)
     place = (image.shape[1] * 0.98, image.shape[0] * 0.98)
-    half = {"fill": (255, 255, 255, 128), "stroke_width": OUTLINE * font.size, "stroke_fill": (0, 0, 0, 128)}
+    half: dict[str, Any] = {
+        "fill": (255, 255, 255, 128),
+        "stroke_width": OUTLINE * font.size,
+        "stroke_fill": (0, 0, 0, 128),
+    }
     ImageDraw.Draw(canvas, "RGBA").text(place, "ImageGenX 图", font=font, anchor="rd", **half)
     return np.asarray(canvas)
 

@@ -129,7 +129,10 @@ def test_a_picture_that_vanishes_under_way_is_named_in_its_place_and_the_answer_
     objects = list(Image.objects.order_by("index").values_list("key", flat=True))
     for key in objects:
         store.put(key, bytes(12 << 20))  # more than lies in the sockets between the two
-    asked = {"headers": {"authorization": f"Bearer {key_of(owner)}"}, "json": {"task_ids": [done.public_id]}}
+    asked: dict[str, Any] = {
+        "headers": {"authorization": f"Bearer {key_of(owner)}"},
+        "json": {"task_ids": [done.public_id]},
+    }
     with httpx.stream("POST", f"{live}/api/v1/image/download", timeout=30, **asked) as answer:
         pieces = answer.iter_bytes()
         written = next(pieces)
