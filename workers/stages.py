@@ -317,7 +317,9 @@ def _raw_picture(task: Task, index: int) -> np.ndarray:
 
 
 def _keep(store: Store, task: Task, files: Mapping[int, Finished]) -> None:
-    """Write originals and thumbnails under their final keys, then the rows that name them."""
+    """Write originals and thumbnails under their final keys, then the rows that name them. Durably, in the raw store
+    too: a processed task has no way back to this stage, so a file that a power cut took would fail it.
+    """
     parameters = Parameters.from_json(task.params)
     rows = [_row(task, index, parameters.seed_of(index), file.original) for index, file in files.items()]
     objects = [(row.key, file.original.data) for row, file in zip(rows, files.values(), strict=True)]
