@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from workers.engine import ModelSpec, scheduler
+from workers.models.speed import wants_tiles
 from workers.tests.engine import tiny_models
 from workers.tests.engine.driving import run_to_end, sample, worst
 from workers.tests.engine.stock import SAMPLERS, Stock
@@ -34,9 +35,9 @@ def large(kind, width, height, **changes):
     )  # fmt: skip
 
 
-def largest(folder, family, requests, *, controlnets):
-    """Differences to the stock runs, decoded in tiles on both sides from 1536 pixels; samples in each denoiser pass."""
-    engine = engine_for(ModelSpec("m", "1", family, str(folder), options=CONTROLNETS if controlnets else {}))
+def largest(folder, family, requests, options):
+    """Differences to the stock runs, both sides in tiles where the engine decodes so; samples in each denoiser pass."""
+    engine = engine_for(ModelSpec("m", "1", family, str(folder), options=options))
     sizes = []
     choose = scheduler.choose
 
@@ -52,14 +53,14 @@ def largest(folder, family, requests, *, controlnets):
     tiled.loaded.vae.enable_tiling()
     found = {}
     for request in requests:
-        stock = tiled if max(request.width, request.height) >= 1536 else whole
+        stock = tiled if wants_tiles(options.get("speed", {}), request.width, request.height) else whole
         found[request.sample_id] = worst(run.images[request.sample_id], stock(request))
     print(family, "worst of", len(found), ":", max(found.values()), "samples in a pass:", sizes)
     return found, sizes
 
 
 def test_the_largest_pictures_share_their_steps_and_equal_their_stock_runs(tmp_path):
-    levels = {**DECODER, "block_out_channels": (4, 4, 4, 4)}
+    levels = {"block_out_channels": (4, 4, 4, 4)}
     tiny_models.save_stable_diffusion(tmp_path, decoder=levels, with_controlnet=False, **tiny_models.DEEP)
     requests = [
         large("text2img", 2048, 2048, sampler="euler", steps=2, seed=1),
@@ -68,7 +69,7 @@ def test_the_largest_pictures_share_their_steps_and_equal_their_stock_runs(tmp_p
         large("inpaint", 2040, 256, sampler="euler_a", steps=2, strength=1.0, seed=4),
         large("text2img", 256, 256, sampler="lcm", steps=2, seed=5),
     ]
-    found, sizes = largest(tmp_path, "sd15", requests, controlnets=False)
+    found, sizes = largest(tmp_path, "sd15", requests, {"speed": {"vae_tiling": False}})
     assert max(found.values()) <= ALLOWED["sd15"]
     assert sizes.count(2) == 4, "both sizes of two went together"
 
@@ -88,7 +89,7 @@ def test_with_attention_on_the_upper_levels_as_real_models_have_it(family, tmp_p
         large("text2img", 256, 2048, sampler="heun", steps=2, seed=7),
         large("text2img", 256, 256, sampler="lcm", steps=2, seed=8),
     ]
-    found, sizes = largest(tmp_path, family, requests, controlnets=True)
+    found, sizes = largest(tmp_path, family, requests, CONTROLNETS)
     assert max(found.values()) <= ALLOWED[family]
     assert max(sizes) == 3
 
