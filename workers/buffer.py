@@ -34,6 +34,7 @@ class BufferConfig:
     least_batch: int = 4  # so many waiting tasks end the window at once
     cold_ms: int = 100  # so long a task is left to workers that have its model in memory
     lease_ms: int = 1000
+    clock_key: str = ""  # of a simulation: where its time stands instead of the server's
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Buffer:
         self.config = config
         self._shares = ",".join(map(str, config.shares))
         self._scripts = {
-            name: load_script(redis, LUA / f"{name}.lua") for name in ("claim", "tick", "beat", "reap", "settle")
+            name: load_script(redis, LUA / f"{name}.lua", clock_key=config.clock_key)
+            for name in ("claim", "tick", "beat", "reap", "settle")
         }
 
     def claim(

@@ -1,7 +1,7 @@
 """How many devices a load needs: arrivals and devices are simulated, the order of the queues is the real one.
 
-Tasks go through the same Lua scripts as in the product, in a Redis database of their own, on a virtual clock. Left
-out: affinity to the warm key and expiry, which look at the server's clock; the stages after the GPU.
+Tasks go through the same Lua scripts as in the product, in a Redis database of their own, on a virtual clock; who
+shares a step is decided by the engine's policy. Left out: expiry, failures, the stages after the GPU.
 
 A step of a batch costs max(floor, fixed + per_sample * samples) ms at 512x512 pixels, in proportion to the pixels for
 other sizes.
@@ -22,10 +22,16 @@ from generation import tickets
 from generation.lua import load_script
 from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, Claimed
+from workers.engine import scheduler
+from workers.intake import FLOW_S, LEAST_URGENT, URGENT
 
 REFERENCE_PIXELS = 512 * 512
 HEADROOM = 0.9  # of what full batches can do; beyond it a short stretch hides a queue that grows in a long one
-URGENT_CAP = 2  # samples of a batch while a P0 is on board, as in the engine's policy
+CAPACITY = 64  # samples on board of a device, running or paused, as in EngineConfig
+POLICY = scheduler.Policy()
+CLOCK_KEY = "gq:clock"  # ms of the simulated time
+IDLE_POLL_S = 0.05  # as LoopConfig
+EPOCH_MS = 1_700_000_000_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Scenario:
     peak: float = 2.0
     seconds: float = 300.0
     batch: int = 8
+    boarding_ms: float = 8.0  # from a claim until its rows are won; it joins at the next step boundary after that
     seed: int = 1
 
     @property
@@ -73,11 +80,12 @@ class Scenario:
 
 @dataclass
 class Sample:
-    """One picture on its way. Times in simulated seconds."""
+    """One picture on its way. Times in simulated seconds; `started` is where its first step begins."""
 
     kind: Kind
     arrived: float
     left: int
+    passed_over: int = 0
     started: float = -1.0
     finished: float = -1.0
 
@@ -99,13 +107,39 @@ def arrivals(scenario: Scenario) -> list[Sample]:
 
 @dataclass
 class Device:
-    """One GPU worker."""
+    """One GPU worker. `boarding` is claimed and comes on board at the first step boundary after `boards_at`."""
 
     buffer: Buffer
+    batch: int
     board: dict[str, tuple[Claimed, Sample]] = field(default_factory=dict)
+    boarding: list[tuple[Claimed, Sample]] = field(default_factory=list)
+    boards_at: float = 0.0
+    not_before: float = 0.0  # it waits for mates until then
+    worked: float = -math.inf  # end of the last step
+    warm: str = ""
     busy: float = 0.0
     steps: int = 0
     rows: int = 0
+
+    def room(self, key: str, priority: int) -> int:
+        """Samples of that key that may still come."""
+        same = [sample for _, sample in self.board.values() if sample.key == key]
+        urgent = sum(sample.kind.priority == URGENT for sample in same)
+        return scheduler.room(
+            same_key=len(same), same_key_urgent=urgent, on_board=len(self.board), limit=self.batch,
+            capacity=CAPACITY, priority=priority,
+        )  # fmt: skip
+
+    def members(self) -> list[str]:
+        """Who shares the next step; the others are passed over."""
+        parked = [
+            scheduler.Parked(task_id, sample.key, 1, sample.kind.priority, sample.arrived, sample.passed_over)
+            for task_id, (_, sample) in self.board.items()
+        ]
+        chosen = [one.sample_id for one in scheduler.choose(parked, lambda _: self.batch, POLICY)]
+        for task_id, (_, sample) in self.board.items():
+            sample.passed_over = 0 if task_id in chosen else sample.passed_over + 1
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -124,19 +158,20 @@ class Outcome:
 class Simulation:
     """One run of one scenario over an empty Redis database."""
 
-    def __init__(self, redis: Redis, scenario: Scenario) -> None:
+    def __init__(self, redis: Redis, scenario: Scenario, coming: Sequence[Sample] | None = None) -> None:
+        """`coming` in order of arrival; None: what the scenario says."""
         if redis.dbsize():
             raise ValueError("the Redis database of the simulation must be empty")
         self.redis, self.scenario = redis, scenario
-        self.enqueue = load_script(redis, tickets.LUA / "enqueue.lua")
+        self.enqueue = load_script(redis, tickets.LUA / "enqueue.lua", clock_key=CLOCK_KEY)
         self.devices = [self._device(number) for number in range(scenario.devices)]
         self.samples: dict[str, Sample] = {}
-        self.coming = deque(arrivals(scenario))
+        self.coming = deque(arrivals(scenario) if coming is None else coming)
         self.waiting = 0
 
     def _device(self, number: int) -> Device:
-        config = BufferConfig(worker=f"sim-{number}", own_queue="dq.sim", affinity_ms=0, window_ms=0)
-        return Device(Buffer(self.redis, config))
+        config = BufferConfig(worker=f"sim-{number}", own_queue="dq.sim", clock_key=CLOCK_KEY)
+        return Device(Buffer(self.redis, config), self.scenario.batch)
 
     def run(self) -> Outcome:
         """Step boundary by step boundary until the stretch is over."""
@@ -147,61 +182,85 @@ class Simulation:
                 continue
             self._arrive(now)
             device = self.devices[number]
+            self._admit(device, now)
             self._claim(device, now)
             if device.board:
                 heapq.heappush(agenda, (now + self._step(device, now), number))
-            elif self.coming:
-                heapq.heappush(agenda, (max(now + 0.001, self.coming[0].arrived), number))
+            elif (later := self._next(device, now)) is not None:
+                heapq.heappush(agenda, (later, number))
         return self._outcome()
 
+    def _next(self, device: Device, now: float) -> float | None:
+        """When an empty device looks again; None: nothing will come."""
+        if device.boarding:
+            return device.boards_at
+        device.warm = ""
+        times = [self.coming[0].arrived] if self.coming else []
+        if self.waiting:
+            times.append(device.not_before if device.not_before > now else now + IDLE_POLL_S)
+        return max(now + 0.001, min(times)) if times else None
+
     def _arrive(self, now: float) -> None:
+        if self.waiting or (self.coming and self.coming[0].arrived <= now):
+            self.redis.set(CLOCK_KEY, int(EPOCH_MS + now * 1000))
         while self.coming and self.coming[0].arrived <= now:
             sample = self.coming.popleft()
-            task_id = str(uuid7(1_700_000_000_000 + int(sample.arrived * 1000)))
+            created = int(EPOCH_MS + sample.arrived * 1000)
+            task_id = str(uuid7(created))
             weight = sample.kind.side**2 * sample.kind.steps
-            args = [task_id, sample.kind.priority, sample.key, len(self.samples) % 97, weight, 0, 0, "sim@1", 1]
+            user = len(self.samples) % 97
+            args = [task_id, sample.kind.priority, sample.key, user, weight, created, 0, "sim@1", 1]
             self.enqueue(args=[str(arg) for arg in args])
             self.samples[task_id] = sample
             self.waiting += 1
 
+    def _admit(self, device: Device, now: float) -> None:
+        if device.boarding and device.boards_at <= now:
+            device.board |= {claimed.task_id: (claimed, sample) for claimed, sample in device.boarding}
+            device.boarding = []
+
     def _claim(self, device: Device, now: float) -> None:
         """As workers/intake.py: any key on an empty board, then more of it; P0 whenever it is its turn."""
-        if not self.waiting:
+        if not self.waiting or device.boarding or now < device.not_before:
             return
-        warm = next((sample.key for _, sample in device.board.values()), "")
-        urgent = bool(warm) and device.buffer.tick([]).p0_waits
-        room = self.scenario.batch - (0 if urgent else len(device.board))
-        if room <= 0:
+        urgent = bool(device.warm) and device.buffer.tick([]).p0_waits
+        only = URGENT if urgent else None
+        keys = {sample.key for _, sample in device.board.values()}
+        closed = [key for key in keys if device.room(key, URGENT if urgent else LEAST_URGENT) <= 0]
+        if device.warm in closed and not urgent:
             return
-        only = 0 if urgent else None
-        first = device.buffer.claim(1, warm_key=warm, join=bool(warm), only_class=only).tasks
-        more = room - len(first)
-        if first and more:
-            first += device.buffer.claim(more, only_key=first[0].batch_key, only_class=only).tasks
-        for claimed in first:
-            sample = self.samples[claimed.task_id]
-            sample.started = now
-            device.board[claimed.task_id] = (claimed, sample)
-        self.waiting -= len(first)
+        flows = now < device.worked + FLOW_S
+        claim = device.buffer.claim(
+            1, warm_key=device.warm, only_class=only, closed=closed, join=bool(device.board), wait_for_mates=flows
+        )
+        device.not_before = now + claim.wait
+        taken = claim.tasks
+        more = device.room(taken[0].batch_key, taken[0].priority) - 1 if taken else 0
+        if more > 0:
+            key = taken[0].batch_key
+            taken += device.buffer.claim(more, only_key=key, only_class=only, wait_for_mates=False).tasks
+        device.boarding = [(claimed, self.samples[claimed.task_id]) for claimed in taken]
+        device.boards_at = now + self.scenario.boarding_ms / 1000
+        self.waiting -= len(taken)
 
     def _step(self, device: Device, now: float) -> float:
         """One shared step; seconds it takes."""
-        board = list(device.board.values())
-        urgent = [entry for entry in board if entry[1].kind.priority == 0]
-        leader = (urgent or board)[0][1]
-        batch = [entry for entry in urgent + [e for e in board if e not in urgent] if entry[1].key == leader.key]
-        batch = batch[: max(URGENT_CAP, len(urgent)) if urgent else self.scenario.batch]
-        took = self.scenario.cost.seconds(len(batch), leader.kind.side**2)
-        for claimed, sample in batch:
+        members = device.members()
+        leader = device.board[members[0]][1]
+        took = self.scenario.cost.seconds(len(members), leader.kind.side**2)
+        for task_id in members:
+            claimed, sample = device.board[task_id]
+            sample.started = now if sample.started < 0 else sample.started
             sample.left -= 1
             if sample.left == 0:
                 took += self.scenario.cost.after_ms / 1000
                 sample.finished = now + took
                 device.buffer.settle(claimed, "ended")
-                del device.board[claimed.task_id]
+                del device.board[task_id]
+        device.worked, device.warm = now + took, leader.key
         device.busy += took
         device.steps += 1
-        device.rows += len(batch)
+        device.rows += len(members)
         return took
 
     def _outcome(self) -> Outcome:

@@ -13,6 +13,10 @@ from redis.commands.core import Script
 _LAYOUT = Path(__file__).with_name("layout.lua")
 
 
-def load_script(redis: Redis, path: Path) -> Script:
-    """The script at `path`, callable with `args=[...]`. It is sent again by itself when the server has forgotten it."""
-    return redis.register_script(_LAYOUT.read_text() + path.read_text())
+def load_script(redis: Redis, path: Path, *, clock_key: str = "") -> Script:
+    """The script at `path`, callable with `args=[...]`. It is sent again by itself when the server has forgotten it.
+
+    With `clock_key` the time is what stands in that key (ms) instead of the server's: for simulations.
+    """
+    clock = f"now_ms = function() return tonumber(redis.call('GET', '{clock_key}')) end\n" if clock_key else ""
+    return redis.register_script(_LAYOUT.read_text() + clock + path.read_text())

@@ -1,15 +1,18 @@
-"""The statements of a task's way in a small and in a large table, over the database of DATABASE_URL, which must be
-empty and is migrated first.
+"""The statements of a task's way in a small and in a large table: two databases of the server of DATABASE_URL, which
+take turns so that other work on the machine hits both. They are loaded once; a later run on the same server finds them.
 """
 
+import random
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from generation import lifecycle, partitions
@@ -17,8 +20,9 @@ from generation.models import ImageModel, Status, Task, User
 from generation.parameters import Parameters
 from generation.uuid7 import moment_of, uuid7
 
-ROUNDS = 60
+TURNS, CALLS, WARM = 6, 40, 5
 DAYS = 90
+GOAL = 1.2
 BLOCK = 250_000
 USERS = 200
 
@@ -38,32 +42,56 @@ INSERT = """
 
 
 class Table:
-    """The task table, filled step by step."""
+    """A database with `count` ended tasks, evenly over the days, the newest a minute ago."""
 
-    def __init__(self) -> None:
-        call_command("migrate", verbosity=0)
-        call_command("seed", verbosity=0)
-        today = datetime.now(UTC).date()
-        partitions.ensure(today - timedelta(days=DAYS), DAYS + 3)
-        User.objects.bulk_create(User(username=f"user{number}") for number in range(USERS))
-        self.user = User.objects.order_by("id")[0]
-        self.model = ImageModel.objects.get(name="mini")
+    def __init__(self, count: int) -> None:
+        self.count, self.name = count, f"bench_rows_{count}"
+        if not self._exists():
+            with connection.cursor() as cursor:
+                cursor.execute(f"CREATE DATABASE {self.name}")
+        with self.used():
+            call_command("migrate", verbosity=0)
+            call_command("seed", verbosity=0)
+            partitions.ensure(datetime.now(UTC).date() - timedelta(days=DAYS), DAYS + 3)
+            if not User.objects.filter(username="user0").exists():
+                User.objects.bulk_create(User(username=f"user{number}") for number in range(USERS))
+            self.user = User.objects.get(username="user0")
+            self.model = ImageModel.objects.get(name="mini")
+            if not Task.objects.exists():
+                self._fill()
         self.parameters = Parameters("text2img", "red circle", "", 256, 256, 20, 4.0, "euler", 7)
 
-    def fill(self, first: int, last: int) -> None:
-        """Ended tasks number `first` to `last`, evenly over the days; the newest a minute ago."""
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Django's connection leads to this database inside."""
+        before = connection.settings_dict["NAME"]
+        connection.close()
+        connection.settings_dict["NAME"] = self.name
+        try:
+            yield
+        finally:
+            connection.close()
+            connection.settings_dict["NAME"] = before
+
+    def _exists(self) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.name])
+            return cursor.fetchone() is not None
+
+    def _fill(self) -> None:
         params: dict[str, Any] = {
             "user": self.user.pk,
             "users": USERS,
             "model": self.model.pk,
             "params": '{"kind": "text2img", "steps": 20, "seed": 7, "num_images": 1, "schema": 1}',
             "newest": timezone.now() - timedelta(minutes=1),
-            "gap": (DAYS - 1) * 86_400_000 / last,
+            "gap": (DAYS - 1) * 86_400_000 / self.count,
         }
-        for begin in range(first, last + 1, BLOCK):
-            with connection.cursor() as cursor:
-                cursor.execute(INSERT, params | {"first": begin, "last": min(begin + BLOCK - 1, last)})
-            print(f"  {min(begin + BLOCK - 1, last):,} rows", flush=True)
+        with transaction.atomic(), connection.cursor() as cursor:  # a load that was cut off leaves nothing
+            for begin in range(1, self.count + 1, BLOCK):
+                last = min(begin + BLOCK - 1, self.count)
+                cursor.execute(INSERT, params | {"first": begin, "last": last})
+                print(f"  {last:,} rows", flush=True)
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE generation_task")
 
@@ -76,47 +104,66 @@ class Table:
         fields = {**bound, **what, **when, "width": 256, "height": 256, **changes}
         return Task(id=task_id, **fields)
 
-    def time(self) -> dict[str, float]:
-        """Seconds of each statement: the border of the fastest tenth."""
-        some = [UUID(bytes=bytes(row)) if isinstance(row, memoryview) else row for row in self._ids()]
-        open_ids = [self.new() for _ in range(ROUNDS * 2)]
-        Task.objects.bulk_create(open_ids)
-        waiting = iter([task.id for task in open_ids])
-        late = timezone.now() - timedelta(seconds=3)
-        calls: Mapping[str, Callable[[], object]] = {
+    def times(self) -> dict[str, list[float]]:
+        """Seconds of each call of each statement."""
+        with self.used():
+            some = self._newest_ids()
+            waiting = [self.new() for _ in range(2 * CALLS)]
+            Task.objects.bulk_create(waiting)
+            try:
+                statements = self._statements(some, [task.id for task in waiting])
+                return {name: _measured(call) for name, call in statements.items()}
+            finally:
+                Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING]).delete()
+
+    def _statements(self, some: list[UUID], waiting: list[UUID]) -> Mapping[str, Callable[[], object]]:
+        late = timezone.now() + timedelta(seconds=3)
+        chance = random.Random(1)
+        open_ones = Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING], updated_at__lt=late)
+        return {
             "insert of a task": lambda: self.new().save(force_insert=True),
-            "claim (queued -> running)": lambda: lifecycle.claim([next(waiting)], "bench-1"),
-            "a task by its id": lambda: Task.objects.get(pk=some[int(time.perf_counter_ns()) % len(some)]),
+            "claim (queued -> running)": lambda: lifecycle.claim([waiting.pop()], "bench-1"),
+            "a task by its id": lambda: Task.objects.get(pk=chance.choice(some)),
             "a user's 20 newest": lambda: list(Task.objects.filter(user=self.user).order_by("-id")[:20]),
-            "what the audit reads": lambda: list(
-                Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING], updated_at__lt=late).order_by("id")[:50]
-            ),
+            "what the audit reads": lambda: list(open_ones.order_by("id")[:50]),
             "what has expired": lifecycle.expire_due,
         }
-        times = {name: _fast(call) for name, call in calls.items()}
-        Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING]).delete()
-        return times
 
-    def _ids(self) -> list[Any]:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM generation_task ORDER BY id DESC LIMIT 5000")
-            return [row[0] for row in cursor.fetchall()]
+    def _newest_ids(self) -> list[UUID]:
+        return list(Task.objects.order_by("-id").values_list("id", flat=True)[:5000])
 
 
 def measure(small: int, large: int) -> dict[str, Any]:
-    """The same statements at both sizes, in one run."""
-    table = Table()
-    table.fill(1, small)
-    before = table.time()
-    table.fill(small + 1, large)
-    after = table.time()
-    return {"sizes": [small, large], "times": {name: [before[name], after[name]] for name in before}}
+    """The same statements at both sizes in turns: the medians."""
+    tables = [Table(small), Table(large)]
+    taken: list[dict[str, list[float]]] = [{}, {}]
+    for _ in range(TURNS):
+        for table, times in zip(tables, taken, strict=True):
+            for name, found in table.times().items():
+                times.setdefault(name, []).extend(found)
+    before, after = taken
+    medians = {name: [statistics.median(before[name]), statistics.median(after[name])] for name in before}
+    return {"sizes": [small, large], "times": medians}
 
 
-def _fast(call: Callable[[], object]) -> float:
+def _measured(call: Callable[[], object]) -> list[float]:
+    """Seconds of each call, after some that warm caches and plans up."""
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(WARM + CALLS):
         begun = time.perf_counter()
         call()
         times.append(time.perf_counter() - begun)
-    return sorted(times)[len(times) // 10]
+    return times[WARM:]
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The table of the page."""
+    small, large = found["sizes"]
+    head = [f"| statement | {small:,} rows | {large:,} rows | ratio |", "|---|---|---|---|"]
+    times = [
+        f"| {name} | {before * 1e3:.2f} ms | {after * 1e3:.2f} ms | {after / before:.2f} |"
+        for name, (before, after) in found["times"].items()
+    ]
+    worst = max(after / before for before, after in found["times"].values())
+    end = f"Worst ratio {worst:.2f}; goal {GOAL}. Medians. Daily partitions over {DAYS} days in both."
+    return [*head, *times, "", end]
