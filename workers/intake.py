@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +25,7 @@ from workers.held_tasks import HeldTask, Settlement
 logger = logging.getLogger(__name__)
 URGENT, LEAST_URGENT = 0, 3
 FLOW_S = 0.1  # work within the last so many seconds makes mates of a lone task likely; else they may join at any step
+URGENT_PATIENCE_S = 0.03  # a running batch waits so long for the rows of P0, which else would begin a step later
 DATABASE_PAUSE_S = 1.0  # after rows could not be claimed
 
 
@@ -55,7 +57,7 @@ class Intake:
         self._not_before = 0.0
         self._flow_until = 0.0
         self._waiting = 1  # tasks in the queues at the last tick; unknown at first
-        self._p0_waits = False
+        self._p0_waits = self._p0_boards = False
 
     @property
     def busy(self) -> bool:
@@ -109,6 +111,7 @@ class Intake:
         self._not_before = now + claim.wait
         if claim.tasks:
             self._board(claim.tasks + self._mates(engine, held, claim.tasks[0], only_class))
+            self._p0_boards = only_class == URGENT
         elif not claim.wait:
             self._waiting, self._p0_waits = 0, False  # until the next tick says otherwise
 
@@ -128,6 +131,9 @@ class Intake:
     def boarded(self, *, wait: bool = False) -> Boarding:
         """What the side thread has finished; with `wait` everything that it was given."""
         boarding = Boarding()
+        if self._p0_boards:
+            wait_for(self._boarding, URGENT_PATIENCE_S)
+            self._p0_boards = False
         for future in [future for future in self._boarding if wait or future.done()]:
             claims = self._boarding.pop(future)
             error = future.exception()
@@ -143,8 +149,11 @@ class Intake:
 
 
 def _room(engine: Roomy, held: Mapping[str, HeldTask], batch_key: str, priority: int) -> int:
-    """Samples of that key that would be admitted now, less those that are on their way."""
+    """Samples of that key that will be admitted after the next step, less those that are on their way."""
     model, _, size = batch_key.partition("#")[0].rpartition(":")
     width, _, height = size.partition("x")
-    coming = sum(len(task.to_admit) for task in held.values() if task.claimed.batch_key == batch_key)
-    return engine.room(model, int(width), int(height), priority) - coming
+    same = [task for task in held.values() if task.claimed.batch_key == batch_key]
+    coming = sum(len(task.to_admit) for task in same)
+    p0_runs = any(task.claimed.priority == URGENT and task.on_board for task in held.values())  # the others may pause
+    going = sum(task.in_last_step for task in same if task.claimed.priority == URGENT or not p0_runs)
+    return engine.room(model, int(width), int(height), priority) - coming + going

@@ -23,7 +23,7 @@ from generation.lua import load_script
 from generation.uuid7 import uuid7
 from workers.buffer import Buffer, BufferConfig, Claimed
 from workers.engine import scheduler
-from workers.intake import FLOW_S, LEAST_URGENT, URGENT
+from workers.intake import FLOW_S, LEAST_URGENT, URGENT, URGENT_PATIENCE_S
 
 REFERENCE_PIXELS = 512 * 512
 HEADROOM = 0.9  # of what full batches can do; beyond it a short stretch hides a queue that grows in a long one
@@ -122,13 +122,16 @@ class Device:
     rows: int = 0
 
     def room(self, key: str, priority: int) -> int:
-        """Samples of that key that may still come."""
-        same = [sample for _, sample in self.board.values() if sample.key == key]
+        """Samples of that key that may come after the next step."""
+        aboard = [sample for _, sample in self.board.values()]
+        same = [sample for sample in aboard if sample.key == key]
         urgent = sum(sample.kind.priority == URGENT for sample in same)
-        return scheduler.room(
+        free = scheduler.room(
             same_key=len(same), same_key_urgent=urgent, on_board=len(self.board), limit=self.batch,
             capacity=CAPACITY, priority=priority,
         )  # fmt: skip
+        p0_runs = any(sample.kind.priority == URGENT for sample in aboard)
+        return free + sum(one.left == 1 for one in same if one.kind.priority == URGENT or not p0_runs)
 
     def members(self) -> list[str]:
         """Who shares the next step; the others are passed over."""
@@ -183,8 +186,10 @@ class Simulation:
             self._arrive(now)
             device = self.devices[number]
             self._admit(device, now)
-            self._claim(device, now)
-            if device.board:
+            urgent = self._claim(device, now)
+            if urgent and device.boarding and self.scenario.boarding_ms <= URGENT_PATIENCE_S * 1000:
+                heapq.heappush(agenda, (device.boards_at, number))
+            elif device.board:
                 heapq.heappush(agenda, (now + self._step(device, now), number))
             elif (later := self._next(device, now)) is not None:
                 heapq.heappush(agenda, (later, number))
@@ -219,16 +224,18 @@ class Simulation:
             device.board |= {claimed.task_id: (claimed, sample) for claimed, sample in device.boarding}
             device.boarding = []
 
-    def _claim(self, device: Device, now: float) -> None:
-        """As workers/intake.py: any key on an empty board, then more of it; P0 whenever it is its turn."""
+    def _claim(self, device: Device, now: float) -> bool:
+        """As workers/intake.py: any key on an empty board, then more of it; P0 whenever it is its turn, and then the
+        batch waits for it: True.
+        """
         if not self.waiting or device.boarding or now < device.not_before:
-            return
+            return False
         urgent = bool(device.warm) and device.buffer.tick([]).p0_waits
         only = URGENT if urgent else None
         keys = {sample.key for _, sample in device.board.values()}
         closed = [key for key in keys if device.room(key, URGENT if urgent else LEAST_URGENT) <= 0]
         if device.warm in closed and not urgent:
-            return
+            return False
         flows = now < device.worked + FLOW_S
         claim = device.buffer.claim(
             1, warm_key=device.warm, only_class=only, closed=closed, join=bool(device.board), wait_for_mates=flows
@@ -242,6 +249,7 @@ class Simulation:
         device.boarding = [(claimed, self.samples[claimed.task_id]) for claimed in taken]
         device.boards_at = now + self.scenario.boarding_ms / 1000
         self.waiting -= len(taken)
+        return urgent
 
     def _step(self, device: Device, now: float) -> float:
         """One shared step; seconds it takes."""

@@ -4,11 +4,11 @@
     loads    calm, busy, full (load.py): pictures/s, waits and shares by class; beside what the simulator says of the
              same arrivals, and what each task was told at its submission
 
-The simulator is told the load's step cost plus what a turn of the loop took besides, measured in the same run.
+The simulator is told what was measured in the same run: what a turn of the loop takes besides the load's step cost, and
+how long a claimed task takes on board of an idle worker.
 """
 
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -18,10 +18,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connection
 from redis import Redis
 
 from generation import estimates, partitions
@@ -32,6 +34,7 @@ from workers.simulation import Sample, Simulation
 from workers.tests.fleet import Fleet, submit, wait_until
 
 PATIENCE_S = 300
+SIMULATED = 13  # Redis database
 TOLERANCE = {
     "per_second": 0.1,
     "waits": 0.25,
@@ -60,7 +63,7 @@ class Steps:
 
     @property
     def overhead(self) -> float:
-        return statistics.median(self.overheads) if self.overheads else 0.0
+        return statistics.mean(self.overheads) if self.overheads else 0.0
 
 
 class Ours:
@@ -106,16 +109,27 @@ def our_workers() -> Iterator[Ours]:
     call_command("seed", verbosity=0)
     partitions.ensure(datetime.now(UTC).date(), 2)
     Redis.from_url(settings.REDIS_URL).flushdb()
-    env = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY")}
     with tempfile.TemporaryDirectory(prefix="imagegenx-live-") as name:
         folder = Path(name)
-        env |= {"RAW_ROOT": str(folder / "raw"), "RESULT_CACHE_HOURS": "0"}
+        env = {"DATABASE_URL": _database_url(), "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(folder / "raw")}
+        env["RESULT_CACHE_HOURS"] = "0"
         fleet = Fleet(folder, env, include="workers.bench.paced_worker")
         try:
             fleet.start(*(f"gpu{number + 1}" for number in range(load.DEVICES)), "reconciler")
             yield Ours(folder)
         finally:
             fleet.stop(*fleet.processes)
+
+
+def _database_url() -> str:
+    parts = connection.settings_dict
+    name, password = quote(parts["USER"]), quote(parts["PASSWORD"] or "")
+    return f"postgres://{name}:{password}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
+
+
+def redis_url(database: int) -> str:
+    """Another database of the same Redis."""
+    return f"{settings.REDIS_URL.rpartition('/')[0]}/{database}"
 
 
 def play(system: Any, samples: Sequence[Sample]) -> list[Stay]:
@@ -132,43 +146,47 @@ def play(system: Any, samples: Sequence[Sample]) -> list[Stay]:
 
 def measure(seconds: float, part: float = 1.0) -> dict[str, Any]:
     """Everything that the docstring names; `part` of the full load's tasks."""
+    runs: list[dict[str, Any]] = []
     with our_workers() as ours:
-        found: dict[str, Any] = {"idle": idle(ours, round(100 * part))}
-        runs: list[dict[str, Any]] = []
-        for name in (*load.RATES, "full"):
+        for name in load.LOADS:
             stays = play(ours, load.samples_of(name, seconds, part))
             runs.append({"load": name, "measured": load.summary(name, stays, seconds)})
-            print(f"{name}: {runs[-1]['measured']}", flush=True)
+            if name in load.RATES:
+                runs[-1]["told"] = errors(ours.told)
+            print(row(name, runs[-1]["measured"]), flush=True)
         overhead = Steps.read(ours.folder).overhead
-        found["told"] = errors(ours.told)
+        found: dict[str, Any] = {"idle": idle(ours, round(100 * part))}
     for run in runs:
-        simulated = simulate(run["load"], seconds, part, overhead)
+        simulated = simulate(run["load"], seconds, part, overhead, found["idle"]["claim_to_first_step_ms"][0])
         run |= {"simulated": simulated, "off": apart(run["measured"], simulated)}
     return found | {"turn_overhead_ms": round(overhead * 1e3, 2), "seconds": seconds, "loads": runs}
 
 
 def idle(ours: Ours, count: int) -> dict[str, Any]:
     """ms [median, p99] of tasks that come to idle workers, one after the other."""
-    claims, first = [], []
+    claims, boards, first = [], [], []
     for _ in range(count):
         task_id = ours.submit(2, steps=1)
         (stay,) = ours.stays()
         row = Task.objects.get(pk=task_id)
-        claims.append((row.started_at.timestamp() - stay.submitted) * 1e3)  # type: ignore[union-attr]
+        claimed = row.started_at.timestamp()  # type: ignore[union-attr]
+        claims.append((claimed - stay.submitted) * 1e3)
+        boards.append((stay.started - claimed) * 1e3)
         first.append((stay.started - stay.submitted) * 1e3)
     return {
         "tasks": count,
         "submit_to_claim_ms": [load.part(claims, 0.5), load.part(claims, 0.99)],
+        "claim_to_first_step_ms": [load.part(boards, 0.5), load.part(boards, 0.99)],
         "submit_to_first_step_ms": [load.part(first, 0.5), load.part(first, 0.99)],
     }
 
 
-def simulate(name: str, seconds: float, part: float, overhead: float) -> dict[str, Any]:
+def simulate(name: str, seconds: float, part: float, overhead: float, boarding_ms: float) -> dict[str, Any]:
     """The summary of the same arrivals on the virtual clock."""
-    redis = Redis.from_url(os.environ["REDIS_URL"].rpartition("/")[0] + "/1", decode_responses=True)
+    redis = Redis.from_url(redis_url(SIMULATED), decode_responses=True)
     redis.flushdb()
     cost = replace(load.COST, fixed_ms=load.COST.fixed_ms + overhead * 1e3)
-    scenario = replace(load.scenario_of(name, 100 * seconds), cost=cost)
+    scenario = replace(load.scenario_of(name, 100 * seconds), cost=cost, boarding_ms=boarding_ms)
     simulation = Simulation(redis, scenario, load.samples_of(name, seconds, part))
     simulation.run()
     redis.flushdb()
@@ -191,7 +209,7 @@ def apart(measured: dict[str, Any], simulated: dict[str, Any]) -> dict[str, Any]
 
 def errors(told: dict[UUID, estimates.Outlook]) -> dict[str, Any]:
     """Of `estimated_time` in s: told less real, until generated (nothing runs after the GPU here). Of `position`: told
-    less the place taken among those that were there.
+    less the place taken among those that were there. Empties `told`.
     """
     found = Task.objects.in_bulk(list(told))
     order = [(task.started_at, task.created_at) for task in found.values()]
@@ -204,8 +222,9 @@ def errors(told: dict[UUID, estimates.Outlook]) -> dict[str, Any]:
             mine = (task.started_at, task.created_at)
             before = sum(task.created_at < one[0] and one < mine and one[1] < task.created_at for one in order)  # type: ignore[operator]
             places.append(outlook.position - 1 - before)
+    told.clear()
     return {
-        "tasks": len(told),
+        "tasks": len(found),
         "real_s": load.spread(real),
         "estimated_time_s": _errors(times),
         "position": _errors(places) | {"tasks": len(places)},
@@ -219,13 +238,12 @@ def _errors(off: Sequence[float]) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The page's part."""
-    idle_, told = found["idle"], found["told"]
+    idle_ = found["idle"]
     rows = []
     for run in found["loads"]:
         for kind in ("measured", "simulated"):
             rows.append(row(f"{run['load']}, {kind}", run[kind]))
     claim, first = idle_["submit_to_claim_ms"], idle_["submit_to_first_step_ms"]
-    seconds, position = told["estimated_time_s"], told["position"]
     return [
         f"Two workers, batches of {load.BATCH}, steps that sleep (workers/bench/load.py), {found['seconds']:.0f} s of "
         f"each load; a turn of the loop takes {found['turn_overhead_ms']} ms beside its step. Waits until the first "
@@ -233,12 +251,9 @@ def lines(found: dict[str, Any]) -> list[str]:
         HEAD, *rows, "",
         "Simulator less measured: " + "; ".join(_apart_words(run) for run in found["loads"]) + ". Tolerance: 10 % of "
         "pictures/s, and of each class's median wait 25 % or one full step.", "",
-        f"Idle workers, {idle_['tasks']} tasks: claimed {claim[0]:.0f} ms after submission (p99 {claim[1]:.0f}), first "
-        f"step after {first[0]:.0f} ms (p99 {first[1]:.0f}).", "",
-        f"Told at submission, {told['tasks']} tasks that took {told['real_s'][0]:.2f} s (median): `estimated_time` is "
-        f"off by {seconds['median']:+.2f} s (median), {seconds['size'][0]:.2f} / {seconds['size'][1]:.2f} s in size; "
-        f"`position` of {position['tasks']} by {position['median']:+.0f}, {position['size'][0]:.0f} / "
-        f"{position['size'][1]:.0f} in size.",
+        f"Idle workers, {idle_['tasks']} tasks, one after the other: claimed {claim[0]:.0f} ms after submission (p99 "
+        f"{claim[1]:.0f}), first step after {first[0]:.0f} ms (p99 {first[1]:.0f}).", "",
+        "Told at submission, less what came: " + " ".join(_told_words(run) for run in found["loads"] if "told" in run),
     ]  # fmt: skip
 
 
@@ -257,3 +272,14 @@ def _apart_words(run: dict[str, Any]) -> str:
     waits = ", ".join(f"{name} {values[0]:+.2f} s" for name, values in off["waits"].items())
     verdict = "within" if off["within"] else "outside"
     return f"{run['load']} {off['per_second']:+.1%} pictures/s, {waits} ({verdict})"
+
+
+def _told_words(run: dict[str, Any]) -> str:
+    told = run["told"]
+    seconds, position = told["estimated_time_s"], told["position"]
+    return (
+        f"{run['load']}, {told['tasks']} tasks that took {told['real_s'][0]:.2f} s (median): `estimated_time` "
+        f"{seconds['median']:+.2f} s (median), {seconds['size'][0]:.2f} / {seconds['size'][1]:.2f} s in size; "
+        f"`position` of {position['tasks']} that waited {position['median']:+.0f}, {position['size'][0]:.0f} / "
+        f"{position['size'][1]:.0f} in size."
+    )

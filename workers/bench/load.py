@@ -21,6 +21,7 @@ PER_SAMPLE_MS = 10.5
 COST = StepCost(7.5, PER_SAMPLE_MS * (512 / SIDE) ** 2, after_ms=0)  # StepCost counts in samples of 512x512
 MIX = [Kind(weight, class_, SIDE, STEPS) for weight, class_ in ((0.1, 0), (0.3, 1), (0.4, 2), (0.2, 3))]
 RATES = {"calm": 4.0, "busy": 7.0}
+LOADS = ("full", *RATES)  # in this order: the full one warms up what estimates are made of
 FULL = (100, 60, 40, 40)  # tasks of P0 to P3
 SHARES = (0.5, 0.3, 0.1, 0.1)
 WATCHED = 2 / 3  # of the full load's starts: the part in which all classes wait

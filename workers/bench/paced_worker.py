@@ -40,6 +40,11 @@ class PacedEngine:
     def idle(self) -> bool:
         return not self._board
 
+    full_of_paused = False  # nothing is held in memory
+
+    def surplus(self) -> list[str]:
+        return []
+
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         same = [one.priority for one in self._board.values() if one.batch_key == f"{model}:{width}x{height}"]
         return scheduler.room(

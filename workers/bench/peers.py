@@ -25,6 +25,7 @@ from workers.bench import live, load
 from workers.bench.load import Stay
 from workers.tests.fleet import ROOT, wait_until
 
+BROKER = 14  # Redis database
 FREE_TASKS = 400  # of one step, which costs nothing
 BATCHES = {"PEER_PREFETCH": "16"}  # one batch runs while the next gathers
 NAMES = {"plain": "plain Celery", "batches": "celery-batches"}
@@ -56,7 +57,7 @@ class Peer:
 @contextmanager
 def peer_workers(kind: str, python: str) -> Iterator[Peer]:
     """The workers run, and have worked, inside."""
-    broker = os.environ["REDIS_URL"].rpartition("/")[0] + "/2"
+    broker = live.redis_url(BROKER)
     Redis.from_url(broker).flushdb()
     env = os.environ | {"PEER_BROKER": broker, "PEER_COST": f"{load.COST.fixed_ms},{load.PER_SAMPLE_MS}"}
     env |= BATCHES if kind == "batches" else {}
@@ -85,7 +86,7 @@ def peer_workers(kind: str, python: str) -> Iterator[Peer]:
         for _ in range(40):
             peer.submit(2, steps=1)
         peer.stays()
-        time.sleep(3)  # the slower of the two is up, too
+        time.sleep(3 if load.DEVICES > 1 else 0)  # the slower one is up, too
         yield peer
     finally:
         for process in processes:
@@ -98,8 +99,7 @@ def measure(seconds: float, python: str, part: float = 1.0) -> dict[str, Any]:
     """Every system under every load, in one run; `missing` names what could not run, and why."""
     runs: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
-    with live.our_workers() as ours:
-        runs += _runs(ours, seconds, part)
+    runs += our_runs(seconds, part)
     for kind, interpreter in (("plain", sys.executable), ("batches", python)):
         if kind == "batches" and not _has_batches(interpreter):
             missing[NAMES[kind]] = f"not installed: {interpreter or '--batches was not given'}"
@@ -108,6 +108,11 @@ def measure(seconds: float, python: str, part: float = 1.0) -> dict[str, Any]:
         with peer_workers(kind, interpreter) as peer:
             runs += _runs(peer, seconds, part)
     return {"seconds": seconds, "runs": runs, "missing": missing}
+
+
+def our_runs(seconds: float, part: float) -> list[dict[str, Any]]:
+    with live.our_workers() as ours:
+        return _runs(ours, seconds, part)
 
 
 def _has_batches(python: str) -> bool:
@@ -120,7 +125,7 @@ def _has_batches(python: str) -> bool:
 
 def _runs(system: Any, seconds: float, part: float) -> list[dict[str, Any]]:
     found = []
-    for name in (*load.RATES, "full"):
+    for name in load.LOADS:
         stays = live.play(system, load.samples_of(name, seconds, part))
         found.append({"system": system.name, "load": name, **load.summary(name, stays, seconds)})
         print(live.row(f"{name}, {system.name}", found[-1]), flush=True)
@@ -146,7 +151,7 @@ def _redis_seconds(redis: Redis) -> float:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The page's part."""
-    runs = sorted(found["runs"], key=lambda run: [*load.RATES, "full"].index(run["load"]))
+    runs = sorted(found["runs"], key=lambda run: load.LOADS.index(run["load"]))
     table = [live.row(f"{run['load']}, {run['system']}", run) for run in runs]
     free_ = [
         f"{run['system']} {run['free_per_second']:.0f}/s, {run['free_redis_ms']:.2f} ms of Redis"

@@ -25,6 +25,7 @@ class Kept:
     """The results so far: read from the folder, written to it with every `put`."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._json, self._page = folder / "queue.json", folder / "queue.md"
         self.parts: dict[str, Any] = json.loads(self._json.read_text()) if self._json.exists() else {}
 

@@ -20,7 +20,7 @@ from generation.models import ImageModel, Status, Task, User
 from generation.parameters import Parameters
 from generation.uuid7 import moment_of, uuid7
 
-TURNS, CALLS, WARM = 6, 40, 5
+TURNS, CALLS, WARM = 8, 40, 15
 DAYS = 90
 GOAL = 1.2
 BLOCK = 250_000
@@ -44,8 +44,8 @@ INSERT = """
 class Table:
     """A database with `count` ended tasks, evenly over the days, the newest a minute ago."""
 
-    def __init__(self, count: int) -> None:
-        self.count, self.name = count, f"bench_rows_{count}"
+    def __init__(self, count: int, name: str = "") -> None:
+        self.count, self.name = count, name or f"bench_rows_{count}"
         if not self._exists():
             with connection.cursor() as cursor:
                 cursor.execute(f"CREATE DATABASE {self.name}")
@@ -108,7 +108,7 @@ class Table:
         """Seconds of each call of each statement."""
         with self.used():
             some = self._newest_ids()
-            waiting = [self.new() for _ in range(2 * CALLS)]
+            waiting = [self.new() for _ in range(WARM + CALLS)]
             Task.objects.bulk_create(waiting)
             try:
                 statements = self._statements(some, [task.id for task in waiting])
@@ -134,8 +134,12 @@ class Table:
 
 
 def measure(small: int, large: int) -> dict[str, Any]:
-    """The same statements at both sizes in turns: the medians."""
-    tables = [Table(small), Table(large)]
+    """The same statements at both sizes."""
+    return compare(Table(small), Table(large))
+
+
+def compare(*tables: Table) -> dict[str, Any]:
+    """Medians of what they take, in turns."""
     taken: list[dict[str, list[float]]] = [{}, {}]
     for _ in range(TURNS):
         for table, times in zip(tables, taken, strict=True):
@@ -143,7 +147,7 @@ def measure(small: int, large: int) -> dict[str, Any]:
                 times.setdefault(name, []).extend(found)
     before, after = taken
     medians = {name: [statistics.median(before[name]), statistics.median(after[name])] for name in before}
-    return {"sizes": [small, large], "times": medians}
+    return {"sizes": [table.count for table in tables], "times": medians}
 
 
 def _measured(call: Callable[[], object]) -> list[float]:
