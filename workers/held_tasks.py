@@ -56,12 +56,6 @@ class HeldTask:
         self.to_admit.extend(sample for index, sample in enumerate(self.samples) if index not in self.images)
 
     @property
-    def in_last_step(self) -> int:
-        """Samples on board that one more step ends."""
-        mine = (sample for sample in self.samples if sample.sample_id in self.on_board)
-        return sum(self.done.get(sample.sample_id, 0.0) > 1 - 1.5 / sample.steps for sample in mine)
-
-    @property
     def id(self) -> str:
         return self.claimed.task_id
 

@@ -149,11 +149,8 @@ class Intake:
 
 
 def _room(engine: Roomy, held: Mapping[str, HeldTask], batch_key: str, priority: int) -> int:
-    """Samples of that key that will be admitted after the next step, less those that are on their way."""
+    """Samples of that key that would be admitted now, less those that are on their way."""
     model, _, size = batch_key.partition("#")[0].rpartition(":")
     width, _, height = size.partition("x")
-    same = [task for task in held.values() if task.claimed.batch_key == batch_key]
-    coming = sum(len(task.to_admit) for task in same)
-    p0_runs = any(task.claimed.priority == URGENT and task.on_board for task in held.values())  # the others may pause
-    going = sum(task.in_last_step for task in same if task.claimed.priority == URGENT or not p0_runs)
-    return engine.room(model, int(width), int(height), priority) - coming + going
+    coming = sum(len(task.to_admit) for task in held.values() if task.claimed.batch_key == batch_key)
+    return engine.room(model, int(width), int(height), priority) - coming

@@ -122,16 +122,13 @@ class Device:
     rows: int = 0
 
     def room(self, key: str, priority: int) -> int:
-        """Samples of that key that may come after the next step."""
-        aboard = [sample for _, sample in self.board.values()]
-        same = [sample for sample in aboard if sample.key == key]
+        """Samples of that key that may still come."""
+        same = [sample for _, sample in self.board.values() if sample.key == key]
         urgent = sum(sample.kind.priority == URGENT for sample in same)
-        free = scheduler.room(
+        return scheduler.room(
             same_key=len(same), same_key_urgent=urgent, on_board=len(self.board), limit=self.batch,
             capacity=CAPACITY, priority=priority,
         )  # fmt: skip
-        p0_runs = any(sample.kind.priority == URGENT for sample in aboard)
-        return free + sum(one.left == 1 for one in same if one.kind.priority == URGENT or not p0_runs)
 
     def members(self) -> list[str]:
         """Who shares the next step; the others are passed over."""

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -95,19 +95,21 @@ def peer_workers(kind: str, python: str) -> Iterator[Peer]:
             process.wait(60)
 
 
-def measure(seconds: float, python: str, part: float = 1.0) -> dict[str, Any]:
-    """Every system under every load, in one run; `missing` names what could not run, and why."""
-    runs: list[dict[str, Any]] = []
-    missing: dict[str, str] = {}
-    runs += our_runs(seconds, part)
+def measure(
+    seconds: float, python: str, part: float = 1.0, keep: Callable[[dict[str, Any]], None] = lambda found: None
+) -> dict[str, Any]:
+    """Every system under every load, in one run, `keep` called after each; `missing` names what could not run."""
+    found: dict[str, Any] = {"seconds": seconds, "runs": our_runs(seconds, part), "missing": {}}
+    keep(found)
     for kind, interpreter in (("plain", sys.executable), ("batches", python)):
         if kind == "batches" and not _has_batches(interpreter):
-            missing[NAMES[kind]] = f"not installed: {interpreter or '--batches was not given'}"
-            print(f"{NAMES[kind]}: {missing[NAMES[kind]]}", flush=True)
-            continue
-        with peer_workers(kind, interpreter) as peer:
-            runs += _runs(peer, seconds, part)
-    return {"seconds": seconds, "runs": runs, "missing": missing}
+            found["missing"][NAMES[kind]] = f"not installed: {interpreter or '--batches was not given'}"
+            print(f"{NAMES[kind]}: {found['missing'][NAMES[kind]]}", flush=True)
+        else:
+            with peer_workers(kind, interpreter) as peer:
+                found["runs"] += _runs(peer, seconds, part)
+        keep(found)
+    return found
 
 
 def our_runs(seconds: float, part: float) -> list[dict[str, Any]]:

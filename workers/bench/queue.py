@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def main() -> None:
     if options.peers:
         from workers.bench import peers
 
-        kept.put("peers", peers.measure(options.peers, options.batches, options.part))
+        peers.measure(options.peers, options.batches, options.part, partial(kept.put, "peers"))
     print("\n" + report(kept.parts))
 
 

@@ -17,14 +17,14 @@ KEY = "mini@1:256x256"
 STEPS = 20
 
 
-class Full:
-    """An engine with a batch of eight that is full of one key; P0 fits besides."""
+class Roomy:
+    """An engine that serves one key; there is room for more of it."""
 
     warm_key = KEY
     full_of_paused = False
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:
-        return 0 if priority else 8
+        return 8
 
 
 @pytest.fixture
@@ -53,31 +53,16 @@ def held_task(claim: Claimed, done: int = 0) -> HeldTask:
     return task
 
 
-def on_board(*done: int, priority: int = 2) -> dict[str, HeldTask]:
-    claims = [Claimed(f"held{number}", priority, KEY, 1, "{}") for number in range(len(done))]
-    return {claim.task_id: held_task(claim, steps) for claim, steps in zip(claims, done, strict=True)}
-
-
-def test_who_is_in_its_last_step_makes_room_for_the_next(intake, enqueue):
-    waiting = [enqueue() for _ in range(3)]
-    intake.claim(Full(), on_board(5, 5, 5, 5, 5, 5, 5, 5))
-    assert not intake.busy
-    intake.claim(Full(), on_board(5, 5, 5, 5, 5, 5, STEPS - 1, STEPS - 1))
-    assert {held.id for held in intake.boarded(wait=True).held} == set(waiting[:2])
-
-
-def test_a_paused_sample_makes_no_room(intake, enqueue):
-    enqueue()
-    p0 = Claimed("urgent", 0, KEY, 1, "{}")
-    intake.claim(Full(), on_board(STEPS - 1, STEPS - 1) | {"urgent": held_task(p0, done=5)})
-    assert not intake.busy
+def on_board() -> dict[str, HeldTask]:
+    """One task that runs."""
+    return {"held": held_task(Claimed("held", 2, KEY, 1, "{}"), done=5)}
 
 
 def test_a_running_batch_waits_for_the_rows_of_p0(intake, enqueue):
     urgent = enqueue(0)
     intake.rows_take = 0.01
     intake.heard(Tick(p0_waits=True, waiting=1, stranger_died=False, verdicts={}))
-    intake.claim(Full(), on_board(5))
+    intake.claim(Roomy(), on_board())
     assert [held.id for held in intake.boarded().held] == [urgent]
 
 
@@ -85,7 +70,7 @@ def test_it_does_not_wait_longer_than_a_moment(intake, enqueue):
     enqueue(0)
     intake.rows_take = 0.3
     intake.heard(Tick(p0_waits=True, waiting=1, stranger_died=False, verdicts={}))
-    intake.claim(Full(), on_board(5))
+    intake.claim(Roomy(), on_board())
     begun = time.monotonic()
     assert not intake.boarded().held
     assert not intake.boarded().held  # and only once
@@ -96,7 +81,7 @@ def test_it_does_not_wait_longer_than_a_moment(intake, enqueue):
 def test_nobody_waits_for_the_rows_of_others(intake, enqueue):
     enqueue()
     intake.rows_take = 0.3
-    intake.claim(Full(), on_board(STEPS - 1))
+    intake.claim(Roomy(), on_board())
     begun = time.monotonic()
     assert not intake.boarded().held
     assert time.monotonic() - begun < 0.1
