@@ -105,6 +105,9 @@ class EmptyPool:
     def ensure(self, spec: ModelSpec) -> None:
         pass
 
+    def loaded(self) -> None:
+        """Not known."""
+
     def unload_idle(self) -> list[str]:
         return []
 
