@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
 	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
-	@echo "make test-s3          storage against real S3 servers (OpenStack Swift, Ceph), behind a proxy that does harm"
+	@echo "make test-s3          storage against real S3 servers (OpenStack Swift, Ceph, moto), behind a proxy that does harm"
 	@echo "make lint             ruff, mypy and the import contracts"
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"

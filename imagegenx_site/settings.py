@@ -107,6 +107,9 @@ RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pict
 SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
 THUMBNAIL_CACHE_BYTES = int(_number("THUMBNAIL_CACHE_BYTES", 64 << 20, 1 << 16, 1 << 34))  # of thumbnails in Redis
 ARCHIVE_AFTER_DAYS = int(_number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never (SPEC S5)
+ARCHIVE_RESTORE_TIER = _choice(
+    "ARCHIVE_RESTORE_TIER", "Standard", ("Expedited", "Standard", "Bulk")
+)  # how fast and dear S3 restores from GLACIER and DEEP_ARCHIVE (no Expedited there: Standard): minutes, hours, longer
 SPOOL_MAX_BYTES = int(_number("SPOOL_MAX_BYTES", 20 << 30, 1 << 20, 1 << 44))  # what may wait for the store
 URL_SECONDS = int(_number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
 IMAGE_STORE = _choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live

@@ -15,8 +15,8 @@ from storage.keys import VARIANT_SIDES
 class BucketPlan:
     """`keep_days`: days until everything is deleted, 0 never; `old_version_days`: days that a replaced or deleted
     version is kept; `replica` and `role`: ARNs of the other region's bucket and of the role that copies, empty for
-    none; `archive_class`: storage class that what lies below `archive/` gets, empty for none. It must be one that is
-    read without a restore call (STANDARD_IA, GLACIER_IR and the like)."""
+    none; `archive_class`: storage class that what lies below `archive/` gets, empty for none. From GLACIER and
+    DEEP_ARCHIVE an image comes back after hours, from the others within a minute."""
 
     keep_days: int = 0
     old_version_days: int = 30

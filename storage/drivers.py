@@ -1,5 +1,5 @@
-"""How a store does what Django's Storage interface leaves open: writing durably, proving what was written, listing,
-signed URLs.
+"""How a store does what Django's Storage interface leaves open: writing durably, proving what was written, copying,
+listing, signed URLs, and restoring what lies in a class that cannot be read at once.
 
 A driver wraps one Storage object of `settings.STORAGES`. `driver_for` chooses: local disk, S3 (storage/s3.py), or,
 for any other django-storages backend, the plain interface with a read-back to prove each write. Drivers raise the
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -37,6 +37,8 @@ class Listed:
 class Driver(Protocol):
     def write(self, key: str, data: bytes, content_type: str) -> None: ...
     def prove(self, key: str, data: bytes) -> None: ...
+    def copy(self, source: str, target: str, content_type: str) -> None: ...
+    def restore(self, key: str) -> timedelta | None: ...
     def open(self, key: str) -> BinaryIO: ...
     def size(self, key: str) -> int: ...
     def delete(self, key: str) -> None: ...
@@ -44,13 +46,14 @@ class Driver(Protocol):
     def list(self, prefix: str) -> Iterator[Listed]: ...
 
 
-def driver_for(backend: Storage) -> Driver:
+def driver_for(backend: Storage, restore_tier: str = "Standard") -> Driver:
+    """`restore_tier`: how fast, and at what price, S3 restores from an archive class."""
     if isinstance(backend, FileSystemStorage):
         return DiskDriver(backend)
     if type(backend).__module__ == "storages.backends.s3":
         from storage.s3 import S3Driver  # boto3 only where it is used
 
-        return S3Driver(backend)
+        return S3Driver(backend, restore_tier)
     return PlainDriver(backend)
 
 
@@ -78,6 +81,20 @@ class PlainDriver:
             digest = hashlib.file_digest(stored, "sha256").hexdigest()  # type: ignore[arg-type]  # all have readinto
         if digest != hashlib.sha256(data).hexdigest():
             raise VerifyFailed(f"{key!r}: the stored bytes have another SHA-256 than those sent.")
+
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        """The object under a second key, proved. Raises NotFound, NeedsRestore."""
+        with self.open(source) as file:
+            data = file.read()
+        self.write(target, data, content_type)
+        self.prove(target, data)
+
+    def restore(self, key: str) -> timedelta | None:
+        """None when the object can be read now. Otherwise the store has been asked, now or before, to make it
+        readable, and takes about so long from the first asking. Raises NotFound.
+        """
+        self.size(key)
+        return None
 
     def open(self, key: str) -> BinaryIO:
         with _translated(key):

@@ -4,12 +4,14 @@ StorageError
 ├── BadKey             a programming error or a forged request: the key is not of our scheme
 ├── NotFound           nothing under this key, here or in the spool
 ├── Archived           it is there, but the archive must bring it back first; `ready_at` says when to ask again
+├── NeedsRestore       the store has it in a class that is read only after a restore call (Driver.restore)
 └── StoreUnavailable   retry: the store did not answer, answered with an error, or is full
     ├── VerifyFailed   what came back is not what was sent (half-written, changed on the way)
     └── SpoolFull      neither the store nor the local spool can take the bytes
 """
 
-from datetime import datetime
+import math
+from datetime import UTC, datetime
 
 
 class StorageError(Exception):
@@ -37,6 +39,19 @@ class Archived(StorageError):
         )
         self.key = key
         self.ready_at = ready_at
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds from now until `ready_at`, at least one."""
+        return max(1, math.ceil((self.ready_at - datetime.now(UTC)).total_seconds()))
+
+
+class NeedsRestore(StorageError):
+    retryable = True
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!r} lies in a class of the store that must restore it before it is read.")
+        self.key = key
 
 
 class StoreUnavailable(StorageError):

@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from boto3.s3.transfer import TransferConfig
@@ -12,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from storage.drivers import Listed, PlainDriver
-from storage.errors import NotFound, StoreUnavailable, VerifyFailed
+from storage.errors import NeedsRestore, NotFound, StoreUnavailable, VerifyFailed
 
 MULTIPART_FROM = 10 << 20  # bytes
 _TRANSFER = TransferConfig(multipart_threshold=MULTIPART_FROM, multipart_chunksize=8 << 20, max_concurrency=4)
@@ -26,7 +27,15 @@ _CLIENT = Config(
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
-
+# The longest that a restore usually takes, by Amazon's word; other stores' archive classes are taken for GLACIER.
+_RESTORE_TAKES = {
+    "Expedited": timedelta(minutes=5),
+    "Standard": timedelta(hours=5),
+    "Bulk": timedelta(hours=12),
+}
+_DEEP_RESTORE_TAKES = {"Standard": timedelta(hours=12), "Bulk": timedelta(hours=48)}  # of DEEP_ARCHIVE
+_RESTORED_DAYS = 2  # that a restored copy stays readable; housekeeping moves it within minutes
+_ARCHIVED_CODES = ("InvalidObjectState", "ObjectNotInActiveTierError")  # answers to reading, to copying
 
 _making = threading.Lock()
 
@@ -36,6 +45,10 @@ class S3Driver(PlainDriver):
     thread, which costs more than a small upload."""
 
     _backend: Any
+
+    def __init__(self, backend: Any, restore_tier: str = "Standard") -> None:
+        super().__init__(backend)
+        self._tier = restore_tier
 
     @property
     def client(self) -> Any:
@@ -58,9 +71,7 @@ class S3Driver(PlainDriver):
         return self._backend.bucket_name
 
     def write(self, key: str, data: bytes, content_type: str) -> None:
-        options = {"ContentType": content_type, **self._backend.get_object_parameters(key)}
-        if self._backend.default_acl:
-            options["ACL"] = self._backend.default_acl
+        options = {"ContentType": content_type, **self._options(key)}
         with _translated(key):
             if len(data) < MULTIPART_FROM:
                 self.client.put_object(**self._at(key), Body=data, **options)
@@ -80,6 +91,48 @@ class S3Driver(PlainDriver):
             raise VerifyFailed(f"{key!r}: {head['ContentLength']} bytes are stored, {len(data)} were sent.")
         if head["ETag"].strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
             super().prove(key, data)
+
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        """Within the store where its ETags tell the bytes, else (objects in parts, or under KMS) by reading and
+        writing.
+        """
+        if not self._copied_within(source, target):
+            super().copy(source, target, content_type)
+
+    def _copied_within(self, source: str, target: str) -> bool:
+        """True when the store has made the copy and says the same size and MD5 of both."""
+        with _translated(source):
+            head = self.client.head_object(**self._at(source))
+            if "-" in head["ETag"]:  # of parts: the copy's is another
+                return False
+            self.client.copy_object(**self._at(target), CopySource=self._at(source), **self._options(target))
+        with _translated(target):
+            copy = self.client.head_object(**self._at(target))
+        return (copy["ETag"], copy["ContentLength"]) == (head["ETag"], head["ContentLength"])
+
+    def restore(self, key: str) -> timedelta | None:
+        """Asks once: HEAD tells of a restore that is under way, and each asking is charged for."""
+        with _translated(key):
+            try:
+                self.client.get_object(**self._at(key), Range="bytes=0-0")["Body"].close()
+                return None
+            except ClientError as error:
+                if _code(error) not in _ARCHIVED_CODES:
+                    raise
+            head = self.client.head_object(**self._at(key))
+            takes = _DEEP_RESTORE_TAKES if head.get("StorageClass") == "DEEP_ARCHIVE" else _RESTORE_TAKES
+            tier = self._tier if self._tier in takes else "Standard"
+            if 'ongoing-request="true"' not in head.get("Restore", ""):
+                wish = {"Days": _RESTORED_DAYS, "GlacierJobParameters": {"Tier": tier}}
+                self._ask_to_restore(key, wish)
+        return takes[tier]
+
+    def _ask_to_restore(self, key: str, wish: dict[str, Any]) -> None:
+        try:
+            self.client.restore_object(**self._at(key), RestoreRequest=wish)
+        except ClientError as error:
+            if _code(error) != "RestoreAlreadyInProgress":  # another process asked since the HEAD
+                raise
 
     def open(self, key: str) -> BinaryIO:
         with _translated(key):
@@ -107,6 +160,13 @@ class S3Driver(PlainDriver):
             for page in pages:
                 for found in page.get("Contents", ()):
                     yield Listed(found["Key"][added:], found["Size"], found["LastModified"])
+
+    def _options(self, key: str) -> dict[str, Any]:
+        """What the settings want of every object that is made."""
+        options = dict(self._backend.get_object_parameters(key))
+        if self._backend.default_acl:
+            options["ACL"] = self._backend.default_acl
+        return options
 
     def _at(self, key: str) -> dict[str, str]:
         """Bucket and name of an object, below the storage's `location`."""
@@ -150,6 +210,8 @@ def _translated(key: str) -> Iterator[None]:
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404 and _names_the_key(error):
             raise NotFound(key) from error
+        if _code(error) in _ARCHIVED_CODES:
+            raise NeedsRestore(key) from error
         raise StoreUnavailable(f"{key!r}: {error}") from error
     except (BotoCoreError, HTTPClientError, OSError) as error:
         raise StoreUnavailable(f"{key!r}: {error}") from error
@@ -159,4 +221,8 @@ def _names_the_key(error: ClientError) -> bool:
     """A missing bucket is an outage to us, not a missing picture. HEAD answers carry no body, so "404" alone counts
     as the key.
     """
-    return error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound")
+    return _code(error) in ("404", "NoSuchKey", "NotFound")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,6 +66,23 @@ class Store:
     def open(self, key: str) -> BinaryIO:
         """A binary file to read from and close. Raises NotFound."""
         return self.driver.open(keys.check(key))
+
+    def copy(self, source: str, target: str) -> None:
+        """Return when the object is proved to lie under `target` too; within the store where it can. Raises NotFound,
+        and NeedsRestore for a source that must be restored first.
+        """
+        try:
+            self.driver.copy(keys.check(source), keys.check(target), keys.content_type(target))
+        except NotFound as error:
+            if error.key == target:
+                raise VerifyFailed(f"{target!r}: the store took the copy and does not have it.") from error
+            raise
+
+    def restore(self, key: str) -> timedelta | None:
+        """None when the object can be read now; otherwise its store was asked to make it readable, which takes about
+        so long from the first asking. Raises NotFound.
+        """
+        return self.driver.restore(keys.check(key))
 
     def read(self, key: str) -> bytes:
         with self.open(key) as file:
@@ -133,6 +150,15 @@ class SpooledStore(Store):
         content_type = content_type or keys.content_type(key)
         return Stored(key, len(data), hashlib.sha256(data).hexdigest(), content_type, spooled=True)
 
+    def copy(self, source: str, target: str) -> None:
+        if self.spool.has(source):
+            self.put(target, self.read(source))
+        else:
+            super().copy(source, target)
+
+    def restore(self, key: str) -> timedelta | None:
+        return None if self.spool.has(key) else super().restore(key)
+
     def open(self, key: str) -> BinaryIO:
         return self.spool.open(key) if self.spool.has(key) else super().open(key)
 
@@ -169,7 +195,8 @@ def get_store(name: str) -> Store:
 
 def images() -> SpooledStore:
     spool = _spool(Path(settings.SPOOL_ROOT), settings.SPOOL_MAX_BYTES)
-    return SpooledStore("images", driver_for(storages["images"]), spool)
+    driver = driver_for(storages["images"], settings.ARCHIVE_RESTORE_TIER)
+    return SpooledStore("images", driver, spool)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from storage import keys, signing
-from storage.archive import RETURN_SECONDS, open_or_ask
+from storage.archive import open_or_ask
 from storage.cache import shared_client
 from storage.errors import Archived, BadKey, NotFound, StoreUnavailable
 from storage.opened import openings
@@ -42,7 +42,7 @@ async def signed_file(request: HttpRequest, key: str) -> HttpResponseBase:
     except (NotFound, BadKey):
         return HttpResponse("This picture is no longer here.\n", "text/plain", 404)
     except Archived as error:
-        return HttpResponse(f"{error}\n", "text/plain", 202, headers={"Retry-After": str(RETURN_SECONDS)})
+        return HttpResponse(f"{error}\n", "text/plain", 202, headers={"Retry-After": str(error.retry_after)})
     except StoreUnavailable:
         return HttpResponse("The store is out of reach; try again.\n", "text/plain", 503, headers={"Retry-After": "5"})
     headers = {

@@ -14,7 +14,7 @@ from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound
 from generation.models import Image, Status
-from storage.archive import RETURN_SECONDS, check_present, open_or_ask
+from storage.archive import check_present, open_or_ask
 from storage.errors import Archived, StorageError, StoreUnavailable
 from storage.keys import content_type
 from storage.opened import openings
@@ -39,7 +39,7 @@ class TaskImageView(ApiView):
             return _picture(image, variant, etag)
         except Archived as error:
             coming = {"status": "archived", "ready_at": error.ready_at.isoformat(timespec="seconds")}
-            return Response(coming, status=202, headers={"Retry-After": str(RETURN_SECONDS)})
+            return Response(coming, status=202, headers={"Retry-After": str(error.retry_after)})
         except StoreUnavailable as error:
             raise Busy("The store is out of reach. Try again in a moment.", retry_after=5) from error
         except StorageError as error:

@@ -23,7 +23,7 @@ DAY = 86400
 @pytest.fixture
 def redis():
     client = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5)
-    client.delete("gx:opened", "gx:archive:asked")
+    client.delete("gx:opened", "gx:archive:asked", "gx:archive:restored")
     yield client
     client.close()
 
@@ -72,6 +72,21 @@ def test_gone_is_gone(task_id, redis):
     assert delete_task(store, task_id) == 1
     with pytest.raises(NotFound):
         check_present(store, key, redis)
+
+
+def test_what_comes_back_between_two_looks_is_not_gone(task_id, redis, monkeypatch):
+    store, key = images(), original(task_id)
+    move_to_archive(store, key)
+    exists = store.exists
+
+    def look(asked: str) -> bool:
+        found = exists(asked)
+        bring_back(store, key)
+        return found
+
+    monkeypatch.setattr(store, "exists", look)
+    check_present(store, key, redis)
+    assert store.read(key) == b"picture 0"
 
 
 def test_without_redis_it_comes_back_at_once(task_id):

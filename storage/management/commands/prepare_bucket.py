@@ -22,9 +22,10 @@ class Command(BaseCommand):
         parser.add_argument("--old-version-days", type=int, default=30)
         parser.add_argument("--replica", default="", help="ARN of the bucket in the other region")
         parser.add_argument("--role", default="", help="ARN of the role that replicates")
-
         parser.add_argument(
-            "--archive-class", default="", help="storage class of archive/, read without a restore call"
+            "--archive-class",
+            default="",
+            help="storage class of archive/; GLACIER and DEEP_ARCHIVE take hours to return",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,5 +1,5 @@
 """Tests against real S3 servers. They take minutes and install the servers, so they run when TEST_S3 is set (`make
-test-s3`): OpenStack Swift everywhere, Ceph where Debian's packages can be had.
+test-s3`): OpenStack Swift everywhere, Ceph where Debian's packages can be had, moto for what neither has.
 """
 
 import os

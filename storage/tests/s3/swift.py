@@ -101,7 +101,7 @@ def running(root: Path) -> Iterator[Server]:
             processes.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
             log.close()
         for name, process in zip(names, processes, strict=True):
-            _wait_for(ports[name], root / f"{name}.log", process)
+            wait_for(ports[name], root / f"{name}.log", process)
         yield Server("swift", ports["proxy"], ACCESS_KEY, SECRET_KEY, REGION)
     finally:
         for process in processes:
@@ -134,7 +134,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_for(port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -142,4 +142,4 @@ def _wait_for(port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
             return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError(f"Swift does not listen on port {port}; its log ends: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"Nothing listens on port {port}; its log ends: {log.read_text()[-2000:]}")

@@ -230,6 +230,34 @@ def test_the_rules_are_carried_out(of_ceph, store, task_id):
     wait_until(lambda: not store.exists(young))
 
 
+def test_moving_sends_no_bytes_through_us(store, proxy, task_id):
+    key, data = picture(task_id, 0)
+    store.put(key, data)
+    proxy.requests.clear()
+    assert move_to_archive(store, key)
+    assert [line.split()[0] for line, _ in proxy.requests] == ["HEAD", "PUT", "HEAD", "DELETE"]
+    assert store.read(keys.archive_key(key)) == data
+
+
+def test_what_lies_in_parts_is_moved_and_proved(store, task_id):
+    key, data = picture(task_id, 0, MULTIPART_FROM)
+    store.put(key, data)
+    assert move_to_archive(store, key)
+    assert store.read(keys.archive_key(key)) == data
+    assert bring_back(store, key)
+    assert store.read(key) == data
+
+
+@pytest.mark.parametrize("fault", ["error", "reset", "swallow"])
+def test_a_copy_that_fails_or_is_not_there_deletes_nothing(store, proxy, task_id, fault):
+    key, data = picture(task_id, 0)
+    store.put(key, data)
+    proxy.plan.extend(["pass", fault])  # HEAD, copy
+    with pytest.raises(StoreUnavailable):
+        move_to_archive(store, key)
+    assert store.read(key) == data
+
+
 def wait_until(true, patience: float = 40 * ceph.DAY_S) -> None:
     deadline = time.monotonic() + patience
     while not true():
