@@ -132,6 +132,25 @@ def test_hit_rate_on_a_zipf_load(redis):
     assert cache.counts()["hits"] - counts["hits"] == 1000
 
 
+def test_a_warm_cache_hits_99_of_100_though_tasks_move(redis):
+    """As above, with a move of a task that somebody polls after every 200 requests; each poll is told the last move."""
+    weights = [1 / rank**1.3 for rank in range(1, 301)]
+    chance, moves = random.Random(0), [0] * 300
+    cache = Cache(redis, CacheConfig("test-zipf-moves", 600))
+    for key in range(300):
+        cache.get(str(key), lambda: b"0")
+    before = cache.counts()
+    for poll, key in enumerate(chance.choices(range(300), weights, k=3_000)):
+        if poll % 200 == 199:
+            cache.hold(str(key))
+            moves[key] += 1
+            cache.forget(str(key))
+        assert cache.get(str(key), lambda key=key: b"%d" % moves[key]) == b"%d" % moves[key]
+    hits, misses = (cache.counts()[name] - before[name] for name in ("hits", "misses"))
+    assert (hits + misses, misses) == (3_000, 15)
+    assert hits / (hits + misses) >= 0.99
+
+
 def test_a_change_while_a_loader_reads_is_not_undone_by_it(redis):
     """The loader reads the old value; before it stores, the truth changes."""
     cache = Cache(redis, CacheConfig("test", 60))
