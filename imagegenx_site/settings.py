@@ -31,6 +31,17 @@ def _number(name: str, default: float, low: float, high: float) -> float:
     return value
 
 
+def _ascending(name: str) -> tuple[int, ...]:
+    text = env.str(name, "")
+    try:
+        values = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        values = (0,)
+    if list(values) != sorted(set(values)) or min(values, default=1) < 1:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be ascending numbers of 1 or more, as 2,4,8.")
+    return values
+
+
 # ---- The process and its data --------------------------------------------------------------------------------------
 VAR_DIR = Path(
     env.str("VAR_DIR", str(BASE_DIR / "var"))
@@ -94,6 +105,9 @@ GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at star
 GPU_IDLE_UNLOAD_S = _number("GPU_IDLE_UNLOAD_S", 300, 1, 86400)  # s until an unused model leaves the memory (SPEC I1)
 GPU_MEMORY_GB = _number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
 GPU_PAUSED_GB = _number("GPU_PAUSED_GB", 2, 0, 1024)  # GB that paused work may hold; beyond it tasks go back to wait
+GPU_ROW_BUCKETS = _ascending(
+    "GPU_ROW_BUCKETS"
+)  # rows a batch may have, as 2,4,8,16, for models with the option `compile`: each count is compiled once; empty: any
 GPU_PRECISION = _choice(
     "GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8")
 )  # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short

@@ -23,6 +23,7 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     from generation.models import ImageModel
     from workers.engine import Engine, EngineConfig, EngineError, ModelPool, PoolConfig
     from workers.engine.calibration import CalibrationTable, Calibrator
+    from workers.engine.scheduler import Policy
     from workers.engine.threads import engine_threads
     from workers.samples import spec_of
 
@@ -32,7 +33,8 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     threads = settings.TORCH_THREADS or engine_threads(pool.device)
     calibrator = Calibrator(CalibrationTable(Path(settings.VAR_DIR, "calibration.json")), pool.device)
     paused = int(settings.GPU_PAUSED_GB * 2**30)
-    config = EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS, paused_bytes=paused)
+    policy = Policy(row_buckets=settings.GPU_ROW_BUCKETS)
+    config = EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS, paused_bytes=paused, policy=policy)
     engine = Engine(pool, config, calibrator)
     for model in ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True):
         try:

@@ -42,11 +42,7 @@ def group_key(sample: HostedSample) -> Hashable:
 
 def rows_of(sample: HostedSample) -> int:
     """Rows the sample brings to its next forward pass."""
-    call = _call_of(sample)
-    try:
-        return call.module.rule.count_rows(call.arguments) if call.module.rule is not None else 1
-    except (KeyError, TypeError):
-        return 1  # a call that no rule understands runs by itself, whatever it brings
+    return _call_of(sample).rows
 
 
 def run_together(samples: Sequence[HostedSample]) -> None:
@@ -78,10 +74,10 @@ def _compute(calls: Sequence[Call]) -> list:
         return [calls[0].run()]
     module, rule = calls[0].module, calls[0].module.rule
     assert rule is not None, "calls without a rule have a key of their own"
-    rows = [rule.count_rows(call.arguments) for call in calls]
+    rows = [call.rows for call in calls]
     if module.before is not None:
         module.before([(call.context, count) for call, count in zip(calls, rows, strict=True)])
-    output = module.run(**rule.merge([call.arguments for call in calls]))
+    output = module.run(**rule.merge([call.arguments for call in calls], rows))
     return split(output, rows, listed=rule.listed_output)
 
 

@@ -76,9 +76,8 @@ class MergeRule:
             return _whole(value[0])
         return _shape(value, rows)
 
-    def merge(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """One set of arguments for all calls, in their order. All calls have the same key."""
-        rows = [self.count_rows(call) for call in calls]
+    def merge(self, calls: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> dict[str, Any]:
+        """One set of arguments for all calls, in their order. All calls have the same key. `rows`: of each call."""
         merged: dict[str, Any] = {}
         for name in dict.fromkeys(name for call in calls for name in call):
             if name not in self.ignored:
@@ -88,7 +87,7 @@ class MergeRule:
             merged[text], merged[mask] = _pad([call[text] for call in calls], [call.get(mask) for call in calls])
         return merged
 
-    def _merged(self, name: str, values: list[Any], rows: list[int], like: Any) -> Any:
+    def _merged(self, name: str, values: list[Any], rows: Sequence[int], like: Any) -> Any:
         if self.padded and name in self.padded:
             return None
         if name in self.times:
@@ -170,13 +169,12 @@ def _pad(texts: Sequence[torch.Tensor], masks: Sequence[torch.Tensor | None]) ->
 
 def _widen(values: Sequence[Any], rows: Sequence[int]) -> torch.Tensor:
     """Timesteps as one number per row. Integers become float32, in which the models compute with them anyway."""
-    parts = []
-    for value, count in zip(values, rows, strict=True):
-        time = torch.as_tensor(value)
-        time = time if time.is_floating_point() else time.float()
-        parts.append(time.reshape(-1).expand(count) if time.numel() == 1 else time)
-    device = next((part.device for part in parts if part.device.type != "cpu"), parts[0].device)
-    return torch.cat([part.to(device) for part in parts])
+    times = [torch.as_tensor(value) for value in values]
+    device = next((time.device for time in times if time.device.type != "cpu"), times[0].device)
+    if len({time.dtype for time in times}) > 1:  # else one conversion for all is cheaper
+        times = [time if time.is_floating_point() else time.float() for time in times]
+    wide = torch.cat([time.to(device).expand(count) for time, count in zip(times, rows, strict=True)])
+    return wide if wide.is_floating_point() else wide.float()
 
 
 def _concatenate(values: Sequence[Any]) -> Any:

@@ -9,6 +9,7 @@ also serves a plain run, one at a time.
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -62,11 +63,18 @@ class Call:
     def phase(self) -> Phase:
         return self.module.phase
 
+    @functools.cached_property
+    def rows(self) -> int:
+        """Rows it brings to a forward pass; counted once, as policy, limits and merging all ask for it."""
+        try:
+            return self.module.rule.count_rows(self.arguments) if self.module.rule is not None else 1
+        except (KeyError, TypeError):
+            return 1  # a call that no rule understands runs by itself, whatever it brings
+
     def run(self) -> Any:
         """Run this call by itself, exactly as its pipeline made it."""
         if self.module.before is not None:
-            rows = self.module.rule.count_rows(self.arguments) if self.module.rule else 1
-            self.module.before([(self.context, rows)])
+            self.module.before([(self.context, self.rows)])
         return self.module.run(**self.arguments)
 
 

@@ -26,6 +26,11 @@ class Policy:
     patience: int = 64
     row_buckets: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        buckets = self.row_buckets
+        if any(bucket < 1 for bucket in buckets) or list(buckets) != sorted(set(buckets)):
+            raise ValueError(f"Policy.row_buckets is {buckets}; it must be ascending numbers of 1 or more")
+
 
 @dataclass(frozen=True)
 class Parked:

@@ -4,7 +4,7 @@
 |-----------------|------------------------------------------------------------------|---------------------------|
 | `attention`     | "sdpa" (default), "xformers", or a backend name of diffusers     | CPU: sdpa and the fallback |
 | `channels_last` | true: convolutions in channels-last memory                       | CPU                       |
-| `compile`       | true, or the arguments of torch.compile; set row buckets with it | CPU, backend "eager"      |
+| `compile`       | true, or the arguments of torch.compile; set GPU_ROW_BUCKETS     | CPU, backend "eager"      |
 | `vae_slicing`   | true: decode the pictures of a batch one after the other         | CPU                       |
 | `vae_tiling`    | false: never; default: from 1536 pixels                          | CPU                       |
 | `offload`       | true: modules wait in CPU memory and visit the GPU to compute    | not run yet: needs a GPU  |
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ def apply_speed(
         elif choice:
             try:
                 appliers[name](choice)
-            except (ImportError, RuntimeError, ValueError, AttributeError) as error:
-                logger.warning("speed setting %s=%s is left out: %s", name, choice, str(error).split("\n")[0])
+            except (ImportError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+                _left_out(name, choice, error)
 
 
 def wants_tiles(settings: Mapping[str, Any], width: int, height: int) -> bool:
@@ -65,7 +66,27 @@ def _channels_last(components: Mapping[str, Any], denoiser: str) -> None:
 
 
 def _compile(denoiser: torch.nn.Module, choice: Any) -> None:
+    """The compiler starts at the first call: where it fails then (no C++ compiler, no Triton), and for good, the
+    uncompiled code runs."""
     denoiser.compile(**(dict(choice) if isinstance(choice, Mapping) else {}))
+    compiled, plain = denoiser._compiled_call_impl, denoiser._call_impl
+    broken = False
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal broken
+        if not broken:
+            try:
+                return compiled(*args, **kwargs)
+            except TorchDynamoException as error:
+                broken = True
+                _left_out("compile", choice, getattr(error, "inner_exception", error))
+        return plain(*args, **kwargs)
+
+    denoiser._compiled_call_impl = call
+
+
+def _left_out(name: str, choice: Any, error: Exception) -> None:
+    logger.warning("speed setting %s=%s is left out: %s", name, choice, str(error).split("\n")[0])
 
 
 def _offload(components: Mapping[str, Any], device: torch.device) -> None:

@@ -119,7 +119,8 @@ def test_every_sampler_from_one_step_to_a_hundred(tmp_path, monkeypatch):
     requests = [
         sample(model="m@1", sampler=sampler, steps=steps, seed=steps, cfg_scale=scale)
         for sampler in (*SAMPLERS, "auto")
-        for steps, scale in ((1, 20.0), (2, 1.0), (3, 20.0), (100, 1.0))
+        for steps, scale in ((1, 20.0), (2, 1.0), (3, 20.0), (100, 20.0 if sampler == "euler" else 1.0))
+        if (sampler, steps) != ("auto", 100)  # the model's own is DDIM, which is among the others
     ]
     found = differences(engine, Stock(tmp_path), requests, random.Random(10), monkeypatch)
     print("worst of", len(found), ":", max(found.values()), max(found, key=found.get))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from workers.engine import InvalidRequest, LoraUse, ModelSpec, ModelUnavailable, Progress
 from workers.tests.engine import tiny_models
@@ -46,7 +47,8 @@ def made(folder, target, layers, *, rank, alpha, seed, text=False):
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     parts = {"unet": (pipeline.unet, LAYERS[layers])}
     if text:
-        parts["text_encoder"] = (pipeline.text_encoder, ["q_proj", "v_proj"])
+        encoders = [name for name in pipeline.components if name.startswith("text_encoder")]
+        parts |= {name: (getattr(pipeline, name), ["q_proj", "v_proj"]) for name in encoders}
     saved = {}
     for name, (module, targets) in parts.items():
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights=False)
@@ -99,10 +101,47 @@ def test_eight_samples_with_eight_sets_share_their_steps_and_equal_peft(folder, 
     assert sorted(plain)[2] > 20 * EQUAL, "negative control: every other set changes the picture"
 
 
+@pytest.mark.parametrize("prompt", ["a red cat", "a (red:1.3) cat"])
+def test_a_lora_of_the_text_encoder_alone_changes_its_own_samples_only(folder, loras, tmp_path, prompt):
+    """Beside samples of the same prompt without it, whose embeddings are kept. PEFT knows no weighted words: they are
+    compared by what the LoRA changes."""
+    text = {name: tensor for name, tensor in load_file(loras["c"]).items() if name.startswith("text_encoder.")}
+    metadata = safe_open(loras["c"], "pt").metadata()
+    save_file(text, tmp_path / "text.safetensors", metadata)
+    uses = [(), (use(tmp_path / "text.safetensors", 1.5),), ()]
+    requests = [sample(model="sd@1", prompt=prompt, loras=loras) for loras in uses]
+    run = run_to_end(engine_for(ModelSpec("sd", "1", "sd15", str(folder))), requests)
+    before, under, after = (run.images[request.sample_id] for request in requests)
+    assert worst(before, after) <= EQUAL
+    assert worst(before, under) > 20 * EQUAL
+    if "(" not in prompt:
+        reference = PeftAlone(folder)
+        assert max(worst(run.images[request.sample_id], reference(request)) for request in requests) <= EQUAL
+
+
+def test_a_lora_of_both_text_encoders_of_sdxl(tmp_path):
+    tiny_models.save_sdxl(tmp_path / "xl")
+    path = made(tmp_path / "xl", tmp_path / "lora", "attention", rank=4, alpha=8, seed=5, text=True)
+    parts = {name.split(".")[0] for name in load_file(path)}
+    assert parts == {"unet", "text_encoder", "text_encoder_2"}
+    request = sample(model="xl@1", loras=(use(path, 1.0),))
+    run = run_to_end(engine_for(ModelSpec("xl", "1", "sdxl", str(tmp_path / "xl"))), [request])
+    found = worst(run.images[request.sample_id], PeftAlone(tmp_path / "xl", name="StableDiffusionXL")(request))
+    assert found <= 2 * EQUAL
+
+
+def test_a_lora_of_a_text_encoder_that_the_model_lacks_is_refused_by_name(folder, tmp_path):
+    halves = {"lora_A": torch.ones(2, 32), "lora_B": torch.ones(32, 2)}
+    layer = "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj"
+    save_file({f"{layer}.{half}.weight": tensor for half, tensor in halves.items()}, tmp_path / "xl.safetensors")
+    request = sample(model="sd@1", loras=(use(tmp_path / "xl.safetensors", 1.0),))
+    run = run_to_end(engine_for(ModelSpec("sd", "1", "sd15", str(folder))), [request])
+    assert isinstance(run.errors[request.sample_id], InvalidRequest)
+    assert "changes text_encoder_2, which this model does not have" in str(run.errors[request.sample_id])
+
+
 def test_kohya_files_mean_the_same(folder, loras, tmp_path):
     """The layout of most downloaded LoRAs: flat names, alphas as tensors."""
-    from safetensors.torch import load_file
-
     tensors = {}
     for name, tensor in load_file(loras["c"]).items():
         layer, half, _ = name.rsplit(".", 2)

@@ -20,6 +20,10 @@ def call(rows, **more):
     return {"x": torch.full((rows, 2), float(rows)), **more}
 
 
+def merged(*calls):
+    return RULE.merge(calls, [len(one["x"]) for one in calls])
+
+
 def test_lists_of_layers_and_lists_of_rows_are_not_mixed_up():
     """As many residuals as rows: a ControlNet with four layers in a batch of four rows."""
     layers = [torch.arange(4.0).reshape(4, 1) + 10 * layer for layer in range(4)]
@@ -30,18 +34,22 @@ def test_lists_of_layers_and_lists_of_rows_are_not_mixed_up():
 
 
 def test_timesteps_of_all_kinds_become_one_number_per_row():
-    merged = RULE.merge([call(2, t=7), call(1, t=torch.tensor([3.5])), call(1, t=torch.tensor(9))])
-    assert merged["t"].tolist() == [7, 7, 3.5, 9]
-    assert merged["x"].shape == (4, 2)
+    found = merged(call(2, t=7), call(1, t=torch.tensor([3.5])), call(1, t=torch.tensor(9)))
+    assert found["t"].tolist() == [7, 7, 3.5, 9]
+    assert found["x"].shape == (4, 2)
+    whole = merged(call(2, t=torch.tensor(999)), call(1, t=torch.tensor(3)))["t"]
+    assert (whole.dtype, whole.tolist()) == (torch.float32, [999, 999, 3])
+    half = merged(call(1, t=torch.tensor(999)), call(2, t=torch.tensor([0.5, 0.25], dtype=torch.bfloat16)))["t"]
+    assert half.tolist() == [999, 0.5, 0.25], "an integer keeps its value beside half precision"
 
 
 def test_members_without_residuals_get_zeros():
-    merged = RULE.merge([call(1, extra=[torch.ones(1, 3)]), call(2, extra=None), call(1)])
-    assert merged["extra"][0].sum(dim=1).tolist() == [3, 0, 0, 0]
+    found = merged(call(1, extra=[torch.ones(1, 3)]), call(2, extra=None), call(1))
+    assert found["extra"][0].sum(dim=1).tolist() == [3, 0, 0, 0]
 
 
 def test_scales_are_per_row():
-    assert RULE.merge([call(1, scale=0.5), call(2, scale=2.0)])["scale"].flatten().tolist() == [0.5, 2, 2]
+    assert merged(call(1, scale=0.5), call(2, scale=2.0))["scale"].flatten().tolist() == [0.5, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,12 @@ def test_rows_are_rounded_down_to_a_bucket_and_the_rest_waits():
     assert chosen([parked("odd", rows=3)], policy=buckets) == ["odd"]
 
 
+@pytest.mark.parametrize("buckets", [(0, 2), (4, 2), (2, 2)])
+def test_buckets_that_are_not_ascending_are_refused(buckets):
+    with pytest.raises(ValueError, match=r"Policy\.row_buckets"):
+        Policy(row_buckets=buckets)
+
+
 def test_who_was_passed_over_too_often_comes_next():
     samples = [parked("p0", priority=0, arrived=2), parked("left", "b", arrived=1, passed_over=5)]
     assert chosen(samples) == ["left"]
