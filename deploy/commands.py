@@ -63,7 +63,13 @@ def command(name: str, config: CommandConfig) -> list[str]:
         "reconciler": ["workers.reconciler"],
         "beat": [*CELERY, "beat", "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
         "backup": ["deploy.wal_backups", "keep"],
-        "flower": [*CELERY, "flower", f"--address={config.flower_host}", f"--port={config.flower_port}"],
+        "flower": [
+            *CELERY,
+            "flower",
+            f"--address={config.flower_host}",
+            f"--port={config.flower_port}",
+            "--inspect_timeout=3000",  # ms; a worker that loads a model answers late
+        ],
     }
     return lines[name]
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from deploy.commands import CommandConfig, command
 from deploy.processes import DeployError, spawn
@@ -187,6 +188,19 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (URLError, OSError, ValueError):
         return False
+
+
+def show_workers_in_flower(url: str, login: Mapping[str, str]) -> None:
+    """Let Flower ask the workers anew: by itself it asks once, at its start, and names no queue of those that came up
+    later. Never raises; a page of Flower asks too.
+    """
+    pair = base64.b64encode(f"{login['user']}:{login['password']}".encode()).decode()
+    request = Request(f"{url}/api/workers?refresh=1", headers={"Authorization": f"Basic {pair}"})
+    try:
+        with urlopen(request, timeout=30) as response:
+            response.read()
+    except (URLError, OSError) as error:
+        print(f"  flower does not answer: {error}", flush=True)
 
 
 def _engine_threads() -> str:

@@ -18,6 +18,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from deploy.embedded_postgres import EmbeddedPostgres, PostgresConfig
 from deploy.embedded_redis import EmbeddedRedis, RedisConfig
 from deploy.prepare import is_prepared
 from deploy.processes import DeployError, Terminated, die_with_parent, guard, spawn
-from deploy.product import ROOT, STOP_ORDER, ProductConfig, environment, programs
+from deploy.product import ROOT, STOP_ORDER, ProductConfig, environment, programs, show_workers_in_flower
 from deploy.services import free_port
 from deploy.state import DataFolder, write_private
 from deploy.supervisor import Program, Supervisor
@@ -62,6 +63,8 @@ class ProductRun:
             self.is_ready = True
             self._write_ready()
             self._greet(time.monotonic() - began)
+            login = self.folder.secrets()["demo"]["admin"]
+            threading.Thread(target=show_workers_in_flower, args=(self.config.flower_url, login), daemon=True).start()
             self.supervisor.watch()
         except Terminated:
             _say("Stopping; a second Ctrl-C does not wait for running work.")

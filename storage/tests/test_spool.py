@@ -187,7 +187,8 @@ def test_kills_in_any_step_lose_and_double_nothing(stores_on_disk, task_id):
     script = (
         "import hashlib, os, sys, random; from pathlib import Path; from uuid import UUID; import django\n"
         "from django.conf import settings\n"
-        "settings.configure(SECRET_KEY='x', SPOOL_ROOT=sys.argv[1] + '/spool', SPOOL_MAX_BYTES=1 << 30, STORAGES={\n"
+        "settings.configure(SECRET_KEY='x', SPOOL_ROOT=sys.argv[1] + '/spool', SPOOL_MAX_BYTES=1 << 30,\n"
+        " ARCHIVE_RESTORE_TIER='Standard', STORAGES={\n"
         " 'images': {'BACKEND': 'django.core.files.storage.FileSystemStorage',\n"
         " 'OPTIONS': {'location': sys.argv[1] + '/media'}}})\n"
         "django.setup()\n"
