@@ -53,7 +53,7 @@ def test_p0_starts_within_one_step_and_the_paused_batch_resumes_to_the_same_pict
     engine.step()
     engine.admit(urgent)
     stepped = {event.sample_id for event in engine.step() if isinstance(event, Progress)}
-    assert stepped == {urgent.sample_id, others[0].sample_id}, "the P0 and one to fill the cap"
+    assert stepped == {urgent.sample_id}, "nobody slows the P0 down"
     run = run_to_end(engine)
     for request in [*others, urgent]:
         assert worst(run.images[request.sample_id], alone(request)) <= EQUAL
