@@ -62,16 +62,16 @@ drill-restore: install
 	@exec $(PY) -m deploy.wal_drill
 
 bench-api: install
-	@exec $(PY) -m deploy.services run -- $(PY) -m generation.bench $(ARGS)
+	@exec $(PY) -m deploy.services run -- $(PY) -m deploy.bench.api $(ARGS)
 
 bench-cache: install
-	@exec $(PY) -m deploy.services run -- $(PY) -m generation.bench.cache $(ARGS)
+	@exec $(PY) -m deploy.services run -- $(PY) -m deploy.bench.api.cache $(ARGS)
 
 bench-overhead bench-engine bench-queue bench-grouping: install
-	@exec $(PY) -m deploy.services run -- $(PY) -m workers.bench.$(subst bench-,,$@) $(ARGS)
+	@exec $(PY) -m deploy.services run -- $(PY) -m deploy.bench.$(subst bench-,,$@) $(ARGS)
 
 bench-postprocess: install
-	@exec $(PY) -m postprocessing.bench $(ARGS)
+	@exec $(PY) -m deploy.bench.postprocess $(ARGS)
 
 clean:
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -49,18 +49,25 @@ def command(name: str, config: CommandConfig) -> list[str]:
     """What follows `python -m` for the process `name`; KeyError for an unknown one."""
     gpu, cpu, late, io = (config.worker or kind for kind in ("gpu1", "cpu1", "late1", "io1"))
     gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: tickets of the tasks that this worker runs
-    web = ["imagegenx_site.web", "imagegenx_site.asgi:application", "--host", config.host, "--port", str(config.port)]
+    web = [
+        "imagegenx_site.web_server",
+        "imagegenx_site.asgi:application",
+        "--host",
+        config.host,
+        "--port",
+        str(config.port),
+    ]
     web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
     if config.web_workers > 1:
         web += ["--workers", str(config.web_workers)]
-    housekeeping = "workers.stages,workers.maintenance"
+    housekeeping = "workers.stages,workers.housekeeping"
     lines = {
         "web": web,
-        "gpu-worker": _worker(gpu, "workers.gpu", gpu_queues, pool="threads", concurrency=32),
+        "gpu-worker": _worker(gpu, "workers.gpu.main", gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
-        "late-worker": _worker(late, "workers.late", "late", pool="prefork", concurrency=1),
+        "late-worker": _worker(late, "workers.stages.late_worker", "late", pool="prefork", concurrency=1),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
-        "reconciler": ["workers.reconciler"],
+        "reconciler": ["workers.recovery.reconciler"],
         "beat": [*CELERY, "beat", "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
         "backup": ["deploy.wal_backups", "keep"],
         "flower": [

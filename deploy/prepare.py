@@ -44,7 +44,7 @@ def prepare(folder: DataFolder) -> None:
     _step("schema", "migrate", interactive=False)
     _step("seed", "seed")
     _step("partitions", "partitions")
-    from generation.models import User
+    from generation.accounts.models import User
 
     if not User.objects.filter(username="demo").exists() or "demo" not in folder.secrets():
         made = json.loads(_step("account", "demo_account", json=True))

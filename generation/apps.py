@@ -7,6 +7,8 @@ class GenerationConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect what forgets cached rows when they change, and what writes changes down."""
-        from generation import audit, invalidation  # noqa: F401  # invalidation: its receivers
+        from generation.accounts import invalidation as _accounts  # noqa: F401  # receivers of signals
+        from generation.catalogue import invalidation as _catalogue  # noqa: F401
+        from generation.telemetry import audit
 
         audit.connect()

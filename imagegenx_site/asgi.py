@@ -4,7 +4,7 @@ Nearly every view is synchronous. Such a request visits a thread once, and every
 view, rendering, the end of the request. (Django's own handler goes to and fro between the event loop and the thread
 for the start, for each middleware, for the view and for the end, and each of these trips costs as much as a query.)
 What has to wait does so on the event loop: server-sent events are asynchronous views, and a view that wants to answer
-when its tasks have ended says so by a `Later` (generation/api/waiting.py).
+when its tasks have ended says so by a `Later` (generation/api/wait.py).
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
-from imagegenx_site.threads import LastingThread, LastingThreads
+from imagegenx_site.web_threads import LastingThread, LastingThreads
 
 Answer = TypeVar("Answer")
 

@@ -11,10 +11,10 @@
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
 backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its
 task further on and does nothing. Redis loses messages when a worker is killed at the wrong moment, so each hand-over
-is repeated from the row by workers/reconciler.py.
+is repeated from the row by workers/recovery/reconciler.py.
 
 Versions of celery and kombu are pinned: below 5.7 late acknowledgement from threads is a hundred times slower, and
-5.7.0 needs imagegenx_site/redis_restart.py.
+5.7.0 needs imagegenx_site/broker_restart.py.
 """
 
 import os
@@ -25,11 +25,11 @@ from celery.signals import setup_logging
 from django.conf import settings
 from kombu import Exchange, Queue
 
-from imagegenx_site import readiness, redis_restart
+from imagegenx_site import broker_restart, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
-redis_restart.apply()
+broker_restart.apply()
 readiness.announce_with_celery()
 
 QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
@@ -50,7 +50,7 @@ app.conf.update(
     task_create_missing_queues=True,
     broker_transport_options={
         "priority_steps": [0],  # one Redis list per queue: its length is the queue's length
-        "queue_order_strategy": "imagegenx_site.queue_cycle:GatedCycle",
+        "queue_order_strategy": "generation.queue.read_order:GatedCycle",
         "visibility_timeout": 900,  # s; a backstop, longer than the longest stage
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,

@@ -200,7 +200,9 @@ WEBHOOK_GIVE_UP_AFTER = int(_number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))  # und
 WEBHOOK_TIMEOUT_S = _number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
 HISTORY_DAYS = int(_number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
 PARTITIONS_AHEAD_DAYS = int(_number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
-IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")  # class that looks at finished pictures (workers/checking.py); empty: none
+IMAGE_CHECKER = env.str(
+    "IMAGE_CHECKER", ""
+)  # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
 IMAGE_CHECK = _choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it
 
 REST_FRAMEWORK = {
@@ -208,7 +210,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["generation.api.envelope.EnvelopeRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "generation.api.envelope.AlwaysJson",
-    "DEFAULT_PARSER_CLASSES": ["generation.api.reading.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["generation.api.json_parser.JSONParser"],
     "EXCEPTION_HANDLER": "generation.api.envelope.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
@@ -244,7 +246,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["generation.api.schema.finished"],
+    "POSTPROCESSING_HOOKS": ["generation.api.openapi_schema.finished"],
     "COMPONENT_SPLIT_REQUEST": True,
 }
 
@@ -270,14 +272,14 @@ INSTALLED_APPS = [
     "fixtures",
 ]
 MIDDLEWARE = [
-    "generation.metrics.timed_requests",
-    "generation.api.request_ids.request_ids",
+    "imagegenx_site.metrics.timed_requests",
+    "imagegenx_site.request_ids.request_ids",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "generation.audit.audited_admin",
+    "generation.accounts.actor.audited_admin",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -5,15 +5,16 @@ from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from generation import metrics
-from generation.api import health, page
+from generation.api import health
 from generation.api.oauth_urls import urlpatterns as oauth_urls
+from generation.page import views
+from generation.telemetry import prometheus
 
 handler404 = "generation.api.envelope.not_found"
 handler500 = "generation.api.envelope.server_error"
 
 urlpatterns = [
-    path("", page.create, name="create"),
+    path("", views.create, name="create"),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
@@ -25,5 +26,5 @@ urlpatterns = [
     path("healthz", health.live),
     path("healthz/workers", health.workers),
     path("readyz", health.ready),
-    path("metrics", metrics.metrics),
+    path("metrics", prometheus.metrics),
 ]

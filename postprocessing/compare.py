@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from postprocessing.arrays import Picture
+from postprocessing.decoding import decode
 from postprocessing.formats import encode
-from postprocessing.reading import decode
 from postprocessing.recipe import DEFAULT_QUALITY, Output
 from postprocessing.similarity import REFERENCE_QUALITY, plain_jpeg, ssim
 

@@ -12,9 +12,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from postprocessing import metadata
 from postprocessing.arrays import Picture
+from postprocessing.decoding import decode
 from postprocessing.metadata import Notes
 from postprocessing.provenance import SignerConfig, sign
-from postprocessing.reading import decode
 from postprocessing.recipe import Output
 from postprocessing.similarity import INDISTINGUISHABLE, plain_jpeg, ssim
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 from postprocessing.fields import Fault, Fields, pair_or_fault
-from postprocessing.marks import Mark, read_marks
+from postprocessing.watermark_form import Mark, read_marks
 
 Curve = tuple[tuple[float, float], ...]
 FORMATS = ("webp", "avif", "png", "jpeg")

@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from postprocessing.arrays import Picture
+from postprocessing.decoding import decode_mark
 from postprocessing.errors import MarkTooLarge
 from postprocessing.fonts import find_font
-from postprocessing.marks import ImageMark, Mark, Placement, QrMark, TextMark
-from postprocessing.reading import decode_mark
+from postprocessing.watermark_form import ImageMark, Mark, Placement, QrMark, TextMark
 
 _MIN_LETTERS = 6.0  # pixels; smaller letters are not readable
 _MIN_MODULE = 3  # pixels per module of a QR code; fewer do not survive lossy compression

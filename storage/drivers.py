@@ -22,6 +22,8 @@ from storage import disk, signing
 from storage.errors import NotFound, StoreUnavailable, VerifyFailed
 
 FILES_PATH = "/files/"  # where this server answers signed URLs of its own (storage/urls.py)
+
+
 CHUNK = 1 << 20
 
 
@@ -44,17 +46,6 @@ class Driver(Protocol):
     def delete(self, key: str) -> None: ...
     def url(self, key: str, seconds: int) -> str: ...
     def list(self, prefix: str) -> Iterator[Listed]: ...
-
-
-def driver_for(backend: Storage, restore_tier: str = "Standard") -> Driver:
-    """`restore_tier`: how fast, and at what price, S3 restores from an archive class."""
-    if isinstance(backend, FileSystemStorage):
-        return DiskDriver(backend)
-    if type(backend).__module__ == "storages.backends.s3":
-        from storage.s3 import S3Driver  # boto3 only where it is used
-
-        return S3Driver(backend, restore_tier)
-    return PlainDriver(backend)
 
 
 class PlainDriver:

@@ -3,7 +3,7 @@
 Store "raw" (lossless pictures between the GPU and post-processing, deleted once the upload is verified):
 
     raw/{task_id}/{index}-{attempt}.png
-    results/{identity}-{hash}.png      kept for identical requests (generation/results.py); identity: 64 hex digits
+    results/{identity}-{hash}.png      kept for identical requests (tasks/results.py); identity: 64 hex digits
 
 Store "images" (what customers keep; a key is never written with other bytes):
 

@@ -1,8 +1,7 @@
-"""What storage counts for Prometheus; generation/metrics.py has the list and the endpoint."""
+"""What storage counts for Prometheus; generation/telemetry/prometheus.py has the list and the endpoint."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
-CACHE_CALLS = Counter("imagegenx_cache_calls", "Look-ups in the caches of Redis.", ["cache", "result"])
 STORE = Histogram(
     "imagegenx_store_seconds",
     "Time that a picture takes into the store or the spool.",

@@ -21,7 +21,8 @@ from django.conf import settings
 from django.core.files.storage import storages
 
 from storage import keys
-from storage.drivers import FILES_PATH, Driver, Listed, driver_for, signed_path
+from storage.driver_choice import driver_for
+from storage.drivers import FILES_PATH, Driver, Listed, signed_path
 from storage.errors import NotFound, StoreUnavailable, VerifyFailed
 from storage.metrics import STORE
 from storage.spool import Spool, SpoolConfig

@@ -10,11 +10,12 @@ from django.conf import settings
 from PIL import Image, ImageOps
 from redis import Redis
 
+from imagegenx_site import redis_clients
+from imagegenx_site.cache import Cache, CacheConfig
+from imagegenx_site.single_flight import once
 from storage import keys
 from storage.archive import open_or_ask
-from storage.cache import Cache, CacheConfig, shared_client
 from storage.errors import NotFound, StorageError
-from storage.once import once
 from storage.store import Store
 
 _QUALITY = 80
@@ -48,7 +49,7 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> s
 @functools.cache
 def _thumbnails() -> Cache:
     """By key: bytes of thumbnails. A key never gets other bytes; only deletion makes an entry untrue."""
-    return Cache(shared_client(), CacheConfig("thumb", 3600, max_bytes=settings.THUMBNAIL_CACHE_BYTES))
+    return Cache(redis_clients.cache_client(), CacheConfig("thumb", 3600, max_bytes=settings.THUMBNAIL_CACHE_BYTES))
 
 
 def thumbnail(store: Store, key: str) -> bytes:

@@ -5,11 +5,11 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
+from imagegenx_site import redis_clients
 from storage import keys, signing
 from storage.archive import open_or_ask
-from storage.cache import shared_client
 from storage.errors import Archived, BadKey, NotFound, StoreUnavailable
-from storage.opened import openings
+from storage.openings import openings
 from storage.store import get_store
 from storage.variants import thumbnail
 
@@ -20,7 +20,7 @@ def _read(key: str) -> bytes:
     if keys.parse(key).kind == "thumbs":
         return thumbnail(store, key)
     openings().note(key)
-    with open_or_ask(store, key, shared_client()) as file:
+    with open_or_ask(store, key, redis_clients.cache_client()) as file:
         return file.read()
 
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
-from generation import tickets
-from generation.lua import load_script
-from generation.uuid7 import uuid7
-from workers.buffer import Buffer, BufferConfig, Claimed
-from workers.engine import scheduler
-from workers.intake import FLOW_S, LEAST_URGENT, URGENT, URGENT_PATIENCE_S
+from generation.queue import client as queue_client
+from generation.queue.buffer import Buffer, BufferConfig, Claimed
+from generation.queue.lua import load_script
+from imagegenx_site.ids import uuid7
+from workers.engine.batching import scheduler
+from workers.gpu.intake import FLOW_S, LEAST_URGENT, URGENT, URGENT_PATIENCE_S
 
 REFERENCE_PIXELS = 512 * 512
 HEADROOM = 0.9  # of what full batches can do; beyond it a short stretch hides a queue that grows in a long one
@@ -163,7 +163,7 @@ class Simulation:
         if redis.dbsize():
             raise ValueError("the Redis database of the simulation must be empty")
         self.redis, self.scenario = redis, scenario
-        self.enqueue = load_script(redis, tickets.LUA / "enqueue.lua", clock_key=CLOCK_KEY)
+        self.enqueue = load_script(redis, queue_client.LUA / "enqueue.lua", clock_key=CLOCK_KEY)
         self.devices = [self._device(number) for number in range(scenario.devices)]
         self.samples: dict[str, Sample] = {}
         self.coming = deque(arrivals(scenario) if coming is None else coming)
@@ -222,7 +222,7 @@ class Simulation:
             device.boarding = []
 
     def _claim(self, device: Device, now: float) -> bool:
-        """As workers/intake.py: any key on an empty board, then more of it; P0 whenever it is its turn, and then the
+        """As gpu/intake.py: any key on an empty board, then more of it; P0 whenever it is its turn, and then the
         batch waits for it: True.
         """
         if not self.waiting or device.boarding or now < device.not_before:

@@ -17,11 +17,12 @@ from redis import Redis
 
 from deploy.services import free_port
 from deploy.tests import nginx
-from generation import events
-from generation.models import ApiKey, Task, User
-from generation.tests.conftest import finish, fresh_limits, make_task, make_user, owner, seeded  # noqa: F401  # fixtures
+from fixtures.fleet import Fleet
+from fixtures.rows import finish, fresh_limits  # noqa: F401  # a fixture, automatic
+from generation.accounts.models import ApiKey, User
+from generation.tasks import events
+from generation.tasks.models import Task
 from storage import signing
-from workers.tests.fleet import Fleet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FASTER = 15  # waits for answers, in nginx and in the product, are so many times shorter
@@ -63,7 +64,7 @@ def front(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def key(owner: User) -> str:  # noqa: F811
+def key(owner: User) -> str:
     return ApiKey.make(owner)[1]
 
 
@@ -99,7 +100,7 @@ def as_json(key: str, **more: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}", "content_type": "application/json", **more}
 
 
-def test_the_product_sees_the_clients_own_address_whatever_it_claims(ask, seeded: None) -> None:  # noqa: F811
+def test_the_product_sees_the_clients_own_address_whatever_it_claims(ask, seeded: None) -> None:
     redis = Redis.from_url(settings.REDIS_URL, decode_responses=True)
     for counted in redis.keys("rl:ip:*"):
         redis.delete(counted)
@@ -125,14 +126,14 @@ def test_a_picture_of_20_mib_passes_and_a_body_beyond_the_limit_is_refused_in_th
     assert (status, headers["content-type"], json.loads(body)["code"]) == (413, "application/json", 413)
 
 
-def test_a_lora_may_be_larger_than_other_bodies(ask, seeded: None) -> None:  # noqa: F811
+def test_a_lora_may_be_larger_than_other_bodies(ask, seeded: None) -> None:
     form = {"content_type": "multipart/form-data; boundary=x", "authorization": "Bearer wrong"}
     assert ask("POST", "/api/v1/lora/upload", bytes(65 * MIB), **form)[0] == 401
     status, _, body = ask("POST", "/api/v1/lora/upload", content_length=str(1100 * MIB), **form)
     assert (status, json.loads(body)["code"]) == (413, 413)
 
 
-def test_events_come_one_by_one_while_the_stream_is_open(front, key, make_task: Callable[..., Task]) -> None:  # noqa: F811
+def test_events_come_one_by_one_while_the_stream_is_open(front, key, make_task: Callable[..., Task]) -> None:
     task, where = make_task(), urlsplit(front[1])
     with socket.create_connection((where.hostname, where.port), 20) as line, line.makefile("rb") as told:
         head = f"GET /api/v1/image/task/{task.public_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -148,7 +149,7 @@ def read_until(told: io.BufferedReader, wanted: bytes) -> None:
         assert line, f"the stream ended before {wanted!r}"
 
 
-def test_files_and_zips_come_whole_and_leave_no_copy_on_nginx_disk(front, ask, key, make_task) -> None:  # noqa: F811
+def test_files_and_zips_come_whole_and_leave_no_copy_on_nginx_disk(front, ask, key, make_task) -> None:
     task = finish(make_task())
     (image,) = task.images.all()
     path = f"/files/{image.key}"

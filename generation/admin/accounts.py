@@ -10,7 +10,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from generation.models import ApiKey, Plan, Team, User
+from generation.accounts.models import ApiKey, Plan, Team, User
 
 
 @admin.register(Plan)
@@ -67,7 +67,7 @@ class ApiKeyAdmin(ModelAdmin):
     @admin.action(description="Revoke")
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         living = list(queryset.filter(revoked_at=None))
-        for key in living:  # one by one: each is written down (generation/audit.py)
+        for key in living:  # one by one: each is written down (generation/accounts/actor.py)
             key.revoked_at = timezone.now()
             key.save(update_fields=["revoked_at"])
         self.message_user(request, f"{len(living)} key(s) revoked.")

@@ -7,7 +7,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 
 from generation.admin.tasks import ReadOnly
-from generation.models import Alert
+from generation.telemetry.models import Alert
 
 
 @admin.register(Alert)

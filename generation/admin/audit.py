@@ -1,4 +1,4 @@
-"""The record of changes (generation/audit.py)."""
+"""The record of changes (generation/accounts/actor.py)."""
 
 from auditlog.models import LogEntry
 from django.contrib import admin
@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
 from generation.admin.base import CappedPaginator, ReadOnly, one_of
-from generation.audit import AUDITED
+from generation.telemetry.audit import AUDITED
 
 admin.site.unregister(LogEntry)  # auditlog's own page does not look like the others
 

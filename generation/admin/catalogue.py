@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from generation import catalogue
-from generation.models import ImageModel, Style
+from generation.catalogue import snapshot
+from generation.catalogue.models import ImageModel, Style
 
 
 class CatalogueAdmin(ModelAdmin):
@@ -15,7 +15,7 @@ class CatalogueAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        catalogue.forget()
+        snapshot.forget()
 
 
 @admin.register(ImageModel)

@@ -13,9 +13,10 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
 
-from generation import loras
-from generation.errors import InvalidRequest
-from generation.models import Lora, User
+from generation.accounts.models import User
+from generation.catalogue import loras
+from generation.catalogue.models import Lora
+from imagegenx_site.errors import InvalidRequest
 
 
 class UploadForm(forms.ModelForm):

@@ -6,10 +6,10 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from generation import policy
 from generation.admin.base import CappedPaginator, ReadOnly, one_of
 from generation.admin.tasks import KINDS
-from generation.models import BlockedTerm, PolicyProfile, PolicyRefusal
+from generation.policy import rules
+from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 
 PROFILE_REASONS = ("policy_style", "policy_model", "policy_subject", "policy_no_checker")
 
@@ -19,7 +19,7 @@ class PolicyAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        policy.forget()
+        rules.forget()
 
 
 @admin.register(PolicyProfile)

@@ -17,8 +17,10 @@ from django.views.generic import TemplateView
 from redis.exceptions import RedisError
 from unfold.views import UnfoldModelAdminViewMixin
 
-from generation import estimates, events, tickets
-from generation.models import Status, Task
+from generation.queue import client as queue_client
+from generation.tasks import estimates
+from generation.tasks.models import Status, Task
+from imagegenx_site import redis_clients
 
 _NAMES: Final = ("P0 urgent", "P1 paid", "P2 normal", "P3 test")
 _STAGES: Final = {
@@ -55,7 +57,7 @@ def queues_page(model_admin: Any) -> Callable[[HttpRequest], HttpResponseBase]:
 
 def queues() -> list[dict[str, Any]]:
     """One line a class: what waits, the work in it, and for how long its first has waited. Raises RedisError."""
-    backlog, oldest = tickets.backlog(), _oldest()
+    backlog, oldest = queue_client.backlog(), _oldest()
     return [
         {
             "name": name,
@@ -78,7 +80,7 @@ def _oldest() -> dict[int, int]:
 
 def workers() -> list[dict[str, Any]]:
     """The GPU workers that have a lease, and the tasks that they hold. Raises RedisError."""
-    redis = events.client()
+    redis = redis_clients.text_client()
     found = []
     for raw, until_ms in redis.zrange("gq:lease", 0, -1, withscores=True):
         name = _text(raw)
@@ -93,8 +95,11 @@ def _at_work(ids: Sequence[UUID]) -> list[Task]:
 
 
 def speeds() -> list[dict[str, Any]]:
-    """What the workers measured (generation/estimates.py), in milliseconds. Raises RedisError."""
-    known = {_text(name): float(seconds) for name, seconds in events.client().hgetall(estimates.SPEED_KEY).items()}
+    """What the workers measured (generation/tasks/estimates.py), in milliseconds. Raises RedisError."""
+    known = {
+        _text(name): float(seconds)
+        for name, seconds in redis_clients.text_client().hgetall(estimates.SPEED_KEY).items()
+    }
     told = {"full": "a megapixel-step in full batches", "after": "from the GPU to the end"}
     return [
         {"what": told.get(name, f"a step of {name}"), "ms": round(seconds * 1000, 1)}

@@ -15,14 +15,18 @@ from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
-from generation import catalogue, repeating, services
 from generation.admin.base import CappedPaginator, Choices, ReadOnly, one_of
 from generation.admin.queues import queues_page
-from generation.errors import ApiError
-from generation.models import Delivery, Image, ImageModel, Status, Task
-from generation.representation import image_url, original_url
-from generation.tickets import CLASSES
-from generation.uuid7 import floor, from_public, image_id
+from generation.catalogue import snapshot
+from generation.catalogue.models import ImageModel
+from generation.queue.client import CLASSES
+from generation.tasks import cancel, repeat
+from generation.tasks import priority as tasks_priority
+from generation.tasks.models import Image, Status, Task
+from generation.tasks.presentation import image_url, original_url
+from generation.webhooks.models import Delivery
+from imagegenx_site.errors import ApiError
+from imagegenx_site.ids import floor, from_public, image_id
 
 LISTED_DAYS: Final = 90
 MOST_AT_ONCE: Final = 1000  # tasks that one action is done for
@@ -103,7 +107,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         one_of("kind", lambda: [(kind, kind) for kind in KINDS]),
         one_of("priority", lambda: [(str(number), f"P{number}") for number in CLASSES]),
         one_of("model", lambda: [(str(pk), name) for pk, name in ImageModel.objects.values_list("pk", "name")]),
-        one_of("style", lambda: [(style.name, style.title) for style in catalogue.current().styles]),
+        one_of("style", lambda: [(style.name, style.title) for style in snapshot.current().styles]),
     )
     list_select_related = ("user", "model")
     list_per_page = 50
@@ -184,7 +188,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        ended = [services.cancel_task(task) for task in queryset[:MOST_AT_ONCE] if not task.terminal]
+        ended = [cancel.cancel_task(task) for task in queryset[:MOST_AT_ONCE] if not task.terminal]
         self.message_user(request, f"{len(ended)} task(s) cancelled, or stopping at their next step.")
 
     @admin.action(description="Make again (ended tasks, as new ones)", permissions=["operate"])
@@ -192,7 +196,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         made = 0
         for task in queryset.order_by("id")[:MOST_AT_ONCE]:
             try:
-                repeating.repeat_for_owner(task)
+                repeat.repeat_for_owner(task)
                 made += 1
             except ApiError as error:
                 self.message_user(request, f"{task.public_id}: {error.message}", messages.WARNING)
@@ -219,7 +223,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         moved = 0
         try:
             for task in queryset.order_by("id")[:MOST_AT_ONCE]:
-                moved += services.reprioritise(task, priority)
+                moved += tasks_priority.reprioritise(task, priority)
         except RedisError:
             self.message_user(request, "Redis is out of reach; the rest stays as it is.", messages.ERROR)
         self.message_user(request, f"{moved} waiting task(s) are P{priority} now.")

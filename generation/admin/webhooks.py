@@ -7,8 +7,8 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 
 from generation.admin.base import CappedPaginator, ReadOnly, one_of
-from generation.models import Delivery, WebhookEndpoint
-from generation.webhooks import EVENTS
+from generation.tasks.outbox import EVENTS
+from generation.webhooks.models import Delivery, WebhookEndpoint
 
 
 @admin.register(WebhookEndpoint)

@@ -9,14 +9,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from generation import usage
-from generation.api import documents as docs
+from generation.accounts.models import SCOPES, ApiKey
+from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.requests import StrictSerializer, checked
-from generation.errors import Fault, Forbidden, InvalidRequest, NotFound
-from generation.models import ApiKey
-from generation.models.accounts import SCOPES
+from generation.api.forms import StrictSerializer, checked
+from generation.tasks import usage
+from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
 
 MOST_KEYS: Final = 100
 LONGEST_REPORT: Final = timedelta(days=366)
@@ -50,12 +49,14 @@ class KeysView(ApiView):
 
     scopes: ClassVar = {"GET": "keys", "POST": "keys"}
 
-    @extend_schema(**docs.operation("keys", "List your keys", "account", data=docs.listed(docs.OBJECT)))
+    @extend_schema(
+        **openapi_docs.operation("keys", "List your keys", "account", data=openapi_docs.listed(openapi_docs.OBJECT))
+    )
     def get(self, request: KeyRequest) -> Response:
         """Every key of the user, without its secret."""
         return Response({"items": [key_body(key) for key in _keys_of(request)]})
 
-    @extend_schema(**docs.operation("key-create", "Make a key", "account", code=201, request=KeySerializer))
+    @extend_schema(**openapi_docs.operation("key-create", "Make a key", "account", code=201, request=KeySerializer))
     def post(self, request: KeyRequest) -> Response:
         """A new key. Its text is in the answer, and nowhere else ever again."""
         asked = checked(KeySerializer, request.data)
@@ -70,7 +71,7 @@ class KeyView(ApiView):
 
     scopes: ClassVar = {"DELETE": "keys"}
 
-    @extend_schema(**docs.operation("key-revoke", "Revoke a key", "account", also=(404,)))
+    @extend_schema(**openapi_docs.operation("key-revoke", "Revoke a key", "account", also=(404,)))
     def delete(self, request: KeyRequest, prefix: str) -> Response:
         """End a key at once. It stays in the list."""
         key = _find(request, prefix)
@@ -86,7 +87,9 @@ class KeyRotateView(ApiView):
     scopes: ClassVar = {"POST": "keys"}
 
     @extend_schema(
-        **docs.operation("key-rotate", "Replace a key", "account", code=201, also=(404,), request=RotateSerializer)
+        **openapi_docs.operation(
+            "key-rotate", "Replace a key", "account", code=201, also=(404,), request=RotateSerializer
+        )
     )
     def post(self, request: KeyRequest, prefix: str) -> Response:
         """A key of the same kind; the old one works for `grace_seconds` more."""
@@ -105,11 +108,11 @@ class UsageView(ApiView):
     """What was used."""
 
     @extend_schema(
-        **docs.operation(
+        **openapi_docs.operation(
             "usage",
             "Usage by day, model, kind or key",
             "account",
-            data=docs.listed(docs.OBJECT),
+            data=openapi_docs.listed(openapi_docs.OBJECT),
             parameters=[UsageSerializer],
         )
     )

@@ -7,11 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from generation import audit, rates
-from generation.errors import Forbidden, Unauthorised
-from generation.models import ApiKey
-from generation.rates import Allowance
-from generation.services import plan_of
+from generation.accounts import actor
+from generation.accounts.models import ApiKey
+from generation.accounts.plans import plan_of
+from generation.admission import rates
+from imagegenx_site.errors import Allowance, Forbidden, Unauthorised
 
 
 class ApiView(APIView):
@@ -24,7 +24,7 @@ class ApiView(APIView):
         try:
             return super().dispatch(request, *args, **kwargs)
         finally:
-            audit.acting(None)
+            actor.acting(None)
 
     def perform_authentication(self, request: Request) -> None:
         """Who asks; strangers are counted by their address, so that keys can't be guessed at speed."""
@@ -35,7 +35,7 @@ class ApiView(APIView):
             rates.hit([("ip", stranger)], settings.ANONYMOUS_RPS)
             raise
         if isinstance(request.auth, ApiKey):
-            audit.acting(request.auth.user, rates.client_address(request._request))
+            actor.acting(request.auth.user, rates.client_address(request._request))
 
     def check_throttles(self, request: Request) -> None:
         """Count the request for its address and its key. Raises TooManyRequests."""

@@ -9,21 +9,21 @@ from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from generation import history, services
-from generation.api import documents as docs
+from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.downloads import zip_response
-from generation.api.waiting import base_url
-from generation.errors import Conflict
-from generation.models import Batch, Status, Task
-from generation.representation import PUBLIC_STATUS, original_url
+from generation.api.wait import base_url
+from generation.tasks import access, cancel, history
+from generation.tasks.models import Batch, Status, Task
+from generation.tasks.presentation import PUBLIC_STATUS, original_url
+from imagegenx_site.errors import Conflict
 
 
 class BatchView(ApiView):
     """A batch as it is now."""
 
-    @extend_schema(**docs.operation("batch", "See a batch", "image", data=docs.BATCH, also=(404,)))
+    @extend_schema(**openapi_docs.operation("batch", "See a batch", "image", data=openapi_docs.BATCH, also=(404,)))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The batch, with every task's status and first picture."""
         batch = history.find_batch(public_id, request.user)
@@ -34,14 +34,16 @@ class BatchCancelView(ApiView):
     """End what is still open of a batch."""
 
     @extend_schema(
-        **docs.operation("batch-cancel", "Cancel a batch", "image", data=docs.BATCH, also=(404,), request=None)
+        **openapi_docs.operation(
+            "batch-cancel", "Cancel a batch", "image", data=openapi_docs.BATCH, also=(404,), request=None
+        )
     )
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """Cancel every task that has not ended."""
         batch = history.find_batch(public_id, request.user)
         for task in history.tasks_of(batch):
             if not task.terminal:
-                services.cancel_task(task)
+                cancel.cancel_task(task)
         return Response(batch_body(batch, history.tasks_of(batch), base_url=base_url(request)))
 
 
@@ -50,7 +52,7 @@ class BatchDownloadView(ApiView):
 
     scopes: ClassVar = {"GET": "read"}
 
-    @extend_schema(**docs.download("batch-download", "All pictures of a batch as a ZIP"))
+    @extend_schema(**openapi_docs.download("batch-download", "All pictures of a batch as a ZIP"))
     def get(self, request: KeyRequest, public_id: str) -> HttpResponseBase:
         """A ZIP of what has succeeded so far."""
         batch = history.find_batch(public_id, request.user)
@@ -63,7 +65,7 @@ class BatchDownloadView(ApiView):
 def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> dict[str, Any]:
     """The batch as clients see it."""
     done = [task.id for task in tasks if task.status == Status.SUCCEEDED]
-    images = services.images_of(done) if done else {}
+    images = access.images_of(done) if done else {}
     progress = [100 if task.terminal else min(task.progress, 99) for task in tasks]
     return {
         "batch_id": batch.public_id,

@@ -6,12 +6,13 @@ from django.forms.models import model_to_dict
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from generation import catalogue
-from generation.api import documents as docs
+from generation.accounts.models import Plan
+from generation.accounts.plans import plan_of
+from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.models import ImageModel, Plan, Style
-from generation.services import plan_of
+from generation.catalogue import snapshot
+from generation.catalogue.models import ImageModel, Style
 
 _MODEL_FIELDS = (
     "name",
@@ -34,26 +35,32 @@ _MODEL_FIELDS = (
 class ModelsView(ApiView):
     """The models."""
 
-    @extend_schema(**docs.operation("models", "List models", "catalogue", data=docs.listed(docs.OBJECT)))
+    @extend_schema(
+        **openapi_docs.operation("models", "List models", "catalogue", data=openapi_docs.listed(openapi_docs.OBJECT))
+    )
     def get(self, request: KeyRequest) -> Response:
         """The enabled models; the first that can do a kind is its default."""
-        return Response({"items": [_model(model) for model in catalogue.current().models]})
+        return Response({"items": [_model(model) for model in snapshot.current().models]})
 
 
 class StylesView(ApiView):
     """The styles."""
 
-    @extend_schema(**docs.operation("styles", "List styles", "catalogue", data=docs.listed(docs.OBJECT)))
+    @extend_schema(
+        **openapi_docs.operation("styles", "List styles", "catalogue", data=openapi_docs.listed(openapi_docs.OBJECT))
+    )
     def get(self, request: KeyRequest) -> Response:
         """The enabled styles, with the words that they add."""
-        return Response({"items": [_style(style) for style in catalogue.current().styles]})
+        return Response({"items": [_style(style) for style in snapshot.current().styles]})
 
 
 class PlansView(ApiView):
     """The plans."""
 
     @extend_schema(
-        **docs.operation("plans", "List plans, and which is yours", "catalogue", data=docs.listed(docs.OBJECT))
+        **openapi_docs.operation(
+            "plans", "List plans, and which is yours", "catalogue", data=openapi_docs.listed(openapi_docs.OBJECT)
+        )
     )
     def get(self, request: KeyRequest) -> Response:
         """Every plan with its limits; `current` is the one that binds this key."""
@@ -68,7 +75,7 @@ def _model(model: ImageModel) -> dict[str, Any]:
 
 def _name_of(pk: int) -> str | None:
     """The name of an enabled model."""
-    return next((model.name for model in catalogue.current().models if model.pk == pk), None)
+    return next((model.name for model in snapshot.current().models if model.pk == pk), None)
 
 
 def _style(style: Style) -> dict[str, Any]:

@@ -14,16 +14,16 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from generation import history, services
-from generation.api import documents as docs
+from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.requests import StrictSerializer, checked
-from generation.errors import Conflict
-from generation.models import Task
+from generation.api.forms import StrictSerializer, checked
+from generation.tasks import access, history
+from generation.tasks.models import Task
+from imagegenx_site import redis_clients
+from imagegenx_site.errors import Conflict
 from storage.archive import open_or_ask
-from storage.cache import shared_client
-from storage.opened import openings
+from storage.openings import openings
 from storage.store import get_store
 from storage.zips import Entry, measured, stream_zip, zip_length
 
@@ -41,7 +41,7 @@ class DownloadView(ApiView):
 
     scopes: ClassVar = {"POST": "read"}
 
-    @extend_schema(**docs.download("download", "Pictures of any tasks as a ZIP", request=DownloadSerializer))
+    @extend_schema(**openapi_docs.download("download", "Pictures of any tasks as a ZIP", request=DownloadSerializer))
     def post(self, request: KeyRequest) -> HttpResponseBase | Response:
         """A ZIP of the tasks that succeeded."""
         wanted = checked(DownloadSerializer, request.data)
@@ -53,7 +53,7 @@ class DownloadView(ApiView):
 
 def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
     """The archive of the tasks' pictures, read from the store while the client takes it."""
-    images = services.images_of([task.id for task in tasks])
+    images = access.images_of([task.id for task in tasks])
     entries = [
         Entry(f"{task.public_id}-{image.index} {task.text[:_WORDS]}".strip() + f".{image.format}", image.key)
         for task in tasks
@@ -63,7 +63,7 @@ def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
 
     def opened(key: str) -> BinaryIO:
         openings().note(key)
-        return open_or_ask(store, key, shared_client())
+        return open_or_ask(store, key, redis_clients.cache_client())
 
     known = measured(store, entries)
     pieces = stream_zip(store, known or entries, opened, sized=known is not None)

@@ -18,7 +18,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from generation.errors import ApiError, Busy, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
+from imagegenx_site.errors import ApiError, Busy, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
 
 PROBLEM = "application/problem+json"
 _PROGRAMS = ("/api/", "/v1/", "/sdapi/")

@@ -8,7 +8,8 @@ import redis
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
-from generation import alerts, events
+from generation.telemetry import alerts
+from imagegenx_site import redis_clients
 from storage.store import images
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def _spool() -> dict[str, Any]:
 
 def _redis() -> bool:
     try:
-        return bool(events.client().ping())
+        return bool(redis_clients.text_client().ping())
     except redis.RedisError as error:
         _log.warning("redis is out of reach: %s", error)
         return False

@@ -11,15 +11,15 @@ from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from generation import loras
-from generation.api import documents as docs
+from generation.accounts.plans import plan_of
+from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.reading import JSONParser
-from generation.api.requests import StrictSerializer, checked
-from generation.errors import Fault, Forbidden, InvalidRequest, NotFound
-from generation.models import Lora
-from generation.services import plan_of
+from generation.api.forms import StrictSerializer, checked
+from generation.api.json_parser import JSONParser
+from generation.catalogue import loras
+from generation.catalogue.models import Lora
+from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
 
 
 class UploadSerializer(StrictSerializer):
@@ -35,7 +35,9 @@ class LorasView(ApiView):
 
     scopes: ClassVar = {"GET": "read"}
 
-    @extend_schema(**docs.operation("loras", "List LoRAs", "lora", data=docs.listed(docs.OBJECT)))
+    @extend_schema(
+        **openapi_docs.operation("loras", "List LoRAs", "lora", data=openapi_docs.listed(openapi_docs.OBJECT))
+    )
     def get(self, request: KeyRequest) -> Response:
         """Every version, the newest of a name first."""
         rows = loras.visible(request.user).exclude(state=Lora.State.DELETED).select_related("owner")
@@ -49,7 +51,7 @@ class LoraUploadView(ApiView):
     parser_classes = [MultiPartParser, JSONParser]
 
     @extend_schema(
-        **docs.operation(
+        **openapi_docs.operation(
             "lora-upload",
             "Upload a LoRA",
             "lora",
@@ -90,7 +92,7 @@ class LoraStateView(ApiView):
 
 
 class LoraEnableView(LoraStateView):
-    @extend_schema(**docs.operation("lora-enable", "Enable a LoRA", "lora", also=(404,), request=None))
+    @extend_schema(**openapi_docs.operation("lora-enable", "Enable a LoRA", "lora", also=(404,), request=None))
     def post(self, request: KeyRequest, name: str, version: int) -> Response:
         """Offer the version again."""
         return self.change(request, name, version)
@@ -99,7 +101,7 @@ class LoraEnableView(LoraStateView):
 class LoraDisableView(LoraStateView):
     state = Lora.State.DISABLED
 
-    @extend_schema(**docs.operation("lora-disable", "Disable a LoRA", "lora", also=(404,), request=None))
+    @extend_schema(**openapi_docs.operation("lora-disable", "Disable a LoRA", "lora", also=(404,), request=None))
     def post(self, request: KeyRequest, name: str, version: int) -> Response:
         """Offer the version no more. Tasks that name it already are made as they were asked for."""
         return self.change(request, name, version)
@@ -110,7 +112,7 @@ class LoraView(ApiView):
 
     scopes: ClassVar = {"DELETE": "lora"}
 
-    @extend_schema(**docs.operation("lora-delete", "Delete a LoRA", "lora", also=(404,)))
+    @extend_schema(**openapi_docs.operation("lora-delete", "Delete a LoRA", "lora", also=(404,)))
     def delete(self, request: KeyRequest, name: str, version: int) -> Response:
         """Delete the version. Tasks that name it already are made as they were asked for."""
         row = _own(request, name, version)

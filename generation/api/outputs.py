@@ -8,16 +8,17 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from generation import events, services
-from generation.api import documents as docs
+from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.errors import Busy, Conflict, Fault, InvalidRequest, NotFound
-from generation.models import Image, Status
+from generation.tasks import access
+from generation.tasks.models import Image, Status
+from imagegenx_site import redis_clients
+from imagegenx_site.errors import Busy, Conflict, Fault, InvalidRequest, NotFound
 from storage.archive import check_present, open_or_ask
 from storage.errors import Archived, StorageError, StoreUnavailable
 from storage.keys import content_type
-from storage.opened import openings
+from storage.openings import openings
 from storage.store import get_store
 from storage.variants import ensure_variant, thumbnail
 
@@ -27,7 +28,7 @@ VARIANTS: Final = ("original", "medium", "thumbnail")
 class TaskImageView(ApiView):
     """One picture."""
 
-    @extend_schema(**docs.picture())
+    @extend_schema(**openapi_docs.picture())
     def get(self, request: KeyRequest, public_id: str) -> HttpResponseBase:
         """The bytes of a picture, or a redirect to where they are; 202 while it comes back from the archive."""
         index, variant = _asked(request)
@@ -59,7 +60,7 @@ def _asked(request: KeyRequest) -> tuple[int, str]:
 
 
 def _find_image(request: KeyRequest, public_id: str, index: int) -> Image:
-    task = services.find_task(public_id, request.user)
+    task = access.find_task(public_id, request.user)
     if not task.terminal:
         raise Conflict("The task has not ended: there is no picture yet.", retry_after=1)
     image = Image.objects.filter(task=task, index=index).first()
@@ -72,7 +73,7 @@ def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
     """Thumbnails from the cache; others from the store, by its own signed address where it has one. The medium variant
     is made when it is first asked for. Raises Archived, and other StorageErrors.
     """
-    store, redis = get_store("images"), events.client()
+    store, redis = get_store("images"), redis_clients.text_client()
     if variant == "thumbnail":
         return _bytes(thumbnail(store, image.thumbnail_key), image.thumbnail_key, etag)
     key = ensure_variant(store, image.key, "medium", redis) if variant == "medium" else image.key

@@ -6,11 +6,13 @@ from typing import Any
 from django.conf import settings
 from PIL.Image import Image as Picture
 
-from generation import controls, inputs
-from generation.errors import InvalidRequest
-from generation.inputs import InputFault, InputPicture
-from generation.models import ImageModel, Plan
-from generation.parameters import SIDE_STEP
+from generation.accounts.models import Plan
+from generation.catalogue import controls
+from generation.catalogue.models import ImageModel
+from generation.catalogue.parameters import SIDE_STEP
+from generation.tasks import inputs
+from generation.tasks.inputs import InputFault, InputPicture
+from imagegenx_site.errors import InvalidRequest
 
 Size = tuple[int, int]
 

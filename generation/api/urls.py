@@ -7,16 +7,16 @@ from generation.api import (
     batches,
     catalogue,
     downloads,
-    listing,
+    event_stream,
+    history,
     loras,
+    openapi_schema,
     outputs,
-    schema,
-    streaming,
-    views,
+    tasks,
     webhooks,
 )
 
-AUTHENTICATION = schema.KeyScheme  # drf-spectacular learns of our authentication when its class is imported
+AUTHENTICATION = openapi_schema.KeyScheme  # drf-spectacular learns of our authentication when its class is imported
 
 
 class UuidText:
@@ -34,22 +34,22 @@ class UuidText:
 register_converter(UuidText, "uuidtext")
 
 urlpatterns = [
-    path("image/generate", views.GenerateView.as_view(), name="generate"),
-    path("image/img2img", views.Img2ImgView.as_view(), name="img2img"),
-    path("image/inpaint", views.InpaintView.as_view(), name="inpaint"),
-    path("image/controlnet", views.ControlnetView.as_view(), name="controlnet"),
-    path("image/batch-generate", views.BatchGenerateView.as_view(), name="batch-generate"),
+    path("image/generate", tasks.GenerateView.as_view(), name="generate"),
+    path("image/img2img", tasks.Img2ImgView.as_view(), name="img2img"),
+    path("image/inpaint", tasks.InpaintView.as_view(), name="inpaint"),
+    path("image/controlnet", tasks.ControlnetView.as_view(), name="controlnet"),
+    path("image/batch-generate", tasks.BatchGenerateView.as_view(), name="batch-generate"),
     path("image/batch/<str:public_id>", batches.BatchView.as_view(), name="batch"),
     path("image/batch/<str:public_id>/cancel", batches.BatchCancelView.as_view(), name="batch-cancel"),
     path("image/batch/<str:public_id>/download", batches.BatchDownloadView.as_view(), name="batch-download"),
-    path("image/tasks", listing.HistoryView.as_view(), name="tasks"),
+    path("image/tasks", history.HistoryView.as_view(), name="tasks"),
     path("image/download", downloads.DownloadView.as_view(), name="download"),
-    path("image/task/<str:public_id>", views.TaskView.as_view(), name="task"),
-    path("image/task/<str:public_id>/cancel", views.CancelView.as_view(), name="task-cancel"),
-    path("image/task/<str:public_id>/retry", views.RetryView.as_view(), name="task-retry"),
+    path("image/task/<str:public_id>", tasks.TaskView.as_view(), name="task"),
+    path("image/task/<str:public_id>/cancel", tasks.CancelView.as_view(), name="task-cancel"),
+    path("image/task/<str:public_id>/retry", tasks.RetryView.as_view(), name="task-retry"),
     path("image/task/<str:public_id>/image", outputs.TaskImageView.as_view(), name="task-image"),
-    path("image/task/<str:public_id>/events", streaming.task_events, name="task-events"),
-    path("image/task/<str:public_id>/events/token", streaming.EventTokenView.as_view(), name="task-events-token"),
+    path("image/task/<str:public_id>/events", event_stream.task_events, name="task-events"),
+    path("image/task/<str:public_id>/events/token", event_stream.EventTokenView.as_view(), name="task-events-token"),
     path("models", catalogue.ModelsView.as_view(), name="models"),
     path("styles", catalogue.StylesView.as_view(), name="styles"),
     path("plans", catalogue.PlansView.as_view(), name="plans"),

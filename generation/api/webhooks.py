@@ -9,16 +9,15 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from generation.api import documents as docs
+from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.requests import StrictSerializer, checked
-from generation.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
-from generation.models import Delivery, WebhookEndpoint
-from generation.models.webhooks import new_secret
-from generation.outbound import fault_of, is_own_address
-from generation.uuid7 import floor
-from generation.webhooks import EVENTS
+from generation.api.forms import StrictSerializer, checked
+from generation.tasks.outbox import EVENTS
+from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
+from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
+from imagegenx_site.ids import floor
+from imagegenx_site.outbound_http import fault_of, is_own_address
 
 MOST: Final = 20
 _LISTED_DAYS: Final = 30
@@ -53,7 +52,11 @@ class EndpointsView(ApiView):
 
     scopes: ClassVar = {"GET": "webhooks", "POST": "webhooks"}
 
-    @extend_schema(**docs.operation("webhooks", "List webhook endpoints", "webhooks", data=docs.listed(docs.OBJECT)))
+    @extend_schema(
+        **openapi_docs.operation(
+            "webhooks", "List webhook endpoints", "webhooks", data=openapi_docs.listed(openapi_docs.OBJECT)
+        )
+    )
     def get(self, request: KeyRequest) -> Response:
         """The endpoints, and the default whose secret signs what goes to a request's `callback_url`."""
         default, _ = WebhookEndpoint.objects.get_or_create(user=request.user, url="")
@@ -62,7 +65,7 @@ class EndpointsView(ApiView):
         return Response({"items": [endpoint_body(row) for row in rows], "callbacks": callbacks})
 
     @extend_schema(
-        **docs.operation(
+        **openapi_docs.operation(
             "webhook-create", "Add a webhook endpoint", "webhooks", code=201, also=(409,), request=EndpointSerializer
         )
     )
@@ -85,7 +88,9 @@ class EndpointView(ApiView):
     scopes: ClassVar = {"PATCH": "webhooks", "DELETE": "webhooks"}
 
     @extend_schema(
-        **docs.operation("webhook-change", "Change an endpoint", "webhooks", also=(404,), request=ChangeSerializer)
+        **openapi_docs.operation(
+            "webhook-change", "Change an endpoint", "webhooks", also=(404,), request=ChangeSerializer
+        )
     )
     def patch(self, request: KeyRequest, pk: int) -> Response:
         """Choose its events; switch it off, or on again after it was disabled."""
@@ -99,7 +104,7 @@ class EndpointView(ApiView):
         row.save(update_fields=["events", "disabled_at", "disabled_reason", "given_up"])
         return Response(endpoint_body(row))
 
-    @extend_schema(**docs.operation("webhook-delete", "Delete an endpoint", "webhooks", also=(404,)))
+    @extend_schema(**openapi_docs.operation("webhook-delete", "Delete an endpoint", "webhooks", also=(404,)))
     def delete(self, request: KeyRequest, pk: int) -> Response:
         """Delete it, and the log of its deliveries."""
         _find(request, pk).delete()
@@ -111,7 +116,7 @@ class RotateSecretView(ApiView):
 
     scopes: ClassVar = {"POST": "webhooks"}
 
-    @extend_schema(**docs.operation("webhook-rotate", "Rotate a secret", "webhooks", also=(404,), request=None))
+    @extend_schema(**openapi_docs.operation("webhook-rotate", "Rotate a secret", "webhooks", also=(404,), request=None))
     def post(self, request: KeyRequest, pk: int) -> Response:
         """A new secret. The one before signs beside it until the next rotation."""
         row = _find(request, pk, default=True)
@@ -126,7 +131,9 @@ class DeliveriesView(ApiView):
     scopes: ClassVar = {"GET": "webhooks"}
 
     @extend_schema(
-        **docs.operation("deliveries", "List deliveries", "webhooks", data=docs.listed(docs.OBJECT), also=(404,))
+        **openapi_docs.operation(
+            "deliveries", "List deliveries", "webhooks", data=openapi_docs.listed(openapi_docs.OBJECT), also=(404,)
+        )
     )
     def get(self, request: KeyRequest, pk: int) -> Response:
         """The newest 100 events for this endpoint, with every attempt."""
@@ -140,7 +147,9 @@ class RedeliverView(ApiView):
 
     scopes: ClassVar = {"POST": "webhooks"}
 
-    @extend_schema(**docs.operation("redeliver", "Send a delivery again", "webhooks", also=(404, 409), request=None))
+    @extend_schema(
+        **openapi_docs.operation("redeliver", "Send a delivery again", "webhooks", also=(404, 409), request=None)
+    )
     def post(self, request: KeyRequest, delivery_id: str) -> Response:
         """Send an event again, with the same `webhook-id`. It leaves within seconds."""
         row = Delivery.objects.filter(pk=delivery_id, endpoint__user=request.user).select_related("endpoint").first()

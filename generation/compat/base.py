@@ -16,14 +16,15 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from generation import events, services
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
 from generation.api.envelope import as_api_error, json_bytes
-from generation.api.submitting import wanted_of
-from generation.api.waiting import Later, finished_instead
-from generation.errors import ApiError, TooManyRequests
-from generation.models import Image, Status, Task
+from generation.api.submission import wanted_of
+from generation.api.wait import Later, finished_instead
+from generation.tasks import access, cancel, submit
+from generation.tasks.models import Image, Status, Task
+from imagegenx_site import redis_clients
+from imagegenx_site.errors import ApiError, TooManyRequests
 from storage.errors import StorageError
 from storage.store import get_store
 
@@ -92,7 +93,7 @@ class CompatView(ApiView):
         def at_last(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
             try:
                 task = _succeeded(task_id) if ended else _given_up(task_id)
-                return finished_instead(accepted, json_bytes(answer(task, services.images_of([task_id])[task_id])))
+                return finished_instead(accepted, json_bytes(answer(task, access.images_of([task_id])[task_id])))
             except (ApiError, APIException) as error:
                 return self._late_failure(error, accepted)
 
@@ -110,11 +111,11 @@ class CompatView(ApiView):
 
     def _submitted(self, request: KeyRequest, body: Mapping[str, Any], kind: str) -> UUID:
         wanted = wanted_of(body, kind=kind, api_key=request.auth, host=request.get_host())
-        made = services.submit(wanted.submissions, user=request.user, api_key=request.auth)
+        made = submit.submit(wanted.submissions, user=request.user, api_key=request.auth)
         allowances_of(request).extend(made.allowances)
         task_id = made.tasks[0].id
         try:
-            events.client().set(_repeat_key(request), str(task_id), ex=REPEAT_S)
+            redis_clients.text_client().set(_repeat_key(request), str(task_id), ex=REPEAT_S)
         except redis.RedisError as error:
             _log.warning("a repeat of this request will make another task: %s", error)
         return task_id
@@ -126,7 +127,7 @@ class CompatView(ApiView):
         if request.headers.get("x-stainless-retry-count", "0") == "0":
             return None
         try:
-            found = events.client().get(_repeat_key(request))
+            found = redis_clients.text_client().get(_repeat_key(request))
         except redis.RedisError:
             return None
         return UUID(found) if found else None
@@ -152,7 +153,7 @@ def _given_up(task_id: UUID) -> Task:
 
 def _abandon(task_id: UUID) -> None:
     """Nobody waits for the task any more, and nobody else knows its id."""
-    services.cancel_task(Task.objects.get(pk=task_id))
+    cancel.cancel_task(Task.objects.get(pk=task_id))
 
 
 def in_base64(image: Image) -> str:

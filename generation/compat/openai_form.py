@@ -23,11 +23,12 @@ from django.core.files.uploadedfile import UploadedFile
 from PIL import Image as Pillow
 from PIL import ImageChops, UnidentifiedImageError
 
-from generation.catalogue import Catalogue
+from generation.catalogue.models import ImageModel
+from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
-from generation.errors import ApiError, Fault, InvalidRequest
-from generation.models import Image, ImageModel, Task
-from generation.representation import image_url
+from generation.tasks.models import Image, Task
+from generation.tasks.presentation import image_url
+from imagegenx_site.errors import ApiError, Fault, InvalidRequest
 
 _EFFORT: Final = {"low": 0.5, "medium": 1, "standard": 1, "high": 1.5, "hd": 1.5, "xhigh": 2, "max": 2}
 _FORMATS: Final = ("png", "webp", "jpeg")

@@ -7,13 +7,13 @@ from django.core.files.uploadedfile import UploadedFile
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.response import Response
 
-from generation import catalogue
 from generation.api.authentication import KeyRequest
-from generation.api.waiting import base_url
+from generation.api.wait import base_url
+from generation.catalogue import snapshot
+from generation.catalogue.models import ImageModel
 from generation.compat import openai_form
 from generation.compat.base import CompatView
-from generation.errors import ApiError, Fault, InvalidRequest, NotFound
-from generation.models import ImageModel
+from imagegenx_site.errors import ApiError, Fault, InvalidRequest, NotFound
 
 
 class OpenAiView(CompatView):
@@ -36,7 +36,7 @@ class GenerationsView(OpenAiView):
         """`client.images.generate(...)`."""
         asked = _object(request.data)
         _check_model(asked, "text2img")
-        body = openai_form.generation_body(asked, catalogue.current(), "text2img")
+        body = openai_form.generation_body(asked, snapshot.current(), "text2img")
         base = base_url(request)
         return self.drawn(request, body, "text2img", lambda task, images: openai_form.answer(task, images, asked, base))
 
@@ -54,7 +54,7 @@ class EditsView(OpenAiView):
         kind = "inpaint" if mask else "img2img"
         fields = {name: value for name, value in asked.items() if name not in ("image", "image[]", "mask")}
         _check_model(asked, kind)
-        body = openai_form.generation_body(fields, catalogue.current(), kind)
+        body = openai_form.generation_body(fields, snapshot.current(), kind)
         body["image"] = pictures[0]
         if isinstance(mask, UploadedFile):
             body["mask"] = openai_form.repainted(mask)
@@ -86,7 +86,7 @@ class ModelView(OpenAiView):
 
 
 def _entries() -> list[dict[str, Any]]:
-    known = catalogue.current()
+    known = snapshot.current()
     found: dict[str, ImageModel] = {}
     for model in known.models:
         for name in (model.name, *model.aliases):
@@ -102,7 +102,7 @@ def _entries() -> list[dict[str, Any]]:
 
 def _check_model(asked: dict[str, Any], kind: str) -> None:
     name = asked.get("model")
-    if name and openai_form.model_named(catalogue.current(), name, kind) is None:
+    if name and openai_form.model_named(snapshot.current(), name, kind) is None:
         raise NoSuchModel(f"The model {str(name)[:60]!r} does not exist; see /v1/models.")
 
 

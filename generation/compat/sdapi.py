@@ -13,12 +13,15 @@ import redis
 from django.db.models import QuerySet
 from rest_framework.response import Response
 
-from generation import catalogue, estimates, events, loras, services
 from generation.api.authentication import KeyRequest
+from generation.catalogue import loras, snapshot
+from generation.catalogue.models import Lora
 from generation.compat import sdapi_form as form
 from generation.compat.base import CompatView
-from generation.errors import ApiError, InvalidRequest
-from generation.models import OPEN, Lora, Status, Task
+from generation.tasks import cancel, estimates
+from generation.tasks.models import OPEN, Status, Task
+from imagegenx_site import redis_clients
+from imagegenx_site.errors import ApiError, InvalidRequest
 
 _CHOICE_S: Final = 30 * 86400
 _FIELDS: Final = {"text": "prompt", "image": "init_images[0]", "params.resolution": "width, height"}
@@ -54,7 +57,7 @@ class Txt2ImgView(SdapiView):
     def post(self, request: KeyRequest) -> Response:
         """Answers when the pictures are finished."""
         asked = _object(request)
-        body = form.request_body(asked, catalogue.current(), "text2img", chosen_model(request))
+        body = form.request_body(asked, snapshot.current(), "text2img", chosen_model(request))
         return self.drawn(request, body, "text2img", lambda task, images: form.answer(task, images, asked))
 
 
@@ -65,7 +68,7 @@ class Img2ImgView(SdapiView):
         """Answers when the pictures are finished."""
         asked = _object(request)
         wanted = "inpaint" if asked.get("mask") else "img2img"
-        body = form.request_body(asked, catalogue.current(), wanted, chosen_model(request))
+        body = form.request_body(asked, snapshot.current(), wanted, chosen_model(request))
         kind = form.picture_fields(asked, body)
         return self.drawn(request, body, kind, lambda task, images: form.answer(task, images, asked))
 
@@ -98,7 +101,7 @@ class InterruptView(SdapiView):
     def post(self, request: KeyRequest) -> Response:
         """An empty object, as programs expect."""
         for task in _open_tasks(request):
-            services.cancel_task(task)
+            cancel.cancel_task(task)
         return Response({})
 
 
@@ -109,7 +112,7 @@ class OptionsView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """The model that the key's next picture is made with."""
-        model = form.model_titled(catalogue.current(), chosen_model(request), "text2img")
+        model = form.model_titled(snapshot.current(), chosen_model(request), "text2img")
         title = model.title if model else None
         return Response({"sd_model_checkpoint": title, "sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1})
 
@@ -118,7 +121,7 @@ class OptionsView(SdapiView):
         title = _object(request).get("sd_model_checkpoint")
         if isinstance(title, str) and title:
             try:
-                events.client().set(f"gx:sdapi:{request.auth.pk}", title[:200], ex=_CHOICE_S)
+                redis_clients.text_client().set(f"gx:sdapi:{request.auth.pk}", title[:200], ex=_CHOICE_S)
             except redis.RedisError as error:
                 _log.warning("the chosen model is not kept: %s", error)
         return Response({})
@@ -129,7 +132,7 @@ class SdModelsView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """Titles are what `options` and `override_settings` take."""
-        found = catalogue.current().models
+        found = snapshot.current().models
         return Response(
             [
                 {"title": model.title, "model_name": model.name, "hash": None, "sha256": None, "filename": model.key,
@@ -174,7 +177,7 @@ FIXED_NAMES: Final = tuple(_FIXED)
 def chosen_model(request: KeyRequest) -> str:
     """The title that the key has chosen; empty for none."""
     try:
-        return events.client().get(f"gx:sdapi:{request.auth.pk}") or ""
+        return redis_clients.text_client().get(f"gx:sdapi:{request.auth.pk}") or ""
     except redis.RedisError:
         return ""
 

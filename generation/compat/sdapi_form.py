@@ -22,11 +22,12 @@ from typing import Any, Final
 from PIL import ImageOps
 
 from generation.api.pictures import load_picture
-from generation.catalogue import Catalogue
+from generation.catalogue.models import ImageModel
+from generation.catalogue.parameters import Parameters
+from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
-from generation.errors import Fault, InvalidRequest
-from generation.models import Image, ImageModel, Task
-from generation.parameters import Parameters
+from generation.tasks.models import Image, Task
+from imagegenx_site.errors import Fault, InvalidRequest
 
 SAMPLERS: Final = {  # A1111's names -> ours
     "Euler a": "euler_a",

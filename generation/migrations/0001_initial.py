@@ -4,9 +4,9 @@ import django.contrib.auth.models
 import django.contrib.auth.validators
 import django.db.models.deletion
 import django.utils.timezone
-import generation.models.accounts
-import generation.models.webhooks
-import generation.uuid7
+import generation.accounts.models
+import generation.webhooks.models
+import imagegenx_site.ids
 from django.conf import settings
 from django.db import migrations, models
 
@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 ('paid', models.BooleanField(default=False, help_text='Paid plans are not lowered or turned away in a surge.')),
                 ('max_side', models.PositiveIntegerField(default=1024, help_text='Largest width or height in pixels.')),
                 ('max_images', models.PositiveSmallIntegerField(default=4, help_text='Pictures of one request.')),
-                ('kinds', models.JSONField(default=generation.models.accounts.all_kinds, help_text='Task kinds that may be asked for.')),
+                ('kinds', models.JSONField(default=generation.accounts.models.all_kinds, help_text='Task kinds that may be asked for.')),
                 ('super_resolution', models.BooleanField(default=False)),
                 ('lora_upload', models.BooleanField(default=False)),
                 ('priority_cap', models.PositiveSmallIntegerField(default=2, help_text='Most urgent class allowed: 0 (P0) to 3 (P3).')),
@@ -104,7 +104,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Batch',
             fields=[
-                ('id', models.UUIDField(default=generation.uuid7.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=imagegenx_site.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('size', models.PositiveIntegerField()),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to=settings.AUTH_USER_MODEL)),
@@ -159,7 +159,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('url', models.CharField(blank=True, max_length=2000)),
-                ('secret', models.CharField(default=generation.models.webhooks.new_secret, max_length=100)),
+                ('secret', models.CharField(default=generation.webhooks.models.new_secret, max_length=100)),
                 ('previous_secret', models.CharField(blank=True, help_text='Signs beside the new one after a rotation.', max_length=100)),
                 ('events', models.JSONField(blank=True, default=list, help_text='Empty: all.')),
                 ('disabled_at', models.DateTimeField(blank=True, null=True)),

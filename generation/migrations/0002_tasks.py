@@ -1,14 +1,14 @@
 import django.db.models.deletion
 import django.utils.timezone
-import generation.uuid7
+import imagegenx_site.ids
 from django.conf import settings
 from django.db import migrations, models
 
-from generation.partitions import CreatePartitionedModel
+from generation.tasks.partitions import CreatePartitionedModel
 
 
 class Migration(migrations.Migration):
-    """The tables that grow, partitioned by day (generation/partitions.py)."""
+    """The tables that grow, partitioned by day (generation/tasks/partitions.py)."""
 
     dependencies = [
         ('generation', '0001_initial'),
@@ -18,14 +18,14 @@ class Migration(migrations.Migration):
         CreatePartitionedModel(
             name='Task',
             fields=[
-                ('id', models.UUIDField(default=generation.uuid7.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=imagegenx_site.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(max_length=20)),
                 ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('generated', 'Generated'), ('processed', 'Processed'), ('stored', 'Stored'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('expired', 'Expired')], default='queued', max_length=10)),
                 ('priority', models.PositiveSmallIntegerField(default=2, help_text='0 (P0, urgent) to 3 (P3, test).')),
                 ('model_key', models.CharField(help_text='name@revision that the task is bound to.', max_length=130)),
                 ('style', models.CharField(blank=True, max_length=50)),
                 ('text', models.TextField(help_text='The prompt as the client gave it.')),
-                ('params', models.JSONField(help_text='generation.parameters.Parameters, with its schema version.')),
+                ('params', models.JSONField(help_text='generation.catalogue.parameters.Parameters, with its schema version.')),
                 ('width', models.PositiveIntegerField()),
                 ('height', models.PositiveIntegerField()),
                 ('batch_key', models.CharField(help_text='What may share a forward pass.', max_length=160)),
@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
         CreatePartitionedModel(
             name='Delivery',
             fields=[
-                ('id', models.UUIDField(default=generation.uuid7.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=imagegenx_site.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('event_id', models.CharField(help_text='The webhook-id header: the same at every attempt.', max_length=64)),
                 ('event_type', models.CharField(max_length=40)),
                 ('url', models.CharField(max_length=2000)),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from postprocessing.decoding import decode
 from postprocessing.formats import encode, srgb_profile
 from postprocessing.metadata import Notes, parameters_text
 from postprocessing.pipeline import finish, process, thumbnail
-from postprocessing.reading import decode
 from postprocessing.recipe import FORMATS, Output, Recipe
 from postprocessing.tests.pictures import psnr, scene
 

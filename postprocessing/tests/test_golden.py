@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from postprocessing.arrays import as_rgb8, check_picture
+from postprocessing.decoding import decode
 from postprocessing.pipeline import process, render, thumbnail
-from postprocessing.reading import decode
 from postprocessing.recipe import FORMATS, Recipe
 from postprocessing.superres import SuperResConfig
 from postprocessing.tests import golden

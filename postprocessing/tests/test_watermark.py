@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from postprocessing.decoding import decode
 from postprocessing.errors import FontMissing, MarkTooLarge
 from postprocessing.fonts import SHIPPED, FontFile, find_font, missing_characters
-from postprocessing.marks import POSITIONS
 from postprocessing.pipeline import process
-from postprocessing.reading import decode
 from postprocessing.recipe import Recipe
 from postprocessing.tests.pictures import scene
 from postprocessing.watermark import apply_watermarks
+from postprocessing.watermark_form import POSITIONS
 
 
 def marked(picture: np.ndarray, *marks: dict) -> np.ndarray:

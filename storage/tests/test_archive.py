@@ -13,7 +13,7 @@ from storage import keys
 from storage.archive import bring_back, bring_back_asked, check_present, move_to_archive
 from storage.errors import Archived, NotFound
 from storage.inventory import DayRows, compare_day
-from storage.opened import Openings, unopened
+from storage.openings import Openings, unopened
 from storage.store import images
 from storage.variants import delete_task
 

@@ -11,9 +11,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from imagegenx_site.single_flight import once
 from storage import keys
 from storage.errors import BadKey, NotFound
-from storage.once import once
 from storage.store import images
 from storage.variants import UnreadableOriginal, delete_task, ensure_variant, shrink, thumbnail
 

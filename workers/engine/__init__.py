@@ -29,20 +29,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workers.engine.config import EngineConfig
-    from workers.engine.engine import Engine
+    from workers.engine.batching.config import EngineConfig
+    from workers.engine.batching.engine import Engine
     from workers.engine.errors import EngineError, InvalidRequest, ModelUnavailable
-    from workers.engine.requests import (
-        Cancelled,
-        Event,
-        Failed,
-        Finished,
-        LoraUse,
-        Progress,
-        SampleRequest,
-    )
-    from workers.models.pool import ModelPool, PoolConfig
-    from workers.models.spec import ModelSpec
+    from workers.engine.models.pool import ModelPool, PoolConfig
+    from workers.engine.requests import Cancelled, Event, Failed, Finished, LoraUse, Progress, SampleRequest
+    from workers.engine.spec import ModelSpec
 
 __all__ = [
     "Engine",
@@ -64,12 +56,12 @@ __all__ = [
 
 _REQUESTS = ("SampleRequest", "LoraUse", "Event", "Progress", "Finished", "Failed", "Cancelled")
 _HOMES = {
-    "Engine": "workers.engine.engine",
-    "EngineConfig": "workers.engine.config",
+    "Engine": "workers.engine.batching.engine",
+    "EngineConfig": "workers.engine.batching.config",
     **dict.fromkeys(_REQUESTS, "workers.engine.requests"),
     **dict.fromkeys(("EngineError", "InvalidRequest", "ModelUnavailable"), "workers.engine.errors"),
-    **dict.fromkeys(("ModelPool", "PoolConfig"), "workers.models.pool"),
-    "ModelSpec": "workers.models.spec",
+    **dict.fromkeys(("ModelPool", "PoolConfig"), "workers.engine.models.pool"),
+    "ModelSpec": "workers.engine.spec",
 }
 
 

@@ -1,4 +1,4 @@
-"""What the engine counts for Prometheus; generation/metrics.py has the whole list and the endpoint."""
+"""What the engine counts for Prometheus; generation/telemetry/prometheus.py has the whole list and the endpoint."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -13,12 +13,14 @@ import torch
 from django.conf import settings
 from django.test import Client
 
-from generation import catalogue
-from generation.models import ApiKey, ImageModel, Plan, Task, Team, User
-from generation.tests.conftest import picture_bytes
-from workers.tests.engine import tiny_models
-from workers.tests.engine.test_other_models import ImagesApi, Painter, picture_answer
-from workers.tests.fleet import Fleet, statuses, wait_until
+from fixtures.fleet import Fleet, statuses, wait_until
+from fixtures.rows import picture_bytes
+from generation.accounts.models import ApiKey, Plan, Team, User
+from generation.catalogue import snapshot
+from generation.catalogue.models import ImageModel
+from generation.tasks.models import Task
+from workers.engine.tests import tiny_models
+from workers.engine.tests.test_other_models import ImagesApi, Painter, picture_answer
 
 LONG = "a red cat and a blue dog " * 80  # more than any encoder reads that has a limit
 PICTURE, CONTROL = (base64.b64encode(picture_bytes((256, 256), colour=colour)).decode() for colour in ("red", "black"))
@@ -62,7 +64,7 @@ def declare_models(folder: Path, remote: str) -> None:
         fields = {"family": family, "source": where, "options": options, "kinds": kinds}
         ImageModel.objects.create(name=name, title=name, **fields)
     ImageModel.objects.filter(name="gone").update(fallback=ImageModel.objects.get(name="sd"))
-    catalogue.forget()
+    snapshot.forget()
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_every_sort_of_model_and_prompt_from_the_api_to_what_the_client_is_told(
 ) -> None:
     declare_models(tmp_path, far_away)
     env = {"RAW_ROOT": str(tmp_path / "raw"), "MEDIA_ROOT": settings.MEDIA_ROOT}
-    fleet = Fleet(tmp_path, processes.env | env | {"TORCH_THREADS": "1", "GPU_PRELOAD": ""}, "workers.gpu")
+    fleet = Fleet(tmp_path, processes.env | env | {"TORCH_THREADS": "1", "GPU_PRELOAD": ""}, "workers.gpu.main")
     try:
         processes.only()
         fleet.start("gpu1")

@@ -17,13 +17,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from generation import lifecycle, services, tickets
-from generation.models import TERMINAL, Delivery, Status, Task, User
-from workers import failures
-from workers.buffer import Buffer, BufferConfig, Claimed, connect
-from workers.repairs import Repairs, RepairsConfig
-from workers.samples import PAUSED_TOO_MUCH
-from workers.tests.fleet import moves, submit
+from fixtures.fleet import moves, submit
+from generation.accounts.models import User
+from generation.queue import client as queue_client
+from generation.queue.buffer import Buffer, BufferConfig, Claimed
+from generation.tasks import cancel as tasks_cancel
+from generation.tasks import priority as tasks_priority
+from generation.tasks import states
+from generation.tasks.models import TERMINAL, Status, Task
+from generation.webhooks.models import Delivery
+from imagegenx_site import redis_clients
+from workers.gpu import failures
+from workers.gpu.samples import PAUSED_TOO_MUCH
+from workers.recovery.jobs import Repairs, RepairsConfig
 
 WORKERS = 2
 HOOK = "https://client.example.com/hook"
@@ -35,19 +41,19 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         config = BufferConfig(worker=name, own_queue="dq.gpu1", lease_ms=3_600_000, window_ms=0, affinity_ms=0)
-        self.buffer = Buffer(connect(settings.REDIS_URL, 5), config)
+        self.buffer = Buffer(redis_clients.connect(settings.REDIS_URL, 5), config)
         self.name = name
         self.held: dict[str, tuple[Claimed, Task]] = {}
         self.buffer.beat()
 
     def claim(self, slots: int) -> None:
         claims = self.buffer.claim(slots).tasks
-        rows = {str(task.id): task for task in lifecycle.claim([UUID(claim.task_id) for claim in claims], self.name)}
+        rows = {str(task.id): task for task in states.claim([UUID(claim.task_id) for claim in claims], self.name)}
         for claim in claims:
             if claim.task_id in rows:
                 self.held[claim.task_id] = (claim, rows[claim.task_id])
             else:
-                lifecycle.cancel_if_requested(UUID(claim.task_id), among=[Status.QUEUED, Status.RUNNING])
+                states.cancel_if_requested(UUID(claim.task_id), among=[Status.QUEUED, Status.RUNNING])
                 self.buffer.settle(claim, "ended")
 
     def tick(self) -> None:
@@ -58,28 +64,28 @@ class Worker:
                 del self.held[task_id]
             elif verdict == "cancel":
                 fence = {"worker": self.name, "attempt": task.attempt}
-                lifecycle.cancel_if_requested(task.id, among=[Status.RUNNING], **fence)
+                states.cancel_if_requested(task.id, among=[Status.RUNNING], **fence)
                 self.buffer.settle(claim, "ended")
                 del self.held[task_id]
 
     def finish(self) -> None:
         """The oldest one's pictures are safe; its stages are not sent: the repairs must find that."""
         for task_id, (claim, task) in list(self.held.items())[:1]:
-            lifecycle.mark_generated(task.id, worker=self.name, attempt=task.attempt)
+            states.mark_generated(task.id, worker=self.name, attempt=task.attempt)
             self.buffer.settle(claim, "ended")
             del self.held[task_id]
 
     def hand_back(self) -> None:
         for claim, task in self.held.values():
             reason = "the worker was stopped"
-            lifecycle.hand_back(task.id, worker=self.name, attempt=task.attempt, reason=reason, count_attempt=False)
+            states.hand_back(task.id, worker=self.name, attempt=task.attempt, reason=reason, count_attempt=False)
             self.buffer.settle(claim, "waiting")
         self.held.clear()
 
     def return_paused(self, *, dies: bool) -> None:
         """The youngest one leaves, because paused work holds too much memory; or the worker dies half way."""
         for task_id, (claim, task) in list(self.held.items())[-1:]:
-            lifecycle.hand_back(
+            states.hand_back(
                 task.id, worker=self.name, attempt=task.attempt, reason=PAUSED_TOO_MUCH, count_attempt=False
             )
             if not dies:
@@ -96,7 +102,7 @@ class Interleavings(RuleBasedStateMachine):
     def begin(self):
         """Two tasks run and four wait, so that the first rule has something to break."""
         Task.objects.all().delete()
-        self.redis = connect(settings.REDIS_URL, 5)
+        self.redis = redis_clients.connect(settings.REDIS_URL, 5)
         self.redis.flushdb()
         self.user = User.objects.get(username="owner")
         self.ids: list[UUID] = []
@@ -157,11 +163,11 @@ class Interleavings(RuleBasedStateMachine):
     def another_class(self, task_id: UUID, priority: int, dies: str) -> None:
         """An operator re-prioritises, or dies between row and entry."""
         if dies == "not":
-            services.reprioritise(Task.objects.get(pk=task_id), priority)
+            tasks_priority.reprioritise(Task.objects.get(pk=task_id), priority)
         elif dies == "before the entry":
-            lifecycle.set_priority(task_id, priority)
+            states.set_priority(task_id, priority)
         elif Task.objects.filter(pk=task_id, status=Status.QUEUED).exists():
-            tickets.reclass(task_id, priority)
+            queue_client.reclass(task_id, priority)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def crash(self, number: int) -> None:
@@ -183,7 +189,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(task_id=consumes(tasks))
     def cancel(self, task_id: UUID) -> None:
-        services.cancel_task(Task.objects.get(pk=task_id))
+        tasks_cancel.cancel_task(Task.objects.get(pk=task_id))
 
     @rule(task_id=consumes(tasks))
     def deadline_passes(self, task_id: UUID) -> None:

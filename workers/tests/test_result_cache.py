@@ -7,14 +7,18 @@ import pytest
 from django.conf import settings as site_settings
 from redis import Redis
 
-from generation import results, services
-from generation.models import Task, User
-from generation.parameters import Parameters
+from fixtures.fleet import submit
+from generation.accounts.models import User
+from generation.catalogue.parameters import Parameters
+from generation.queue.buffer import Claimed
+from generation.tasks import delete, results
+from generation.tasks.models import Task
+from imagegenx_site import redis_clients
 from storage import keys, raw
 from storage.store import get_store
-from workers import handover, maintenance
-from workers.buffer import Claimed
-from workers.tests.fleet import submit
+from workers.gpu import delivery, rows
+from workers.housekeeping import leftovers
+from workers.housekeeping import results as housekeeping_results
 
 WORKER = "gpu1-a"
 
@@ -38,7 +42,7 @@ def task_of(user, *, cache=True, **params):
 
 def board(task):
     claimed = Claimed(str(task.id), task.priority, task.batch_key, 1, "{}")
-    (held,) = handover.board([claimed], WORKER).held
+    (held,) = rows.board([claimed], WORKER).held
     return held
 
 
@@ -48,7 +52,7 @@ def run(held, *, grey=0.5, warnings=()):
     for sample in held.to_admit:
         index = int(sample.sample_id.rpartition("/")[2])
         held.images[index] = np.full((sample.height, sample.width, 3), grey, np.float32)
-    handover.deliver(held, WORKER)
+    delivery.deliver(held, WORKER)
 
 
 def picture(task, index=0):
@@ -104,7 +108,7 @@ def test_a_deleted_task_takes_the_kept_picture_with_it(user):
     first, second = task_of(user), task_of(user)
     run(board(first))
     run(board(second))  # used it, so its owner's wish counts as well
-    services.delete_task(second)
+    delete.delete_task(second)
     assert [found.key for found in get_store("raw").list(keys.RESULTS)] == []
     assert len(board(task_of(user)).to_admit) == 1
 
@@ -116,7 +120,7 @@ def test_without_redis_or_the_object_the_picture_is_made(user, settings, monkeyp
     assert len(board(task_of(user)).to_admit) == 1
     run(board(task_of(user)))
     nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.2)
-    monkeypatch.setattr(results.events, "client", lambda: nowhere)
+    monkeypatch.setattr(redis_clients, "text_client", lambda: nowhere)
     held = board(task_of(user))
     assert len(held.to_admit) == 1
     run(held)
@@ -130,10 +134,10 @@ def test_it_can_be_switched_off_and_ends_with_its_time(user, settings):
     run(board(task_of(user)))
     client = Redis.from_url(site_settings.REDIS_URL)
     assert all(0 < client.ttl(key) <= 3600 for key in client.keys("gq:res:*") if key != b"gq:res:count")
-    maintenance.clear_leftovers()
+    leftovers.clear_leftovers()
     assert results.sweep() == 0
     settings.RESULT_CACHE_HOURS = -1  # everything is older than that
-    maintenance.sweep_results()
+    housekeeping_results.sweep_results()
     assert list(get_store("raw").list(keys.RESULTS)) == []
 
 

@@ -23,7 +23,7 @@ def test_other_row_buckets_stop_the_process_by_name(monkeypatch, text):
 
 @pytest.mark.django_db
 def test_the_engine_of_a_worker_has_the_buckets_of_the_settings(settings, tmp_path):
-    from workers.gpu import start_engine
+    from workers.gpu.main import start_engine
 
     settings.GPU_ROW_BUCKETS, settings.GPU_PRELOAD, settings.VAR_DIR = (2, 4), [], tmp_path
     interval = sys.getswitchinterval()

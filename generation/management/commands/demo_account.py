@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from generation.models import ApiKey, Plan, Team, User
+from generation.accounts.models import ApiKey, Plan, Team, User
 
 
 class Command(BaseCommand):

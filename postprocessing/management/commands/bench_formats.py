@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
 
 def _read(folder: Path) -> list[Picture]:
-    from postprocessing.reading import decode
+    from postprocessing.decoding import decode
 
     try:
         return [decode(file.read_bytes()) for file in sorted(folder.iterdir())]

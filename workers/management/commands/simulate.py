@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from workers.buffer import connect
+from imagegenx_site import redis_clients
 from workers.simulation import Kind, Outcome, Scenario, Simulation, StepCost, devices_needed, fewest_conceivable
 
 # ms of a step at 512x512 with guidance; FLOP-consistent estimates, not measurements: put your own in with --cost.
@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         parts = urlsplit(settings.REDIS_URL)
-        redis = connect(urlunsplit(parts._replace(path=f"/{DATABASE}")), timeout=60)
+        redis = redis_clients.connect(urlunsplit(parts._replace(path=f"/{DATABASE}")), timeout=60)
         self.stdout.write(HEAD)
         for per_day in options["per_day"]:
             redis.flushdb()

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from generation import tickets
+from fixtures.fleet import Fleet
+from imagegenx_site import redis_clients
 from workers.tests.faults.clock import step
 from workers.tests.faults.stage import Stage, blocked, watchdog_of
-from workers.tests.fleet import Fleet
 
 if TYPE_CHECKING:
     from workers.tests.faults.play import Play
@@ -32,8 +32,8 @@ def all_faults(play: "Play") -> dict[str, Act]:
         "a lost device": lambda: play.submit_bad("device"),
         "kill -9 web": lambda: play.fleet.signal("web1"),
         "SIGTERM web": lambda: play.fleet.signal("web1", TERM),
-        "clock a minute ahead": lambda: step(tickets.client(), 60),
-        "clock a minute back": lambda: step(tickets.client(), -60),
+        "clock a minute ahead": lambda: step(redis_clients.bytes_client(), 60),
+        "clock a minute back": lambda: step(redis_clients.bytes_client(), -60),
     }
 
 
@@ -74,7 +74,7 @@ def _servers(stage: Stage) -> dict[str, Act]:
         stage.empty_redis_file()
 
     def flush() -> None:
-        tickets.client().flushall()
+        redis_clients.bytes_client().flushall()
 
     def away(down: Act, up: Act, seconds: float) -> Act:
         def act() -> None:
@@ -98,24 +98,24 @@ def _servers(stage: Stage) -> dict[str, Act]:
 
 def _messages() -> dict[str, Act]:
     def queues() -> list[str]:
-        names = [key.decode() for key in tickets.client().scan_iter("*", _type="list")]
+        names = [key.decode() for key in redis_clients.bytes_client().scan_iter("*", _type="list")]
         return [name for name in names if name in QUEUES or name.startswith("dq.")]
 
     def lose() -> None:
         for queue in queues():
-            tickets.client().delete(queue)
+            redis_clients.bytes_client().delete(queue)
 
     def double() -> None:
         for queue in queues():
-            for message in tickets.client().lrange(queue, 0, -1):
-                tickets.client().lpush(queue, message)
+            for message in redis_clients.bytes_client().lrange(queue, 0, -1):
+                redis_clients.bytes_client().lpush(queue, message)
 
     def delay() -> None:
-        held = {queue: tickets.client().lrange(queue, 0, -1) for queue in queues()}
+        held = {queue: redis_clients.bytes_client().lrange(queue, 0, -1) for queue in queues()}
         lose()
         time.sleep(6)
         for queue, messages in held.items():
             if messages:
-                tickets.client().rpush(queue, *messages)
+                redis_clients.bytes_client().rpush(queue, *messages)
 
     return {"all messages lost": lose, "all messages doubled": double, "all messages 6 s late": delay}

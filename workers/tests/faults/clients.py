@@ -9,7 +9,7 @@ from uuid import UUID
 
 import httpx
 
-from generation.uuid7 import from_public, uuid7
+from imagegenx_site.ids import from_public, uuid7
 
 PATIENCE_S = 120.0
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db.models import F
 from redis import Redis
 
-from generation.models import OPEN, Task
+from generation.tasks.models import OPEN, Task
 
 TIMES_OF_TASK = ("sc", "exp")  # ms, in gq:t:{id}; exp 0 means never
 

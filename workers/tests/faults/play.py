@@ -11,13 +11,15 @@ from uuid import UUID
 from django.core.management import call_command
 from django.db import Error, connection
 
-from generation import partitions
-from generation.models import TERMINAL, ApiKey, Delivery, Plan, Status, Task, Team, User
+from fixtures.fleet import Fleet, all_ended, doubled, statuses, submit
+from generation.accounts.models import ApiKey, Plan, Team, User
+from generation.tasks import partitions
+from generation.tasks.models import TERMINAL, Status, Task
+from generation.webhooks.models import Delivery
 from workers.tests.faults.acts import Act, all_faults
 from workers.tests.faults.clients import Clients
 from workers.tests.faults.result import LIMIT_S, STEPS, TASKS, Result
 from workers.tests.faults.stage import Stage, Supervisor
-from workers.tests.fleet import Fleet, all_ended, doubled, statuses, submit
 
 PROCESSES = ("gpu1", "gpu2", "cpu1", "io1", "reconciler1", "reconciler2")
 BEFORE_END = (Status.QUEUED, Status.RUNNING)

@@ -18,7 +18,7 @@ from deploy.services import free_port, wait_ready
 from workers.tests.faults.result import STEP_MS
 
 if TYPE_CHECKING:
-    from workers.tests.fleet import Fleet
+    from fixtures.fleet import Fleet
 
 RESTART_AFTER_S = 0.5
 
@@ -112,7 +112,7 @@ def watchdog_of(pid: int) -> int:
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines()[1:]:
         child, parent, command = line.split(None, 2)
-        if int(parent) == pid and "workers.watchdog" in command:
+        if int(parent) == pid and "workers.gpu.watchdog" in command:
             return int(child)
     raise LookupError(f"process {pid} has no watchdog")
 

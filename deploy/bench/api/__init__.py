@@ -1,0 +1,1 @@
+"""Measurements of the API: `python -m deploy.bench.api` (make bench-api)."""

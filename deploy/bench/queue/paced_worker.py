@@ -1,0 +1,115 @@
+"""A GPU worker whose engine sleeps as long as load.py says a step takes, and chooses its members by the
+real engine's policy. A task of one step is free: what the queues alone can do.
+
+    celery -A imagegenx_site worker -I deploy.bench.queue.paced_worker ...
+
+Each step is written to VAR_DIR/steps-PID.jsonl: when it began, how long it slept, whose first it was, and whether
+somebody stayed on board.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from deploy.bench.queue.load import BATCH, COST
+from imagegenx_site.celery import app
+from workers.engine.batching import scheduler
+from workers.engine.requests import Cancelled, Event, Finished, Progress, SampleRequest
+from workers.engine.spec import ModelSpec
+from workers.gpu.worker import install
+from workers.simulation import CAPACITY, POLICY
+
+
+class PacedEngine:
+    """The interface of workers.engine.Engine."""
+
+    def __init__(self) -> None:
+        self.warm_key: str | None = None
+        self._board: dict[str, SampleRequest] = {}
+        self._done: Counter[str] = Counter()
+        self._passed_over: Counter[str] = Counter()
+        self._cancelled: set[str] = set()
+        path = Path(os.environ["VAR_DIR"], f"steps-{os.getpid()}.jsonl")
+        self._log = path.open("a", buffering=1)
+
+    @property
+    def idle(self) -> bool:
+        return not self._board
+
+    full_of_paused = False  # nothing is held in memory
+
+    def surplus(self) -> list[str]:
+        return []
+
+    def room(self, model: str, width: int, height: int, priority: int) -> int:
+        same = [one.priority for one in self._board.values() if one.batch_key == f"{model}:{width}x{height}"]
+        return scheduler.room(
+            same_key=len(same), same_key_urgent=same.count(scheduler.URGENT), on_board=len(self._board), limit=BATCH,
+            capacity=CAPACITY, priority=priority,
+        )  # fmt: skip
+
+    def admit(self, request: SampleRequest) -> None:
+        self._board[request.sample_id] = request
+
+    def cancel(self, sample_id: str) -> None:
+        self._cancelled.add(sample_id)
+
+    def discard_all(self) -> None:
+        self._board.clear()
+
+    def step(self) -> list[Event]:
+        events: list[Event] = [Cancelled(id_) for id_ in self._cancelled if self._board.pop(id_, None)]
+        self._cancelled.clear()
+        members = self._members()
+        if not members:
+            self.warm_key = None
+            return events
+        begun = time.time()
+        self.warm_key = members[0].batch_key
+        slept = COST.seconds(len(members), members[0].width * members[0].height)
+        slept = 0.0 if members[0].steps == 1 else slept
+        time.sleep(slept)
+        new = [one.task_id for one in members if not self._done[one.sample_id]]
+        for request in members:
+            events += self._advance(request)
+        self._log.write(json.dumps({"at": begun, "slept": slept, "new": new, "more": bool(self._board)}) + "\n")
+        return events
+
+    def _members(self) -> list[SampleRequest]:
+        parked = [
+            scheduler.Parked(id_, one.batch_key, 1, one.priority, one.arrived, self._passed_over[id_])
+            for id_, one in self._board.items()
+        ]
+        chosen = [one.sample_id for one in scheduler.choose(parked, lambda _: BATCH, POLICY)]
+        for id_ in self._board:
+            self._passed_over[id_] = 0 if id_ in chosen else self._passed_over[id_] + 1
+        return [self._board[id_] for id_ in chosen]
+
+    def _advance(self, request: SampleRequest) -> list[Event]:
+        self._done[request.sample_id] += 1
+        step = self._done[request.sample_id]
+        progress = Progress(request.sample_id, step, request.steps)
+        if step < request.steps:
+            return [progress]
+        del self._board[request.sample_id], self._done[request.sample_id], self._passed_over[request.sample_id]
+        return [progress, Finished(request.sample_id, np.zeros((request.height, request.width, 3), np.float32))]
+
+
+class EmptyPool:
+    """Every model is there."""
+
+    def ensure(self, spec: ModelSpec) -> None:
+        pass
+
+    def loaded(self) -> None:
+        """Not known."""
+
+    def unload_idle(self) -> list[str]:
+        return []
+
+
+install(app, lambda: (EmptyPool(), PacedEngine()))

@@ -1,0 +1,161 @@
+"""Who may do what: teams, people, plans and API keys."""
+
+import hashlib
+import secrets
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.dispatch import Signal
+from django.utils import timezone
+
+from postprocessing.recipe import Recipe, RecipeError
+
+ALL_KINDS = ["text2img", "img2img", "inpaint", "controlnet", "batch"]
+SCOPES = {
+    "generate": "Make, cancel and repeat tasks.",
+    "read": "See tasks, pictures and usage.",
+    "delete": "Delete tasks.",
+    "lora": "Upload and change LoRAs.",
+    "webhooks": "Change webhook endpoints and send deliveries again.",
+    "keys": "Make, rotate and revoke API keys.",
+}
+
+keys_updated = Signal()  # keys changed by an UPDATE; `prefixes`: which. Sent in the transaction that changes them
+
+
+def all_kinds() -> list[str]:
+    return list(ALL_KINDS)
+
+
+class Plan(models.Model):
+    """What a key bound to it may ask for. 0 in a limit means: not at all; None: without bound."""
+
+    name = models.SlugField(unique=True)
+    title = models.CharField(max_length=100)
+    paid = models.BooleanField(default=False, help_text="Paid plans are not lowered or turned away in a surge.")
+    max_side = models.PositiveIntegerField(default=1024, help_text="Largest width or height in pixels.")
+    max_images = models.PositiveSmallIntegerField(default=4, help_text="Pictures of one request.")
+    kinds = models.JSONField(default=all_kinds, help_text="Task kinds that may be asked for.")
+    super_resolution = models.BooleanField(default=False)
+    watermark = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="A mark on every picture, drawn last, as in docs/postprocessing.md: "
+        '{"kind": "text", "text": "preview"}.',
+    )
+    lora_upload = models.BooleanField(default=False)
+    priority_cap = models.PositiveSmallIntegerField(default=2, help_text="Most urgent class allowed: 0 (P0) to 3 (P3).")
+    priority_default = models.PositiveSmallIntegerField(default=2)
+    requests_per_second = models.PositiveIntegerField(default=30, help_text="Per IP address.")
+    concurrent_tasks = models.PositiveIntegerField(null=True, blank=True, default=100)
+    daily_images = models.PositiveIntegerField(null=True, blank=True)
+    daily_megapixel_steps = models.PositiveIntegerField(null=True, blank=True)
+    queue_seconds = models.PositiveIntegerField(default=300, help_text="Seconds a task may wait before it expires.")
+
+    def __str__(self) -> str:
+        return self.title
+
+    def clean(self) -> None:
+        """Refuse a watermark that could not be drawn: every task of the plan would fail."""
+        if self.watermark:
+            try:
+                Recipe().marked(self.watermark)
+            except RecipeError as error:
+                raise ValidationError({"watermark": [str(error)]}) from error
+
+
+class Team(models.Model):
+    """The people of one customer: they see each other's tasks."""
+
+    name = models.CharField(max_length=100, unique=True)
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="teams")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class User(AbstractUser):
+    """A person or a service account; acts for one team."""
+
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="members", null=True, blank=True)
+
+
+class KeyRows(models.QuerySet):
+    """Rows of keys. A key that an UPDATE ends or binds anew is no longer answered from the cache."""
+
+    def update(self, **changes: Any) -> int:
+        """How many rows were changed."""
+        if changes.keys() <= {"last_used_at"}:
+            return super().update(**changes)
+        with transaction.atomic():
+            prefixes = list(self.values_list("prefix", flat=True))
+            changed = super().update(**changes)
+            keys_updated.send(sender=ApiKey, prefixes=prefixes)
+        return changed
+
+
+class ApiKey(models.Model):
+    """A secret that acts for a user.
+
+    Only `digest` = SHA-256 of the secret is stored. A random secret of 192 bits needs no slow hash, and the digest
+    serves as the key of signed requests (the client computes it from the secret). `prefix` finds the row and may be
+    shown.
+    """
+
+    PREFIX_BYTES: ClassVar[int] = 5
+    SECRET_BYTES: ClassVar[int] = 24
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, null=True, blank=True, help_text="Empty: the team's plan.")
+    name = models.CharField(max_length=100, default="key")
+    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    scopes = models.JSONField(default=list, blank=True, help_text="Empty: all.")
+    profile = models.ForeignKey(
+        "generation.PolicyProfile",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        help_text="Bounds what may be drawn.",
+    )
+    must_sign = models.BooleanField(default=False, help_text="Only signed requests are taken.")
+    oauth_client = models.CharField(
+        max_length=100, blank=True, editable=False, help_text="Stands for this OAuth application; has no secret."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = KeyRows.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "oauth_client"], name="key_of_oauth_client", condition=~models.Q(oauth_client="")
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @classmethod
+    def make(cls, user: User, **fields: object) -> tuple["ApiKey", str]:
+        """A new row and the text of the key, which is not stored and can't be shown again."""
+        prefix, secret = secrets.token_hex(cls.PREFIX_BYTES), secrets.token_urlsafe(cls.SECRET_BYTES)
+        row = cls.objects.create(user=user, prefix=prefix, digest=cls.digest_of(secret), **fields)
+        return row, f"igx_{prefix}_{secret}"
+
+    @staticmethod
+    def digest_of(secret: str) -> str:
+        """SHA-256 of the secret part, hexadecimal."""
+        return hashlib.sha256(secret.encode()).hexdigest()
+
+    @property
+    def effective_plan(self) -> Plan | None:
+        """The plan that binds this key: its own, else its team's."""
+        return self.plan or (self.user.team.plan if self.user.team else None)

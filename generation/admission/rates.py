@@ -1,0 +1,106 @@
+"""Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for all
+counters of a request.
+
+| key                | type    | content                                       | lifetime      |
+|--------------------|---------|-----------------------------------------------|---------------|
+| rl:{name}:{whose}  | counter | requests of one IP address or key in a window | RATE_WINDOW_S |
+
+When Redis is away every request is admitted, with a line in the log: a limit protects the service, it is not a reason
+to refuse work.
+"""
+
+import functools
+import ipaddress
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest
+from redis.commands.core import Script
+
+from imagegenx_site import redis_clients
+from imagegenx_site.errors import Allowance, TooManyRequests
+
+_PAUSE_S = 1.0  # after a failed call Redis is left alone for so long, so that an outage costs each request nothing
+
+
+_log = logging.getLogger(__name__)
+
+
+_away_until = 0.0
+
+
+def hit(counters: Sequence[tuple[str, str]], per_second: int) -> list[Allowance]:
+    """Count one request under each (name, whose) and say what is left of each; nothing when Redis is away.
+
+    Raises TooManyRequests when it was one too many for any of them.
+    """
+    window = settings.RATE_WINDOW_S
+    quota = per_second * window
+    if time.monotonic() < _away_until:
+        return []
+    try:
+        counts = _script()(keys=[f"rl:{name}:{whose}" for name, whose in counters], args=[window])
+    except redis.RedisError as error:
+        _note_outage(error)
+        return []
+    allowances = [
+        Allowance(name, quota, window, max(0, quota - count), window)
+        for (name, _), count in zip(counters, counts, strict=True)
+    ]
+    for (name, _), count in zip(counters, counts, strict=True):
+        if count > quota:
+            scope = "address" if name == "ip" else "key"
+            message = f"More than {per_second} requests a second from one {scope}. Wait, then send again."
+            raise TooManyRequests(message, retry_after=window, allowances=allowances)
+    return allowances
+
+
+def headers(allowances: Sequence[Allowance]) -> dict[str, str]:
+    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers)."""
+    if not allowances:
+        return {}
+    windows = {allowance: f";w={allowance.window}" if allowance.window else "" for allowance in allowances}
+    resets = {allowance: f";t={allowance.reset}" if allowance.window else "" for allowance in allowances}
+    return {
+        "RateLimit-Policy": ", ".join(f'"{item.name}";q={item.quota}{windows[item]}' for item in allowances),
+        "RateLimit": ", ".join(f'"{item.name}";r={item.left}{resets[item]}' for item in allowances),
+    }
+
+
+def client_address(request: HttpRequest) -> str:
+    """Who sends, as far as it can be trusted: the peer, or what TRUSTED_PROXIES proxies in front wrote down.
+
+    IPv6 addresses count by their /64, which one customer owns whole.
+    """
+    text = request.META.get("REMOTE_ADDR", "")
+    if settings.TRUSTED_PROXIES:
+        forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
+        text = forwarded[-min(settings.TRUSTED_PROXIES, len(forwarded))] or text
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return "unknown"
+    if address.version == 6 and not address.ipv4_mapped:
+        return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return str(address)
+
+
+def seconds_until_midnight() -> int:
+    """Seconds until the next day (UTC)."""
+    return math.ceil(86400 - time.time() % 86400)
+
+
+@functools.cache
+def _script() -> Script:
+    return redis_clients.text_client().register_script(Path(__file__).with_suffix(".lua").read_text())
+
+
+def _note_outage(error: Exception) -> None:
+    global _away_until
+    _away_until = time.monotonic() + _PAUSE_S
+    _log.warning("limits are not counted, Redis is out of reach: %s", error)

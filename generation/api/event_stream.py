@@ -1,0 +1,205 @@
+"""Server-sent events of a task: outside DRF, because DRF refuses `Accept: text/event-stream` and answers in threads.
+
+    event      data                                                       id
+    task       the task as a poll shows it: first of all, and at the end   of the newest entry at that moment
+    status     {"status": "running"}                                      of the stream
+    progress   {"progress": 40, "step": 8, "steps": 20}                   of the stream
+    preview    {"image": "data:image/...", ...}, where asked for           of the stream
+    enlarging  {"progress": 40}: after success, a larger version is made   of the stream
+    updated    {"width": 4096, "height": 4096}: it is there                of the stream
+    end        {"status": "succeeded"}: nothing follows                    -
+
+`Last-Event-ID` resumes: what happened since then is told first, as far as the stream reaches back. A comment every
+PING_S keeps proxies from closing the connection. Browsers' EventSource can't send headers: they use a token in the
+address, good for one task and EVENT_TOKEN_SECONDS.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core import signing
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import extend_schema
+from rest_framework.response import Response
+
+from generation.accounts.plans import plan_of
+from generation.admission import rates
+from generation.api import openapi_docs
+from generation.api.authentication import KeyRequest, key_of_request
+from generation.api.base import ApiView, require_scope
+from generation.api.envelope import error_body, json_bytes, out_of_reach
+from generation.api.wait import base_url
+from generation.tasks import access, watchers
+from generation.tasks.models import Status
+from generation.tasks.presentation import PUBLIC_STATUS
+from generation.tasks.view import Seen, see, shown_to_all
+from imagegenx_site.errors import ApiError, NotFound, Unauthorised
+from imagegenx_site.ids import from_public
+
+PING_S: Final = 15.0
+_RETRY_MS: Final = 2000  # what a browser waits before it connects again
+_SALT: Final = "generation.tasks.events"
+_log = logging.getLogger(__name__)
+_ENTRY_ID: Final = re.compile(r"\d{1,15}-\d{1,10}")
+
+
+class EventTokenView(ApiView):
+    """Tokens for browsers."""
+
+    scopes: ClassVar = {"POST": "read"}
+
+    @extend_schema(
+        **openapi_docs.operation(
+            "event-token", "A token for a browser's EventSource", "image", also=(404,), request=None
+        )
+    )
+    def post(self, request: KeyRequest, public_id: str) -> Response:
+        """An address that a browser can open for some minutes, without a key."""
+        task = access.find_task(public_id, request.user)
+        token = signing.dumps(task.public_id, salt=_SALT)
+        end = timezone.now() + timedelta(seconds=settings.EVENT_TOKEN_SECONDS)
+        address = base_url(request) + reverse("task-events", args=[task.public_id])
+        return Response(
+            {"url": f"{address}?token={token}", "token": token, "expires_at": end.isoformat(timespec="seconds")}
+        )
+
+
+@csrf_exempt
+async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
+    """GET: the events of a task, until it has ended."""
+    try:
+        if request.method != "GET":
+            return _failure(request, _method_not_allowed())
+        task_id = await sync_to_async(_authorised)(request, public_id)
+    except ApiError as error:
+        return _failure(request, error)
+    except (OperationalError, InterfaceError) as error:
+        _log.error("events refused, Postgres is out of reach: %s", error)
+        return _failure(request, out_of_reach())
+    last = request.headers.get("Last-Event-ID", "")
+    told = _told(task_id, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(told, content_type="text/event-stream; charset=utf-8", headers=headers)
+
+
+def _authorised(request: HttpRequest, public_id: str) -> UUID:
+    """The task's id, for its token or its owner's key."""
+    token = request.GET.get("token")
+    if token is not None:
+        return _of_token(token, public_id)
+    key = key_of_request(request)
+    if key is None:
+        raise Unauthorised("No API key, and no `token` in the address.")
+    rates.hit([("key", str(key.pk))], plan_of(key).requests_per_second)
+    require_scope(key, "read")
+    return see(public_id, key.user, base_url="").task_id
+
+
+def _of_token(token: str, public_id: str) -> UUID:
+    try:
+        named = signing.loads(token, salt=_SALT, max_age=settings.EVENT_TOKEN_SECONDS)
+    except signing.BadSignature as error:
+        raise Unauthorised("The token is not valid, or has expired. Ask for a new one.") from error
+    if named != public_id:
+        raise Unauthorised("The token belongs to another task.")
+    task_id = from_public(public_id)
+    if task_id is None:
+        raise access.no_task(public_id)
+    return shown_to_all(task_id, "").task_id
+
+
+async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
+    """The stream. Subscribe first, then look at the task, so that nothing falls between."""
+    yield f"retry: {_RETRY_MS}\n\n".encode()
+    reader = watchers.reader()
+    async with reader.watch(task_id) as queue:
+        missed = await reader.since(task_id, last) if last else []
+        for old in missed:
+            yield _of(old)
+        ended, seen = any(old.is_end for old in missed), missed[-1].id if missed else ""
+        if not missed:
+            shown = await _shown(task_id, base)
+            ended = shown.ended
+            yield _event("task", shown.body, reader.newest)
+        while not ended:
+            happening = await _next(queue)
+            if happening is None:
+                yield b": ping\n\n"
+            elif not happening.id or watchers.later(happening.id, seen):
+                ended = happening.is_end
+                yield _of(happening)
+        try:
+            shown = await _shown(task_id, base)
+            while shown.body["enlarging"]:  # the first version is there, a larger one follows
+                yield _event("task", shown.body, reader.newest)
+                async for told in _until_updated(queue):
+                    yield told
+                shown = await _shown(task_id, base)
+        except NotFound:  # deleted while it was watched: cancelled first
+            yield _event("end", {"status": PUBLIC_STATUS[Status.CANCELLED]}, "")
+            return
+    yield _event("task", shown.body, reader.newest)
+    yield _event("end", {"status": shown.body["status"]}, "")
+
+
+async def _until_updated(queue: watchers.Queue) -> AsyncIterator[bytes]:
+    """What happens until the pictures have changed, or until it is time to look."""
+    while (happening := await _next(queue)) is not None:
+        yield _of(happening)
+        if happening.kind == "updated":
+            return
+    yield b": ping\n\n"
+
+
+async def _next(queue: watchers.Queue) -> watchers.Happening | None:
+    """The next event, or None after PING_S."""
+    try:
+        async with asyncio.timeout(PING_S):
+            return await queue.get()
+    except TimeoutError:
+        return None
+
+
+def _of(happening: watchers.Happening) -> bytes:
+    data = happening.data
+    if happening.kind == "status":
+        data = {**data, "status": PUBLIC_STATUS[Status(data["status"])]}
+    return _event(happening.kind, data, happening.id)
+
+
+async def _shown(task_id: UUID, base: str) -> Seen:
+    return await sync_to_async(shown_to_all)(task_id, base)
+
+
+def _event(kind: str, data: Any, entry_id: str) -> bytes:
+    name = f"id: {entry_id}\n" if entry_id else ""
+    return f"{name}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def _failure(request: HttpRequest, error: ApiError) -> HttpResponse:
+    body = json_bytes(error_body(error, request.headers.get("X-Request-Id")))
+    response = HttpResponse(body, status=error.http_status, content_type="application/json")
+    if error.http_status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="ImageGenX"'
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _method_not_allowed() -> ApiError:
+    error = ApiError("Only GET is possible here.")
+    error.http_status, error.code = 405, "method_not_allowed"  # type: ignore[misc]  # of this one value
+    return error

@@ -1,0 +1,299 @@
+"""Request bodies: one schema for validation, the OpenAPI document and the texts of faults.
+
+A field's checks against the catalogue and the plan run with the field itself, so that one answer names every fault at
+once.
+"""
+
+import difflib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from django.conf import settings
+from rest_framework import serializers
+
+from generation.accounts.models import Plan, User
+from generation.catalogue import loras
+from generation.catalogue.models import ImageModel, Style
+from generation.catalogue.parameters import MAX_SEED, SAMPLERS, SIDE_STEP, SIDES, LoraChoice, parse_resolution
+from generation.catalogue.snapshot import Catalogue
+from imagegenx_site.errors import Fault, InvalidRequest
+from imagegenx_site.outbound_http import fault_of, is_own_address
+from postprocessing.recipe import Recipe, RecipeError
+
+MAX_TEXT: Final = 10_000  # characters of a prompt
+LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
+
+
+class StrictSerializer(serializers.Serializer):
+    """Refuses fields that it does not know, and suggests the one that was probably meant."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        faults: dict[str, Any] = {}
+        if isinstance(data, Mapping):
+            for name in data.keys() - self.fields.keys():
+                near = difflib.get_close_matches(str(name), list(self.fields), n=1)
+                hint = f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(self.fields)}."
+                faults[str(name)] = [serializers.ErrorDetail(f"There is no such field.{hint}", "unknown_field")]
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**error.detail, **faults}) from None  # type: ignore[dict-item]
+        if faults:
+            raise serializers.ValidationError(faults)
+        return value
+
+
+class ParamsSerializer(StrictSerializer):
+    """`params` of a text-to-image request. What is left out is decided by the model and the plan."""
+
+    resolution = serializers.CharField(
+        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8: `512x512`, `768×512`."
+    )
+    model = serializers.CharField(
+        required=False, max_length=60, help_text="Name or alias of a model; see /api/v1/models."
+    )
+    style = serializers.CharField(  # type: ignore[assignment]  # a field called as DRF calls something else
+        required=False, max_length=50, allow_blank=True, help_text="Name of a style; see /api/v1/styles."
+    )
+    style_keywords = serializers.ListField(
+        child=serializers.CharField(max_length=60),
+        required=False,
+        max_length=10,
+        help_text="Free words added to the prompt.",
+    )
+    negative_text = serializers.CharField(
+        required=False, max_length=MAX_TEXT, allow_blank=True, help_text="What should not be seen."
+    )
+    steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Denoising steps.")
+    cfg_scale = serializers.FloatField(
+        required=False, min_value=1, max_value=20, help_text="How closely to follow the text."
+    )
+    sampler = serializers.ChoiceField(choices=SAMPLERS, required=False)
+    seed = serializers.IntegerField(
+        required=False, min_value=-1, max_value=MAX_SEED, help_text="Same seed, same picture; -1: any."
+    )
+    num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
+    saturation = serializers.FloatField(required=False, min_value=0.5, max_value=2.0)
+    format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
+    deterministic = serializers.BooleanField(
+        required=False, help_text="Run alone: bit-equal pictures on one machine, slower."
+    )
+    cache = serializers.BooleanField(
+        required=False,
+        help_text="False: made anew although an identical request with the same `seed` was answered already.",
+    )
+    loras = serializers.JSONField(required=False, help_text=LORAS_HELP)
+    preview = serializers.BooleanField(required=False, help_text="Send small previews with the events.")
+    postprocess = serializers.JSONField(required=False, help_text="See docs/postprocessing.md.")
+
+    def validate_loras(self, asked: Any) -> list[LoraChoice]:
+        model: ImageModel | None = self.context["model"]
+        found, faults = loras.chosen(asked, self.context["user"], model)
+        kept: list[Fault] = self.context["faults"]
+        kept += faults
+        return found
+
+    def validate_model(self, name: str) -> str:
+        catalogue: Catalogue = self.context["catalogue"]
+        model = catalogue.model(name)
+        if model is None:
+            raise _fault("unknown_model", f"There is no model {name!r}. Known: {', '.join(catalogue.model_names())}.")
+        if self.context["kind"] not in model.kinds:
+            raise _fault(
+                "kind_not_supported",
+                f"{model.name} can't do {self.context['kind']}. It can do {', '.join(model.kinds)}.",
+            )
+        return name
+
+    def validate_style(self, name: str) -> str:
+        catalogue: Catalogue = self.context["catalogue"]
+        if name and catalogue.style(name) is None:
+            near = difflib.get_close_matches(name, catalogue.style_names(), n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else " See /api/v1/styles."
+            raise _fault("unknown_style", f"There is no style {name!r}.{hint}")
+        return name
+
+    def validate_resolution(self, text: str) -> tuple[int, int]:
+        sides = parse_resolution(text)
+        if sides is None:
+            raise _fault("malformed", "Write width x height in pixels, for example 512x512.")
+        plan: Plan = self.context["plan"]
+        model: ImageModel | None = self.context["model"]
+        low, high = (model.min_side, model.max_side) if model else SIDES
+        if any(side % SIDE_STEP for side in sides):
+            raise _fault("not_a_multiple", f"Width and height must be multiples of {SIDE_STEP}.")
+        if min(sides) < low or max(sides) > high:
+            raise _fault("out_of_range", f"Width and height must be from {low} to {high} pixels.")
+        if max(sides) > plan.max_side:
+            raise _fault("above_plan", f"Your plan allows up to {plan.max_side} pixels a side.")
+        return sides
+
+    def validate_steps(self, steps: int) -> int:
+        model: ImageModel | None = self.context["model"]
+        if model and steps > model.max_steps:
+            raise _fault("out_of_range", f"{model.name} takes up to {model.max_steps} steps.")
+        return steps
+
+    def validate_num_images(self, count: int) -> int:
+        plan: Plan = self.context["plan"]
+        if count > plan.max_images:
+            raise _fault("above_plan", f"Your plan allows up to {plan.max_images} pictures a request.")
+        return count
+
+    def validate_postprocess(self, block: Any) -> Any:
+        try:
+            recipe = Recipe.from_json(block, path="params.postprocess")
+        except RecipeError as error:
+            faults: list[Fault] = self.context["faults"]
+            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+            return {}
+        if recipe.upscale and not self.context["plan"].super_resolution:
+            raise _fault("above_plan", "Your plan does not include super-resolution.")
+        if recipe.output.provenance and not settings.C2PA_CERTIFICATE:
+            raise _fault("not_available", "This server has no certificate to sign with; leave `provenance` out.")
+        return block or {}
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What stands beside the postprocess block is part of it; together they may still contradict each other."""
+        block = {name: values[name] for name in ("format", "saturation") if name in values}
+        block |= values.get("postprocess", {})
+        try:
+            Recipe.from_json(block, path="params.postprocess")
+        except RecipeError as error:
+            faults: list[Fault] = self.context["faults"]
+            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+        return {**values, "postprocess": block}
+
+
+class GenerateSerializer(StrictSerializer):
+    """A text-to-image request."""
+
+    roles: ClassVar[Mapping[str, str]] = {}  # fields that hold pictures -> the role of the picture
+
+    text = serializers.CharField(max_length=MAX_TEXT, help_text="What to draw, in any language.")
+    params = ParamsSerializer(required=False)
+    callback_url = serializers.CharField(
+        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="Told when the task ends; signed."
+    )
+    priority = serializers.IntegerField(
+        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 urgent to 3 test."
+    )
+
+    deadline_seconds = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=86400,
+        help_text="Not started within so many seconds: the task expires. The header `Cancel-After: 30s` says the same.",
+    )
+    dry_run = serializers.BooleanField(required=False, help_text="Check and price the request, make nothing.")
+
+    def validate_callback_url(self, url: str | None) -> str:
+        fault = fault_of(url) if url else None
+        if url and not fault and is_own_address(url, self.context["host"]):
+            fault = "it is this server's own"
+        if fault:
+            raise _fault("malformed", f"This address can't be called: {fault}.")
+        return url or ""
+
+    def validate_priority(self, priority: int | None) -> int | None:
+        cap = self.context["plan"].priority_cap
+        if priority is not None and priority < cap:
+            raise _fault("above_plan", f"Your plan allows priority {cap} to 3.")
+        return priority
+
+
+@dataclass(frozen=True)
+class Asker:
+    """What a request is checked against: its kind, who sends it under which plan, and what there is to ask for."""
+
+    kind: str
+    user: User
+    plan: Plan
+    catalogue: Catalogue
+    host: str = ""
+
+
+def checked(form: type[serializers.Serializer], data: Any, **context: Any) -> dict[str, Any]:
+    """The values of a small request body. Raises InvalidRequest with every fault."""
+    values, faults = _validated(form, data, context)
+    if faults:
+        raise InvalidRequest(faults)
+    return values
+
+
+_built = threading.local()  # form -> its serializer; each thread has its own, because a serializer keeps its context
+
+
+def _validated(
+    form: type[serializers.Serializer], data: Any, context: dict[str, Any]
+) -> tuple[dict[str, Any], list[Fault]]:
+    """The checked values of a body, and what is wrong with it. Building a serializer copies every field it declares:
+    that takes longer than checking, so each thread builds each form once.
+    """
+    forms: dict[Any, serializers.Serializer] = _built.__dict__
+    serializer = forms.get(form)
+    if serializer is None:
+        serializer = forms[form] = form()
+    serializer._context = context
+    try:
+        return serializer.run_validation(data), []
+    except serializers.ValidationError as error:
+        return {}, flattened(error.detail)
+    finally:
+        serializer._context = {}
+
+
+def parse(body: Any, form: type[GenerateSerializer], asker: Asker) -> dict[str, Any]:
+    """The checked values of a request body. Raises InvalidRequest with every fault."""
+    kind, catalogue, plan = asker.kind, asker.catalogue, asker.plan
+    params = body.get("params") if isinstance(body, Mapping) else None
+    named = params.get("model") if isinstance(params, Mapping) else None
+    model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
+    found: list[Fault] = []
+    context = {**vars(asker), "model": model, "faults": found}
+    if kind not in plan.kinds:
+        found.append(Fault("kind", "above_plan", f"Your plan does not include {kind}."))
+    if model is None and named is None:
+        found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
+    values, faults = _validated(form, body, context)
+    if found or faults:
+        raise InvalidRequest([*found, *faults])
+    return {**values, "model": model}
+
+
+def style_of(catalogue: Catalogue, params: Mapping[str, Any]) -> Style | None:
+    """The style that a checked request names."""
+    return catalogue.style(params["style"]) if params.get("style") else None
+
+
+def _fault(code: str, message: str) -> serializers.ValidationError:
+    return serializers.ValidationError(message, code=code)
+
+
+_CODES: Final = {
+    "invalid": "wrong_type",
+    "max_value": "out_of_range",
+    "min_value": "out_of_range",
+    "invalid_choice": "not_allowed",
+    "null_characters_not_allowed": "malformed",
+}
+
+
+def flattened(errors: Any, path: str = "") -> list[Fault]:
+    """DRF's nested errors as a flat list, with the field's path and our codes."""
+    if isinstance(errors, Mapping):
+        faults = []
+        for name, inner in errors.items():
+            here = path if name == "non_field_errors" else f"{path}.{name}" if path else str(name)
+            faults += flattened(inner, here)
+        return faults
+    faults = []
+    for number, entry in enumerate(errors):
+        if isinstance(entry, Mapping):
+            faults += flattened(entry, f"{path}[{number}]")
+        else:
+            faults.append(Fault(path, _CODES.get(entry.code, entry.code), str(entry)))
+    return faults

@@ -1,0 +1,82 @@
+"""History: the caller's tasks, newest first."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from generation.api import openapi_docs
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView
+from generation.api.forms import StrictSerializer, checked
+from generation.api.wait import base_url
+from generation.catalogue.parameters import parse_resolution
+from generation.tasks import access, history
+from generation.tasks.history import LARGEST_PAGE, Filters
+from generation.tasks.models import Status
+from generation.tasks.presentation import task_body
+
+
+class FiltersSerializer(StrictSerializer):
+    """The query of the history. Days are UTC and inclusive; times are read as their day."""
+
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_PAGE, default=20)
+    cursor = serializers.CharField(required=False, max_length=60, help_text="`next_cursor` of the page before.")
+    since = serializers.DateField(required=False, help_text="First day, 2026-11-20.")
+    until = serializers.DateField(required=False, help_text="Last day.")
+    status = serializers.ChoiceField(required=False, choices=tuple(history.INNER_STATUS))
+    kind = serializers.ChoiceField(required=False, choices=("text2img", "img2img", "inpaint", "controlnet"))
+    style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name
+    model = serializers.CharField(required=False, max_length=60)
+    resolution = serializers.CharField(required=False, max_length=20)
+    text = serializers.CharField(required=False, max_length=200, help_text="Words of the prompt.")
+    batch_id = serializers.CharField(required=False, max_length=60)
+    team = serializers.BooleanField(required=False, default=False, help_text="Team-mates' tasks, too.")
+
+    def validate_resolution(self, text: str) -> tuple[int, int]:
+        sides = parse_resolution(text)
+        if sides is None:
+            raise serializers.ValidationError("Write width x height in pixels, for example 512x512.", "malformed")
+        return sides
+
+
+class HistoryView(ApiView):
+    """The caller's tasks."""
+
+    scopes: ClassVar = {"GET": "read"}
+
+    @extend_schema(
+        **openapi_docs.operation(
+            "tasks",
+            "List tasks, newest first",
+            "image",
+            data=openapi_docs.listed(openapi_docs.TASK),
+            parameters=[FiltersSerializer, OpenApiParameter("limit", int, description="1 to 100.")],
+        )
+    )
+    def get(self, request: KeyRequest) -> Response:
+        """A page of tasks and the cursor of the next."""
+        asked = checked(FiltersSerializer, request.query_params.dict())
+        page = history.page(request.user, _filters(asked), limit=asked["limit"], cursor=asked.get("cursor", ""))
+        images = access.images_of([task.id for task in page.tasks if task.status == Status.SUCCEEDED])
+        base = base_url(request)
+        items = [task_body(task, images.get(task.id, []), base_url=base) for task in page.tasks]
+        more = {"next_cursor": page.next_cursor or None, "has_more": bool(page.next_cursor)}
+        return Response({"items": items, **more, "kept_days": settings.HISTORY_DAYS})
+
+
+def _filters(asked: dict[str, Any]) -> Filters:
+    return Filters(
+        first_day=asked.get("since"),
+        last_day=asked.get("until"),
+        status=asked.get("status", ""),
+        kind=asked.get("kind", ""),
+        style=asked.get("style", ""),
+        model=asked.get("model", ""),
+        sides=asked.get("resolution"),
+        text=asked.get("text", ""),
+        batch=asked.get("batch_id", ""),
+        team=asked["team"],
+    )

@@ -1,0 +1,52 @@
+"""The OpenAPI document beside its endpoints: how to authenticate, and the event stream, which is no DRF view."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+from generation.api.openapi_docs import ERROR
+
+_EVENTS = "/api/v1/image/task/{public_id}/events"
+
+
+class KeyScheme(OpenApiAuthenticationExtension):
+    """An API key or an access token."""
+
+    target_class = "generation.api.authentication.ApiKeyAuthentication"
+    name = ["bearer", "apiKey"]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        """Both forms."""
+        bearer = {"type": "http", "scheme": "bearer", "description": "An API key (igx_...) or an OAuth access token."}
+        return [bearer, {"type": "apiKey", "in": "header", "name": "X-API-Key"}]
+
+
+def finished(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Hook of drf-spectacular: add the event stream, and the OAuth flows."""
+    failures = {
+        str(status): {"description": what, "content": {"application/json": {"schema": ERROR}}}
+        for status, what in ((401, "No key and no valid token."), (404, "No such task."), (429, "Too many requests."))
+    }
+    stream = {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    result["paths"][_EVENTS] = {
+        "get": {
+            "operationId": "task-events",
+            "summary": "Watch a task: server-sent events until it ends",
+            "description": "Events: task, status, progress, preview, end. `Last-Event-ID` resumes.",
+            "tags": ["image"],
+            "parameters": [
+                {"in": "path", "name": "public_id", "required": True, "schema": {"type": "string"}},
+                {"in": "query", "name": "token", "schema": {"type": "string"}, "description": "For browsers."},
+                {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string"}},
+            ],
+            "security": [{"bearer": []}, {"apiKey": []}],
+            "responses": {"200": stream, **failures},
+        }
+    }
+    flows = {
+        "clientCredentials": {"tokenUrl": "/oauth/token/", "scopes": {}},
+        "authorizationCode": {"authorizationUrl": "/oauth/authorize/", "tokenUrl": "/oauth/token/", "scopes": {}},
+    }
+    schemes = result.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["oauth2"] = {"type": "oauth2", "flows": flows}
+    return result

@@ -1,0 +1,127 @@
+"""The OpenAPI document is true: whatever is sent, no endpoint breaks, and none answers what it does not say."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from django.test import Client
+from hypothesis import HealthCheck, Phase, given, seed
+from hypothesis import settings as hypothesis_settings
+
+from fixtures.rows import finish
+from generation.accounts.models import User
+from generation.tasks.models import Task
+
+CALLS = 6  # for each endpoint: enough to meet wrong types, bounds and missing fields; longer runs find nothing else
+_QUICK = hypothesis_settings(
+    max_examples=CALLS,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+def document(db: None) -> dict[str, Any]:
+    response = Client().get("/api/schema", headers={"accept": "application/vnd.oai.openapi+json"})
+    assert response.status_code == 200
+    found: dict[str, Any] = json.loads(response.content)
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    found = dict(operations(document))
+    assert len(found) >= 35
+    for name, operation in found.items():
+        assert operation["summary"], name
+        assert {"401", "429"} <= operation["responses"].keys(), name
+        assert len({"200", "201", "202"} & operation["responses"].keys()) >= 1, name
+    names = [operation["operationId"] for operation in found.values()]
+    assert len(names) == len(set(names))
+    submit = found["POST /api/v1/image/generate"]
+    assert submit["requestBody"]["content"]["application/json"]["examples"]
+
+
+def test_the_pages_open_without_a_network(db: None) -> None:
+    page = Client().get("/api/docs").content.decode()
+    assert "swagger" in page
+    assert "cdn." not in page
+
+
+@pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/image/task/", "/api/nothing"])
+def test_an_address_that_is_none_is_told_in_json(db: None, path: str) -> None:
+    response = Client().get(path)
+    assert (response.status_code, response["Content-Type"]) == (404, "application/json")
+    assert response.json()["data"]["request_id"] == response["X-Request-Id"]
+
+
+def test_problem_json_on_demand(db: None) -> None:
+    response = Client().get("/api/v1/styles", headers={"accept": "application/problem+json", "x-request-id": "abc"})
+    assert response["Content-Type"] == "application/problem+json"
+    problem = response.json()
+    assert (problem["status"], problem["type"]) == (401, "urn:imagegenx:error:unauthorised")
+    assert (problem["request_id"], response["X-Request-Id"]) == ("abc", "abc")
+
+
+@pytest.mark.parametrize("sent", ["x" * 200, "a b", "a\tb", ""])
+def test_a_strange_request_id_is_replaced(db: None, sent: str) -> None:
+    assert len(Client().get("/healthz", headers={"x-request-id": sent})["X-Request-Id"]) == 32
+
+
+@pytest.fixture
+def kept_connection() -> Iterator[None]:
+    """Requests through WSGI would close the connection that holds the test's rows."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.mark.django_db
+def test_no_endpoint_breaks_or_answers_what_is_not_documented(
+    document: dict[str, Any],
+    owner: User,
+    key_of: Callable[..., str],
+    make_task: Callable[..., Task],
+    kept_connection: None,
+) -> None:
+    owner.team.plan.__class__.objects.update(requests_per_second=100_000)  # type: ignore[union-attr]
+    document["paths"].pop("/api/v1/image/task/{public_id}/events")
+    known = finish(make_task()).public_id
+    schema = schemathesis.openapi.from_dict(document)
+    schema.app = get_wsgi_application()
+    key, seen = key_of(owner), 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @_QUICK
+        @seed(7)
+        @given(case=operation.as_strategy())
+        def ask(case: Any) -> None:
+            nonlocal seen, key
+            if "public_id" in (case.path_parameters or {}):
+                case.path_parameters["public_id"] = known
+            response = case.call(headers={"authorization": f"Bearer {key}"})
+            seen += 1
+            documented = case.operation.definition.raw["responses"]
+            told = f"{case.method} {case.formatted_path}: {response.status_code} {response.content[:300]!r}"
+            assert response.status_code < 500, told
+            assert str(response.status_code) in documented or response.status_code in (404, 405), told
+            assert "x-request-id" in response.headers
+
+        ask()
+    assert seen > 100

@@ -1,0 +1,85 @@
+"""Answers that come when their tasks have ended: `Prefer: wait=n` (RFC 7240), and the compatible endpoints.
+
+A view runs in a thread, and must not hold it for the seconds that a picture takes. It answers 202 with a `Later` on the
+response; the web process (imagegenx_site/asgi.py) waits on the event loop, then lets a thread make the real answer.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from generation.api.envelope import enveloped, json_bytes
+from generation.tasks import access, watchers
+from generation.tasks.models import Task
+from generation.tasks.presentation import task_body
+
+_log = logging.getLogger(__name__)
+_WAIT = re.compile(r"\bwait\s*=\s*(\d{1,5})\b")
+
+
+@dataclass(frozen=True)
+class Later:
+    """Wait for these tasks, `seconds` at most; then `answer(whether all have ended, the 202 answer)` is what the client
+    gets. `gone` is called when it does not wait so long. Both run in a thread.
+    """
+
+    task_ids: tuple[UUID, ...]
+    seconds: float
+    answer: Callable[[bool, HttpResponseBase], HttpResponseBase]
+    gone: Callable[[], None] = lambda: None
+
+    async def ended(self) -> bool:
+        """Wait, without a thread; whether all tasks have ended in time."""
+        return await watchers.until_ended(self.task_ids, self.seconds)
+
+
+def prefer_wait(request: HttpRequest, response: HttpResponseBase, task_id: UUID) -> None:
+    """Let the finished task be the answer, if the client asks for that and it ends in time."""
+    seconds = wanted_seconds(request)
+    if not seconds:
+        return
+    base = base_url(request)
+
+    def answer(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
+        accepted["Preference-Applied"] = f"wait={seconds:g}"
+        if not ended:
+            return accepted
+        try:
+            return finished_instead(accepted, _finished(task_id, base))
+        except (OperationalError, InterfaceError) as error:
+            _log.error("a finished task can't be shown, Postgres is out of reach: %s", error)
+            return accepted
+
+    response.later = Later((task_id,), seconds, answer)  # type: ignore[attr-defined]
+
+
+def finished_instead(accepted: HttpResponseBase, body: bytes, status: int = 200) -> HttpResponse:
+    """Another answer than the 202, with its headers: the request's id, what is left of the limits."""
+    finished = HttpResponse(body, content_type="application/json", status=status)
+    for name in set(accepted.headers) - {"Content-Length", "Content-Type", "Retry-After"}:
+        finished[name] = accepted[name]
+    return finished
+
+
+def wanted_seconds(request: HttpRequest) -> float:
+    """The n of `Prefer: wait=n`, at most MAX_WAIT_SECONDS; 0 when the client does not ask."""
+    found = _WAIT.search(request.headers.get("Prefer", ""))
+    return min(float(found[1]), settings.MAX_WAIT_SECONDS) if found else 0.0
+
+
+def _finished(task_id: UUID, base: str) -> bytes:
+    task = Task.objects.get(pk=task_id)
+    images = access.images_of([task.id])[task.id]
+    return json_bytes(enveloped(task_body(task, images, base_url=base)))
+
+
+def base_url(request: HttpRequest) -> str:
+    """What links in answers begin with: PUBLIC_URL, else the address that the client used."""
+    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"

@@ -1,1 +1,0 @@
-"""Measurements of the API: `python -m generation.bench` (make bench-api)."""

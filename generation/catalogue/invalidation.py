@@ -1,0 +1,20 @@
+"""Which cached entries a changed LoRA makes untrue (imagegenx_site/caches.py)."""
+
+from typing import Any
+
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+
+from generation.catalogue.models import Lora
+from imagegenx_site import caches
+from imagegenx_site.caches import change
+
+
+@receiver([post_save, post_delete], sender=Lora)
+def forget_lora(instance: Lora, **_: Any) -> None:
+    """A LoRA was added, switched or removed."""
+    scopes = ["all"]
+    if instance.owner is not None:
+        scopes = [f"user:{instance.owner_id}", f"team:{instance.owner.team_id}"]
+    entries = [f"{scope}:{instance.name}" for scope in scopes]
+    change(caches.loras(), entries)

@@ -1,0 +1,65 @@
+"""The models and styles that a request can name, read once and kept for a few seconds.
+
+An admin's change is seen by every process within KEPT_S; submissions cost no catalogue queries meanwhile.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from generation.catalogue.models import ImageModel, Style
+
+KEPT_S: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The enabled models and styles at one moment, by every name they answer to."""
+
+    models: tuple[ImageModel, ...]
+    styles: tuple[Style, ...]
+
+    def model(self, name: str) -> ImageModel | None:
+        """The model of that name or alias."""
+        wanted = name.lower()
+        by_name = (model for model in self.models if model.name.lower() == wanted)
+        by_alias = (model for model in self.models if wanted in (alias.lower() for alias in model.aliases))
+        return next(by_name, None) or next(by_alias, None)
+
+    def default_model(self, kind: str) -> ImageModel | None:
+        """The first model, in the admin's order, that can do the kind."""
+        return next((model for model in self.models if kind in model.kinds), None)
+
+    def style(self, name: str) -> Style | None:
+        """The style of that name."""
+        return next((style for style in self.styles if style.name == name), None)
+
+    def model_names(self) -> list[str]:
+        """Names of the enabled models."""
+        return [model.name for model in self.models]
+
+    def style_names(self) -> list[str]:
+        """Names of the enabled styles."""
+        return [style.name for style in self.styles]
+
+
+_kept: tuple[float, Catalogue] | None = None
+_lock = threading.Lock()
+
+
+def current() -> Catalogue:
+    """The catalogue, KEPT_S old at most."""
+    global _kept
+    with _lock:
+        if _kept is None or time.monotonic() - _kept[0] > KEPT_S:
+            models = tuple(ImageModel.objects.filter(enabled=True))
+            _kept = (time.monotonic(), Catalogue(models, tuple(Style.objects.filter(enabled=True))))
+        return _kept[1]
+
+
+def forget() -> None:
+    """Read anew at the next request (after a change in this process)."""
+    global _kept
+    with _lock:
+        _kept = None

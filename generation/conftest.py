@@ -1,0 +1,16 @@
+"""What every test of the domain and its doors may use."""
+
+from fixtures.queue_server import cancel, enqueue, make_buffer, redis, redis_url
+from fixtures.rows import (
+    able_model,
+    client_of,
+    fresh_limits,
+    key_of,
+    live,
+    make_task,
+    make_user,
+    own_folders,
+    owner,
+    receiver,
+    seeded,
+)

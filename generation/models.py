@@ -1,0 +1,33 @@
+"""The tables of the product."""
+
+from generation.accounts.models import ApiKey, Plan, Team, User
+from generation.catalogue.models import ImageModel, Lora, Style
+from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
+from generation.tasks.models import GIVEN_UP, OPEN, TERMINAL, Batch, IdempotencyKey, Image, Status, Task, UsageDay
+from generation.telemetry.models import Alert
+from generation.webhooks.models import Delivery, WebhookEndpoint
+
+__all__ = [
+    "ApiKey",
+    "Plan",
+    "Team",
+    "User",
+    "Alert",
+    "ImageModel",
+    "Lora",
+    "Style",
+    "BlockedTerm",
+    "PolicyProfile",
+    "PolicyRefusal",
+    "GIVEN_UP",
+    "OPEN",
+    "TERMINAL",
+    "Batch",
+    "IdempotencyKey",
+    "Image",
+    "Status",
+    "Task",
+    "UsageDay",
+    "Delivery",
+    "WebhookEndpoint",
+]

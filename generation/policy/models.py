@@ -1,0 +1,64 @@
+"""What may not be drawn: blocked terms, and profiles that bound what a key may ask for."""
+
+from django.db import models
+from django.utils import timezone
+
+
+class PolicyProfile(models.Model):
+    """Bounds for the keys bound to it, for example a child-safe one: allowed styles, models and subjects."""
+
+    name = models.SlugField(unique=True)
+    title = models.CharField(max_length=100)
+    child_safe_styles = models.BooleanField(default=False, help_text="Only styles marked as child-safe.")
+    model_names = models.JSONField(default=list, blank=True, help_text="Names of the models allowed. Empty: all.")
+    subjects = models.JSONField(
+        default=list, blank=True, help_text="The text must name one of these, in any language given. Empty: anything."
+    )
+
+    check_images = models.BooleanField(
+        default=False, help_text="Every picture must pass the image checker; without one nothing is made."
+    )
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class BlockedTerm(models.Model):
+    """A word or phrase that no text may hold: for everybody, for the keys of a profile, or for one key.
+
+    It is compared without regard to case, accents, width, look-alike letters and letters set apart
+    (generation/policy/rules.py).
+    """
+
+    term = models.CharField(max_length=100)
+    reason = models.SlugField(default="blocked", help_text="The reason code that the client is told.")
+    profile = models.ForeignKey(PolicyProfile, on_delete=models.CASCADE, null=True, blank=True, related_name="terms")
+    api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["term"]
+        constraints = [
+            models.UniqueConstraint(fields=["term", "profile", "api_key"], name="term_once", nulls_distinct=False)
+        ]
+
+    def __str__(self) -> str:
+        return self.term
+
+
+class PolicyRefusal(models.Model):
+    """That a request was refused, and by which rule. Holds no word of the request."""
+
+    user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="+")
+    api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE, related_name="+")
+    reason = models.CharField(max_length=50)
+    rule = models.CharField(max_length=120, help_text="The kind of the rule and its row, e.g. term:17.")
+    kind = models.CharField(max_length=20)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["created_at"], name="refusal_age")]
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.rule})"

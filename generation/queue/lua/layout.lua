@@ -1,0 +1,128 @@
+-- What every script of the buffer shares. Keys: see generation/queue/client.py.
+-- Tags are doubles: always written with 17 digits, because tostring() keeps 14.
+
+local TERMINAL_SECONDS = 900  -- an ended task is remembered so long, so that a late ticket finds out
+local TICKET_SCAN = 256       -- messages looked at when a ticket is moved; what lies deeper is a no-op when it is read
+local TICKET_CHUNK = 32
+
+local function task_key(id) return 'gq:t:' .. id end
+local function waiting_key(class, batch) return 'gq:w:' .. class .. ':' .. batch end
+local function heads_key(class) return 'gq:k:' .. class end
+local function users_key(class) return 'gq:f:' .. class end
+local function running_key(worker) return 'gq:run:' .. worker end
+
+local function exact(number) return string.format('%.17g', number) end
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local function count(class) return tonumber(redis.call('HGET', 'gq:n', class) or 0) end
+
+-- Is a worker's lease still good?
+local function alive(worker, now)
+  local lease = redis.call('ZSCORE', 'gq:lease', worker)
+  return lease and tonumber(lease) > now
+end
+
+local function charge(hash, field, amount)
+  redis.call('HINCRBYFLOAT', hash, field, exact(amount))
+end
+
+-- The batch key's place among the keys of its class is the tag of its first task.
+local function refresh_head(class, batch)
+  local head = redis.call('ZRANGE', waiting_key(class, batch), 0, 0, 'WITHSCORES')
+  if #head == 0 then
+    redis.call('ZREM', heads_key(class), batch)
+  else
+    redis.call('ZADD', heads_key(class), head[2], batch)
+  end
+end
+
+-- A class that wakes must not cash in the time it slept: its pass is lifted to the virtual time.
+local function insert_waiting(id, class, batch, tag, weight)
+  if count(class) == 0 then
+    local pass = tonumber(redis.call('HGET', 'gq:pass', class) or 0)
+    local virtual = tonumber(redis.call('HGET', 'gq:pass', 'vt') or 0)
+    if pass < virtual then redis.call('HSET', 'gq:pass', class, exact(virtual)) end
+  end
+  redis.call('ZADD', waiting_key(class, batch), exact(tag), id)
+  redis.call('ZADD', heads_key(class), 'LT', exact(tag), batch)
+  redis.call('HINCRBY', 'gq:n', class, 1)
+  charge('gq:work', class, weight)
+end
+
+-- Back into the order after a claim that came to nothing: before everything that waits there now.
+local function insert_first(id, class, batch, tag, weight)
+  local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
+  insert_waiting(id, class, batch, math.min(tag, virtual) - 1, weight)
+end
+
+-- An empty class forgets its users' tags and its virtual time: nobody waits, so nobody is owed anything.
+local function remove_waiting(id, class, batch, weight)
+  if redis.call('ZREM', waiting_key(class, batch), id) == 0 then return false end
+  refresh_head(class, batch)
+  if redis.call('HINCRBY', 'gq:n', class, -1) <= 0 then
+    redis.call('HSET', 'gq:n', class, 0)
+    redis.call('HSET', 'gq:work', class, 0)
+    redis.call('HDEL', 'gq:v', class)
+    redis.call('DEL', users_key(class))
+  else
+    charge('gq:work', class, -weight)
+  end
+  return true
+end
+
+-- The task never ran, so its user is not charged for it.
+local function refund(class, user, weight)
+  if redis.call('HEXISTS', users_key(class), user) == 1 then charge(users_key(class), user, -weight) end
+end
+
+local function end_task(id, state)
+  redis.call('HSET', task_key(id), 'st', state)
+  redis.call('EXPIRE', task_key(id), TERMINAL_SECONDS)
+end
+
+-- Takes the tickets of `wanted` (set of ids, `left` of them) out of the queue of `class`; the oldest messages lie at the tail.
+-- Moved to `target`, or dropped when target is nil. Bounded: a ticket that is not found costs a no-op when somebody reads it.
+local function take_tickets(class, wanted, left, target)
+  local queue = 'p' .. class
+  local last = -1
+  while left > 0 and last >= -TICKET_SCAN do
+    local messages = redis.call('LRANGE', queue, last - TICKET_CHUNK + 1, last)
+    local taken = 0
+    for i = #messages, 1, -1 do
+      local id = string.match(messages[i], '"id": ?"(%x+%-%x+%-%x+%-%x+%-%x+)')
+      if id and wanted[id] then
+        redis.call('LREM', queue, -1, messages[i])
+        if target then redis.call('LPUSH', target, messages[i]) end
+        wanted[id] = nil
+        left = left - 1
+        taken = taken + 1
+      end
+    end
+    if #messages < TICKET_CHUNK then return end
+    last = last - TICKET_CHUNK + taken
+  end
+end
+
+-- A task's prospects: {1 if it waits, waiting tasks of its class that come before it, living workers, waiting tasks of each class 0 to 3,
+-- their weights of each class, measured s per megapixel-step in full batches, s per step of its batch key, s after the GPU ('' where
+-- nothing was measured)}. The class's keys are looked at in order, MAX_KEYS of them at most.
+local MAX_KEYS = 256
+local function outlook(id, batch)
+  local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'tag')
+  local answer = {task[1] == 'w' and 1 or 0, 0, redis.call('ZCOUNT', 'gq:lease', now_ms(), '+inf')}
+  if task[1] == 'w' then
+    local before = '(' .. task[3]
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', heads_key(task[2]), '-inf', before, 'LIMIT', 0, MAX_KEYS)) do
+      answer[2] = answer[2] + redis.call('ZCOUNT', waiting_key(task[2], key), '-inf', before)
+    end
+  end
+  for _, name in ipairs({'gq:n', 'gq:work'}) do
+    for _, value in ipairs(redis.call('HMGET', name, 0, 1, 2, 3)) do answer[#answer + 1] = value or '0' end
+  end
+  for _, value in ipairs(redis.call('HMGET', 'gq:speed', 'full', batch, 'after')) do answer[#answer + 1] = value or '' end
+  return answer
+end

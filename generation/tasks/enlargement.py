@@ -1,0 +1,19 @@
+"""The step that comes after delivery: a larger version of pictures whose first version the client already has."""
+
+from collections.abc import Sequence
+
+from generation.tasks.models import GIVEN_UP, Image, Status, Task
+from postprocessing.recipe import Recipe
+
+
+def is_to_come(task: Task, images: Sequence[Image]) -> bool:
+    """Whether a succeeded task still gets larger pictures in place of those it has."""
+    return task.status == Status.SUCCEEDED and task.stage_owner != GIVEN_UP and bool(first_versions(task, images))
+
+
+def first_versions(task: Task, images: Sequence[Image]) -> list[Image]:
+    """Those pictures that a late enlargement has not replaced yet."""
+    block = task.params.get("postprocess") or {}
+    if not block.get("upscale") or not Recipe.from_json(block).late:
+        return []
+    return [image for image in images if (image.width, image.height) == (task.width, task.height)]

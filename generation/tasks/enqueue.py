@@ -1,0 +1,23 @@
+"""From a committed row to its entry and ticket in the queue."""
+
+from generation.queue import client as queue_client
+from generation.tasks.models import Task
+
+
+def enqueue(task: Task) -> None:
+    """Make a committed, queued row known to the workers; also what the reconciler does for rows that Redis forgot."""
+    queue_client.enqueue([entry_of(task)])
+
+
+def entry_of(task: Task) -> queue_client.Entry:
+    return queue_client.Entry(
+        task.id,
+        task.priority,
+        task.batch_key,
+        task.user_id,
+        weight=task.cost * 1e6,
+        created_ms=int(task.created_at.timestamp() * 1000),
+        expires_ms=int(task.expires_at.timestamp() * 1000),
+        model=task.model_key,
+        samples=int(task.params.get("num_images", 1)),
+    )

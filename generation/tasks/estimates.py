@@ -1,0 +1,137 @@
+"""How many tasks come before a waiting one, and how long it will probably take: the work that waits before it, by the
+measured speed of the workers.
+
+The GPU workers keep running means of what they measure (`note`), the last stage of how long the others take.
+
+| key      | type | content                                                                             | lifetime |
+|----------|------|-------------------------------------------------------------------------------------|----------|
+| gq:speed | hash | `full`: s per megapixel-step of a worker while others wait (full batches);          | for ever |
+|          |      | {batch key}: s per step of a task on board; `after`: s from the GPU to the end      |          |
+
+    waiting    work of all classes that will be done before it, at their shares, / (workers x speed), then as running
+    running    steps left x s per step, then as after
+    after      s that post-processing, upload and the rest take
+"""
+
+import functools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import redis
+from django.conf import settings
+
+from generation.queue import client as queue_client
+from generation.tasks.models import Status, Task
+from imagegenx_site import redis_clients
+
+SPEED_KEY: Final = "gq:speed"
+FIRST_GUESS_S: Final = 0.4  # s per megapixel-step of a small model on a CPU, until something was measured
+AFTER_GPU_S: Final = 0.2  # s, until it was measured
+BACKLOG_AGE_S: Final = 0.5  # how old `seconds_waiting` may be
+_WEIGHT: Final = 0.1  # of a new measurement in the mean
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """`position`: the task's place among all that wait, 1 comes next, None when it does not wait. `seconds` until it
+    ends, 0.0 for an ended task.
+    """
+
+    position: int | None
+    seconds: float
+
+
+def note(measured: Mapping[str, float]) -> None:
+    """Measurements by the hash's fields, in s; they go into the running means. Raises redis.RedisError."""
+    names = [name for name, value in measured.items() if value > 0]
+    if not names:
+        return
+    known = redis_clients.text_client().hmget(SPEED_KEY, names)
+    means = {
+        name: measured[name] if before is None else (1 - _WEIGHT) * float(before) + _WEIGHT * measured[name]
+        for name, before in zip(names, known, strict=True)
+    }
+    redis_clients.text_client().hset(SPEED_KEY, mapping={name: repr(mean) for name, mean in means.items()})
+
+
+def outlook(task: Task) -> Outlook:
+    """What can be said about the task now. Without Redis: from its own work alone."""
+    if task.terminal:
+        return Outlook(None, 0.0)
+    try:
+        return outlook_from(task, queue_client.place_of(task.id, task.batch_key))
+    except redis.RedisError:
+        return outlook_from(task, None)
+
+
+def outlook_from(task: Task, place: queue_client.Place | None) -> Outlook:
+    """The same for an open task whose place is known; None: Redis is away."""
+    full = place.full if place and place.full else FIRST_GUESS_S
+    after = place.after if place and place.after else AFTER_GPU_S
+    if task.status not in (Status.QUEUED, Status.RUNNING):
+        return Outlook(None, round(after, 2))
+    alone = int(task.params["steps"]) * place.step if place and place.step else 0.0
+    left = max(alone, task.cost * full) * (100 - task.progress) / 100 + after
+    if task.status != Status.QUEUED or place is None or not place.waiting:
+        return Outlook(None, round(left, 2))
+    before, work = before_it(place, task.priority, settings.QUEUE_SHARES)
+    return Outlook(before + 1, round(work / 1e6 * full / max(1, place.backlog.workers) + left, 2))
+
+
+def before_it(place: queue_client.Place, class_: int, shares: Sequence[float]) -> tuple[int, float]:
+    """How many waiting tasks will be started before one at `place` in its class, and their work.
+
+    The classes are served at their shares; one that runs empty leaves its share to the others.
+    """
+    backlog = place.backlog
+    mean = [work / max(1, tasks) for work, tasks in zip(backlog.work, backlog.tasks, strict=True)]
+    left = list(backlog.work)
+    left[class_] = place.ahead * mean[class_]
+    done = [0.0] * len(left)
+    while left[class_] > 0:
+        active = [other for other, work in enumerate(left) if work > 0]
+        moment = min(left[other] / shares[other] for other in active)
+        for other in active:
+            served = min(left[other], moment * shares[other])
+            done[other] += served
+            left[other] = 0.0 if left[other] / shares[other] <= moment else left[other] - served
+    others = sum(done[other] / mean[other] for other in range(len(done)) if other != class_ and mean[other] > 0)
+    return place.ahead + round(others), sum(done)
+
+
+class _Backlog:
+    """What all that waits will take, looked up now and then, shared by the threads of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds, self._until = 0.0, 0.0
+
+    def seconds(self) -> float:
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._seconds = self._look()
+                self._until = time.monotonic() + BACKLOG_AGE_S
+            return self._seconds
+
+    @staticmethod
+    def _look() -> float:
+        try:
+            place = queue_client.place_of("", "")
+        except redis.RedisError:
+            return 0.0
+        speed = place.full or FIRST_GUESS_S
+        return sum(place.backlog.work) / 1e6 * speed / max(1, place.backlog.workers)
+
+
+@functools.cache
+def backlog_clock() -> _Backlog:
+    """The process's own."""
+    return _Backlog()
+
+
+def seconds_waiting() -> float:
+    """Seconds of work that wait, for all workers together; 0 while Redis is away. Up to BACKLOG_AGE_S old."""
+    return backlog_clock().seconds()

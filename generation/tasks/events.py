@@ -1,0 +1,45 @@
+"""What happens to tasks, as it happens: one Redis stream, written by every process, read once by each web process.
+
+| key     | type   | content                                                              | lifetime               |
+|---------|--------|----------------------------------------------------------------------|------------------------|
+| gq:ev   | stream | {task: dashed id, kind: status, progress or preview, data: JSON}      | about the last 20,000  |
+
+Events are hints for those who watch; the row is the truth. An unreachable Redis therefore costs a watcher a second,
+never a task.
+"""
+
+import json
+import logging
+from typing import Any
+from uuid import UUID
+
+import redis
+
+from imagegenx_site import redis_clients
+
+STREAM = "gq:ev"
+
+
+MAX_LENGTH = 20_000
+
+
+_log = logging.getLogger(__name__)
+
+
+def publish(task_id: UUID, kind: str, data: dict[str, Any]) -> None:
+    """Tell those who watch the task. `kind`: status, progress or preview."""
+    entry = {"task": str(task_id), "kind": kind, "data": json.dumps(data)}
+    try:
+        redis_clients.text_client().xadd(STREAM, entry, maxlen=MAX_LENGTH, approximate=True)
+    except redis.RedisError as error:
+        _log.warning("event not published", extra={"task_id": str(task_id), "error": str(error)})
+
+
+def publish_status(task_id: UUID, status: str) -> None:
+    """The task moved."""
+    publish(task_id, "status", {"status": str(status)})
+
+
+def publish_progress(task_id: UUID, percent: int, step: int, steps: int) -> None:
+    """The task's samples have done `step` of `steps` denoising steps together."""
+    publish(task_id, "progress", {"progress": percent, "step": step, "steps": steps})

@@ -1,0 +1,186 @@
+"""Tasks and their pictures: the tables that grow. All three are partitioned by the day in their id
+(generation/tasks/partitions.py).
+"""
+
+from uuid import UUID
+
+from django.db import models
+from django.utils import timezone
+
+from imagegenx_site.ids import moment_of, public, uuid7
+
+
+class Status(models.TextChoices):
+    """The states of a task. generation/tasks/states.py has the moves between them, and is the only place that makes
+    one.
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    GENERATED = "generated"
+    PROCESSED = "processed"
+    STORED = "stored"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+OPEN = (Status.QUEUED, Status.RUNNING, Status.GENERATED, Status.PROCESSED, Status.STORED)
+TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+GIVEN_UP = "given up"  # as the owner of a late step: nobody is to try it again
+
+
+class Batch(models.Model):
+    """Several tasks made by one request."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="batches")
+    size = models.PositiveIntegerField()
+    batch_size = models.PositiveSmallIntegerField(default=4, help_text="What the client wished to run together.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        """The id that clients see."""
+        return public(self.id, "bat")
+
+
+class Task(models.Model):
+    """One request for pictures: the truth about it. Tickets, buffer entries and caches are hints that point here."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey("generation.User", on_delete=models.PROTECT, related_name="tasks")
+    api_key = models.ForeignKey("generation.ApiKey", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    batch = models.ForeignKey(Batch, on_delete=models.SET_NULL, null=True, blank=True, related_name="tasks")
+    kind = models.CharField(max_length=20)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    priority = models.PositiveSmallIntegerField(default=2, help_text="0 (P0, urgent) to 3 (P3, test).")
+    model = models.ForeignKey("generation.ImageModel", on_delete=models.PROTECT, related_name="+")
+    model_key = models.CharField(max_length=130, help_text="name@revision that the task is bound to.")
+    style = models.CharField(max_length=50, blank=True)
+    text = models.TextField(help_text="The prompt as the client gave it.")
+    params = models.JSONField(help_text="generation.catalogue.parameters.Parameters, with its schema version.")
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    batch_key = models.CharField(max_length=160, help_text="What may share a forward pass.")
+    cost = models.FloatField(default=0, help_text="Megapixel-steps: the weight in fair sharing and quotas.")
+    progress = models.PositiveSmallIntegerField(default=0, help_text="0 to 100.")
+    warnings = models.JSONField(default=list, blank=True)
+    callback_url = models.CharField(max_length=2000, blank=True)
+    cancel_requested = models.BooleanField(default=False)
+    error_code = models.CharField(max_length=50, blank=True)
+    error_message = models.CharField(max_length=1000, blank=True)
+    attempt = models.PositiveSmallIntegerField(default=0, help_text="Claims so far: the fence of the present one.")
+    worker = models.CharField(max_length=100, blank=True)
+    stage_owner = models.CharField(max_length=100, blank=True, help_text="Who holds the present CPU or IO stage.")
+    stage_until = models.DateTimeField(null=True, blank=True, help_text="End of that lease, or earliest next try.")
+    stage_attempts = models.PositiveSmallIntegerField(default=0)
+    history = models.JSONField(default=list, blank=True, help_text="Every move: time, state, attempt, worker, reason.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(help_text="Not claimed by then: expired.")
+    started_at = models.DateTimeField(null=True, blank=True)
+    generated_at = models.DateTimeField(null=True, blank=True)
+    stored_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    updated_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="Hidden from its owner; text and pictures gone.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["user", "-id"], name="task_user"),
+            models.Index(fields=["status", "id"], name="task_open", condition=models.Q(status__in=OPEN)),
+            models.Index(fields=["batch"], name="task_batch", condition=models.Q(batch__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        """The id that clients see."""
+        return public(self.id)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the task has come to its one end."""
+        return self.status in TERMINAL
+
+
+class Image(models.Model):
+    """One finished picture of a task. Its id follows from the task's (uuid7.image_id), so storing twice meets the
+    same row.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="images")
+    index = models.PositiveSmallIntegerField()
+    seed = models.BigIntegerField()
+    key = models.CharField(max_length=300, help_text="Object key of the original.")
+    thumbnail_key = models.CharField(max_length=300, blank=True)
+    format = models.CharField(max_length=8)
+    content_type = models.CharField(max_length=30)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    bytes = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="Its original lies in the archive since then.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["task", "index"], name="image_task")]
+
+    def __str__(self) -> str:
+        return f"{public(self.task_id)}/{self.index}"
+
+
+class IdempotencyKey(models.Model):
+    """A client's promise that two requests are one. Kept 24 h; holds a plain id, so that it never blocks a
+    partition's end.
+    """
+
+    api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE)
+    key = models.CharField(max_length=255)
+    route = models.CharField(max_length=100)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the canonical body.")
+    task_id = models.UUIDField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["api_key", "route", "key"], name="idempotency_once")]
+        indexes = [models.Index(fields=["created_at"], name="idempotency_age")]
+
+
+def day_of(identifier: UUID) -> str:
+    """The day of a row by its id, as `YYYY-MM-DD`: the partition that holds it."""
+    return moment_of(identifier).date().isoformat()
+
+
+"""What was used on days that are over: kept when the tasks themselves are gone (generation/tasks/usage.py)."""
+
+
+class UsageDay(models.Model):
+    """The tasks that one key sent on one day (UTC), by model and kind."""
+
+    day = models.DateField()
+    user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="usage_days")
+    api_key = models.ForeignKey("generation.ApiKey", on_delete=models.SET_NULL, null=True, related_name="+")
+    model_name = models.CharField(max_length=60)
+    kind = models.CharField(max_length=20)
+    tasks = models.PositiveBigIntegerField()
+    succeeded = models.PositiveBigIntegerField()
+    images = models.PositiveBigIntegerField(help_text="Pictures of the tasks that succeeded.")
+    megapixel_steps = models.FloatField(help_text="Work asked for by tasks that did not expire or fail.")
+
+    class Meta:
+        ordering = ["-day"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "day", "api_key", "model_name", "kind"], name="usage_once", nulls_distinct=False
+            )
+        ]

@@ -1,0 +1,99 @@
+"""An ended task made again, as a new task: by a client, for whom plan and policy hold as for any request, or by an
+operator.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from generation.accounts.models import ApiKey, User
+from generation.accounts.plans import plan_of
+from generation.catalogue import snapshot
+from generation.catalogue.parameters import Parameters
+from generation.policy import rules
+from generation.tasks.inputs import ROLES, InputPicture
+from generation.tasks.models import Task
+from generation.tasks.submit import Submission, Submitted, submit
+from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest
+from postprocessing.recipe import Recipe
+from storage.errors import StorageError
+from storage.store import get_store
+
+_OPEN: Final = "The task has not ended. Cancel it first, or wait."
+
+
+def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
+    """A new task of the caller with the parameters of an ended one, on the model's present revision, counted like any
+    other.
+
+    What the caller's plan and policy do not allow is refused, whoever made the first task. Raises Conflict while the
+    task is open or when what it needs is gone, Forbidden, InvalidRequest and TooManyRequests.
+    """
+    if not task.terminal:
+        raise Conflict(_OPEN, retry_after=1)
+    parameters, plan = Parameters.from_json(task.params), plan_of(api_key)
+    parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
+    _check_plan(parameters, api_key)
+    _check_policy(task, parameters, api_key)
+    priority = max(task.priority, plan.priority_cap)
+    submission = _again(task, parameters, priority, plan.queue_seconds)
+    return submit([submission], user=user, api_key=api_key)
+
+
+def repeat_for_owner(task: Task) -> Task:
+    """The same by an operator: a new task of the same user, outside the plan's quotas. Raises Conflict."""
+    if not task.terminal:
+        raise Conflict(_OPEN, retry_after=1)
+    waited = int((task.expires_at - task.created_at).total_seconds())
+    submission = _again(task, Parameters.from_json(task.params), task.priority, max(1, waited))
+    return submit([submission], user=task.user).tasks[0]
+
+
+def _again(task: Task, parameters: Parameters, priority: int, queue_seconds: int) -> Submission:
+    if task.deleted_at is not None or not task.model.enabled:
+        raise Conflict("The task can't be made again: its text or its model is gone.")
+    return Submission(
+        replace(parameters, cache=False),  # whoever repeats a task wants more than the same answer
+        task.model,
+        task.text,
+        priority,
+        callback_url=task.callback_url,
+        queue_seconds=queue_seconds,
+        inputs=_inputs(parameters),
+    )
+
+
+def _inputs(parameters: Parameters) -> tuple[InputPicture, ...]:
+    """The pictures of the first task: the new one gets copies, so that deleting the first takes nothing from it."""
+    found = []
+    for role in ROLES:
+        key = getattr(parameters, f"{role}_key")
+        if not key:
+            continue
+        try:
+            found.append(InputPicture(role, get_store("images").read(key)))
+        except StorageError as error:
+            raise Conflict("A picture that the task was made from is no longer stored. Send it again.") from error
+    return tuple(found)
+
+
+def _check_plan(parameters: Parameters, api_key: ApiKey) -> None:
+    plan = plan_of(api_key)
+    recipe = Recipe.from_json(dict(parameters.postprocess))
+    above = {
+        "kind": parameters.kind not in plan.kinds,
+        "resolution": max(parameters.width, parameters.height) > plan.max_side,
+        "number of pictures": parameters.num_images > plan.max_images,
+        "super-resolution": bool(recipe.upscale) and not plan.super_resolution,
+    }
+    beyond = [name for name, is_above in above.items() if is_above]
+    if beyond:
+        raise Forbidden(f"Your plan does not include what this task needs: {', '.join(beyond)}.")
+
+
+def _check_policy(task: Task, parameters: Parameters, api_key: ApiKey) -> None:
+    """Keywords are part of the composed prompt only, so that is looked at as well."""
+    words = (("text", task.text), ("params.style_keywords", parameters.text))
+    style = snapshot.current().style(parameters.style) if parameters.style else None
+    found = rules.faults(api_key, rules.Asked(words, style, task.model, task.kind))
+    if found:
+        raise InvalidRequest(list(dict.fromkeys(Fault("text", fault.code, fault.message) for fault in found)))

@@ -1,0 +1,333 @@
+"""The states of a task, the legal moves between them, and the only functions that make one.
+
+                    hand back
+              +-------------------+
+              v                   |
+    (new) -> queued -> running -> generated -> processed -> stored -> succeeded
+              |  |      |   ^|        |            |
+              |  |      |   +'        |            |        running -> running: claimed anew after its worker died
+              |  |      +-------------+------------+------> failed | cancelled
+              |  +----------------------------------------> failed | cancelled
+              +-------------------------------------------> expired
+
+Every move is one compare-and-set UPDATE: it names the states it may leave and the fence (worker and attempt while
+running, the stage's owner afterwards), and its answer says whether this caller made it. No row moved means that
+somebody else won; that is not an error. Each move appends to the row's history in the same statement and publishes
+its event after the commit.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F, JSONField, Q, QuerySet, Value
+from django.db.models.expressions import CombinedExpression
+from django.utils import timezone
+
+from generation.catalogue.models import ImageModel
+from generation.tasks import events, outbox
+from generation.tasks.models import GIVEN_UP, Status, Task
+from imagegenx_site import caches, metrics
+
+MOVES: Final[Mapping[str, frozenset[str]]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),
+    Status.RUNNING: frozenset({Status.RUNNING, Status.QUEUED, Status.GENERATED, Status.CANCELLED, Status.FAILED}),
+    Status.GENERATED: frozenset({Status.PROCESSED, Status.CANCELLED, Status.FAILED}),
+    Status.PROCESSED: frozenset({Status.STORED, Status.CANCELLED, Status.FAILED}),
+    Status.STORED: frozenset({Status.SUCCEEDED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+    Status.EXPIRED: frozenset(),
+}
+
+# What a CPU or IO stage takes a task from.
+STAGE_FROM: Final[Mapping[str, str]] = {
+    "postprocess": Status.GENERATED,
+    "upload": Status.PROCESSED,
+    "notify": Status.STORED,
+    "enlarge": Status.SUCCEEDED,  # no move follows: the pictures' rows change
+}
+AFTER_CANCEL: Final = ("notify", "enlarge")  # stages that a wish to cancel comes too late for
+
+
+class IllegalMove(Exception):
+    """A caller asked for a move that the table does not have: a fault in our code."""
+
+
+def _sources(to: str, among: Sequence[str] | None = None) -> list[str]:
+    sources = [state for state, targets in MOVES.items() if to in targets]
+    if among is None:
+        return sources
+    illegal = set(among) - set(sources)
+    if illegal or not among:
+        raise IllegalMove(f"no move from {sorted(illegal)} to {to}")
+    return list(among)
+
+
+def _appended(entry: dict[str, Any]) -> CombinedExpression:
+    stamped = {"at": timezone.now().isoformat(timespec="milliseconds"), **entry}
+    return CombinedExpression(F("history"), "||", Value([stamped], JSONField()), output_field=JSONField())
+
+
+def _move(
+    task_id: UUID,
+    to: str,
+    *,
+    among: Sequence[str] | None = None,
+    fence: Q | None = None,
+    reason: str = "",
+    **changes: Any,
+) -> bool:
+    """The one door: move the row when it is in a legal state and the fence holds. Answers whether this call moved
+    it.
+    """
+    entry: dict[str, Any] = {"to": str(to)} | ({"reason": reason} if reason else {})
+    caches.tasks().hold(str(task_id))  # no poll may show the old state after somebody saw the new one
+    rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
+    moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
+    if moved:
+        transaction.on_commit(lambda: _tell(task_id, to))
+    return bool(moved)
+
+
+def _tell(task_id: UUID, to: str) -> None:
+    """After the commit."""
+    metrics.MOVES.labels(to).inc()
+    caches.tasks().forget(str(task_id))
+    events.publish_status(task_id, to)
+
+
+# ---- on the GPU worker ---------------------------------------------------------------------------------------------
+
+
+def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
+    """queued or running -> running for all ids that are still to be run, in one statement.
+
+    Counts the attempt before the work, so that a task which kills its worker does not come back for ever. Ids not
+    returned were cancelled, expired, finished or are unknown: the caller gives their buffer entries back.
+    """
+    sql = """
+        UPDATE generation_task SET status = 'running', attempt = attempt + 1, worker = %(worker)s, progress = 0,
+               started_at = COALESCE(started_at, now()), updated_at = now(),
+               history = history || jsonb_build_array(jsonb_build_object(
+                   'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"+00:00"'),
+                   'to', 'running', 'attempt', attempt + 1, 'worker', %(worker)s::text))
+        WHERE id = ANY(%(ids)s::uuid[]) AND status = ANY(%(sources)s) AND NOT cancel_requested
+              AND (status = 'running' OR expires_at > now())
+        RETURNING id"""
+    sources = [str(state) for state in _sources(Status.RUNNING)]
+    caches.tasks().hold(*map(str, task_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
+        won = [row[0] for row in cursor.fetchall()]
+    for task_id in won:
+        transaction.on_commit(lambda task_id=task_id: _tell(task_id, Status.RUNNING))  # type: ignore[misc]
+    mine = Task.objects.filter(
+        pk__in=won, status=Status.RUNNING, worker=worker
+    )  # not: claimed anew by another meanwhile
+    return list(mine.select_related("model__fallback"))
+
+
+def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_attempt: bool = True) -> bool:
+    """running -> queued: a worker that stops, or gives up paused work, returns what it holds.
+
+    With `count_attempt` false the claim is not counted against the task, because the task did nothing wrong.
+    """
+    changes: dict[str, Any] = {} if count_attempt else {"attempt": F("attempt") - 1}
+    held = Q(worker=worker, attempt=attempt)
+    return _move(
+        task_id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
+    )
+
+
+def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, reason: str) -> bool:
+    """running -> queued on another model, after the task's own failed it. The caller enqueues it under its new key."""
+    held = Q(worker=worker, attempt=attempt)
+    changes: dict[str, Any] = {"model": model, "model_key": model.key}
+    changes["batch_key"] = f"{model.key}:{task.width}x{task.height}"
+    reason = f"falls back to {model.name}: {reason}"
+    return _move(
+        task.id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
+    )
+
+
+def report_progress(task_id: UUID, percent: int, *, worker: str, attempt: int) -> None:
+    """Write the progress (0 to 100) of a running task for those who poll; not a move, and lost without harm."""
+    rows = Task.objects.filter(pk=task_id, status=Status.RUNNING, worker=worker, attempt=attempt)
+    rows.update(progress=percent)
+    caches.tasks().forget(str(task_id))
+
+
+def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequence[str] = ()) -> bool:
+    """running -> generated: the lossless pictures are durable, the GPU is done with the task."""
+    held = Q(worker=worker, attempt=attempt)
+    now = timezone.now()
+    return _move(
+        task_id, Status.GENERATED, fence=held, generated_at=now, progress=100, warnings=list(warnings), **_free(now)
+    )
+
+
+# ---- on the CPU and IO workers -------------------------------------------------------------------------------------
+
+
+def take_stage(task_id: UUID, stage: str, owner: str, seconds: float) -> Task | None:
+    """A lease on one stage of the task; None when it is not in that state, or somebody else works on it.
+
+    A task whose cancel was asked for is cancelled here instead: before each stage, never in the middle of one.
+    """
+    state = STAGE_FROM[stage]
+    taken = _lease(Task.objects.filter(_is_free(owner), pk=task_id, status=state), stage, owner, seconds)
+    if not taken and stage not in AFTER_CANCEL:
+        cancel_if_requested(task_id, among=[state])
+    return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
+
+
+def take_mates(task: Task, stage: str, owner: str, seconds: float, limit: int) -> list[Task]:
+    """Leases on the same stage of up to `limit` waiting tasks that ask for the same work: equal size and
+    post-processing.
+
+    Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
+    """
+    alike = {f"params__{name}": task.params.get(name) or {} for name in ("postprocess", "style_tone", "plan_watermark")}
+    same = Q(status=STAGE_FROM[stage], width=task.width, height=task.height, stage_attempts=0, **alike)
+    waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
+    with transaction.atomic():
+        ids = list(waiting.select_for_update(skip_locked=True).values_list("id", flat=True)[:limit])
+        taken = _lease(Task.objects.filter(pk__in=ids, status=STAGE_FROM[stage]), stage, owner, seconds) if ids else 0
+    if not taken:
+        return []
+    mine = Task.objects.filter(pk__in=ids, status=STAGE_FROM[stage], stage_owner=owner)
+    return list(mine.select_related("user", "model").order_by("id"))
+
+
+def _is_free(owner: str) -> Q:
+    return Q(stage_owner="") | Q(stage_until__lte=timezone.now()) | Q(stage_owner=owner)
+
+
+def _lease(rows: QuerySet[Task], stage: str, owner: str, seconds: float) -> int:
+    """Take the stage of these rows, but for those whose cancel was asked for; how many there were."""
+    now = timezone.now()
+    wanted = rows if stage in AFTER_CANCEL else rows.filter(cancel_requested=False)
+    changes = {"stage_until": now + timedelta(seconds=seconds), "stage_attempts": F("stage_attempts") + 1}
+    return wanted.update(stage_owner=owner, updated_at=now, **changes)
+
+
+def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:
+    """Give a stage up after a fault of ours; it may be tried again from `next_at` on (the reconciler sends it)."""
+    rows = Task.objects.filter(pk=task_id, stage_owner=owner)
+    changes = {"stage_owner": "waiting", "stage_until": next_at, "updated_at": timezone.now()}
+    return bool(rows.update(history=_appended({"stage_fault": reason[:300]}), **changes))
+
+
+def renew_stage(owner: str, seconds: float) -> bool:
+    """A longer lease on everything that `owner` holds; False when it holds nothing any more."""
+    until = timezone.now() + timedelta(seconds=seconds)
+    held = Q(stage_owner=owner, status__in=set(STAGE_FROM.values()))
+    return bool(Task.objects.filter(held, stage_until__isnull=False).update(stage_until=until))
+
+
+def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
+    """The late step of a succeeded task is done; with a warning for the client: it is given up. Written together with
+    the rows of its webhooks, which the clock sends.
+    """
+    changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
+    if warning:
+        changes["warnings"] = CombinedExpression(
+            F("warnings"), "||", Value([warning], JSONField()), output_field=JSONField()
+        )
+    caches.tasks().hold(str(task_id))
+    with transaction.atomic():
+        ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
+        if ended:
+            outbox.write_delivery(task_id, outbox.UPDATED)
+        transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+    return bool(ended)
+
+
+def mark_processed(task_id: UUID, *, owner: str) -> bool:
+    """generated -> processed: the encoded pictures are durable beside the raw ones."""
+    return _move(task_id, Status.PROCESSED, fence=Q(stage_owner=owner), **_free(timezone.now()))
+
+
+def mark_stored(task_id: UUID, *, owner: str) -> bool:
+    """processed -> stored: the pictures are in the store, verified, and have their rows."""
+    now = timezone.now()
+    return _move(task_id, Status.STORED, fence=Q(stage_owner=owner), stored_at=now, **_free(now))
+
+
+def mark_succeeded(task_id: UUID, *, owner: str) -> bool:
+    """stored -> succeeded. Called in the transaction that writes the webhook's delivery row."""
+    now = timezone.now()
+    return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=now, **_free(now))
+
+
+def _free(now: datetime) -> dict[str, Any]:
+    return {"stage_owner": "", "stage_until": None, "stage_attempts": 0}
+
+
+# ---- an operator's wish ---------------------------------------------------------------------------------------------
+
+
+def set_priority(task_id: UUID, priority: int) -> bool:
+    """Another class for a task that waits; not a move. Answers whether it waited, and in another class."""
+    rows = Task.objects.filter(pk=task_id, status=Status.QUEUED).exclude(priority=priority)
+    entry = {"reason": f"an operator made it P{priority}"}
+    caches.tasks().hold(str(task_id))
+    moved = rows.update(priority=priority, updated_at=timezone.now(), history=_appended(entry))
+    transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+    return bool(moved)
+
+
+# ---- other ends ----------------------------------------------------------------------------------------------------
+
+
+def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, attempt: int | None = None) -> bool:
+    """Any open state but stored -> failed, with the reason that the client reads. With worker and attempt: only for
+    that claim.
+    """
+    fence = Q() if worker is None else Q(worker=worker, attempt=attempt, status=Status.RUNNING)
+    reason = f"{code}: {message}"
+    changes = {"error_code": code[:50], "error_message": message[:1000], "finished_at": timezone.now()}
+    return _ended(task_id, Status.FAILED, fence=fence, reason=reason[:300], **changes)
+
+
+def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fence: Any) -> bool:
+    """-> cancelled for a task whose cancel was asked for."""
+    wanted = Q(cancel_requested=True, **fence)
+    return _ended(task_id, Status.CANCELLED, among=among, fence=wanted, finished_at=timezone.now())
+
+
+def request_cancel(task_id: UUID) -> bool:
+    """Note that the client wants no more of an open task. A queued one is cancelled at once.
+
+    Answers whether the task is still to be stopped elsewhere (running, or in a later stage).
+    """
+    now = timezone.now()
+    stoppable = Task.objects.filter(pk=task_id, status__in=_sources(Status.CANCELLED))
+    if not stoppable.update(cancel_requested=True, updated_at=now):
+        return False
+    return not cancel_if_requested(task_id, among=[Status.QUEUED])
+
+
+def expire_due(limit: int = 500) -> list[UUID]:
+    """queued -> expired for tasks that waited longer than their plan or deadline allows; the ids moved."""
+    due = Task.objects.filter(status=Status.QUEUED, expires_at__lte=timezone.now()).order_by("id")
+    moved = []
+    for task_id in due.values_list("id", flat=True)[:limit]:
+        message = "No worker was free before the task's deadline. Send it again, or with a later deadline."
+        changes = {"error_code": "expired", "error_message": message, "finished_at": timezone.now()}
+        if _ended(task_id, Status.EXPIRED, fence=Q(expires_at__lte=timezone.now()), **changes):
+            moved.append(task_id)
+    return moved
+
+
+def _ended(task_id: UUID, to: str, **how: Any) -> bool:
+    """An end other than success: moved together with the row of its webhook, so that both exist or neither."""
+    with transaction.atomic():
+        moved = _move(task_id, to, **how)
+        if moved:
+            outbox.write_delivery(task_id)
+    return moved

@@ -1,0 +1,262 @@
+"""What clients do with tasks, in the order a task meets it: submit, look, cancel, repeat, delete.
+
+Views and commands parse and answer; the rules are here.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import IntegrityError, transaction
+
+from generation.accounts.models import ApiKey, Plan, User
+from generation.accounts.plans import plan_of
+from generation.admission import quotas, surge
+from generation.catalogue.models import ImageModel
+from generation.catalogue.parameters import Parameters
+from generation.queue import client as queue_client
+from generation.tasks import estimates, open_tasks
+from generation.tasks.enqueue import entry_of
+from generation.tasks.inputs import InputPicture
+from generation.tasks.insertion import insert
+from generation.tasks.models import Batch, IdempotencyKey, Task
+from imagegenx_site.errors import Allowance, Busy, Conflict, Unprocessable
+from imagegenx_site.ids import moment_of, uuid7
+from storage.errors import StorageError
+from storage.keys import input_key
+from storage.store import get_store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request that has passed every check: what to make, on which model, how urgent, and whom to tell."""
+
+    parameters: Parameters
+    model: ImageModel
+    text: str
+    priority: int
+    callback_url: str = ""
+    queue_seconds: int = 300
+    inputs: tuple[InputPicture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a request made: its tasks, their batch, whether they are new, what is left of the plan's quotas, and the
+    first task's place in the queue and probable end (None: not known here).
+    """
+
+    tasks: tuple[Task, ...]
+    batch: Batch | None = None
+    new: bool = True
+    allowances: tuple[Allowance, ...] = ()
+    outlook: estimates.Outlook | None = None
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """The client's key for one request on one route, and the fingerprint of the body it was sent with."""
+
+    key: str
+    route: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, key: str, route: str, body: Mapping[str, Any]) -> "Idempotency":
+        """The fingerprint is SHA-256 of the body in canonical JSON, an uploaded file standing as its own SHA-256."""
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_file_hash)
+        return cls(key, route, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _file_hash(file: UploadedFile) -> str:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest
+
+
+def submit_task(
+    submission: Submission, *, user: User, api_key: ApiKey | None = None, idempotency: Idempotency | None = None
+) -> tuple[Task, bool]:
+    """`submit` for one task: the task, and whether it is new."""
+    made = submit([submission], user=user, api_key=api_key, idempotency=idempotency)
+    return made.tasks[0], made.new
+
+
+def submit(
+    submissions: Sequence[Submission],
+    *,
+    user: User,
+    api_key: ApiKey | None = None,
+    idempotency: Idempotency | None = None,
+    batch_size: int = 0,
+) -> Submitted:
+    """Make the rows of a request, then, once they are committed, their buffer entries and tickets.
+
+    1 a repeat with the same idempotency key answers what the first one made; 2 in a surge free plans are turned away,
+    3 the plan's quotas are counted, 4 input pictures stored, 5 all rows written in one transaction. When 4 or 5 fails,
+    3 is taken back. `batch_size` over 0 makes a batch.
+    Raises Unprocessable when the key was used for another body, Conflict while the first is under way,
+    TooManyRequests, Busy in a surge and when the store does not take the pictures.
+    """
+    if idempotency and api_key:
+        first = _replayed(idempotency, api_key)
+        if first:
+            return first
+    batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size else None
+    ids = sorted(uuid7() for _ in submissions)  # in the order of a batch's texts also within one ms
+    tasks = [
+        _new_row(task_id, submission, user, api_key, batch)
+        for task_id, submission in zip(ids, submissions, strict=True)
+    ]
+    if api_key:
+        _let_in(plan_of(api_key))
+    admission = _admitted(tasks, user, api_key)
+    try:
+        _store_inputs(submissions, tasks)
+        places = _write(tasks, batch, api_key, idempotency)
+    except IntegrityError:
+        quotas.give_back(admission)
+        first = _replayed(idempotency, api_key) if idempotency and api_key else None
+        if first is None:
+            raise
+        return first
+    except BaseException:
+        quotas.give_back(admission)
+        raise
+    outlook = estimates.outlook_from(tasks[0], places[0] if places else None)
+    return Submitted(tuple(tasks), batch, allowances=admission.allowances, outlook=outlook)
+
+
+def crowd_control(plan: Plan, model: ImageModel | None = None) -> surge.CrowdControl:
+    """What the present backlog means for a request under this plan."""
+    waiting_s = 0.0 if plan.paid else estimates.seconds_waiting()
+    config = surge.SurgeConfig(settings.SURGE_LOWER_S, settings.SURGE_REFUSE_S, settings.SURGE_SIDE)
+    return surge.CrowdControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
+
+
+def _let_in(plan: Plan) -> None:
+    retry_after = crowd_control(plan).retry_after
+    if retry_after:
+        raise Busy(
+            "More work waits than can be done soon. Try again later, or use a paid plan.", retry_after=retry_after
+        )
+
+
+def _admitted(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
+    if api_key is None:  # our own work: commands and tests
+        return quotas.Admission()
+    images = sum(int(task.params["num_images"]) for task in tasks)
+    work = sum(task.cost for task in tasks)
+    return quotas.admit(
+        user,
+        plan_of(api_key),
+        [task.id for task in tasks],
+        images=images,
+        megapixel_steps=work,
+        look_up=open_tasks.look_up,
+    )
+
+
+def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> None:
+    """Put the pictures into the store and their keys into the rows."""
+    for submission, task in zip(submissions, tasks, strict=True):
+        for picture in submission.inputs:
+            sha256 = hashlib.sha256(picture.data).hexdigest()
+            key = input_key(task.id, picture.role, sha256, "image/png")
+            try:
+                get_store("images").put(key, picture.data, "image/png")
+            except StorageError as error:
+                _log.error("input picture not stored", extra={"task_id": str(task.id), "error": str(error)})
+                raise Busy("The picture could not be stored. Try again in a moment.", retry_after=5) from error
+            task.params[f"{picture.role}_key"] = key
+
+
+def _write(
+    tasks: Sequence[Task], batch: Batch | None, api_key: ApiKey | None, idempotency: Idempotency | None
+) -> list[queue_client.Place]:
+    """The rows in one transaction, then their tickets. A single row needs no more than its own INSERT. Answers the
+    places in the buffer; none when Redis is away, or when the caller's transaction is still open.
+    """
+    places: list[queue_client.Place] = []
+    if batch or (idempotency and api_key):
+        with transaction.atomic():
+            if idempotency and api_key:
+                fields = {"key": idempotency.key, "route": idempotency.route, "fingerprint": idempotency.fingerprint}
+                task_id = batch.id if batch else tasks[0].id
+                IdempotencyKey.objects.create(api_key=api_key, task_id=task_id, **fields)
+            if batch:
+                batch.save(force_insert=True)
+            insert(tasks)
+    else:
+        insert(tasks)
+    transaction.on_commit(lambda: places.extend(queue_client.enqueue(list(map(entry_of, tasks))) or ()))
+    return places
+
+
+def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None) -> Task:
+    parameters, model = _bound(submission.parameters, api_key), submission.model
+    created = moment_of(task_id)
+    return Task(
+        id=task_id,
+        user=user,
+        api_key=api_key,
+        batch=batch,
+        kind=parameters.kind,
+        priority=submission.priority,
+        model=model,
+        model_key=model.key,
+        style=parameters.style,
+        text=submission.text,
+        params=parameters.to_json(),
+        width=parameters.width,
+        height=parameters.height,
+        batch_key=parameters.batch_key(model.key),
+        cost=parameters.cost,
+        callback_url=submission.callback_url,
+        warnings=_warnings(parameters),
+        history=[{"at": created.isoformat(timespec="milliseconds"), "to": "queued"}],
+        created_at=created,
+        expires_at=created + timedelta(seconds=submission.queue_seconds),
+    )
+
+
+def _bound(parameters: Parameters, api_key: ApiKey | None) -> Parameters:
+    """With what plan and operator want of every picture: added here, so that no way of asking gets round it."""
+    block = dict(parameters.postprocess)
+    if settings.C2PA_ALWAYS and block.get("provenance") is None and block.get("metadata") != "none":
+        block["provenance"] = True
+    mark = plan_of(api_key).watermark if api_key else None
+    return replace(parameters, postprocess=block, plan_watermark=mark or {})
+
+
+def _warnings(parameters: Parameters) -> list[str]:
+    if not parameters.lowered_from:
+        return []
+    made = f"{parameters.width}x{parameters.height}"
+    return [f"made at {made} instead of {parameters.lowered_from}, because more work waits than can be done soon"]
+
+
+def _replayed(idempotency: Idempotency, api_key: ApiKey) -> Submitted | None:
+    """What the first request with this key made; None when there was none."""
+    row = IdempotencyKey.objects.filter(api_key=api_key, route=idempotency.route, key=idempotency.key).first()
+    if row is None:
+        return None
+    if row.fingerprint != idempotency.fingerprint:
+        raise Unprocessable("This Idempotency-Key was used for another request body. Use a new key for a new request.")
+    batch = Batch.objects.filter(pk=row.task_id).first()
+    tasks = Task.objects.filter(batch=batch) if batch else Task.objects.filter(pk=row.task_id)
+    found = tuple(tasks.order_by("id"))
+    if not found:
+        raise Conflict(
+            "The first request with this Idempotency-Key is still under way. Try again in a second.", retry_after=1
+        )
+    return Submitted(found, batch, new=False)

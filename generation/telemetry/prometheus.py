@@ -1,0 +1,132 @@
+"""What the product tells Prometheus.
+
+Counters and histograms are counted where things happen, in every process. With PROMETHEUS_MULTIPROC_DIR (the run script
+sets it: VAR_DIR/run/metrics) all processes of a machine write there and GET /metrics of the web process adds them up;
+without it each process has its own. The state of things (queues, tasks, spool) is read when it is asked for, from the
+servers that all processes share.
+
+    imagegenx_http_seconds{method,route,status}      histogram
+    imagegenx_task_seconds{model,size}               histogram: submitted to succeeded
+    imagegenx_task_wait_seconds{class}               histogram: submitted to the first claim, of tasks that succeeded
+    imagegenx_task_moves_total{to}                   counter: every move of a task (generation/tasks/states.py)
+    imagegenx_stage_seconds{stage,outcome}           histogram: postprocess, upload, notify; done or failed
+    imagegenx_store_seconds{operation,outcome}       histogram: put: stored, spooled, failed     (storage/metrics.py)
+    imagegenx_cache_calls_total{cache,result}        counter: hits, misses, errors               (storage/metrics.py)
+    imagegenx_step_seconds{model,size}               histogram: a shared denoising step   (workers/engine/metrics.py)
+    imagegenx_batch_samples{model}                   histogram: samples that shared it    (and so the next five)
+    imagegenx_embeddings_total{result}               counter: prompts, hit or miss
+    imagegenx_out_of_memory_total{model}             counter: passes that did not fit
+    imagegenx_paused_bytes                           gauge: memory of samples that wait on board
+    imagegenx_model_bytes{model}                     gauge: memory of loaded models
+    imagegenx_model_loads_total{model,outcome}       counter: loaded, failed
+    imagegenx_tasks_returned_total                   counter: paused, and back to the queue   (workers/gpu/delivery.py)
+    imagegenx_queue_messages{queue}                  gauge: Celery messages in Redis
+    imagegenx_tasks_waiting{class}, imagegenx_tasks_open{status}    gauges: the buffer, the rows
+    imagegenx_spool_files, _bytes, _oldest_seconds, _full           gauges: of the machine's spool
+    imagegenx_store_down                             gauge: 1 while pictures go to the spool at once
+    imagegenx_results_total{result}                  counter: pictures answered from earlier runs
+    imagegenx_scrape_failures{source}                gauge: 1 where a source did not answer
+"""
+
+import hmac
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+import prometheus_client as prometheus
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from redis import RedisError
+
+from generation.queue import client as queue_client
+from generation.tasks import results
+from generation.tasks.models import OPEN, Task
+from imagegenx_site import redis_clients
+from storage.store import images
+
+QUEUES: Final = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
+
+
+_log = logging.getLogger(__name__)
+
+
+class State(Collector):
+    """What is read at the moment of asking. A source that is away is named, and the others are told all the same."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure that can be had."""
+        failures = GaugeMetricFamily("imagegenx_scrape_failures", "1: the source did not answer.", labels=["source"])
+        for source in (_redis, _rows, _spool):
+            try:
+                yield from list(source())
+                failures.add_metric([source.__name__.strip("_")], 0)
+            except (RedisError, DatabaseError, OSError) as error:
+                _log.warning("no metrics of %s: %s", source.__name__, error)
+                failures.add_metric([source.__name__.strip("_")], 1)
+        yield failures
+
+
+def _redis() -> Iterator[Metric]:
+    lengths = GaugeMetricFamily("imagegenx_queue_messages", "Celery messages.", labels=["queue"])
+    with redis_clients.text_client().pipeline(transaction=False) as pipe:
+        for queue in QUEUES:
+            pipe.llen(queue)
+        for queue, length in zip(QUEUES, pipe.execute(), strict=True):
+            lengths.add_metric([queue], length)
+    yield lengths
+    waiting = GaugeMetricFamily("imagegenx_tasks_waiting", "Tasks in the buffer.", labels=["class"])
+    for number, count in enumerate(queue_client.backlog().tasks):
+        waiting.add_metric([f"P{number}"], count)
+    yield waiting
+    answered = CounterMetricFamily("imagegenx_results", "Pictures asked of the result cache.", labels=["result"])
+    for result, count in results.counted().items():
+        answered.add_metric([result], count)
+    yield answered
+
+
+def _rows() -> Iterator[Metric]:
+    found = dict(Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("pk")))
+    tasks = GaugeMetricFamily("imagegenx_tasks_open", "Tasks that have not ended.", labels=["status"])
+    for status in OPEN:
+        tasks.add_metric([status], found.get(status, 0))
+    yield tasks
+
+
+def _spool() -> Iterator[Metric]:
+    state = images().spool.state()
+    yield GaugeMetricFamily("imagegenx_spool_files", "Pictures that wait for the store.", state.files)
+    yield GaugeMetricFamily("imagegenx_spool_bytes", "Their bytes.", state.bytes)
+    yield GaugeMetricFamily("imagegenx_spool_oldest_seconds", "Age of the first.", state.oldest_seconds)
+    yield GaugeMetricFamily("imagegenx_spool_full", "0 to 1, of the nearer bound.", state.full)
+    yield GaugeMetricFamily("imagegenx_store_down", "1: the store is taken to be away.", state.store_down)
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """GET /metrics, for METRICS_TOKEN as a bearer token; without one for this machine only, and not through a proxy."""
+    if not _allowed(request):
+        return HttpResponse("Set METRICS_TOKEN and send it as a bearer token.\n", "text/plain", 403)
+    counted: Any = prometheus.REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        counted = prometheus.CollectorRegistry()
+        MultiProcessCollector(counted)
+    read = prometheus.CollectorRegistry()
+    read.register(State())
+    text = prometheus.generate_latest(counted) + prometheus.generate_latest(read)
+    return HttpResponse(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _allowed(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
+    direct = "X-Forwarded-For" not in request.headers
+    return direct and request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")

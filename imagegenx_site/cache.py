@@ -1,0 +1,253 @@
+"""A cache in Redis that may vanish at any time, and never gives back what was true before a change.
+
+    gx:cache:{name}:v:{key}   string: one sign, then the value. "+" a value, "-" known to be nothing, "~" held
+    gx:cache:{name}:l:{key}   string: token of the one loader, its leave to store what it loads
+    gx:cache:{name}:due       sorted set: key -> when it expires (ms); only for caches bounded in bytes
+    gx:cache:{name}:size      hash: key -> bytes; field "" holds the sum; only for caches bounded in bytes
+
+Redis runs without eviction, so a cache of large values is bounded here: what expires soonest leaves first.
+
+A change of the truth goes: `hold` (nothing is cached for a while), write and commit, `forget`. Both take the loaders'
+leave away, so that one which read the old row cannot store it. A writer that dies in between leaves the hold, which
+ends by itself; so no reader of the cache ever sees less than a reader of the truth saw before.
+"""
+
+import random
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from redis import Redis, RedisError
+
+from imagegenx_site.metrics import CACHE_CALLS
+
+Answer = TypeVar("Answer")
+
+
+_JITTER: Final = 0.1  # part by which lifetimes vary, so that what was loaded together does not expire together
+
+
+_LOAD_MS: Final = 10_000  # a loader that takes longer is followed by another, and may not store any more
+
+
+_HELD: Final = b"~"
+
+
+_HOLD_MS: Final = 5_000  # longer than a transaction takes
+
+
+_POLL_S: Final = 0.01  # between looks at whether another loader has finished
+
+
+_PAUSE_S: Final = 1.0  # after a failed call Redis is left alone for so long: an outage costs each request nothing
+
+
+# KEYS: value, lock, due, size. ARGV: token, entry, lifetime ms, key, bound in bytes (0: none). Drops what expired, then
+# what expires soonest.
+_STORE: Final = """
+if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[2])
+if redis.call('get', KEYS[1]) == '~' then return 0 end
+local size, bound, key = #ARGV[2], tonumber(ARGV[5]), ARGV[4]
+if bound > 0 then
+  local function drop(old)
+    local freed = tonumber(redis.call('hget', KEYS[4], old) or '0')
+    redis.call('hdel', KEYS[4], old)
+    redis.call('zrem', KEYS[3], old)
+    redis.call('hincrby', KEYS[4], '', -freed)
+  end
+  local time = redis.call('time')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local prefix = string.sub(KEYS[1], 1, #KEYS[1] - #key)
+  for _, old in ipairs(redis.call('zrangebyscore', KEYS[3], '-inf', now, 'limit', 0, 100)) do drop(old) end
+  drop(key)
+  if size > bound then redis.call('del', KEYS[1]) return 0 end
+  while tonumber(redis.call('hget', KEYS[4], '') or '0') + size > bound do
+    local oldest = redis.call('zrange', KEYS[3], 0, 0)[1]
+    if not oldest then break end
+    redis.call('del', prefix .. oldest)
+    drop(oldest)
+  end
+  redis.call('zadd', KEYS[3], now + tonumber(ARGV[3]), key)
+  redis.call('hset', KEYS[4], key, size)
+  redis.call('hincrby', KEYS[4], '', size)
+end
+redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+
+_RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+class _Away(Exception):
+    """Redis does not answer: go on without it."""
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """`seconds` that a value lives, `absent_seconds` that "nothing there" is remembered, `max_bytes` of all values,
+    0 for unbounded.
+    """
+
+    name: str
+    seconds: float
+    absent_seconds: float = 60.0
+    max_bytes: int = 0
+
+
+class Cache:
+    """Values are bytes; `get` loads what is missing, by one caller at a time for each key."""
+
+    def __init__(self, redis: Redis, config: CacheConfig) -> None:
+        self._redis = redis
+        self.config = config
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._away_until = 0.0
+        self._owed: set[str] = set()  # keys that could not be forgotten while Redis was away
+
+    def get(
+        self, key: str, load: Callable[[], bytes | None], seconds: Callable[[bytes], float] | None = None
+    ) -> bytes | None:
+        """The value under `key`; what `load` gives when it is not cached. None from `load` means "there is none" and
+        is remembered too. `seconds` gives the lifetime of a loaded value where it is not the same for all.
+
+        Without Redis every call loads.
+        """
+        try:
+            entry = self._look(key)
+        except _Away:
+            return load()
+        if entry is not None and entry != _HELD:
+            self._count("hits")
+            return _value(entry)
+        self._count("misses")
+        return load() if entry == _HELD else self._load_once(key, load, seconds)
+
+    def hold(self, *keys: str) -> None:
+        """These are about to change: until `forget`, or for some seconds, they are read from the truth."""
+        self._drop(keys, hold=True)
+
+    def forget(self, *keys: str) -> None:
+        """These have changed, and the change is committed."""
+        self._drop(keys, hold=False)
+
+    def counts(self) -> dict[str, int]:
+        """Hits, misses and errors of this process since it started."""
+        with self._lock:
+            return {name: self._counts[name] for name in ("hits", "misses", "errors")}
+
+    def _load_once(
+        self, key: str, load: Callable[[], bytes | None], seconds: Callable[[bytes], float] | None
+    ) -> bytes | None:
+        """1 take the lock, or wait for what its holder stores; 2 look again, somebody may have stored before 1; 3 load;
+        4 store and let go, unless the lock was taken away meanwhile.
+        """
+        token = secrets.token_hex(8)
+        lock = self._lock_key(key)
+        try:
+            entry = self._wait_for_leave(key, lock, token)
+        except _Away:
+            return load()
+        if entry is not None:
+            return load() if entry == _HELD else _value(entry)
+        try:
+            value = load()
+        except BaseException:
+            self._release(lock, token)
+            raise
+        self._store(key, token, value, seconds)
+        return value
+
+    def _wait_for_leave(self, key: str, lock: str, token: str) -> bytes | None:
+        """The entry that another loader stored meanwhile, or None with the lock taken."""
+        while not self._call(lambda: self._redis.set(lock, token, nx=True, px=_LOAD_MS)):
+            time.sleep(_POLL_S)
+            entry = self._look(key)
+            if entry is not None:
+                return entry
+        entry = self._look(key)
+        if entry is not None:
+            self._release(lock, token)
+        return entry
+
+    def _store(self, key: str, token: str, value: bytes | None, seconds: Callable[[bytes], float] | None) -> None:
+        if value is None:
+            entry, lifetime = b"-", self.config.absent_seconds
+        else:
+            entry, lifetime = b"+" + value, seconds(value) if seconds else self.config.seconds
+        milliseconds = max(1, int(lifetime * 1000 * random.uniform(1 - _JITTER, 1 + _JITTER)))
+        base = f"gx:cache:{self.config.name}"
+        names = (self._key(key), self._lock_key(key), f"{base}:due", f"{base}:size")
+        try:
+            self._call(
+                lambda: self._redis.eval(_STORE, 4, *names, token, entry, milliseconds, key, self.config.max_bytes)
+            )
+        except _Away:
+            return  # the value is there for this caller; the next one loads it again
+
+    def _drop(self, keys: tuple[str, ...], *, hold: bool) -> None:
+        with self._lock:
+            self._owed.update(keys)
+        try:
+            self._settle(hold=hold)
+        except _Away:
+            return  # owed: done before this process reads its cache again
+
+    def _settle(self, *, hold: bool = False) -> None:
+        with self._lock:
+            owed = list(self._owed)
+        if not owed:
+            return
+        pipe = self._redis.pipeline(transaction=True)
+        for key in owed:
+            pipe.delete(self._lock_key(key))
+            if hold:
+                pipe.set(self._key(key), _HELD, px=_HOLD_MS)
+            else:
+                pipe.delete(self._key(key))
+        self._call(pipe.execute)
+        with self._lock:
+            self._owed.difference_update(owed)
+
+    def _look(self, key: str) -> bytes | None:
+        if self._owed:
+            self._settle()
+        found: bytes | None = self._call(lambda: self._redis.get(self._key(key)))
+        return found
+
+    def _release(self, lock: str, token: str) -> None:
+        try:
+            self._call(lambda: self._redis.eval(_RELEASE, 1, lock, token))
+        except _Away:
+            return  # it expires by itself
+
+    def _call(self, ask: Callable[[], Answer]) -> Answer:
+        if time.monotonic() < self._away_until:
+            raise _Away
+        try:
+            return ask()
+        except RedisError as error:
+            self._away_until = time.monotonic() + _PAUSE_S
+            self._count("errors")
+            raise _Away from error
+
+    def _key(self, key: str) -> str:
+        return f"gx:cache:{self.config.name}:v:{key}"
+
+    def _lock_key(self, key: str) -> str:
+        return f"gx:cache:{self.config.name}:l:{key}"
+
+    def _count(self, what: str) -> None:
+        CACHE_CALLS.labels(self.config.name, what).inc()
+        with self._lock:
+            self._counts[what] += 1
+
+
+def _value(entry: bytes) -> bytes | None:
+    return entry[1:] if entry[:1] == b"+" else None

@@ -1,0 +1,96 @@
+"""One sample on board: a pipeline call in a greenlet, resumed and paused by the engine."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from greenlet import GreenletExit, greenlet
+
+from workers.engine.batching.footprint import bytes_held
+from workers.engine.errors import is_retryable
+from workers.engine.interception import Call
+from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workers.engine.interface import Generated, ModelInterface
+
+
+class HostedSample:
+    """Runs `model.infer(request)` until it parks, again and again.
+
+    `call` is what it waits for, None once it has ended. Not resuming it is pausing it. `outcome` is the last event of
+    a sample that has ended; progress made on the way is handed to `report`. `held_bytes` is what it holds in memory,
+    known while it is paused.
+    """
+
+    def __init__(self, request: SampleRequest, model: ModelInterface, report: Callable[[Event], None]) -> None:
+        self.request = request
+        self.model = model
+        self.call: Call | None = None
+        self.outcome: Event | None = None
+        self.passed_over = 0
+        self.held_bytes = 0
+        self._report = report
+        self._greenlet = greenlet(self._run)
+        self._greenlet.context = request.loras
+
+    def start(self) -> None:
+        """Run up to the first parked call: the text encoder and the preparations of the pipeline."""
+        self._switch()
+
+    def resume(self, result: Any) -> None:
+        """Hand over the result of the parked call and run up to the next one, or to the end."""
+        self.passed_over = self.held_bytes = 0
+        self._switch(result)
+
+    def pause(self) -> None:
+        """A forward pass goes by without it."""
+        self.passed_over += 1
+        self.held_bytes = self.held_bytes or bytes_held(self.request, self._greenlet)
+
+    def fail(self, error: Exception) -> None:
+        """Raise `error` where the sample is parked."""
+        self._end(error)
+
+    def cancel(self) -> None:
+        """End the sample where it is parked; its tensors are freed with it."""
+        self._end(GreenletExit())
+
+    def _run(self) -> Generated:
+        return self.model.infer(self.request, self._on_step)
+
+    def _on_step(self, step: int, steps: int, preview: np.ndarray | None) -> None:
+        self._report(Progress(self.request.sample_id, step, steps, preview))
+
+    def _switch(self, *value: Any) -> None:
+        try:
+            self._landed(self._greenlet.switch(*value))
+        except Exception as error:
+            self._failed(error)
+
+    def _end(self, reason: BaseException) -> None:
+        try:
+            self._landed(self._greenlet.throw(reason))
+        except Exception as error:
+            self._failed(error)
+
+    def _landed(self, result: Any) -> None:
+        """The greenlet came back: parked with a call, ended with a picture, or ended by a cancel."""
+        if not self._greenlet.dead:
+            self.call = result
+            return
+        self.call = None
+        sample_id = self.request.sample_id
+        if isinstance(result, GreenletExit) or result is None:
+            self.outcome = Cancelled(sample_id)
+        else:
+            self.outcome = Finished(sample_id, result.image, result.warnings)
+
+    def _failed(self, error: Exception) -> None:
+        self.call = None
+        traceback.clear_frames(error.__traceback__)  # the event lives on; the sample's tensors need not
+        self.outcome = Failed(self.request.sample_id, error, is_retryable(error))

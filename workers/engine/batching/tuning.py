@@ -1,0 +1,70 @@
+"""Row limits as they change while the engine runs: recalled from earlier processes, learnt from passes, lowered and
+raised by how full the memory is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from workers.engine.batching import hub
+from workers.engine.batching.calibration import Calibrator
+from workers.engine.batching.hosted import HostedSample
+from workers.engine.batching.limits import RowLimits
+from workers.engine.models.pool import HIGH, ModelPool
+from workers.engine.requests import SampleRequest
+
+logger = logging.getLogger(__name__)
+
+LOW = 0.7  # part of the memory in use, below which a lowered limit may rise again
+LOOK_EVERY = 25  # passes between looks at the memory
+
+
+class Tuner:
+    """Used by the engine around its forward passes. Without a calibrator nothing is learnt from their times."""
+
+    def __init__(self, limits: RowLimits, pool: ModelPool, calibrator: Calibrator | None) -> None:
+        self._limits = limits
+        self._pool = pool
+        self._calibrator = calibrator
+        self._passes = 0
+        self._full = 0.0
+
+    def boards(self, request: SampleRequest) -> None:
+        """The first sample of a size: its limit, if an earlier process has measured it."""
+        if self._calibrator is not None and not self._limits.is_calibrated(request.batch_key):
+            known = self._calibrator.known(request.batch_key, self._pool.precision_of(request.model))
+            if known is not None:
+                self._limits.calibrate(request.batch_key, known)
+
+    def step(self, samples: Sequence[HostedSample], run: Callable[[], None]) -> None:
+        """`run` the denoisers of these samples. Something is learnt from the time it takes if their limit is not known
+        yet, they have no LoRAs, and memory was no trouble."""
+        request = samples[0].request
+        if self._calibrator is None or self._limits.is_calibrated(request.batch_key):
+            run()
+            return
+        rows = sum(map(hub.rows_of, samples))
+        plain = not any(sample.request.loras for sample in samples)
+        ceiling = self._limits.ceiling(request.batch_key, request.width, request.height)
+        started = self._calibrator.now()
+        run()
+        taken = self._calibrator.now() - started
+        if plain and self._limits.rows(request.batch_key, request.width, request.height) == ceiling:
+            precision = self._pool.precision_of(request.model)
+            limit = self._calibrator.took(request.batch_key, precision, rows, taken, ceiling)
+            if limit is not None:
+                self._limits.calibrate(request.batch_key, limit)
+
+    def went_well(self, request: SampleRequest, rows: int) -> None:
+        """A pass of so many rows fitted. Its limit falls all the same when memory is nearly full; a lowered one rises
+        again while there is room."""
+        self._passes += 1
+        if self._passes % LOOK_EVERY == 0:
+            self._full = self._pool.memory_load()
+            if self._full > HIGH and rows > 1:
+                limit = self._limits.halve(request.batch_key, rows)
+                logger.warning("memory is %.0f%% full; the limit of %s is now %d rows", 100 * self._full,
+                               request.batch_key, limit)  # fmt: skip
+        if self._full < LOW:
+            self._limits.went_well(request.batch_key, request.width, request.height)

@@ -1,0 +1,27 @@
+"""Which model: a plain description, made from its row and configuration entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """`family` names an entry of models/families.py (or lama, remote); `source` is a directory, a file or an
+    address, as the family wants it; `precision` is auto or one of precision.py; `options` are the family's.
+    """
+
+    name: str
+    revision: str
+    family: str
+    source: str
+    precision: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+    @property
+    def key(self) -> str:
+        """How samples name the model: "name@revision"."""
+        return f"{self.name}@{self.revision}"

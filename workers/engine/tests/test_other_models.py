@@ -1,0 +1,187 @@
+"""Models that are no diffusers pipelines, in the same engine: object removal, and remote ones over HTTP."""
+
+import base64
+import io
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from workers.engine import Engine, ModelPool, ModelSpec, ModelUnavailable, PoolConfig, Progress
+from workers.engine.errors import RemoteModelError
+from workers.engine.tests.driving import Run, run_to_end, sample, worst
+
+
+class Painter(torch.nn.Module):
+    """As LaMa is called: a picture and a mask in, a picture out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.layer(torch.cat([image * (1 - mask), mask], dim=1)))
+
+
+@pytest.fixture
+def painter(tmp_path):
+    torch.manual_seed(1)
+    network = Painter()
+    torch.jit.save(torch.jit.script(network), str(tmp_path / "painter.pt"))
+    return network, ModelSpec("lama", "1", "lama", str(tmp_path / "painter.pt"))
+
+
+def engine_of(*specs):
+    pool = ModelPool(PoolConfig(device="cpu"))
+    for spec in specs:
+        pool.ensure(spec)
+    return Engine(pool)
+
+
+def removal(number, width=60, height=44, kind="remove"):
+    noise = np.random.default_rng(number)
+    mask = np.zeros((height, width), np.uint8)
+    mask[5:20, 10 + number : 30] = 255
+    image = noise.integers(0, 256, (height, width, 3), np.uint8)
+    return sample(model="lama@1", kind=kind, image=image, mask=mask, width=width, height=height)
+
+
+def test_removal_paints_over_the_mask_only_and_shares_its_pass(painter):
+    network, spec = painter
+    engine = engine_of(spec)
+    engine._pool.preload(["lama@1"])
+    requests = [removal(number, kind=kind) for number, kind in enumerate(("remove", "inpaint", "remove"))]
+    for request in requests:
+        engine.admit(request)
+    run = Run()
+    run.take(engine.step())
+    assert len(run.images) == 3, "one pass for all"
+    for request in requests:
+        image, mask = request.image / 255, (request.mask > 0)[:, :, None]
+        padded = np.pad(image, ((0, 4), (0, 4), (0, 0)), mode="edge")
+        padded_mask = np.pad(mask, ((0, 4), (0, 4), (0, 0)))
+        as_tensor = [torch.tensor(part.transpose(2, 0, 1)[None], dtype=torch.float32) for part in (padded, padded_mask)]
+        with torch.no_grad():
+            expected = network(*as_tensor)[0].permute(1, 2, 0).numpy()[:44, :60] * mask + image * (1 - mask)
+        assert worst(run.images[request.sample_id], expected) <= 1e-6
+
+
+def test_a_missing_file_is_named(tmp_path):
+    engine = engine_of(ModelSpec("lama", "1", "lama", str(tmp_path / "nothing.pt")))
+    request = removal(0)
+    error = run_to_end(engine, [request]).errors[request.sample_id]
+    assert isinstance(error, ModelUnavailable)
+    assert "nothing.pt" in str(error)
+
+
+class ImagesApi(BaseHTTPRequestHandler):
+    """A local server that speaks the Images API; `answers` holds what it is to say, `seen` what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.seen.append((self.path, self.headers, body))
+        self.server.hold.wait(10)
+        status, answer = self.server.answer
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+def picture_answer(size=(64, 64)):
+    data = io.BytesIO()
+    Image.new("RGB", size, (255, 0, 51)).save(data, "PNG")
+    return 200, {"created": 1, "data": [{"b64_json": base64.b64encode(data.getvalue()).decode()}]}
+
+
+@pytest.fixture
+def api(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ImagesApi)
+    server.seen, server.answer, server.hold = [], picture_answer(), threading.Event()
+    server.hold.set()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("THEIR_KEY", "k123")
+    options = {"model": "dall-e-3", "api_key_env": "THEIR_KEY", "sizes": ["64x64", "128x64"], "timeout_s": 5}
+    server.spec = ModelSpec("dalle", "1", "remote-openai", f"http://127.0.0.1:{server.server_port}/v1", options=options)
+    yield server
+    server.hold.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_remote_picture_is_asked_for_as_the_api_wants_it(api):
+    request = sample(model="dalle@1", prompt="a cat", width=80, height=80, negative_prompt="dogs")
+    run = run_to_end(engine_of(api.spec), [request])
+    path, headers, body = api.seen[0]
+    assert (path, headers["Authorization"]) == ("/v1/images/generations", "Bearer k123")
+    wanted = {"prompt": "a cat", "n": 1, "size": "64x64", "model": "dall-e-3", "response_format": "b64_json"}
+    assert json.loads(body) == wanted
+    assert run.images[request.sample_id].shape == (80, 80, 3)
+    assert np.allclose(run.images[request.sample_id], [1, 0, 0.2])
+    assert len(run.events[-1].warnings) == 2
+
+
+def test_an_edit_sends_picture_and_mask(api):
+    image, mask = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
+    request = sample(model="dalle@1", kind="inpaint", image=image, mask=mask)
+    assert request.sample_id in run_to_end(engine_of(api.spec), [request]).images
+    path, headers, body = api.seen[0]
+    assert path == "/v1/images/edits"
+    assert headers["Content-Type"].startswith("multipart/form-data")
+    assert body.count(b"Content-Type: image/png") == 2
+
+
+def test_others_step_on_while_a_remote_model_thinks(api, mini_pool):
+    api.hold.clear()
+    mini_pool.ensure(api.spec)
+    mini_pool.preload(["dalle@1"])
+    engine = Engine(mini_pool)
+    remote, here = sample(model="dalle@1"), sample(steps=4)
+    engine.admit(remote)
+    engine.admit(here)
+    run = Run()
+    while here.sample_id not in run.images:
+        run.take(engine.step())
+    assert run.progress(remote.sample_id) == []
+    assert not any(isinstance(event, Progress) and event.sample_id == remote.sample_id for event in run.events)
+    api.hold.set()
+    assert remote.sample_id in run_to_end(engine).images
+
+
+@pytest.mark.parametrize(
+    ("answer", "retryable", "said"),
+    [
+        ((400, {"error": {"message": "your prompt was refused"}}), False, "your prompt was refused"),
+        ((429, {"error": {"message": "slow down"}}), True, "slow down"),
+        ((503, {}), True, "503"),
+        ((200, {"data": []}), True, "something else than a picture"),
+    ],
+)
+def test_their_errors_are_told_and_sorted(api, answer, retryable, said):
+    api.answer = answer
+    request = sample(model="dalle@1")
+    run = run_to_end(engine_of(api.spec), [request])
+    failed = run.events[-1]
+    assert isinstance(failed.error, RemoteModelError)
+    assert said in str(failed.error)
+    assert failed.retryable is retryable
+
+
+def test_without_a_key_it_is_not_available(api, monkeypatch):
+    monkeypatch.delenv("THEIR_KEY")
+    request = sample(model="dalle@1")
+    error = run_to_end(engine_of(api.spec), [request]).errors[request.sample_id]
+    assert isinstance(error, ModelUnavailable)
+    assert "THEIR_KEY" in str(error)

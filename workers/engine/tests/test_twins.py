@@ -1,0 +1,139 @@
+"""Identical samples in flight run once; nobody's end, wish or urgency is lost by it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from workers.engine import Cancelled, Engine, Failed, Finished, Progress
+from workers.engine.batching.twins import Twins
+from workers.engine.errors import InvalidRequest, ModelUnavailable
+from workers.engine.requests import LoraUse
+from workers.engine.tests.driving import Run, run_to_end, sample
+
+
+def twins_of(count, **changes):
+    return [sample(cacheable=True, **changes) for _ in range(count)]
+
+
+def forward_passes(model, run):
+    """Counts the rows of each forward pass while `run` is called."""
+    heavy, rows = model.heavy["unet"], []
+    real = heavy.run
+
+    def counted(**arguments):
+        rows.append(len(arguments["sample"]))
+        return real(**arguments)
+
+    heavy.run = counted
+    try:
+        return run(), rows
+    finally:
+        heavy.run = real
+
+
+def test_identical_samples_in_flight_run_once_and_all_get_the_picture(mini_pool):
+    requests = [*twins_of(3), sample(cacheable=True, seed=8)]
+    run, rows = forward_passes(mini_pool.get("mini@1"), lambda: run_to_end(Engine(mini_pool), requests))
+    assert rows == [4, 4, 4]  # two samples with guidance, for four requests
+    assert all(np.array_equal(run.images[one.sample_id], run.images[requests[0].sample_id]) for one in requests[:3])
+    assert not np.array_equal(run.images[requests[3].sample_id], run.images[requests[0].sample_id])
+    assert all(run.progress(one.sample_id) == [(1, 3), (2, 3), (3, 3)] for one in requests)
+
+
+def test_without_leave_every_sample_runs(mini_pool):
+    requests = [sample(), sample(), sample(cacheable=True), sample(cacheable=True, alone=True)]
+    run, rows = forward_passes(mini_pool.get("mini@1"), lambda: run_to_end(Engine(mini_pool), requests))
+    assert sum(rows) == 2 * 3 * len(requests)
+    assert run.images.keys() == {one.sample_id for one in requests}
+
+
+def test_a_sample_whose_twin_is_cancelled_runs_itself(mini_pool):
+    first, second, third = twins_of(3)
+    engine, run = Engine(mini_pool), Run()
+    for request in (first, second, third):
+        engine.admit(request)
+    run.take(engine.step())
+    engine.cancel(first.sample_id)
+    engine.cancel(third.sample_id)
+    run.take(engine.step())
+    rest = run_to_end(engine)
+    assert run.cancelled | rest.cancelled == {first.sample_id, third.sample_id}
+    assert rest.images.keys() == {second.sample_id}
+    assert engine.idle
+    assert engine.running() == []
+
+
+def test_those_who_wait_for_a_twin_take_no_room(mini_pool):
+    engine = Engine(mini_pool)
+    before = engine.room("mini@1", 64, 64, 2)
+    for request in twins_of(5):
+        engine.admit(request)
+    assert engine.room("mini@1", 64, 64, 2) == before - 1
+    assert len(engine.running()) == 5
+    engine.discard_all()
+    assert engine.running() == []
+
+
+def test_a_more_urgent_sample_does_not_wait_for_a_less_urgent_one():
+    twins = Twins()
+    normal, urgent, later = (sample(cacheable=True, priority=priority) for priority in (2, 0, 2))
+    assert [twins.waits(request) for request in (normal, urgent, later)] == [False, False, True]
+    picture = np.zeros((2, 2, 3), np.float32)
+    assert twins.shared(Finished(normal.sample_id, picture))[0] == [Finished(normal.sample_id, picture)]
+    assert [event.sample_id for event in twins.shared(Finished(urgent.sample_id, picture))[0]] == [
+        urgent.sample_id,
+        later.sample_id,
+    ]
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("no"), ModelUnavailable("not now")])
+def test_a_fault_of_the_request_is_the_fault_of_all_and_another_is_not(error):
+    twins, (first, second, third) = Twins(), twins_of(3)
+    for request in (first, second, third):
+        twins.waits(request)
+    events, again = twins.shared(Failed(first.sample_id, error, error.retryable))
+    if error.retryable:
+        assert [event.sample_id for event in events] == [first.sample_id]
+        assert again == [second, third]
+        assert [twins.waits(request) for request in again] == [False, True]
+    else:
+        assert [event.sample_id for event in events] == [first.sample_id, second.sample_id, third.sample_id]
+        assert again == []
+
+
+def test_previews_go_to_those_who_asked_for_them():
+    twins, first = Twins(), sample(cacheable=True, preview_every=1)
+    second, third = replace(first, sample_id="b/0", preview_every=0), replace(first, sample_id="c/0")
+    for request in (first, second, third):
+        twins.waits(request)
+    picture = np.zeros((2, 2, 3), np.uint8)
+    events, _ = twins.shared(Progress(first.sample_id, 1, 3, picture))
+    assert [event.preview is None for event in events] == [False, True, False]
+
+
+def test_an_end_nobody_waits_for_is_passed_on():
+    assert Twins().shared(Cancelled("a/0")) == ([Cancelled("a/0")], [])
+
+
+PICTURE = np.zeros((64, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "other"}, {"negative_prompt": "other"}, {"seed": 8}, {"steps": 4}, {"cfg_scale": 4.5},
+        {"sampler": "ddim"}, {"width": 72}, {"model": "mini@2"}, {"deterministic": True}, {"strength": 0.5},
+        {"image": PICTURE}, {"image": PICTURE + 1}, {"mask": PICTURE[:, :, 0]}, {"control_scale": 0.5},
+        {"loras": (LoraUse("a" * 64, "x", 1.0),)}, {"loras": (LoraUse("a" * 64, "x", 0.5),)},
+    ],
+)  # fmt: skip
+def test_whatever_changes_the_pixels_changes_the_identity(change):
+    assert sample(**change).identity != sample().identity
+
+
+def test_whose_it_is_and_where_files_lie_do_not_change_the_identity():
+    one, other = sample(loras=(LoraUse("a" * 64, "x", 1.0),)), sample(loras=(LoraUse("a" * 64, "y", 1.0),), priority=0)
+    assert one.sample_id != other.sample_id
+    assert one.identity == other.identity
+    assert sample(image=PICTURE).identity == sample(image=PICTURE.copy()).identity != sample(image=PICTURE + 1).identity

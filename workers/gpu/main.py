@@ -1,0 +1,48 @@
+"""The GPU worker: what Celery starts with
+
+    celery -A imagegenx_site worker -I workers.gpu.main -P threads -c 32 -Q p0,p1,p2,p3,dq.gpu1 -n gpu1@%h -E
+
+Its parts are in workers/gpu/worker.py; here its real engine is made.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from django.conf import settings
+
+from imagegenx_site.celery import app
+from workers.gpu.loop import EngineLike, PoolLike
+from workers.gpu.worker import install
+
+logger = logging.getLogger(__name__)
+
+
+def start_engine() -> tuple[PoolLike, EngineLike]:
+    """Pool and engine as the settings want them, the models of GPU_PRELOAD loaded. Runs in the engine thread."""
+    from generation.catalogue.models import ImageModel
+    from workers.engine import Engine, EngineConfig, EngineError, ModelPool, PoolConfig
+    from workers.engine.batching.calibration import CalibrationTable, Calibrator
+    from workers.engine.batching.scheduler import Policy
+    from workers.engine.threads import engine_threads
+    from workers.gpu.samples import spec_of
+
+    sys.setswitchinterval(0.001)  # the engine thread must not wait 5 ms whenever another thread computes
+    budget = int(settings.GPU_MEMORY_GB * 2**30)
+    pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
+    threads = settings.TORCH_THREADS or engine_threads(pool.device)
+    calibrator = Calibrator(CalibrationTable(Path(settings.VAR_DIR, "calibration.json")), pool.device)
+    paused = int(settings.GPU_PAUSED_GB * 2**30)
+    policy = Policy(row_buckets=settings.GPU_ROW_BUCKETS)
+    config = EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS, paused_bytes=paused, policy=policy)
+    engine = Engine(pool, config, calibrator)
+    for model in ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True):
+        try:
+            pool.ensure(spec_of(model))
+            pool.preload([model.key])
+        except EngineError as error:
+            logger.error("model %s is not preloaded: %s", model.key, error)
+    return pool, engine
+
+
+install(app, start_engine)

@@ -1,0 +1,58 @@
+"""What becomes of a task whose inference or device failed, and what its client is told."""
+
+from fixtures.fleet import submit
+from generation.catalogue.models import ImageModel
+from generation.queue.buffer import Claimed
+from generation.tasks import states
+from generation.tasks.models import Task
+from workers.gpu import delivery, failures, rows
+
+WORKER = "gpu1-a"
+
+
+def claimed(task, *, alone=False):
+    key = f"{task.batch_key}#{task.id}" if alone else task.batch_key
+    return Claimed(str(task.id), task.priority, key, 1, "{}")
+
+
+def lose_device(task_id, *, alone):
+    """Its settlement and its row after the device failed under it."""
+    (held,) = rows.board([claimed(Task.objects.get(pk=task_id), alone=alone)], WORKER).held
+    settled = delivery.after_broken_engine(held, WORKER, "the device or the engine failed: gone")
+    return settled.outcome, Task.objects.get(pk=task_id)
+
+
+def test_a_lost_device_is_not_blamed_on_the_task_that_ran_alone_on_it(user):
+    (task_id,) = submit(user)
+    assert [lose_device(task_id, alone=alone)[0] for alone in (False, True)] == ["alone", "alone"]
+    (held,) = rows.board([claimed(Task.objects.get(pk=task_id), alone=True)], WORKER).held
+    assert held.task.attempt == 3, "both losses count as attempts, and there is one left"
+    assert states.mark_generated(task_id, worker=WORKER, attempt=3)
+
+
+def test_a_task_that_loses_a_second_device_alone_fails(user):
+    (task_id,) = submit(user)
+    assert lose_device(task_id, alone=True)[0] == "alone"
+    outcome, task = lose_device(task_id, alone=True)
+    assert (outcome, task.status, task.error_code) == ("ended", "failed", "worker_crashed")
+    assert "twice while it ran alone" in task.error_message
+    assert [entry["reason"] for entry in task.history if entry.get("reason", "").startswith("lost its device")] == [
+        "lost its device while it ran alone: the device or the engine failed: gone"
+    ]
+
+
+def test_the_picture_of_a_fallback_model_says_so_and_why(user):
+    spare = ImageModel.objects.create(name="spare", title="Spare", family="sd15", source="spare", kinds=["text2img"])
+    (task_id,) = submit(user)
+    ImageModel.objects.filter(name="mini").update(fallback=spare)
+    for _ in range(2):
+        (held,) = rows.board([claimed(Task.objects.get(pk=task_id))], WORKER).held
+        assert held.warnings == []
+        failures.after_failure(held.task, WORKER, OSError("weights are gone"), retryable=True)
+    (held,) = rows.board([claimed(Task.objects.get(pk=task_id))], WORKER).held
+    assert held.samples[0].model == "spare@1"
+    (told,) = held.warnings
+    assert told.startswith("made by model spare, because the one asked for failed: ")
+    assert "weights are gone" in told
+    states.mark_generated(task_id, worker=WORKER, attempt=held.task.attempt, warnings=held.warnings)
+    assert Task.objects.get(pk=task_id).warnings == [told]

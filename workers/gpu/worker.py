@@ -1,0 +1,105 @@
+"""The GPU worker inside a Celery worker: threads and processes, and how they start and stop together.
+
+    Celery's main thread    reads tickets while the gate is open (generation/queue/read_order.py)
+    ticket threads          hold a ticket until its task has left this worker (ticket_desk.py)
+    engine thread           claim, admit, step, tick, retire (loop.py)
+    side threads            rows, files, messages (handover.py); progress (progress.py)
+    watchdog process        lease, death, hang (watchdog.py)
+
+The name before the @ must be that of the dq queue. The process is replaceable at any moment: whatever it held runs
+elsewhere.
+"""
+
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Callable
+
+from celery import Celery, bootsteps, shared_task
+from celery.exceptions import ImproperlyConfigured, Reject
+from celery.signals import worker_shutting_down
+from django.conf import settings
+
+from generation.queue.buffer import Buffer, BufferConfig
+from generation.queue.read_order import GatedCycle
+from imagegenx_site import redis_clients
+from imagegenx_site.celery import app as site_app
+from workers.gpu.loop import EngineLike, EngineLoop, LoopConfig, PoolLike
+from workers.gpu.progress import ProgressReporter
+from workers.gpu.ticket_holder import TicketDesk
+from workers.gpu.watchdog import Keeper, WatchdogConfig
+
+logger = logging.getLogger(__name__)
+EngineStarter = Callable[[], tuple[PoolLike, EngineLike]]
+REDIS_TIMEOUT_S = 0.5  # of the engine thread: an unreachable Redis may cost a step, not more
+TICKETS_AHEAD = 2  # unclaimed tickets that an idle worker holds
+_desk: TicketDesk | None = None
+
+
+@shared_task(name="generate")
+def generate(task_id: str) -> str:
+    """The ticket of a task: unacknowledged until the task has left this worker; it goes back if the task must."""
+    fate = _desk.wait(task_id) if _desk is not None else "again"
+    if fate == "again":
+        raise Reject(f"{task_id} is to run again", requeue=True)
+    return fate
+
+
+def install(app: Celery, start_engine: EngineStarter) -> None:
+    """Gives the workers of this app an engine thread that lives from before the first ticket to after the last."""
+
+    class EngineStep(bootsteps.StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, worker: object) -> None:
+            self.loop = make_loop(worker, start_engine)
+            self.loop.start()
+            self.loop.ready.wait()
+            if self.loop.broken is not None:
+                raise SystemExit(f"the engine did not start: {self.loop.broken}")
+            worker_shutting_down.connect(self._stop_early, weak=False)
+
+        def _stop_early(self, **_: object) -> None:
+            """A stop was asked for: Celery will wait for its ticket threads, and those for the engine."""
+            self.loop.stop()
+
+        def stop(self, worker: object) -> None:
+            self.loop.stop()
+            self.loop.join()
+
+        def terminate(self, worker: object) -> None:
+            self.stop(worker)
+
+    app.steps["worker"].add(EngineStep)
+
+
+def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
+    """The engine thread of a Celery worker with all that it needs, the watchdog first: before any device is touched."""
+    global _desk
+    name = str(worker.hostname).partition("@")[0]  # type: ignore[attr-defined]
+    own_queue = f"dq.{name}"
+    if own_queue not in site_app.amqp.queues.consume_from:
+        raise ImproperlyConfigured(f"the worker {name!r} must read the queue {own_queue!r}: add it to -Q")
+    unique = f"{name}-{os.getpid()}-{secrets.token_hex(2)}"
+    keeper = Keeper(WatchdogConfig(settings.REDIS_URL, unique, os.getpid(), hang=settings.HANG_SECONDS))
+    config = BufferConfig(
+        worker=unique,
+        own_queue=own_queue,
+        models=tuple(settings.GPU_MODELS),
+        shares=settings.QUEUE_SHARES,
+        window_ms=settings.BATCH_WINDOW_MS,
+        least_batch=settings.BATCH_MIN,
+    )
+    _desk = TicketDesk(Buffer(redis_clients.connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config))
+    buffer = Buffer(redis_clients.connect(settings.REDIS_URL, REDIS_TIMEOUT_S), config)
+    times = LoopConfig(stop_grace=settings.STOP_SECONDS)
+    loop = EngineLoop(buffer, keeper, _desk, ProgressReporter(unique), start_engine, times, on_broken=_leave)
+    desk = _desk
+    GatedCycle.gate = staticmethod(lambda: loop.idle and desk.hopeful < TICKETS_AHEAD)
+    return loop
+
+
+def _leave() -> None:
+    """The device or the engine is broken: this process must not take another task. Its supervisor starts a new one."""
+    os.kill(os.getpid(), signal.SIGTERM)

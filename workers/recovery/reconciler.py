@@ -1,0 +1,84 @@
+"""The reconciler process: `python -m workers.recovery.reconciler`. What it repairs, and how: workers/recovery/jobs.py.
+
+Any number of these may run, one of them is active: the holder of a Postgres advisory lock, which goes with its
+connection. The others look every half second whether it is free.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import django
+from django.conf import settings
+from django.db import Error, connection
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+LOCK = 0x1A6E6E78  # the advisory lock of the active one
+
+
+class Schedule:
+    """Runs jobs at their periods; one that fails is tried again at its next turn and keeps nobody else from working."""
+
+    def __init__(self, jobs: list[tuple[float, Callable[[], None]]]) -> None:
+        self._jobs = jobs
+        self._due = dict.fromkeys(range(len(jobs)), 0.0)
+
+    def run_due(self) -> None:
+        """Raises django.db.Error: without Postgres there is nothing to reconcile, and the lock may be lost."""
+        for number, (period, job) in enumerate(self._jobs):
+            if time.monotonic() < self._due[number]:
+                continue
+            try:
+                job()
+            except (RedisError, OperationalError) as error:
+                logger.warning("%s: Redis is out of reach: %s", job.__name__, error)
+            self._due[number] = time.monotonic() + period
+
+
+def hold_lock() -> bool:
+    """Tries to become the active one; the lock lives as long as this process's connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def run(schedule: Schedule, stopping: threading.Event) -> None:
+    """Works whenever it holds the lock, until it is told to stop."""
+    active = False
+    while not stopping.is_set():
+        try:
+            if not active:
+                active = hold_lock()
+                logger.log(logging.INFO if active else logging.DEBUG, "active" if active else "standing by")
+            if active:
+                schedule.run_due()
+            stopping.wait(0.05 if active else 0.5)
+        except Error as error:
+            logger.warning("Postgres is out of reach: %s", error)
+            active = False
+            connection.close()
+            stopping.wait(0.5)
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
+    django.setup()
+    from imagegenx_site import readiness
+    from imagegenx_site.redis_clients import connect
+    from workers.recovery.jobs import Repairs, RepairsConfig
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    repairs = Repairs(connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), RepairsConfig())
+    readiness.announce()
+    run(Schedule(repairs.schedule()), stopping)
+
+
+if __name__ == "__main__":
+    main()

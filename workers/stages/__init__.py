@@ -1,0 +1,19 @@
+"""What happens to a task after the GPU, as Celery functions on the queues cpu, io and late.
+
+Each takes a lease on its stage in the row, works, and moves the row on. The chain of messages is only the fast path:
+the reconciler sends a stage again from the row's state when its lease ran out, so every function may run twice and must
+then do nothing the second time.
+
+    postprocess   raw picture -> encoded original and thumbnail, still in the raw store, and their Image rows; with it
+                  those of waiting tasks of the same size that ask for the same
+    upload        -> the images store, verified
+    notify        -> succeeded, with the webhook's outbox row; its first attempt; the raw store emptied
+    enlarge       for recipes with a late step: the whole recipe, after the first version was delivered
+
+The raw picture stays until the end: only then is there nothing left that would need it. Importing this package
+registers the functions with Celery.
+"""
+
+from workers.stages import enlarge, notify, postprocess, upload
+
+__all__ = ["enlarge", "notify", "postprocess", "upload"]
