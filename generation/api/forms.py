@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from generation.accounts.models import Plan, User
@@ -20,7 +21,7 @@ from generation.catalogue.parameters import MAX_SEED, SAMPLERS, SIDE_STEP, SIDES
 from generation.catalogue.snapshot import Catalogue
 from imagegenx_site.errors import Fault, InvalidRequest
 from imagegenx_site.outbound_http import fault_of, is_own_address
-from postprocessing.recipe import Recipe, RecipeError
+from postprocessing.recipe import BLOCK, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
 LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
@@ -43,6 +44,16 @@ class StrictSerializer(serializers.Serializer):
         if faults:
             raise serializers.ValidationError(faults)
         return value
+
+
+@extend_schema_field({**loras.list_of(loras.ENTRY).json_schema(), "description": LORAS_HELP})
+class LorasField(serializers.JSONField):
+    """Checked by the schema it shows."""
+
+
+@extend_schema_field({**BLOCK.json_schema(), "description": "See docs/postprocessing.md."})
+class PostprocessField(serializers.JSONField):
+    """Checked by the schema it shows."""
 
 
 class ParamsSerializer(StrictSerializer):
@@ -84,16 +95,13 @@ class ParamsSerializer(StrictSerializer):
         required=False,
         help_text="False: made anew although an identical request with the same `seed` was answered already.",
     )
-    loras = serializers.JSONField(required=False, help_text=LORAS_HELP)
+    loras = LorasField(required=False)
     preview = serializers.BooleanField(required=False, help_text="Send small previews with the events.")
-    postprocess = serializers.JSONField(required=False, help_text="See docs/postprocessing.md.")
+    postprocess = PostprocessField(required=False)
 
-    def validate_loras(self, asked: Any) -> list[LoraChoice]:
-        model: ImageModel | None = self.context["model"]
-        found, faults = loras.chosen(asked, self.context["user"], model)
-        kept: list[Fault] = self.context["faults"]
-        kept += faults
-        return found
+    def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
+        entry = loras.VersionField(self.context["user"], self.context["model"])
+        return loras.list_of(entry).read(asked, "params.loras", self.context["faults"]) or ()
 
     def validate_model(self, name: str) -> str:
         catalogue: Catalogue = self.context["catalogue"]
@@ -146,8 +154,7 @@ class ParamsSerializer(StrictSerializer):
         try:
             recipe = Recipe.from_json(block, path="params.postprocess")
         except RecipeError as error:
-            faults: list[Fault] = self.context["faults"]
-            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+            self.context["faults"].extend(error.faults)
             return {}
         if recipe.upscale and not self.context["plan"].super_resolution:
             raise _fault("above_plan", "Your plan does not include super-resolution.")
@@ -162,8 +169,7 @@ class ParamsSerializer(StrictSerializer):
         try:
             Recipe.from_json(block, path="params.postprocess")
         except RecipeError as error:
-            faults: list[Fault] = self.context["faults"]
-            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+            self.context["faults"].extend(error.faults)
         return {**values, "postprocess": block}
 
 

@@ -75,7 +75,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         style=style.name if style else "",
         postprocess=params.get("postprocess", {}),
         style_tone=style.tone if style else {},
-        loras=tuple(params.get("loras", ())),
+        loras=params.get("loras", ()),
         deterministic=params.get("deterministic", False),
         preview=params.get("preview", False) and not rules.is_checked(rules.must_check(api_key)),
         check_images=rules.must_check(api_key),

@@ -13,6 +13,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -26,10 +27,14 @@ from generation.catalogue.models import ImageModel, Lora
 from generation.catalogue.parameters import LoraChoice, Parameters
 from imagegenx_site import caches
 from imagegenx_site.errors import Fault, InvalidRequest
+from imagegenx_site.schema import Field, List, Number, Object, Schema, Text
 from storage.disk import sync_folder
 
-MOST: Final = 3  # LoRAs of one task
-HEAVIEST: Final = 2.0
+ENTRY: Final = Object(  # one of `params.loras`
+    {"name": Text(60, required=True), "weight": Number(0.0, 2.0)},
+    shorthand="name",
+    form="Give a name, or an object with `name` and `weight`.",
+)
 MAX_HEADER: Final = 10 << 20  # bytes
 MAX_RANK: Final = 256
 _CHUNK: Final = 1 << 20
@@ -45,43 +50,39 @@ def visible(user: User) -> QuerySet[Lora]:
     return Lora.objects.filter(Q(owner=None) | mine)
 
 
-def chosen(asked: Any, user: User, model: ImageModel | None) -> tuple[list[LoraChoice], list[Fault]]:
-    """The LoRAs of a request, bound to their versions, and what is wrong with it."""
-    if not isinstance(asked, list):
-        return [], [Fault("params.loras", "wrong_type", "Give a list of names, or of {name, weight}.")]
-    if len(asked) > MOST:
-        return [], [Fault("params.loras", "out_of_range", f"At most {MOST} LoRAs can be combined.")]
-    found: list[LoraChoice] = []
-    faults: list[Fault] = []
-    for number, entry in enumerate(asked):
-        one = _one(entry, f"params.loras[{number}]", user, model)
-        if isinstance(one, Fault):
-            faults.append(one)
-        else:
-            found.append(one)
-    return found, faults
+@dataclass(frozen=True)
+class VersionField(Field):
+    """An entry of `params.loras`, bound to the version that it means for this user and model."""
+
+    user: User
+    model: ImageModel | None
+    expected: str = ENTRY.expected
+
+    def read(self, value: Any, path: str, faults: list[Fault]) -> LoraChoice | None:
+        entry = ENTRY.read(value, path, faults)
+        row = _named(entry["name"], self.user) if entry else None
+        if entry and row is None:
+            faults.append(Fault(f"{path}.name", "unknown_lora", "There is no such active LoRA; see /api/v1/lora."))
+        elif row and self.model and row.base_family != self.model.family:
+            message = f"{row.name} was made for {row.base_family}, and {self.model.name} is {self.model.family}."
+            faults.append(Fault(f"{path}.name", "wrong_family", message))
+        elif row:
+            return LoraChoice(str(row), row.sha256, row.source, entry.get("weight", 1.0), row.pk)
+        return None
+
+    def json_schema(self) -> Schema:
+        return ENTRY.json_schema()
 
 
-def _one(entry: Any, field: str, user: User, model: ImageModel | None) -> LoraChoice | Fault:
-    entry = {"name": entry} if isinstance(entry, str) else entry
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or entry.keys() - {"name", "weight"}:
-        return Fault(field, "wrong_type", "Give a name, or an object with `name` and `weight`.")
-    weight = entry.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= HEAVIEST:
-        return Fault(f"{field}.weight", "out_of_range", f"A weight is from 0 to {HEAVIEST:g}.")
-    row = _named(entry["name"], user)
-    if row is None:
-        return Fault(f"{field}.name", "unknown_lora", "There is no such active LoRA; see /api/v1/lora.")
-    if model is not None and row.base_family != model.family:
-        message = f"{row.name} was made for {row.base_family}, and {model.name} is {model.family}."
-        return Fault(f"{field}.name", "wrong_family", message)
-    return LoraChoice(str(row), row.sha256, row.source, float(weight), row.pk)
+def list_of(entry: Field) -> List:
+    """The schema of `params.loras`."""
+    return List(entry, 0, 3, "LoRAs", form="Give a list of names, or of {name, weight}.")
 
 
 def _named(text: str, user: User) -> Lora | None:
     """The active version: `name@3`, or the newest of `name`; the team's own before everybody's."""
     name, _, version = text.partition("@")
-    if not name.isprintable() or len(text) > 60:
+    if not name.isprintable():
         return None
     mine, own = (
         (f"team:{user.team_id}", Q(owner__team=user.team_id)) if user.team_id else (f"user:{user.pk}", Q(owner=user))
