@@ -8,7 +8,7 @@ import difflib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
@@ -174,9 +174,7 @@ class ParamsSerializer(StrictSerializer):
 
 
 class GenerateSerializer(StrictSerializer):
-    """A text-to-image request."""
-
-    roles: ClassVar[Mapping[str, str]] = {}  # fields that hold pictures -> the role of the picture
+    """What the requests of every kind have."""
 
     text = serializers.CharField(max_length=MAX_TEXT, help_text="What to draw, in any language.")
     params = ParamsSerializer(required=False)
@@ -212,7 +210,7 @@ class GenerateSerializer(StrictSerializer):
 
 
 @dataclass(frozen=True)
-class Asker:
+class RequestContext:
     """What a request is checked against: its kind, who sends it under which plan, and what there is to ask for."""
 
     kind: str
@@ -252,19 +250,18 @@ def _validated(
         serializer._context = {}
 
 
-def parse(body: Any, form: type[GenerateSerializer], asker: Asker) -> dict[str, Any]:
+def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) -> dict[str, Any]:
     """The checked values of a request body. Raises InvalidRequest with every fault."""
-    kind, catalogue, plan = asker.kind, asker.catalogue, asker.plan
+    kind, catalogue, plan = context.kind, context.catalogue, context.plan
     params = body.get("params") if isinstance(body, Mapping) else None
     named = params.get("model") if isinstance(params, Mapping) else None
     model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
     found: list[Fault] = []
-    context = {**vars(asker), "model": model, "faults": found}
     if kind not in plan.kinds:
         found.append(Fault("kind", "above_plan", f"Your plan does not include {kind}."))
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
-    values, faults = _validated(form, body, context)
+    values, faults = _validated(form, body, {**vars(context), "model": model, "faults": found})
     if found or faults:
         raise InvalidRequest([*found, *faults])
     return {**values, "model": model}

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from django.conf import settings
 
+from generation.catalogue.kinds import engine_kind
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import LoraChoice, Parameters
 from generation.tasks.models import Task
@@ -46,7 +47,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
             task_id=str(task.id),
             priority=task.priority,
             model=task.model.key,
-            kind=_engine_kind(wanted),
+            kind=engine_kind(wanted),
             prompt=wanted.text,
             negative_prompt=wanted.negative_text,
             width=wanted.width,
@@ -74,13 +75,6 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
         )
         for index in range(wanted.num_images)
     )
-
-
-def _engine_kind(wanted: Parameters) -> str:
-    """A control picture may stand beside an input picture, and that beside a mask."""
-    if wanted.kind != "controlnet" or not wanted.image_key:
-        return wanted.kind
-    return "controlnet_inpaint" if wanted.mask_key else "controlnet_img2img"
 
 
 def _precision() -> str:

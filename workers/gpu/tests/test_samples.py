@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from fixtures.fleet import submit
+from generation.catalogue.kinds import engine_kind
 from generation.catalogue.parameters import SAMPLERS, Parameters
 from generation.tasks.models import Task
 from workers.engine.models import samplers
-from workers.gpu.samples import _engine_kind, samples_of
+from workers.gpu.samples import samples_of
 
 
 def test_the_engine_knows_every_sampler_of_the_api():
@@ -15,10 +16,10 @@ def test_the_engine_knows_every_sampler_of_the_api():
 
 def test_a_control_picture_may_stand_beside_a_picture_and_its_mask():
     plain = Parameters("controlnet", "x", "", 256, 256, 4, 4.0, "euler", 7, control_key="c")
-    assert _engine_kind(plain) == "controlnet"
-    assert _engine_kind(replace(plain, image_key="i")) == "controlnet_img2img"
-    assert _engine_kind(replace(plain, image_key="i", mask_key="m")) == "controlnet_inpaint"
-    assert _engine_kind(replace(plain, kind="inpaint", image_key="i", mask_key="m")) == "inpaint"
+    assert engine_kind(plain) == "controlnet"
+    assert engine_kind(replace(plain, image_key="i")) == "controlnet_img2img"
+    assert engine_kind(replace(plain, image_key="i", mask_key="m")) == "controlnet_inpaint"
+    assert engine_kind(replace(plain, kind="inpaint", image_key="i", mask_key="m")) == "inpaint"
 
 
 def test_sixteen_pictures_are_sixteen_samples_with_seeds_that_follow(user):
