@@ -228,7 +228,7 @@ def test_an_enlargement_that_was_cut_off_goes_on_where_it_was(make_task: MakeTas
     with monkeypatch.context() as patch:
         keep = stage_files.keep_files
         patch.setattr(
-            postprocess, "keep_files", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files)
+            enlarge, "keep_files", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files)
         )
         enlarge.enlarge(str(task.id))
     assert list(Image.objects.order_by("index").values_list("width", flat=True)) == [1024, 256, 256]
