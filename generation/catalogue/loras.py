@@ -15,14 +15,13 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from safetensors import SafetensorError, safe_open
 
-from generation.accounts.models import User
 from generation.catalogue.models import ImageModel, Lora
 from generation.catalogue.parameters import LoraChoice, Parameters
 from imagegenx_site import caches
@@ -44,7 +43,16 @@ _DOWN: Final = re.compile(r"(lora_down\.weight|lora_A\.(default\.)?weight|lora\.
 _DTYPES: Final = ("F16", "BF16", "F32")
 
 
-def visible(user: User) -> QuerySet[Lora]:
+class Owner(Protocol):
+    """Whose LoRAs they are: a person, maybe of a team (accounts.models.User)."""
+
+    @property
+    def pk(self) -> Any: ...
+    @property
+    def team_id(self) -> int | None: ...
+
+
+def visible(user: Owner) -> QuerySet[Lora]:
     """The LoRAs that a user may name: everybody's, and those of the own team."""
     mine = Q(owner=user) | (Q(owner__team_id=user.team_id) if user.team_id else Q())
     return Lora.objects.filter(Q(owner=None) | mine)
@@ -54,7 +62,7 @@ def visible(user: User) -> QuerySet[Lora]:
 class VersionField(Field):
     """An entry of `params.loras`, bound to the version that it means for this user and model."""
 
-    user: User
+    user: Owner
     model: ImageModel | None
     expected: str = ENTRY.expected
 
@@ -79,7 +87,7 @@ def list_of(entry: Field) -> List:
     return List(entry, 0, 3, "LoRAs", form="Give a list of names, or of {name, weight}.")
 
 
-def _named(text: str, user: User) -> Lora | None:
+def _named(text: str, user: Owner) -> Lora | None:
     """The active version: `name@3`, or the newest of `name`; the team's own before everybody's."""
     name, _, version = text.partition("@")
     if not name.isprintable():
@@ -105,7 +113,9 @@ def _active(scope: str, name: str, whose: Q) -> list[Lora]:
     return [row for values in kept["rows"] if (row := caches.unpacked(Lora, values)) is not None]
 
 
-def receive(name: str, chunks: Iterable[bytes], *, owner: User | None, family: str, root: Path, max_bytes: int) -> Lora:
+def receive(
+    name: str, chunks: Iterable[bytes], *, owner: Owner | None, family: str, root: Path, max_bytes: int
+) -> Lora:
     """Keep an upload as the next version of `name`, everybody's when it has no owner. The same content again is the
     version that it already is.
 
@@ -188,7 +198,7 @@ def count_use(parameters: Parameters) -> None:
         Lora.objects.filter(pk=row).update(uses=F("uses") + 1)
 
 
-def _new_version(name: str, owner: User | None, **fields: Any) -> Lora:
+def _new_version(name: str, owner: Owner | None, **fields: Any) -> Lora:
     same_team = Q(owner__team_id=owner.team_id) if owner and owner.team_id else Q(owner=owner)
     mine = Lora.objects.filter(same_team, name=name)
     for _ in range(5):  # two uploads at once: the loser of the number takes the next
@@ -199,7 +209,12 @@ def _new_version(name: str, owner: User | None, **fields: Any) -> Lora:
         try:
             with transaction.atomic():
                 return Lora.objects.create(
-                    name=name, version=newest + 1, owner=owner, state=Lora.State.ACTIVE, title=name, **fields
+                    name=name,
+                    version=newest + 1,
+                    owner_id=owner and owner.pk,
+                    state=Lora.State.ACTIVE,
+                    title=name,
+                    **fields,
                 )
         except IntegrityError:
             continue

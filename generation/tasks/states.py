@@ -29,6 +29,7 @@ from django.utils import timezone
 from generation.catalogue.models import ImageModel
 from generation.tasks import events, outbox
 from generation.tasks.models import GIVEN_UP, Status, Task
+from generation.webhooks import events as webhook_events
 from imagegenx_site import caches, metrics
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
@@ -242,7 +243,7 @@ def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
     with transaction.atomic():
         ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
         if ended:
-            outbox.write_delivery(task_id, outbox.UPDATED)
+            outbox.write_delivery(task_id, webhook_events.UPDATED)
         transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
     return bool(ended)
 

@@ -1,7 +1,7 @@
 """Telling the client's server that a task ended, or that its pictures were replaced by larger ones: an outbox row
 first, signed attempts afterwards (Standard Webhooks).
 
-1 `write_delivery` runs in the transaction that ends the task (or its late step), so an end and its delivery exist
+1 `outbox.write` runs in the transaction that ends the task (or its late step), so an end and its delivery exist
 together or not at all.
 2 `due` lists the rows whose time has come, `send` posts one. A crash between post and note repeats the post with
   the same webhook-id, which the receiver uses to drop the second.
@@ -13,6 +13,7 @@ endpoint.
 import json
 import logging
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -23,20 +24,15 @@ from django.db.models import F
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from generation.tasks.models import Image
-from generation.tasks.outbox import UPDATED
-from generation.tasks.presentation import task_body
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from imagegenx_site.outbound_http import OutboundError, post
 
 # Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks
 # recommends).
 BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
-
-
 _LEASE_S: Final = 60  # a row taken for sending is left alone for so long; a crashed sender's row comes back after it
 
-
+Payload = Callable[[Delivery], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -46,20 +42,20 @@ def due(limit: int = 100) -> list[UUID]:
     return list(rows.values_list("id", flat=True)[:limit])
 
 
-def send(delivery_id: UUID) -> bool:
+def send(delivery_id: UUID, payload: Payload) -> bool:
     """Make one attempt, when it is due and nobody else is at it. Answers whether the receiver took it."""
     now = timezone.now()
     mine = Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING, next_at__lte=now)
     if not mine.update(next_at=now + timedelta(seconds=_LEASE_S)):
         return False
     delivery = Delivery.objects.select_related("task", "endpoint").get(pk=delivery_id)
-    status, fault = _attempt(delivery)
+    status, fault = _attempt(delivery, payload(delivery))
     return _note(delivery, status, fault)
 
 
-def _attempt(delivery: Delivery) -> tuple[int | None, str]:
+def _attempt(delivery: Delivery, event: dict[str, Any]) -> tuple[int | None, str]:
     """Post it once: the status of the answer and, when there was none, why."""
-    body = json.dumps(_payload(delivery), ensure_ascii=False).encode()
+    body = json.dumps(event, ensure_ascii=False).encode()
     moment = datetime.now(UTC).replace(microsecond=0)
     headers = {
         "content-type": "application/json",
@@ -81,17 +77,6 @@ def signature(endpoint: WebhookEndpoint, event_id: str, moment: datetime, body: 
     """The webhook-signature header: one signature for each living secret. `moment` must be UTC with whole seconds."""
     secrets = [endpoint.secret, *([endpoint.previous_secret] if endpoint.previous_secret else [])]
     return " ".join(Webhook(secret).sign(event_id, moment, body.decode()) for secret in secrets)
-
-
-def _payload(delivery: Delivery) -> dict[str, Any]:
-    task = delivery.task
-    images = list(Image.objects.filter(task=task))
-    moment = delivery.created_at if delivery.event_type == UPDATED else task.finished_at or task.updated_at
-    return {
-        "type": delivery.event_type,
-        "timestamp": moment.isoformat(),
-        "data": task_body(task, images, base_url=settings.PUBLIC_URL),
-    }
 
 
 def _note(delivery: Delivery, status: int | None, fault: str) -> bool:

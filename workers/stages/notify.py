@@ -11,7 +11,6 @@ from generation.catalogue import loras
 from generation.catalogue.parameters import Parameters
 from generation.tasks import enlargement, estimates, outbox, stages, states
 from generation.tasks.models import Task
-from generation.webhooks import delivery
 from generation.webhooks.models import Delivery
 from imagegenx_site.metrics import TASK, WAIT
 from workers.stages.files import clear_raw, recipe_of
@@ -42,7 +41,7 @@ def _notify(task: Task, owner: str) -> None:
             transaction.on_commit(lambda: note_success(task))
     _note_time_after_gpu(task)
     for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
-        delivery.send(delivery_id)
+        outbox.send(delivery_id)
     clear_raw(task, but_lossless=recipe_of(Parameters.from_json(task.params)).late)
     if enlargement.first_versions(task, list(task.images.all())):
         current_app.send_task("enlarge", (str(task.id),), queue=stages.LATE)

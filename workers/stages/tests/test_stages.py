@@ -13,10 +13,9 @@ import pytest
 from django.utils import timezone
 
 from generation.catalogue.models import Lora
-from generation.tasks import enlargement, stages, states
+from generation.tasks import enlargement, outbox, stages, states
 from generation.tasks.models import GIVEN_UP, Image, Status, Task
 from generation.tasks.view import see
-from generation.webhooks import delivery
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
@@ -202,7 +201,7 @@ def test_a_webhook_is_told_once_that_the_larger_version_is_there(make_task: Make
     (told,) = Delivery.objects.filter(task=task).exclude(pk=end.pk)
     assert (told.event_type, told.url) == ("task.updated", end.url)
     assert (told.event_id == end.event_id, told.state) == (False, "pending")
-    body = delivery._payload(told)
+    body = outbox.payload(told)
     assert (body["data"]["enlarging"], body["data"]["outputs"][0]["width"]) == (False, 1024)
     assert body["timestamp"] == told.created_at.isoformat()
 
@@ -213,7 +212,7 @@ def test_a_webhook_is_told_that_the_larger_version_will_not_come(make_task: Make
     (tmp_path / "x4.onnx").unlink()
     enlarge.enlarge(str(task.id))
     told = Delivery.objects.get(task=task, event_type="task.updated")
-    assert "x4.onnx" in delivery._payload(told)["data"]["warnings"][-1]
+    assert "x4.onnx" in outbox.payload(told)["data"]["warnings"][-1]
 
 
 def test_two_messages_for_one_enlargement_are_one(make_task: MakeTask, settings, tmp_path: Path) -> None:
@@ -228,7 +227,7 @@ def test_an_enlargement_that_was_cut_off_goes_on_where_it_was(make_task: MakeTas
     with monkeypatch.context() as patch:
         keep = stage_files.keep_files
         patch.setattr(
-            postprocess, "keep_files", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files)
+            enlarge, "keep_files", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files)
         )
         enlarge.enlarge(str(task.id))
     assert list(Image.objects.order_by("index").values_list("width", flat=True)) == [1024, 256, 256]
