@@ -211,7 +211,7 @@ def _new_version(name: str, owner: Owner | None, **fields: Any) -> Lora:
                 return Lora.objects.create(
                     name=name,
                     version=newest + 1,
-                    owner_id=owner and owner.pk,
+                    owner_id=owner.pk if owner else None,
                     state=Lora.State.ACTIVE,
                     title=name,
                     **fields,
