@@ -20,7 +20,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypedDict
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -56,6 +56,12 @@ _log = logging.getLogger(__name__)
 _ENTRY_ID: Final = re.compile(r"\d{1,15}-\d{1,10}")
 
 
+class TokenBody(TypedDict):
+    url: str
+    token: str
+    expires_at: str
+
+
 class EventTokenView(ApiView):
     """Tokens for browsers."""
 
@@ -63,7 +69,7 @@ class EventTokenView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "event-token", "A token for a browser's EventSource", "image", also=(404,), request=None
+            "event-token", "A token for a browser's EventSource", "image", data=TokenBody, also=(404,), request=None
         )
     )
     def post(self, request: KeyRequest, public_id: str) -> Response:
@@ -72,9 +78,12 @@ class EventTokenView(ApiView):
         token = signing.dumps(task.public_id, salt=_SALT)
         end = timezone.now() + timedelta(seconds=settings.EVENT_TOKEN_SECONDS)
         address = base_url(request) + reverse("task-events", args=[task.public_id])
-        return Response(
-            {"url": f"{address}?token={token}", "token": token, "expires_at": end.isoformat(timespec="seconds")}
-        )
+        body: TokenBody = {
+            "url": f"{address}?token={token}",
+            "token": token,
+            "expires_at": end.isoformat(timespec="seconds"),
+        }
+        return Response(body)
 
 
 @csrf_exempt

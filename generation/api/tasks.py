@@ -1,7 +1,7 @@
 """The endpoints that make tasks and those of one task. Each parses, calls one service and answers."""
 
 import re
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, TypedDict
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
-from generation.api.batches import batch_body
+from generation.api.batches import BatchBody, batch_body
 from generation.api.json_parser import JSONParser
 from generation.api.kind_forms import body_of
 from generation.api.submission import ParsedRequest, parse_request
@@ -22,12 +22,23 @@ from generation.tasks import delete as tasks_delete
 from generation.tasks import submit as tasks_submit
 from generation.tasks.estimates import Outlook
 from generation.tasks.models import Status, Task
-from generation.tasks.presentation import input_body, task_body
+from generation.tasks.presentation import InputBody, TaskBody, input_body, task_body, with_options
 from generation.tasks.submit import Idempotency, Submitted
 from generation.tasks.view import see
 from imagegenx_site.errors import Fault, InvalidRequest
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+class PriceBody(TypedDict):
+    """What a dry run answers."""
+
+    valid: bool
+    tasks: int
+    images: int
+    megapixel_steps: float
+    priority: int
+    input: Annotated[InputBody, with_options]
 
 
 class SubmitView(ApiView):
@@ -61,7 +72,8 @@ def submit_view(kind: Kind) -> type[SubmitView]:
         return self.submit(request)
 
     post.__doc__ = kind.description
-    described = extend_schema(**openapi_docs.submitting(kind))(post)
+    accepted, done = (BatchBody, PriceBody) if kind.many_texts else (TaskBody, TaskBody | PriceBody)
+    described = extend_schema(**openapi_docs.submitting(kind, accepted, done))(post)
     name = f"{kind.path.title().replace('-', '')}View"
     return type(name, (SubmitView,), {"__doc__": kind.summary, "kind": kind, "post": described})
 
@@ -132,7 +144,7 @@ def _task_response(request: KeyRequest, task: Task, code: int = 200, outlook: Ou
     return Response(task_body(task, images, base_url=base_url(request), outlook=known), status=code)
 
 
-def price_body(parsed: ParsedRequest) -> dict[str, Any]:
+def price_body(parsed: ParsedRequest) -> PriceBody:
     """What a dry run answers: that the request is right, what it would cost and how it was understood."""
     first = parsed.submissions[0]
     return {

@@ -12,12 +12,12 @@ from django.db.models import QuerySet
 from generation.accounts.models import User
 from generation.tasks.access import may_see
 from generation.tasks.models import Batch, Status, Task
-from generation.tasks.presentation import PUBLIC_STATUS
+from generation.tasks.presentation import PUBLIC_STATUS, JointStatus
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 from imagegenx_site.ids import floor, from_public
 
 LARGEST_PAGE: Final = 100
-INNER_STATUS: Final = {
+INNER_STATUS: Final[dict[str, tuple[Status, ...]]] = {
     word: tuple(status for status, public in PUBLIC_STATUS.items() if public == word)
     for word in dict.fromkeys(PUBLIC_STATUS.values())
 }
@@ -105,7 +105,7 @@ def tasks_of(batch: Batch) -> list[Task]:
     return list(rows.order_by("id"))
 
 
-def joint_status(tasks: Sequence[Task]) -> str:
+def joint_status(tasks: Sequence[Task]) -> JointStatus:
     """One word for many tasks: queued until one runs, running until all ended, then succeeded, failed or canceled
     when all did so, and `partial` otherwise.
     """

@@ -13,7 +13,7 @@ endpoint.
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -32,7 +32,7 @@ from imagegenx_site.outbound_http import OutboundError, post
 BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
 _LEASE_S: Final = 60  # a row taken for sending is left alone for so long; a crashed sender's row comes back after it
 
-Payload = Callable[[Delivery], dict[str, Any]]
+Payload = Callable[[Delivery], Mapping[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +53,7 @@ def send(delivery_id: UUID, payload: Payload) -> bool:
     return _note(delivery, status, fault)
 
 
-def _attempt(delivery: Delivery, event: dict[str, Any]) -> tuple[int | None, str]:
+def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, str]:
     """Post it once: the status of the answer and, when there was none, why."""
     body = json.dumps(event, ensure_ascii=False).encode()
     moment = datetime.now(UTC).replace(microsecond=0)
