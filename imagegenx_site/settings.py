@@ -62,7 +62,6 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
 # ---- Services ------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db("DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/imagegenx")}  # the truth
-DATABASES["default"]["ENGINE"] = "imagegenx_site.postgres"  # Django's, with a cheaper health check
 DATABASES["default"]["CONN_MAX_AGE"] = int(_number("DATABASE_CONN_MAX_AGE", 60, 0, 86400))  # s a connection is kept
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted Postgres costs one reconnect, not an error
 DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5  # s
