@@ -1,5 +1,5 @@
-"""The GPU worker's side of the buffer: claim, tick, settle, reap. Keys: generation/queue/client.py; the rules:
-generation/queue/lua/*.lua.
+"""The GPU worker's side of the buffer: claim, tick, settle, reap. The rules: generation/queue/lua/*.lua; the
+keys: imagegenx_site/redis_clients.py.
 
 A `Buffer` belongs to one thread of one worker. Its Redis client never repeats a call by itself: a claim whose first
 reply was lost would claim twice. Lost replies are found by `orphans()`.

@@ -1,12 +1,8 @@
 """How many tasks come before a waiting one, and how long it will probably take: the work that waits before it, by the
 measured speed of the workers.
 
-The GPU workers keep running means of what they measure (`note`), the last stage of how long the others take.
-
-| key      | type | content                                                                             | lifetime |
-|----------|------|-------------------------------------------------------------------------------------|----------|
-| gq:speed | hash | `full`: s per megapixel-step of a worker while others wait (full batches);          | for ever |
-|          |      | {batch key}: s per step of a task on board; `after`: s from the GPU to the end      |          |
+The GPU workers keep running means of what they measure (`note`), the last stage of how long the others take
+(gq:speed, imagegenx_site/redis_clients.py).
 
     waiting    work of all classes that will be done before it, at their shares, / (workers x speed), then as running
     running    steps left x s per step, then as after

@@ -1,11 +1,5 @@
 """Pictures kept for a while, so that an identical request with a seed needs no GPU (docs/decisions/0005).
 
-| key               | type   | content                                           | lifetime           |
-|-------------------|--------|---------------------------------------------------|--------------------|
-| gq:res:{identity} | string | JSON: object (key in the raw store), warnings     | RESULT_CACHE_HOURS |
-| gq:res:of:{task}  | set    | identities of the pictures that the task has      | RESULT_CACHE_HOURS |
-| gq:res:count      | hash   | hits and misses, for the metrics                  | for ever           |
-
 An identity stands for everything that decides a picture's pixels (workers.engine.requests). What is kept is the
 lossless picture as the engine made it: post-processing, formats, watermarks, rows and objects are each task's own.
 A cache: whatever fails here costs the saving, never a task.
