@@ -35,7 +35,7 @@ queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUI
     [generation/tasks/estimates.py]
     gq:speed                    hash    measured seconds (below)                                     for ever
     [generation/tasks/events.py]
-    gq:ev                       stream  {task, kind: status, progress or preview, data: JSON}        about the last 20,000
+    gq:ev                       stream  {task, kind: status, progress or preview, data: JSON}        the last 20,000
     [generation/tasks/results.py]
     gq:res:{identity}           string  JSON: object (key in the raw store), warnings                RESULT_CACHE_HOURS
     gq:res:of:{task}            set     identities of the pictures that it has                       RESULT_CACHE_HOURS

@@ -12,7 +12,7 @@ from redis import Redis
 
 from imagegenx_site import redis_clients
 from imagegenx_site.cache import Cache, CacheConfig
-from imagegenx_site.single_flight import once
+from imagegenx_site.single_flight import coalesce
 from storage import keys
 from storage.archive import open_or_ask
 from storage.errors import NotFound, StorageError
@@ -43,7 +43,7 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> s
         store.put(key, shrink(data, keys.VARIANT_SIDES[variant]), "image/webp")
         return key
 
-    return once(redis, f"variant:{key}", ready, work, _LOCK_SECONDS)
+    return coalesce(redis, f"variant:{key}", ready, work, _LOCK_SECONDS)
 
 
 @functools.cache

@@ -71,7 +71,7 @@ def keep(task_id: UUID, identity: str, result: Result) -> None:
         _log.warning("result not kept", extra={"task_id": str(task_id), "error": str(error)})
 
 
-def forget(task_id: UUID) -> None:
+def delete_of(task_id: UUID) -> None:
     """Drop the pictures of a task that its owner deletes, whichever task they were made for."""
     try:
         for identity in redis_clients.text_client().smembers(_of(task_id)):

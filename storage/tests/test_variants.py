@@ -11,7 +11,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from imagegenx_site.single_flight import once
+from imagegenx_site.single_flight import coalesce
 from storage import keys
 from storage.errors import BadKey, NotFound
 from storage.store import images
@@ -111,7 +111,7 @@ def test_deleting_a_task_takes_all_its_objects_and_no_others(original, task_id, 
 def test_a_dead_holder_is_followed(redis):
     redis.set("gx:once:dead", "somebody", px=300)
     started = time.monotonic()
-    assert once(redis, "dead", lambda: None, lambda: "made", 5) == "made"
+    assert coalesce(redis, "dead", lambda: None, lambda: "made", 5) == "made"
     assert 0.2 < time.monotonic() - started < 2
     assert redis.get("gx:once:dead") is None
 
@@ -121,5 +121,5 @@ def test_a_failing_worker_lets_the_next_one_in(redis):
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        once(redis, "failing", lambda: None, fail, 5)
-    assert once(redis, "failing", lambda: None, lambda: "made", 5) == "made"
+        coalesce(redis, "failing", lambda: None, fail, 5)
+    assert coalesce(redis, "failing", lambda: None, lambda: "made", 5) == "made"
