@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from imagegenx_site.config import SpoolConfig
 from imagegenx_site.fresh import Fresh
 from storage import disk, keys
 from storage.errors import NotFound, SpoolFull, StoreUnavailable
@@ -28,18 +29,6 @@ from storage.errors import NotFound, SpoolFull, StoreUnavailable
 _log = logging.getLogger(__name__)
 _COUNT_S = 1.0  # age of a count of the entries that is still good for the bounds
 _FAILURES_IN_A_ROW = 3  # entries; so many mean that the store is away, not that an entry is bad
-
-
-@dataclass(frozen=True)
-class SpoolConfig:
-    """Bounds of the spool; `down_seconds`: how long after a failure pictures go to the spool without trying the
-    store.
-    """
-
-    root: Path
-    max_bytes: int = 20 << 30
-    max_files: int = 100_000
-    down_seconds: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -45,15 +45,8 @@ def test_what_the_process_changes_itself_counts_until_the_next_load() -> None:
 
 
 def test_a_load_that_fails_leaves_nothing() -> None:
-    values = iter([ZeroDivisionError(), 1])
-
-    def load() -> int:
-        value = next(values)
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-    fresh = Fresh(load, 60)
+    divisors = iter([0, 1])
+    fresh = Fresh(lambda: 1 // next(divisors), 60)
     with pytest.raises(ZeroDivisionError):
         fresh.get()
     assert fresh.get() == 1
@@ -61,7 +54,12 @@ def test_a_load_that_fails_leaves_nothing() -> None:
 
 def test_a_map_holds_each_key_for_its_time_and_a_bounded_number() -> None:
     loads: list[str] = []
-    held = FreshMap[str, str](lambda key: loads.append(key) or key.upper(), 2)
+
+    def load(key: str) -> str:
+        loads.append(key)
+        return key.upper()
+
+    held = FreshMap(load, 2)
     assert [held.get(key, 60) for key in ("a", "a", "b")] == ["A", "A", "B"]
     assert held.get("a", 0) == "A"
     assert loads == ["a", "b", "a"]
