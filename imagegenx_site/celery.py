@@ -30,10 +30,8 @@ from imagegenx_site import broker_restart, readiness
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
 broker_restart.apply()
-readiness.announce_with_celery()
 
 QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
-IO = {"queue": "io"}
 STAGE_LIMITS = {"time_limit": 660, "soft_time_limit": 600}  # s; prefork pools only; enlarging on a CPU takes minutes
 
 app = Celery("imagegenx_site")

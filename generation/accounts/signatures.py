@@ -10,12 +10,8 @@
 The path is percent-encoded UTF-8; the query is its parameters sorted by name and value, percent-encoded (space as %20).
 A signature is good for WINDOW_S around its timestamp, and once: the nonce is kept in Redis for as long.
 
-| key                     | type | content | lifetime     |
-|-------------------------|------|---------|--------------|
-| rl:nonce:{key id}:{nonce} | text | "1"     | 2 x WINDOW_S |
-
-Test vectors: generation/tests/vectors/signatures.json. When Redis is away nonces are kept in this process alone, with
-a line in the log.
+Test vectors: generation/accounts/tests/vectors/signatures.json. When Redis is away nonces are kept in this process
+alone, with a line in the log.
 """
 
 import hashlib

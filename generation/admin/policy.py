@@ -19,7 +19,7 @@ class PolicyAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        rules.forget()
+        rules.reload()
 
 
 @admin.register(PolicyProfile)

@@ -1,11 +1,5 @@
 """How many tasks at once, and how much a day: admitted in Redis by one atomic script, corrected from Postgres.
 
-| key                    | type | content                                                              | lifetime |
-|------------------------|------|----------------------------------------------------------------------|----------|
-| rl:open:{user}         | zset | open tasks: dashed id -> ms when admitted                            | 25 h     |
-| rl:day:{user}:{date}   | hash | images, work (thousandths of megapixel-steps) asked for on that day   | 25 h     |
-| rl:seen:{user}         | text | set while rl:open was compared with Postgres a moment ago             | 250 ms   |
-
 Nothing tells rl:open of ends. It is compared with Postgres when it is full, or absent: ended tasks leave it, open ones
 that it lost come back. An id younger than IN_FLIGHT_MS stays even when Postgres does not know it: its row is being
 written. So the limit is exact, and ends cost nothing.
@@ -158,4 +152,4 @@ def _day_key(admission: Admission) -> str:
 
 @functools.cache
 def _script() -> Script:
-    return redis_clients.text_client().register_script(Path(__file__).with_suffix(".lua").read_text())
+    return redis_clients.load_script(redis_clients.text_client(), Path(__file__).with_suffix(".lua"))

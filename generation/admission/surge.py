@@ -13,17 +13,9 @@ Seconds, not tasks: what waits is counted in pixel-steps and divided by the meas
 import math
 from dataclasses import dataclass
 
+from imagegenx_site.config import SurgeConfig
+
 SIDE_STEP = 8  # pixels
-
-
-@dataclass(frozen=True)
-class SurgeConfig:
-    """`lower_s`, `refuse_s`: seconds of waiting work. `lowered_side`: longest side of a lowered picture, in pixels."""
-
-    lower_s: float = 60.0
-    refuse_s: float = 240.0
-    lowered_side: int = 512
-    longest_retry_s: int = 600
 
 
 @dataclass(frozen=True)

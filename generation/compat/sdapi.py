@@ -1,9 +1,5 @@
 """`/sdapi/v1/*`: AUTOMATIC1111's API. What there is one of in A1111 (the running job, the chosen model) each key has
 for itself here.
-
-| key                | type | content                                   | lifetime |
-|--------------------|------|-------------------------------------------|----------|
-| gx:sdapi:{key}     | text | title of the model that the key has chosen | 30 days  |
 """
 
 import logging

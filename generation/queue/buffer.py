@@ -1,5 +1,5 @@
-"""The GPU worker's side of the buffer: claim, tick, settle, reap. Keys: generation/queue/client.py; the rules:
-generation/queue/lua/*.lua.
+"""The GPU worker's side of the buffer: claim, tick, settle, reap. The rules: generation/queue/lua/*.lua; the
+keys: imagegenx_site/redis_clients.py.
 
 A `Buffer` belongs to one thread of one worker. Its Redis client never repeats a call by itself: a claim whose first
 reply was lost would claim twice. Lost replies are found by `orphans()`.
@@ -13,6 +13,7 @@ from typing import Literal
 from redis import Redis
 
 from generation.queue.lua import load_script
+from imagegenx_site.config import QueueConfig
 
 LUA = Path(__file__).parent / "lua"
 
@@ -30,10 +31,10 @@ class BufferConfig:
     worker: str  # unique per start of the process
     own_queue: str  # Celery queue of this worker's tickets, "dq.gpu1"
     models: tuple[str, ...] = ()  # names served; empty: all
-    shares: tuple[int, ...] = (5, 3, 1, 1)  # of P0..P3 when all are full
+    shares: tuple[int, ...] = QueueConfig.shares  # of P0..P3 when all are full
     affinity_ms: int = 2000  # the warm key is preferred while the fair choice is younger than this
-    window_ms: int = 50  # how long a lone task may wait for mates
-    least_batch: int = 4  # so many waiting tasks end the window at once
+    window_ms: int = QueueConfig.window_ms  # how long a lone task may wait for mates
+    least_batch: int = QueueConfig.least_batch  # so many waiting tasks end the window at once
     cold_ms: int = 100  # so long a task is left to workers that have its model in memory
     lease_ms: int = 1000
     clock_key: str = ""  # of a simulation: where its time stands instead of the server's

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from generation.queue.buffer import Buffer, Claimed
 from imagegenx_site import readiness
+from imagegenx_site.config import GpuConfig
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
 from workers.engine.spec import ModelSpec
 from workers.gpu import delivery, worker_alerts
@@ -64,7 +65,7 @@ class LoopConfig:
     tick_every: float = 0.015  # at most so often, however fast the steps
     redis_backoff: float = 1.0  # after a failed call, while samples go on
     patrol_every: float = 0.5  # orphans, strangers' leases
-    stop_grace: float = 10.0  # to finish what is on board after a stop was asked for
+    stop_grace: float = GpuConfig.stop_s  # to finish what is on board after a stop was asked for
     delivery_patience: float = 60.0  # to make a finished picture durable before the task is handed back
 
 

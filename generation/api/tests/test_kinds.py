@@ -186,7 +186,7 @@ def test_a_photo_is_taken_where_it_can_be_drawn_from_or_is_called_ready(client: 
     assert [status(), status(control_ready=True), status(control_type="canny")] == [400, 202, 202]
     able_model.options = {**able_model.options, "preprocessors": {"depth": "depth-anything"}}
     able_model.save()
-    snapshot.forget()
+    snapshot.reload()
     assert status() == 202
 
 
@@ -264,7 +264,7 @@ def test_a_body_over_the_limit_is_413(client: Client, settings: Any) -> None:
 
 def test_a_kind_that_no_model_can_do_is_told(client_of: ClientOf, owner: User) -> None:
     ImageModel.objects.update(kinds=["text2img"])
-    snapshot.forget()
+    snapshot.reload()
     response = post(client_of(owner), CONTROL, {"text": "x", "control_image": text(picture_bytes())})
     assert faults(response) == {"params.model": "unknown_model"}
     response = post(client_of(owner), CONTROL, {"text": "x", "control_image": "AAAA", "params": {"model": "mini"}})
@@ -340,7 +340,7 @@ def test_a_control_type_that_the_model_has_no_network_for_is_refused_at_once(cli
     model = ImageModel.objects.create(
         name="lines", title="Lines", source="lines", kinds=["controlnet"], options={"controlnets": {"depth": "depth"}}
     )
-    snapshot.forget()
+    snapshot.reload()
     body: dict[str, Any] = {"text": "x", "control_image": text(picture_bytes((256, 256), colour="grey"))}
     refused = post(client, CONTROL, {**body, "params": {"model": "lines", "control_type": "openpose"}})
     assert (refused.status_code, faults(refused)) == (400, {"params.control_type": "not_available"})

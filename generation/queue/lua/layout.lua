@@ -1,4 +1,4 @@
--- What every script of the buffer shares. Keys: see generation/queue/client.py.
+-- What every script of the buffer shares. Keys: see imagegenx_site/redis_clients.py.
 -- Tags are doubles: always written with 17 digits, because tostring() keeps 14.
 
 local TERMINAL_SECONDS = 900  -- an ended task is remembered so long, so that a late ticket finds out

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-DEFAULT_LIMITS = {512: 16, 1024: 8, 2048: 2}
 RECOVER_AFTER = 200  # forward passes without trouble before a lowered limit is doubled
 
 

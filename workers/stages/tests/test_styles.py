@@ -67,7 +67,7 @@ def test_every_style_changes_prompt_negative_prompt_and_tone(submit: Callable[..
 def test_an_admins_change_of_a_style_changes_the_next_task_only(submit: Callable[..., Task]) -> None:
     before = submit("cartoon")
     Style.objects.filter(name="cartoon").update(prompt="{text} as a stamp", tone={"saturation": 0.5})
-    snapshot.forget()
+    snapshot.reload()
     after = submit("cartoon")
     prompts = [samples_of(task, alone=False)[0].prompt for task in (before, after)]
     assert prompts[1] == "a red fox as a stamp"
