@@ -183,7 +183,9 @@ def take_mates(task: Task, stage: Stage, owner: str, seconds: float, limit: int)
 
     Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
     """
-    alike = {f"params__{name}": task.params.get(name) or {} for name in ("postprocess", "style_tone", "plan_watermark")}
+    asked = task.parameters
+    recipe = {"postprocess": asked.postprocess, "style_tone": asked.style_tone, "plan_watermark": asked.plan_watermark}
+    alike = {f"params__{name}": value for name, value in recipe.items()}
     same = Q(status=stage.source, width=task.width, height=task.height, stage_attempts=0, **alike)
     waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
     with transaction.atomic():
