@@ -20,14 +20,12 @@ from unfold.views import UnfoldModelAdminViewMixin
 from generation.queue import client as queue_client
 from generation.tasks import estimates
 from generation.tasks.models import Status, Task
+from generation.tasks.stages import STAGES
 from imagegenx_site import redis_clients
 
 _NAMES: Final = ("P0 urgent", "P1 paid", "P2 normal", "P3 test")
-_STAGES: Final = {
-    Status.RUNNING: "on a GPU worker",
-    Status.GENERATED: "waits for post-processing",
-    Status.PROCESSED: "waits for upload",
-    Status.STORED: "waits for its webhook",
+_STATES: Final = {Status.RUNNING: "on a GPU worker"} | {
+    stage.source: f"waits for {stage.label}" for stage in STAGES if not stage.after_delivery
 }
 _LISTED: Final = 200  # tasks of one worker that are shown
 _LOOKED_AT: Final = 5000  # oldest waiting tasks among which the oldest of each class is looked for
@@ -109,9 +107,9 @@ def speeds() -> list[dict[str, Any]]:
 
 def stages() -> list[dict[str, Any]]:
     """Tasks between claim and end, by what they wait for. The partial index of open rows answers it."""
-    rows = Task.objects.filter(status__in=list(_STAGES)).order_by().values_list("status").annotate(n=Count("pk"))
+    rows = Task.objects.filter(status__in=list(_STATES)).order_by().values_list("status").annotate(n=Count("pk"))
     counts = dict(rows)
-    return [{"name": name, "tasks": counts.get(status.value, 0)} for status, name in _STAGES.items()]
+    return [{"name": name, "tasks": counts.get(status.value, 0)} for status, name in _STATES.items()]
 
 
 def _text(raw: bytes | str) -> str:

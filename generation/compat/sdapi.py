@@ -76,7 +76,7 @@ class ProgressView(SdapiView):
         """All zero when nothing is open: that is how programs see that their job is done."""
         task = _open_tasks(request).order_by("id").first()
         running = task is not None and task.status != Status.QUEUED
-        steps = int(task.params["steps"]) if task else 0
+        steps = task.parameters.steps if task else 0
         done = round(task.progress / 100 * steps) if task else 0
         state = {"job": task.public_id if task else "", "job_count": 1 if task else 0, "job_no": 0}
         state |= {"sampling_step": done, "sampling_steps": steps, "skipped": False, "interrupted": False}

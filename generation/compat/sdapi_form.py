@@ -23,7 +23,6 @@ from PIL import ImageOps
 
 from generation.api.pictures import load_picture
 from generation.catalogue.models import ImageModel
-from generation.catalogue.parameters import Parameters
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
 from generation.tasks.models import Image, Task
@@ -141,7 +140,7 @@ def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any]) -> dic
 
 
 def _info(task: Task, images: Sequence[Image]) -> dict[str, Any]:
-    params = Parameters.from_json(task.params)
+    params = task.parameters
     seeds = [image.seed for image in images]
     sampler = _NAMES.get(params.sampler, params.sampler)
     facts = f"Steps: {params.steps}, Sampler: {sampler}, CFG scale: {params.cfg_scale:g}"

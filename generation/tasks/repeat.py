@@ -30,7 +30,7 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
     """
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
-    parameters, plan = Parameters.from_json(task.params), plan_of(api_key)
+    parameters, plan = task.parameters, plan_of(api_key)
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
     _check_plan(parameters, api_key)
     _check_policy(task, parameters, api_key)
@@ -44,7 +44,7 @@ def repeat_for_owner(task: Task) -> Task:
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
     waited = int((task.expires_at - task.created_at).total_seconds())
-    submission = _again(task, Parameters.from_json(task.params), task.priority, max(1, waited))
+    submission = _again(task, task.parameters, task.priority, max(1, waited))
     return submit([submission], user=task.user).tasks[0]
 
 

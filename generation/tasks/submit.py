@@ -154,7 +154,7 @@ def _let_in(plan: Plan) -> None:
 def _admitted(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
     if api_key is None:  # our own work: commands and tests
         return quotas.Admission()
-    images = sum(int(task.params["num_images"]) for task in tasks)
+    images = sum(task.parameters.num_images for task in tasks)
     work = sum(task.cost for task in tasks)
     return quotas.admit(
         user,
@@ -177,7 +177,7 @@ def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> N
             except StorageError as error:
                 _log.error("input picture not stored", extra={"task_id": str(task.id), "error": str(error)})
                 raise Busy("The picture could not be stored. Try again in a moment.", retry_after=5) from error
-            task.params[f"{picture.role}_key"] = key
+            task.params = {**task.params, f"{picture.role}_key": key}
 
 
 def _write(

@@ -36,7 +36,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     The model is the row's present revision: weights that were replaced while the task waited are gone. Raises
     storage.errors.StorageError when an input picture cannot be read, ValueError when it is no picture.
     """
-    wanted = Parameters.from_json(task.params)
+    wanted = task.parameters
     image, mask, control = (_picture(wanted.image_key), _mask(wanted.mask_key), _picture(wanted.control_key))
     arrived = time.monotonic()
     returned = sum(entry.get("reason") == PAUSED_TOO_MUCH for entry in task.history)

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from generation.tasks import states
+from generation.tasks import stages, states
 from generation.tasks.models import OPEN, TERMINAL, Status, Task
 from generation.tasks.states import MOVES
 
@@ -111,17 +111,17 @@ def test_of_two_claimers_at_once_one_can_finish_each_task(transactional_db: None
 
 def test_of_two_stage_workers_one_gets_the_lease_until_it_ends(make_task: MakeTask) -> None:
     task = make_task(Status.GENERATED)
-    assert states.take_stage(task.id, "postprocess", "first", 60) is not None
-    assert states.take_stage(task.id, "postprocess", "second", 60) is None
+    assert states.take_stage(task.id, stages.named("postprocess"), "first", 60) is not None
+    assert states.take_stage(task.id, stages.named("postprocess"), "second", 60) is None
     Task.objects.filter(pk=task.id).update(stage_until=timezone.now() - timedelta(seconds=1))
-    assert states.take_stage(task.id, "postprocess", "second", 60) is not None
+    assert states.take_stage(task.id, stages.named("postprocess"), "second", 60) is not None
     assert not states.mark_processed(task.id, owner="first")
     assert states.mark_processed(task.id, owner="second")
 
 
 def test_a_stage_is_not_begun_for_a_task_whose_cancel_was_asked_for(make_task: MakeTask) -> None:
     task = make_task(Status.PROCESSED, cancel_requested=True)
-    assert states.take_stage(task.id, "upload", OWNER, 60) is None
+    assert states.take_stage(task.id, stages.named("upload"), OWNER, 60) is None
     task.refresh_from_db()
     assert task.status == "cancelled"
 

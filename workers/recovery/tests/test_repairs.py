@@ -10,7 +10,7 @@ from django.utils import timezone
 from fixtures.fleet import statuses, submit
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig
-from generation.tasks import cancel, states
+from generation.tasks import cancel, stages, states
 from generation.tasks.models import Task
 from generation.telemetry.models import Alert
 from imagegenx_site import redis_clients
@@ -227,7 +227,7 @@ def test_a_stage_that_somebody_works_on_is_not_sent(user, redis, repairs, worker
     (task_id,) = submit(user)
     (task,) = claim(worker)
     states.mark_generated(task_id, worker="gpu1-1-a", attempt=task.attempt)
-    states.take_stage(task_id, "postprocess", "cpu1", 60)
+    states.take_stage(task_id, stages.named("postprocess"), "cpu1", 60)
     repairs.stages()
     assert redis.llen("cpu") == 0
     Task.objects.filter(pk=task_id).update(stage_until=timezone.now() - timedelta(seconds=1))
