@@ -27,6 +27,7 @@ from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
 from generation.catalogue.models import ImageModel
+from generation.queue.values import BatchKey
 from generation.tasks import events, outbox
 from generation.tasks.models import GIVEN_UP, Status, Task
 from imagegenx_site import caches, metrics
@@ -147,7 +148,7 @@ def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, reaso
     """running -> queued on another model, after the task's own failed it. The caller enqueues it under its new key."""
     held = Q(worker=worker, attempt=attempt)
     changes: dict[str, Any] = {"model": model, "model_key": model.key}
-    changes["batch_key"] = f"{model.key}:{task.width}x{task.height}"
+    changes["batch_key"] = str(BatchKey(model.key, task.width, task.height))
     reason = f"falls back to {model.name}: {reason}"
     return _move(
         task.id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes

@@ -18,8 +18,9 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from generation.queue.buffer import Buffer, Claimed
+from generation.queue.values import BatchKey
 from imagegenx_site import readiness
-from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
+from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
 from workers.gpu import delivery, worker_alerts
 from workers.gpu.held_tasks import HeldTask, Settlement
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 class EngineLike(Protocol):
     """What the loop asks of an engine; see workers/engine/__init__.py."""
 
-    warm_key: str | None
+    warm_key: BatchKey | None
 
     @property
     def idle(self) -> bool: ...
@@ -43,7 +44,7 @@ class EngineLike(Protocol):
     def surplus(self) -> list[str]: ...
     def room(self, model: str, width: int, height: int, priority: int) -> int: ...
     def admit(self, request: SampleRequest) -> None: ...
-    def cancel(self, sample_id: str) -> None: ...
+    def cancel(self, sample_id: SampleId) -> None: ...
     def step(self) -> list[Event]: ...
     def discard_all(self) -> None: ...
 
@@ -215,7 +216,7 @@ class EngineLoop(threading.Thread):
         if events:
             self._intake.worked()
         for event in events:
-            held = self._held.get(event.sample_id.rpartition("/")[0])
+            held = self._held.get(event.sample_id.task_id)
             if held is not None:
                 self._note(held, event)
         self.reporter.steps(self._held, events, crowded=self._intake.crowded)
@@ -232,7 +233,7 @@ class EngineLoop(threading.Thread):
         held.on_board.discard(event.sample_id)
         if isinstance(event, Finished):
             held.done[event.sample_id] = 1.0
-            held.images[int(event.sample_id.rpartition("/")[2])] = event.image
+            held.images[event.sample_id.index] = event.image
             held.warnings += [warning for warning in event.warnings if warning not in held.warnings]
         elif isinstance(event, Failed):
             logger.error("sample %s failed: %s", event.sample_id, event.error)

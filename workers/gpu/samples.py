@@ -11,7 +11,7 @@ from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import LoraChoice, Parameters
 from generation.tasks.models import Task
 from storage.store import get_store
-from workers.engine.requests import LoraUse, SampleRequest
+from workers.engine.requests import LoraUse, SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
 
 PAUSED_TOO_MUCH = "paused work held too much memory"  # the reason, in a row's history, of going back to the queue
@@ -42,7 +42,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     returned = sum(entry.get("reason") == PAUSED_TOO_MUCH for entry in task.history)
     return tuple(
         SampleRequest(
-            sample_id=f"{task.id}/{index}",
+            sample_id=SampleId(str(task.id), index),
             task_id=str(task.id),
             priority=task.priority,
             model=task.model.key,

@@ -8,7 +8,7 @@ import pytest
 from workers.engine import Cancelled, Engine, Failed, Finished, Progress
 from workers.engine.batching.twins import Twins
 from workers.engine.errors import InvalidRequest, ModelUnavailable
-from workers.engine.requests import LoraUse
+from workers.engine.requests import LoraUse, SampleId
 from workers.engine.tests.driving import Run, run_to_end, sample
 
 
@@ -104,7 +104,10 @@ def test_a_fault_of_the_request_is_the_fault_of_all_and_another_is_not(error):
 
 def test_previews_go_to_those_who_asked_for_them():
     twins, first = Twins(), sample(cacheable=True, preview_every=1)
-    second, third = replace(first, sample_id="b/0", preview_every=0), replace(first, sample_id="c/0")
+    second, third = (
+        replace(first, sample_id=SampleId("b", 0), preview_every=0),
+        replace(first, sample_id=SampleId("c", 0)),
+    )
     for request in (first, second, third):
         twins.waits(request)
     picture = np.zeros((2, 2, 3), np.uint8)

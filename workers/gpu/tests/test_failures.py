@@ -1,8 +1,11 @@
 """What becomes of a task whose inference or device failed, and what its client is told."""
 
+from dataclasses import replace
+
 from fixtures.fleet import submit
 from generation.catalogue.models import ImageModel
 from generation.queue.buffer import Claimed
+from generation.queue.values import BatchKey
 from generation.tasks import states
 from generation.tasks.models import Task
 from workers.gpu import delivery, failures, rows
@@ -11,7 +14,7 @@ WORKER = "gpu1-a"
 
 
 def claimed(task, *, alone=False):
-    key = f"{task.batch_key}#{task.id}" if alone else task.batch_key
+    key = replace(BatchKey.parse(task.batch_key), alone=str(task.id) if alone else "")
     return Claimed(str(task.id), task.priority, key, 1, "{}")
 
 
