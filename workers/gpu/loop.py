@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from generation.queue.buffer import Buffer, Claimed
 from generation.queue.values import BatchKey
+from generation.tasks.reasons import Code, Reason
 from imagegenx_site import readiness
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
@@ -123,7 +124,8 @@ class EngineLoop(threading.Thread):
             self.broken = error
             logger.exception("the engine thread ends; its tasks are put back")
             readiness.withdraw()
-            self._give_everything_back(f"the device or the engine failed: {error}"[:250], delivery.after_broken_engine)
+            failed = Reason(Code.DEVICE_LOST, f"the device or the engine failed: {error}")
+            self._give_everything_back(failed, delivery.after_broken_engine)
             self.keeper.retire()
             worker_alerts.report_broken(self.worker, error)
             self._on_broken()
@@ -292,11 +294,11 @@ class EngineLoop(threading.Thread):
         if not (self._held or self._intake.busy or self._unsettled):
             return False
         if self._stop_at is not None and time.monotonic() > self._stop_at and not self._leaving:
-            self._give_everything_back("the worker was stopped", delivery.hand_back)
+            self._give_everything_back(Reason(Code.STOPPED, "the worker was stopped"), delivery.hand_back)
             return False
         return True
 
-    def _give_everything_back(self, reason: str, give_back: Callable[[HeldTask, str, str], Settlement]) -> None:
+    def _give_everything_back(self, reason: Reason, give_back: Callable[[HeldTask, str, Reason], Settlement]) -> None:
         """Rows and buffer entries of everything on board; what cannot be said is found by watchdog and reconciler."""
         boarding = self._intake.boarded(wait=True)
         self._unsettled += boarding.settled

@@ -116,7 +116,8 @@ def test_previews_go_to_those_who_asked_for_them():
 
 
 def test_an_end_nobody_waits_for_is_passed_on():
-    assert Twins().shared(Cancelled("a/0")) == ([Cancelled("a/0")], [])
+    gone = Cancelled(SampleId("a", 0))
+    assert Twins().shared(gone) == ([gone], [])
 
 
 PICTURE = np.zeros((64, 64, 3), np.uint8)
