@@ -27,10 +27,12 @@ from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
 from generation.catalogue.models import ImageModel
+from generation.queue.values import BatchKey
 from generation.tasks import events, outbox
 from generation.tasks.models import GIVEN_UP, Status, Task
-from generation.webhooks import events as webhook_events
+from generation.tasks.reasons import Code, Reason
 from generation.tasks.stages import STAGES, Stage
+from generation.webhooks import events as webhook_events
 from imagegenx_site import caches, metrics
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
@@ -71,13 +73,13 @@ def _move(
     *,
     among: Sequence[str] | None = None,
     fence: Q | None = None,
-    reason: str = "",
+    reason: Reason | None = None,
     **changes: Any,
 ) -> bool:
     """The one door: move the row when it is in a legal state and the fence holds. Answers whether this call moved
     it.
     """
-    entry: dict[str, Any] = {"to": str(to)} | ({"reason": reason} if reason else {})
+    entry = {"to": str(to)} | (reason.entry() if reason else {})
     caches.tasks().hold(str(task_id))  # no poll may show the old state after somebody saw the new one
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
@@ -124,7 +126,7 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
     return list(mine.select_related("model__fallback"))
 
 
-def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_attempt: bool = True) -> bool:
+def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_attempt: bool = True) -> bool:
     """running -> queued: a worker that stops, or gives up paused work, returns what it holds.
 
     With `count_attempt` false the claim is not counted against the task, because the task did nothing wrong.
@@ -136,12 +138,12 @@ def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_at
     )
 
 
-def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, reason: str) -> bool:
+def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, cause: str) -> bool:
     """running -> queued on another model, after the task's own failed it. The caller enqueues it under its new key."""
     held = Q(worker=worker, attempt=attempt)
     changes: dict[str, Any] = {"model": model, "model_key": model.key}
-    changes["batch_key"] = f"{model.key}:{task.width}x{task.height}"
-    reason = f"falls back to {model.name}: {reason}"
+    changes["batch_key"] = str(BatchKey(model.key, task.width, task.height))
+    reason = Reason(Code.FELL_BACK, f"falls back to {model.name}", model=model.name, cause=cause)
     return _move(
         task.id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
     )
@@ -269,7 +271,7 @@ def _free(now: datetime) -> dict[str, Any]:
 def set_priority(task_id: UUID, priority: int) -> bool:
     """Another class for a task that waits; not a move. Answers whether it waited, and in another class."""
     rows = Task.objects.filter(pk=task_id, status=Status.QUEUED).exclude(priority=priority)
-    entry = {"reason": f"an operator made it P{priority}"}
+    entry = Reason(Code.PRIORITY_CHANGED, f"an operator made it P{priority}").entry()
     caches.tasks().hold(str(task_id))
     moved = rows.update(priority=priority, updated_at=timezone.now(), history=_appended(entry))
     transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
@@ -284,9 +286,9 @@ def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, a
     that claim.
     """
     fence = Q() if worker is None else Q(worker=worker, attempt=attempt, status=Status.RUNNING)
-    reason = f"{code}: {message}"
+    reason = Reason(code, f"{code}: {message}")
     changes = {"error_code": code[:50], "error_message": message[:1000], "finished_at": timezone.now()}
-    return _ended(task_id, Status.FAILED, fence=fence, reason=reason[:300], **changes)
+    return _ended(task_id, Status.FAILED, fence=fence, reason=reason, **changes)
 
 
 def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fence: Any) -> bool:

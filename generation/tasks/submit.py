@@ -219,7 +219,7 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         params=parameters.to_json(),
         width=parameters.width,
         height=parameters.height,
-        batch_key=parameters.batch_key(model.key),
+        batch_key=str(parameters.batch_key(model.key)),
         cost=parameters.cost,
         callback_url=submission.callback_url,
         warnings=_warnings(parameters),

@@ -8,10 +8,29 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from generation.queue.values import BatchKey
+
 if TYPE_CHECKING:
     import numpy as np
 
 KINDS = ("text2img", "img2img", "inpaint", "controlnet", "controlnet_img2img", "controlnet_inpaint", "remove")
+
+
+@dataclass(frozen=True, order=True)
+class SampleId:
+    """One picture of a task; its text is "task/index"."""
+
+    task_id: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.task_id}/{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> SampleId:
+        """Raises ValueError for anything but the text of an id."""
+        task_id, _, index = text.rpartition("/")
+        return cls(task_id, int(index))
 
 
 @dataclass(frozen=True)
@@ -40,7 +59,7 @@ class SampleRequest:
     the queue because paused work took too much memory.
     """
 
-    sample_id: str
+    sample_id: SampleId
     task_id: str
     priority: int
     model: str
@@ -77,10 +96,9 @@ class SampleRequest:
         named = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_PIXELS}
         return hashlib.sha256(json.dumps(named, sort_keys=True, default=_plain).encode()).hexdigest()
 
-    @property
-    def batch_key(self) -> str:
-        """What the queue calls a batch key: model, revision and size."""
-        return f"{self.model}:{self.width}x{self.height}"
+    @functools.cached_property
+    def batch_key(self) -> BatchKey:
+        return BatchKey(self.model, self.width, self.height)
 
 
 def _plain(value: Any) -> Any:
@@ -94,7 +112,7 @@ def _plain(value: Any) -> Any:
 class Progress:
     """`step` of `steps` denoising steps are done. `preview` is uint8 [h, w, 3] RGB where one was asked for."""
 
-    sample_id: str
+    sample_id: SampleId
     step: int
     steps: int
     preview: np.ndarray | None = field(default=None, repr=False)
@@ -104,7 +122,7 @@ class Progress:
 class Finished:
     """The sample's picture: float32 [H, W, 3] RGB in 0..1. `warnings` are sentences for the client."""
 
-    sample_id: str
+    sample_id: SampleId
     image: np.ndarray = field(repr=False)
     warnings: tuple[str, ...] = ()
 
@@ -113,7 +131,7 @@ class Finished:
 class Failed:
     """The sample ended without a picture. `retryable`: the same request may succeed at another try."""
 
-    sample_id: str
+    sample_id: SampleId
     error: Exception
     retryable: bool
 
@@ -122,7 +140,7 @@ class Failed:
 class Cancelled:
     """The sample was cancelled and its memory is free."""
 
-    sample_id: str
+    sample_id: SampleId
 
 
 Event = Progress | Finished | Failed | Cancelled

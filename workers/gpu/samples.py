@@ -10,11 +10,11 @@ from django.conf import settings
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import LoraChoice, Parameters
 from generation.tasks.models import Task
+from generation.tasks.reasons import Code, codes
 from storage.store import get_store
-from workers.engine.requests import LoraUse, SampleRequest
+from workers.engine.requests import LoraUse, SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
 
-PAUSED_TOO_MUCH = "paused work held too much memory"  # the reason, in a row's history, of going back to the queue
 PREVIEW_EVERY = 5  # steps between previews, where a request asks for them
 
 
@@ -39,10 +39,10 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     wanted = task.parameters
     image, mask, control = (_picture(wanted.image_key), _mask(wanted.mask_key), _picture(wanted.control_key))
     arrived = time.monotonic()
-    returned = sum(entry.get("reason") == PAUSED_TOO_MUCH for entry in task.history)
+    returned = codes(task.history).count(Code.PAUSED_MEMORY)
     return tuple(
         SampleRequest(
-            sample_id=f"{task.id}/{index}",
+            sample_id=SampleId(str(task.id), index),
             task_id=str(task.id),
             priority=task.priority,
             model=task.model.key,

@@ -35,6 +35,7 @@ from generation.tasks import enqueue
 from generation.tasks import stages as tasks_stages
 from generation.tasks import states as tasks_states
 from generation.tasks.models import Status, Task
+from generation.tasks.reasons import Code, Reason
 from generation.telemetry import alerts
 from generation.telemetry.models import Alert
 
@@ -89,7 +90,7 @@ class Repairs:
     def _put_back(self, task_id: UUID, worker: str, cause: str) -> None:
         row = Task.objects.filter(pk=task_id, status=Status.RUNNING, worker=worker).first()
         if row is not None:
-            reason = f"worker lost: {cause}"
+            reason = Reason(Code.WORKER_LOST, f"worker lost: {cause}")
             tasks_states.hand_back(task_id, worker=worker, attempt=row.attempt, reason=reason)
             queue_client.send_ticket(task_id, row.priority, again=str(row.attempt))
 
@@ -187,7 +188,7 @@ class Repairs:
 
     def _return_to_queue(self, task: Task) -> None:
         """Running by its row, but no worker holds it, and that for two audits."""
-        reason = "no worker holds it"
+        reason = Reason(Code.NO_HOLDER, "no worker holds it")
         if tasks_states.hand_back(task.id, worker=task.worker, attempt=task.attempt, reason=reason):
             enqueue.enqueue(task)
 

@@ -31,6 +31,7 @@ from deploy.bench.engine.step_overhead import measure_overhead
 from deploy.bench.plot import line_plot
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, SampleRequest
 from workers.engine.models.diffusers_model import DiffusersModel
+from workers.engine.requests import SampleId
 
 Servers = dict[str, Callable[[], Server]]
 ROWS_EACH = 2  # of a task: with and without its prompt
@@ -50,7 +51,7 @@ class Arrival:
 class Outcome:
     """Latencies in seconds by sample, in order of arrival, and when the last one was done."""
 
-    latencies: dict[str, float] = field(default_factory=dict)
+    latencies: dict[SampleId, float] = field(default_factory=dict)
     ended: float = 0.0
     batches: list[int] = field(default_factory=list)
 
@@ -60,7 +61,7 @@ def workload(count: int, side: int, seed: int = 1) -> list[SampleRequest]:
     chance = random.Random(seed)
     return [
         SampleRequest(
-            sample_id=f"t{number}/0",
+            sample_id=SampleId(f"t{number}", 0),
             task_id=f"t{number}",
             priority=0 if chance.random() < 0.15 else 2,
             model="bench@1",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from workers.engine import Engine, EngineConfig, ModelPool, SampleRequest
+from workers.engine.requests import SampleId
 
 SAMPLERS = ("euler", "euler_a", "dpm++", "dpm++_sde", "ddim", "unipc", "lcm")
 STEPS = 24
@@ -41,7 +42,7 @@ def _per_step(pool: ModelPool, model: str, side: int, samplers: list[str]) -> fl
     for number, sampler in enumerate(samplers):
         engine.admit(
             SampleRequest(
-                sample_id=f"o{number}/0", task_id=f"o{number}", priority=2, model=model, kind="text2img",
+                sample_id=SampleId(f"o{number}", 0), task_id=f"o{number}", priority=2, model=model, kind="text2img",
                 prompt="a cat", negative_prompt="", width=side, height=side, steps=STEPS, cfg_scale=5.0,
                 sampler=sampler, seed=number,
             )

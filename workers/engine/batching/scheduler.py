@@ -14,6 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workers.engine.requests import SampleId
 
 URGENT = 0
 
@@ -40,7 +44,7 @@ class Parked:
     forward passes it has seen go by without it since its last one.
     """
 
-    sample_id: str
+    sample_id: SampleId
     key: Hashable
     rows: int
     priority: int
@@ -48,7 +52,7 @@ class Parked:
     passed_over: int = 0
 
     @property
-    def age_order(self) -> tuple[float, str]:
+    def age_order(self) -> tuple[float, SampleId]:
         return (self.arrived, self.sample_id)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from workers.engine import Cancelled, Failed, Finished, Progress, SampleRequest
+from workers.engine.requests import SampleId
 
 _numbers = itertools.count()
 
@@ -15,7 +16,7 @@ def sample(**changes):
     """A small text2img request; every field may be changed."""
     number = next(_numbers)
     fields = {
-        "sample_id": f"task{number}/0", "task_id": f"task{number}", "priority": 2, "arrived": float(number),
+        "sample_id": SampleId(f"task{number}", 0), "task_id": f"task{number}", "priority": 2, "arrived": float(number),
         "model": "mini@1", "kind": "text2img", "prompt": "a red circle on a white background", "negative_prompt": "",
         "width": 64, "height": 64, "steps": 3, "cfg_scale": 4.0, "sampler": "euler", "seed": 7,
     }  # fmt: skip

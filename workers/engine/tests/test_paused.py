@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from workers.engine import Engine, EngineConfig, Progress
+from workers.engine.requests import SampleId
 from workers.engine.tests.driving import Run, run_to_end, sample, worst
 
 EQUAL = 1e-4
@@ -100,7 +101,9 @@ def test_beyond_the_bound_the_youngest_leave_and_their_memory_is_free(tight, min
 
 
 def test_a_task_leaves_with_all_its_samples(tight):
-    pair = [sample(sample_id=f"pair/{index}", task_id="pair", priority=3, steps=5, seed=index) for index in range(2)]
+    pair = [
+        sample(sample_id=SampleId("pair", index), task_id="pair", priority=3, steps=5, seed=index) for index in range(2)
+    ]
     engine = paused_by_p0(tight(1), [sample(steps=5), *pair])
     assert engine.surplus() == ["pair"]
 

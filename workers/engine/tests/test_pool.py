@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from workers.engine import Engine, Finished, ModelPool, ModelSpec, ModelUnavailable, PoolConfig, Progress
+from workers.engine.requests import SampleId
 from workers.engine.tests import tiny_models
 from workers.engine.tests.driving import Run, run_to_end, sample, worst
 
@@ -119,8 +120,8 @@ def test_a_failed_load_fails_its_samples_with_the_reason_and_is_tried_again(fold
     assert str(broken) in str(run.errors[lost.sample_id])
     assert right.sample_id in run.images
     shutil.copytree(folder, broken)
-    again = replace(lost, sample_id="again/0")
-    assert "again/0" in run_to_end(engine, [again]).images
+    again = replace(lost, sample_id=SampleId("again", 0))
+    assert again.sample_id in run_to_end(engine, [again]).images
 
 
 @pytest.mark.parametrize(("family", "precision"), [("unheard-of", "auto"), ("sd15", "fp4")])

@@ -8,7 +8,7 @@ import pytest
 from workers.engine import Cancelled, Engine, Failed, Finished, Progress
 from workers.engine.batching.twins import Twins
 from workers.engine.errors import InvalidRequest, ModelUnavailable
-from workers.engine.requests import LoraUse
+from workers.engine.requests import LoraUse, SampleId
 from workers.engine.tests.driving import Run, run_to_end, sample
 
 
@@ -104,7 +104,10 @@ def test_a_fault_of_the_request_is_the_fault_of_all_and_another_is_not(error):
 
 def test_previews_go_to_those_who_asked_for_them():
     twins, first = Twins(), sample(cacheable=True, preview_every=1)
-    second, third = replace(first, sample_id="b/0", preview_every=0), replace(first, sample_id="c/0")
+    second, third = (
+        replace(first, sample_id=SampleId("b", 0), preview_every=0),
+        replace(first, sample_id=SampleId("c", 0)),
+    )
     for request in (first, second, third):
         twins.waits(request)
     picture = np.zeros((2, 2, 3), np.uint8)
@@ -113,7 +116,8 @@ def test_previews_go_to_those_who_asked_for_them():
 
 
 def test_an_end_nobody_waits_for_is_passed_on():
-    assert Twins().shared(Cancelled("a/0")) == ([Cancelled("a/0")], [])
+    gone = Cancelled(SampleId("a", 0))
+    assert Twins().shared(gone) == ([gone], [])
 
 
 PICTURE = np.zeros((64, 64, 3), np.uint8)

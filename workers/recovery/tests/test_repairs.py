@@ -142,7 +142,8 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, repairs, redis, 
     repairs.notes()
     task = Task.objects.get(pk=task_id)
     assert (task.status, task.attempt) == ("queued", 1)
-    assert task.history[-1]["reason"] == "worker lost: the worker process died"
+    last = task.history[-1]
+    assert (last["reason"], last["code"]) == ("worker lost: the worker process died", "worker_lost")
     assert redis.llen("p2") == 1
     for _ in range(2):
         claim(worker)
