@@ -10,10 +10,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 SCHEMA: Final = 1  # raised when the stored form changes; `from_json` reads all earlier ones
-SAMPLERS: Final = (
-    "auto", "euler", "euler_a", "dpm++", "dpm++_karras", "dpm++_sde", "dpm++_sde_karras", "ddim", "unipc", "lcm",
-    "heun",
-)  # fmt: skip
 MAX_SEED: Final = 2**53 - 1  # what every JSON reader holds exactly
 SIDES: Final = (256, 2048)  # pixels, smallest and largest
 SIDE_STEP: Final = 8  # the factor of the models' autoencoders

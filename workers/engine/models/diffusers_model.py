@@ -13,6 +13,7 @@ import diffusers
 import numpy as np
 import torch
 
+from generation.catalogue.samplers import AUTO
 from workers.engine.errors import InvalidRequest
 from workers.engine.interception import Phase, SharedModule, await_outside, shared
 from workers.engine.interface import Generated, OnStep
@@ -28,7 +29,7 @@ from workers.engine.models.precision import INT8
 from workers.engine.models.preprocessors import Preprocessors
 from workers.engine.models.previews import preview
 from workers.engine.models.prompts import PromptEncoder
-from workers.engine.models.samplers import AUTO, choose_scheduler
+from workers.engine.models.samplers import choose_scheduler
 from workers.engine.models.speed import apply_speed, wants_tiles
 from workers.engine.requests import SampleRequest
 from workers.engine.spec import ModelSpec

@@ -1,16 +1,11 @@
-"""From a row to samples: what the API takes, the engine knows."""
+"""From a row to samples."""
 
 from dataclasses import replace
 
 from fixtures.fleet import submit
-from generation.catalogue.parameters import SAMPLERS, Parameters
+from generation.catalogue.parameters import Parameters
 from generation.tasks.models import Task
-from workers.engine.models import samplers
 from workers.gpu.samples import _engine_kind, samples_of
-
-
-def test_the_engine_knows_every_sampler_of_the_api():
-    assert set(SAMPLERS) == {samplers.AUTO, *samplers.SAMPLERS}
 
 
 def test_a_control_picture_may_stand_beside_a_picture_and_its_mask():
