@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from workers.engine import (
     PoolConfig,
     SampleRequest,
 )
+from workers.engine.tests.driving import sample
 
 MODELS = Path(__file__).resolve().parents[2] / "fixtures" / "models"
 CONTROLNETS = {"controlnets": {"canny": "../controlnet-canny"}}
@@ -47,23 +47,9 @@ def engine() -> Iterator[Engine]:
     engine.discard_all()
 
 
-def wish(prompt: str, seed: int = 7, **changes: Any) -> SampleRequest:
-    plain = SampleRequest(
-        sample_id=f"{prompt}/{seed}",
-        task_id=prompt,
-        priority=2,
-        model="mini@1",
-        kind="text2img",
-        prompt=prompt,
-        negative_prompt="",
-        width=256,
-        height=256,
-        steps=20,
-        cfg_scale=4.0,
-        sampler="dpm++",
-        seed=seed,
-    )
-    return replace(plain, **changes)
+def wish(text: str, seed: int = 7, **changes: Any) -> SampleRequest:
+    fields = {"sample_id": f"{text}/{seed}", "width": 256, "height": 256, "steps": 20, "sampler": "dpm++"}
+    return sample(text=text, seed=seed, **(fields | changes))
 
 
 def run(engine: Engine, *wishes: SampleRequest) -> list[np.ndarray]:
@@ -186,10 +172,16 @@ def test_controlnet_finds_the_edges_of_its_picture_again(engine: Engine) -> None
     for x, y, radius in ((95, 150, 58), (160, 110, 62)):
         photo = np.full((256, 256, 3), 250, np.uint8)
         cv2.circle(photo, (x, y), radius, (220, 40, 40), -1)
-        controlled = wish(
-            "a red circle, white background", kind="controlnet", control_image=photo, control_type="canny", steps=10
+        controlled: dict[str, Any] = {
+            "kind": "controlnet",
+            "control_image": photo,
+            "control_type": "canny",
+            "steps": 10,
+        }
+        on, off = (
+            wish("a red circle, white background", **controlled, control_scale=scale, sample_id=f"c/{x}/{scale}")
+            for scale in (1.0, 0.0)
         )
-        on, off = (replace(controlled, control_scale=scale, sample_id=f"c/{x}/{scale}") for scale in (1.0, 0.0))
         followed, free = run(engine, on, off)
         asked = edges_of(photo)
         assert found_again(asked, followed) > max(0.6, found_again(asked, free) + 0.2)

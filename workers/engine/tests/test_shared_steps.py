@@ -29,11 +29,12 @@ def stock(mini_spec):
     own_config = pipeline.scheduler.config
 
     def alone(request):
-        scheduler_class, changes = SCHEDULERS[request.sampler]
+        asked = request.parameters
+        scheduler_class, changes = SCHEDULERS[asked.sampler]
         pipeline.scheduler = scheduler_class.from_config(own_config, **changes)
         result = pipeline(
-            request.prompt, negative_prompt=request.negative_prompt, height=request.height, width=request.width,
-            num_inference_steps=request.steps, guidance_scale=request.cfg_scale, output_type="pt",
+            asked.text, negative_prompt=asked.negative_text, height=asked.height, width=asked.width,
+            num_inference_steps=asked.steps, guidance_scale=asked.cfg_scale, output_type="pt",
             generator=torch.Generator().manual_seed(request.seed),
         )  # fmt: skip
         return as_array(result.images)
@@ -45,13 +46,13 @@ def six_different():
     size = {"width": 256, "height": 256}
     return [
         sample(sampler="euler", steps=6, cfg_scale=4.0, seed=1, **size),
-        sample(sampler="euler_a", steps=4, cfg_scale=7.5, seed=2, prompt="a blue star", **size),
+        sample(sampler="euler_a", steps=4, cfg_scale=7.5, seed=2, text="a blue star", **size),
         sample(
-            sampler="dpm++", steps=8, cfg_scale=3.0, seed=3, prompt="a cat with a hat", negative_prompt="blurry", **size
+            sampler="dpm++", steps=8, cfg_scale=3.0, seed=3, text="a cat with a hat", negative_text="blurry", **size
         ),
-        sample(sampler="ddim", steps=5, cfg_scale=12.0, seed=4, prompt="一个红色的圆", **size),
-        sample(sampler="dpm++", steps=3, cfg_scale=1.0, seed=5, prompt="a green tree", **size),
-        sample(sampler="auto", steps=7, cfg_scale=5.5, seed=6, prompt="a house", **size),
+        sample(sampler="ddim", steps=5, cfg_scale=12.0, seed=4, text="一个红色的圆", **size),
+        sample(sampler="dpm++", steps=3, cfg_scale=1.0, seed=5, text="a green tree", **size),
+        sample(sampler="auto", steps=7, cfg_scale=5.5, seed=6, text="a house", **size),
     ]
 
 

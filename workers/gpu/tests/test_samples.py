@@ -5,19 +5,20 @@ from dataclasses import replace
 from fixtures.fleet import submit
 from generation.catalogue.parameters import Parameters
 from generation.tasks.models import Task
-from workers.gpu.samples import _engine_kind, samples_of
+from workers.gpu.samples import samples_of
 
 
 def test_a_control_picture_may_stand_beside_a_picture_and_its_mask():
     plain = Parameters("controlnet", "x", "", 256, 256, 4, 4.0, "euler", 7, control_key="c")
-    assert _engine_kind(plain) == "controlnet"
-    assert _engine_kind(replace(plain, image_key="i")) == "controlnet_img2img"
-    assert _engine_kind(replace(plain, image_key="i", mask_key="m")) == "controlnet_inpaint"
-    assert _engine_kind(replace(plain, kind="inpaint", image_key="i", mask_key="m")) == "inpaint"
+    assert plain.pipeline == "controlnet"
+    assert replace(plain, image_key="i").pipeline == "controlnet_img2img"
+    assert replace(plain, image_key="i", mask_key="m").pipeline == "controlnet_inpaint"
+    assert replace(plain, kind="inpaint", image_key="i", mask_key="m").pipeline == "inpaint"
 
 
 def test_sixteen_pictures_are_sixteen_samples_with_seeds_that_follow(user):
     (task_id,) = submit(user, num_images=16)
     samples = samples_of(Task.objects.select_related("model").get(pk=task_id), alone=False)
     assert [sample.seed for sample in samples] == list(range(7, 23))
-    assert len({sample.sample_id for sample in samples}) == 16
+    assert [sample.index for sample in samples] == list(range(16))
+    assert [sample.sample_id for sample in samples] == [f"{task_id}/{index}" for index in range(16)]
