@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from workers.engine.batching.engine import Engine
     from workers.engine.errors import EngineError, InvalidRequest, ModelUnavailable
     from workers.engine.models.pool import ModelPool, PoolConfig
-    from workers.engine.requests import Cancelled, Event, Failed, Finished, LoraUse, Progress, SampleRequest
+    from workers.engine.requests import Cancelled, Event, Failed, Finished, LoraUse, Progress, SampleRequest, TaskBatch
     from workers.engine.spec import ModelSpec
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "EngineConfig",
     "SampleRequest",
     "LoraUse",
+    "TaskBatch",
     "Event",
     "Progress",
     "Finished",
@@ -54,7 +55,7 @@ __all__ = [
     "ModelSpec",
 ]
 
-_REQUESTS = ("SampleRequest", "LoraUse", "Event", "Progress", "Finished", "Failed", "Cancelled")
+_REQUESTS = ("SampleRequest", "LoraUse", "TaskBatch", "Event", "Progress", "Finished", "Failed", "Cancelled")
 _HOMES = {
     "Engine": "workers.engine.batching.engine",
     "EngineConfig": "workers.engine.batching.config",

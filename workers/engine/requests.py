@@ -23,6 +23,14 @@ class LoraUse:
     weight: float
 
 
+@dataclass(frozen=True)
+class TaskBatch:
+    """The batch request that made a sample's task: at most `limit` of its tasks may share a forward pass."""
+
+    id: str
+    limit: int
+
+
 _NOT_PIXELS: Final = {
     "num_images", "style", "image_key", "mask_key", "control_key", "postprocess", "style_tone", "plan_watermark",
     "preview", "cache", "check_images", "lowered_from", "schema",
@@ -36,10 +44,10 @@ class SampleRequest:
 
     `index`: its number within the task. `image` and `control_image` are uint8 [H, W, 3] RGB; `mask` is uint8 [H, W],
     255 where the picture is repainted. Pictures of another size than the result are resized to it. `loras` are those of
-    the parameters, with the files where they lie. `alone` keeps the sample out of shared forward passes because its
-    batch broke before. `arrived` is in monotonic seconds and orders samples of one priority. `preview_every`: a preview
-    with every so many steps, 0 for none. `returned`: how often its task went back to the queue because paused work took
-    too much memory.
+    the parameters, with the files where they lie. `batch`: where a batch request set a limit. `alone` keeps the sample
+    out of shared forward passes because its batch broke before. `arrived` is in monotonic seconds and orders samples of
+    one priority. `preview_every`: a preview with every so many steps, 0 for none. `returned`: how often its task went
+    back to the queue because paused work took too much memory.
     """
 
     sample_id: str
@@ -52,6 +60,7 @@ class SampleRequest:
     mask: np.ndarray | None = field(default=None, repr=False)
     control_image: np.ndarray | None = field(default=None, repr=False)
     loras: tuple[LoraUse, ...] = ()
+    batch: TaskBatch | None = None
     alone: bool = False
     arrived: float = 0.0
     preview_every: int = 0

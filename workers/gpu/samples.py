@@ -12,7 +12,7 @@ from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
 from generation.tasks.models import Task
 from storage.store import get_store
-from workers.engine.requests import LoraUse, SampleRequest
+from workers.engine.requests import LoraUse, SampleRequest, TaskBatch
 from workers.engine.spec import ModelSpec
 
 PAUSED_TOO_MUCH = "paused work held too much memory"  # the reason, in a row's history, of going back to the queue
@@ -48,6 +48,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
         mask=_mask(parameters.mask_key),
         control_image=_picture(parameters.control_key),
         loras=tuple(LoraUse(lora.sha256, _located(lora.source), lora.weight) for lora in parameters.loras),
+        batch=TaskBatch(str(task.batch_id), task.batch.batch_size) if task.batch and task.batch.batch_size else None,
         alone=alone,
         arrived=time.monotonic(),
         preview_every=PREVIEW_EVERY if parameters.preview else 0,

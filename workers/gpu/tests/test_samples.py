@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from fixtures.fleet import submit
 from generation.catalogue.parameters import Parameters
-from generation.tasks.models import Task
+from generation.tasks.models import Batch, Task
+from workers.engine.requests import TaskBatch
 from workers.gpu.samples import samples_of
 
 
@@ -14,6 +15,16 @@ def test_a_control_picture_may_stand_beside_a_picture_and_its_mask():
     assert replace(plain, image_key="i").pipeline == "controlnet_img2img"
     assert replace(plain, image_key="i", mask_key="m").pipeline == "controlnet_inpaint"
     assert replace(plain, kind="inpaint", image_key="i", mask_key="m").pipeline == "inpaint"
+
+
+def test_the_limit_of_a_batch_reaches_its_samples_and_no_limit_is_none(user):
+    (task_id,) = submit(user)
+    task = Task.objects.select_related("model").get(pk=task_id)
+    assert samples_of(task, alone=False)[0].batch is None
+    task.batch = Batch(user=user, size=3, batch_size=2)
+    assert samples_of(task, alone=False)[0].batch == TaskBatch(str(task.batch.id), 2)
+    task.batch.batch_size = 0
+    assert samples_of(task, alone=False)[0].batch is None
 
 
 def test_sixteen_pictures_are_sixteen_samples_with_seeds_that_follow(user):
