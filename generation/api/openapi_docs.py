@@ -85,6 +85,10 @@ BATCH: Final[Schema] = {
         "status": {"enum": ["queued", "running", "succeeded", "failed", "canceled", "expired", "partial"]},
         "progress": {"type": "number"},
         "size": _INTEGER,
+        "batch_size": {
+            "type": ["integer", "null"],
+            "description": "How many of the tasks may share a forward pass; null: no limit was set.",
+        },
         "counts": OBJECT,
         "tasks": {"type": "array", "items": OBJECT},
         "query_url": _STRING,

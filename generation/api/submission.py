@@ -23,11 +23,14 @@ _KIND_OF_TASKS: Final = {"batch": "text2img"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a request asks for: one submission, or one for each text of a batch."""
+    """What a request asks for: one submission, or one for each text of a batch.
+
+    `batch_size`: how many tasks of a batch may share a forward pass, 0 for no limit; None for what is no batch.
+    """
 
     submissions: tuple[Submission, ...]
     dry_run: bool = False
-    batch_size: int = 0
+    batch_size: int | None = None
 
 
 def wanted_of(data: Any, *, kind: str, api_key: ApiKey, host: str = "") -> Wanted:
@@ -40,7 +43,7 @@ def wanted_of(data: Any, *, kind: str, api_key: ApiKey, host: str = "") -> Wante
     _ask_policy(api_key, checked, texts, style, task_kind)
     first = _submission(checked, texts[0], task_kind, style, api_key)
     rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
-    batch_size = checked.get("batch_size", 4) if kind == "batch" else 0
+    batch_size = checked.get("batch_size", 0) if kind == "batch" else None
     return Wanted((first, *rest), bool(checked.get("dry_run")), batch_size)
 
 

@@ -12,10 +12,6 @@ from typing import Any, Final
 from generation.queue.values import BatchKey
 
 SCHEMA: Final = 1  # raised when the stored form changes; `from_json` reads all earlier ones
-SAMPLERS: Final = (
-    "auto", "euler", "euler_a", "dpm++", "dpm++_karras", "dpm++_sde", "dpm++_sde_karras", "ddim", "unipc", "lcm",
-    "heun",
-)  # fmt: skip
 MAX_SEED: Final = 2**53 - 1  # what every JSON reader holds exactly
 SIDES: Final = (256, 2048)  # pixels, smallest and largest
 SIDE_STEP: Final = 8  # the factor of the models' autoencoders
@@ -86,6 +82,14 @@ class Parameters:
     def seed_of(self, index: int) -> int:
         """The seed of picture number `index`: the first has the task's own, the others follow."""
         return (self.seed + index) % (MAX_SEED + 1)
+
+    @property
+    def pipeline(self) -> str:
+        """What the engine's pipelines call the kind: a control picture may stand beside an input picture, and that
+        beside a mask."""
+        if self.kind != "controlnet" or not self.image_key:
+            return self.kind
+        return "controlnet_inpaint" if self.mask_key else "controlnet_img2img"
 
     @property
     def cost(self) -> float:

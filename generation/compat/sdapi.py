@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from generation.api.authentication import KeyRequest
 from generation.catalogue import loras, snapshot
 from generation.catalogue.models import Lora
+from generation.catalogue.samplers import SAMPLERS
 from generation.compat import sdapi_form as form
 from generation.compat.base import CompatView
 from generation.tasks import cancel, estimates
@@ -143,7 +144,7 @@ class SamplersView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """By the names that A1111 gives them."""
-        return Response([{"name": name, "aliases": [ours], "options": {}} for name, ours in form.SAMPLERS.items()])
+        return Response([{"name": one.a1111, "aliases": [one.name], "options": {}} for one in SAMPLERS.values()])
 
 
 class LorasView(SdapiView):

@@ -123,7 +123,7 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
     mine = Task.objects.filter(
         pk__in=won, status=Status.RUNNING, worker=worker
     )  # not: claimed anew by another meanwhile
-    return list(mine.select_related("model__fallback"))
+    return list(mine.select_related("model__fallback", "batch"))
 
 
 def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_attempt: bool = True) -> bool:

@@ -97,13 +97,13 @@ def submit(
     user: User,
     api_key: ApiKey | None = None,
     idempotency: Idempotency | None = None,
-    batch_size: int = 0,
+    batch_size: int | None = None,
 ) -> Submitted:
     """Make the rows of a request, then, once they are committed, their buffer entries and tickets.
 
     1 a repeat with the same idempotency key answers what the first one made; 2 in a surge free plans are turned away,
     3 the plan's quotas are counted, 4 input pictures stored, 5 all rows written in one transaction. When 4 or 5 fails,
-    3 is taken back. `batch_size` over 0 makes a batch.
+    3 is taken back. With a `batch_size` (0: no limit) they are a batch.
     Raises Unprocessable when the key was used for another body, Conflict while the first is under way,
     TooManyRequests, Busy in a surge and when the store does not take the pictures.
     """
@@ -111,7 +111,7 @@ def submit(
         first = _replayed(idempotency, api_key)
         if first:
             return first
-    batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size else None
+    batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size is not None else None
     ids = sorted(uuid7() for _ in submissions)  # in the order of a batch's texts also within one ms
     tasks = [
         _new_row(task_id, submission, user, api_key, batch)

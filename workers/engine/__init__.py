@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from workers.engine.batching.engine import Engine
     from workers.engine.errors import EngineError, InvalidRequest, ModelUnavailable
     from workers.engine.models.pool import ModelPool, PoolConfig
-    from workers.engine.requests import Cancelled, Event, Failed, Finished, LoraUse, Progress, SampleId, SampleRequest
+    from workers.engine.requests import (
+        Cancelled,
+        Event,
+        Failed,
+        Finished,
+        LoraUse,
+        Progress,
+        SampleId,
+        SampleRequest,
+        TaskBatch,
+    )
     from workers.engine.spec import ModelSpec
 
 __all__ = [
@@ -43,6 +53,7 @@ __all__ = [
     "SampleRequest",
     "SampleId",
     "LoraUse",
+    "TaskBatch",
     "Event",
     "Progress",
     "Finished",
@@ -56,7 +67,17 @@ __all__ = [
     "ModelSpec",
 ]
 
-_REQUESTS = ("SampleRequest", "SampleId", "LoraUse", "Event", "Progress", "Finished", "Failed", "Cancelled")
+_REQUESTS = (
+    "SampleRequest",
+    "SampleId",
+    "LoraUse",
+    "TaskBatch",
+    "Event",
+    "Progress",
+    "Finished",
+    "Failed",
+    "Cancelled",
+)
 _HOMES = {
     "Engine": "workers.engine.batching.engine",
     "EngineConfig": "workers.engine.batching.config",

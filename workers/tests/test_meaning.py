@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from workers.engine import (
     SampleId,
     SampleRequest,
 )
+from workers.engine.tests.driving import sample
 
 MODELS = Path(__file__).resolve().parents[2] / "fixtures" / "models"
 CONTROLNETS = {"controlnets": {"canny": "../controlnet-canny"}}
@@ -48,23 +48,9 @@ def engine() -> Iterator[Engine]:
     engine.discard_all()
 
 
-def wish(prompt: str, seed: int = 7, **changes: Any) -> SampleRequest:
-    plain = SampleRequest(
-        sample_id=SampleId(prompt, seed),
-        task_id=prompt,
-        priority=2,
-        model="mini@1",
-        kind="text2img",
-        prompt=prompt,
-        negative_prompt="",
-        width=256,
-        height=256,
-        steps=20,
-        cfg_scale=4.0,
-        sampler="dpm++",
-        seed=seed,
-    )
-    return replace(plain, **changes)
+def wish(text: str, seed: int = 7, **changes: Any) -> SampleRequest:
+    fields = {"sample_id": SampleId(text, seed), "width": 256, "height": 256, "steps": 20, "sampler": "dpm++"}
+    return sample(text=text, seed=seed, **(fields | changes))
 
 
 def run(engine: Engine, *wishes: SampleRequest) -> list[np.ndarray]:
@@ -187,11 +173,20 @@ def test_controlnet_finds_the_edges_of_its_picture_again(engine: Engine) -> None
     for x, y, radius in ((95, 150, 58), (160, 110, 62)):
         photo = np.full((256, 256, 3), 250, np.uint8)
         cv2.circle(photo, (x, y), radius, (220, 40, 40), -1)
-        controlled = wish(
-            "a red circle, white background", kind="controlnet", control_image=photo, control_type="canny", steps=10
-        )
+        controlled: dict[str, Any] = {
+            "kind": "controlnet",
+            "control_image": photo,
+            "control_type": "canny",
+            "steps": 10,
+        }
         on, off = (
-            replace(controlled, control_scale=scale, sample_id=SampleId(f"c{x}/{scale}", 0)) for scale in (1.0, 0.0)
+            wish(
+                "a red circle, white background",
+                **controlled,
+                control_scale=scale,
+                sample_id=SampleId(f"c{x}-{scale}", 0),
+            )
+            for scale in (1.0, 0.0)
         )
         followed, free = run(engine, on, off)
         asked = edges_of(photo)

@@ -29,6 +29,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from deploy.bench.engine.serving import EngineServer, OneAtATime, Server, StaticBatches, stock_batch
 from deploy.bench.engine.step_overhead import measure_overhead
 from deploy.bench.plot import line_plot
+from generation.catalogue.parameters import Parameters
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, SampleRequest
 from workers.engine.models.diffusers_model import DiffusersModel
 from workers.engine.requests import SampleId
@@ -65,15 +66,17 @@ def workload(count: int, side: int, seed: int = 1) -> list[SampleRequest]:
             task_id=f"t{number}",
             priority=0 if chance.random() < 0.15 else 2,
             model="bench@1",
-            kind="text2img",
-            prompt=f"a {chance.choice(['red', 'blue', 'green'])} {chance.choice(['circle', 'star', 'cat'])}",
-            negative_prompt="",
-            width=side,
-            height=side,
-            steps=chance.choice([4, 6, 8, 12]),
-            cfg_scale=chance.choice([4.0, 7.5]),
-            sampler=chance.choice(["euler", "dpm++", "ddim"]),
-            seed=number,
+            parameters=Parameters(
+                kind="text2img",
+                text=f"a {chance.choice(['red', 'blue', 'green'])} {chance.choice(['circle', 'star', 'cat'])}",
+                negative_text="",
+                width=side,
+                height=side,
+                steps=chance.choice([4, 6, 8, 12]),
+                cfg_scale=chance.choice([4.0, 7.5]),
+                sampler=chance.choice(["euler", "dpm++", "ddim"]),
+                seed=number,
+            ),
         )
         for number in range(count)
     ]
@@ -156,7 +159,8 @@ def offline(
     bare_pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     bare_pipeline.set_progress_bar_config(disable=True)
     bare_pipeline.scheduler = EulerDiscreteScheduler.from_config(bare_pipeline.scheduler.config)
-    alike = [replace(one, steps=8, sampler="euler", cfg_scale=4.0, priority=2) for one in workload(batch, side)]
+    same: dict[str, Any] = {"steps": 8, "sampler": "euler", "cfg_scale": 4.0}
+    alike = [replace(one, parameters=replace(one.parameters, **same), priority=2) for one in workload(batch, side)]
     engine = Engine(pool, EngineConfig(batch_limits={2048: batch}))
 
     def ours() -> None:

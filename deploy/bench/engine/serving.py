@@ -118,16 +118,16 @@ def stock_batch(pipeline: Any, requests: Sequence[SampleRequest]) -> None:
     """One call of a stock pipeline for tasks that agree in everything but prompt and seed."""
     first = requests[0]
     pipeline(
-        prompt=[request.prompt for request in requests],
-        negative_prompt=[request.negative_prompt for request in requests],
+        prompt=[request.parameters.text for request in requests],
+        negative_prompt=[request.parameters.negative_text for request in requests],
         width=first.width,
         height=first.height,
         num_inference_steps=first.steps,
-        guidance_scale=first.cfg_scale,
+        guidance_scale=first.parameters.cfg_scale,
         generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         output_type="pt",
     )
 
 
 def _key(request: SampleRequest) -> tuple[int, str, float]:
-    return (request.steps, request.sampler, request.cfg_scale)
+    return (request.steps, request.parameters.sampler, request.parameters.cfg_scale)

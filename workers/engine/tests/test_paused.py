@@ -135,8 +135,8 @@ def test_memory_that_is_full_of_paused_work_takes_no_other_key_while_p0_runs(tig
 def test_a_twin_of_a_task_that_leaves_runs_itself(tight):
     kept, first, twin = (
         sample(steps=4),
-        sample(steps=4, seed=1, cacheable=True),
-        sample(steps=4, seed=1, cacheable=True),
+        sample(steps=4, seed=1, cache=True),
+        sample(steps=4, seed=1, cache=True),
     )
     engine = paused_by_p0(tight(1), [kept, first, twin])
     assert engine.surplus() == [first.task_id]

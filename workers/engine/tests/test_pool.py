@@ -150,7 +150,7 @@ def test_memory_does_not_grow_over_five_hundred_tasks(folder):
         for start in range(0, count, 10):
             images = 0
             for number in range(10):
-                engine.admit(sample(model="a@1", steps=1, cfg_scale=1, seed=start + number, prompt=f"cat {start % 50}"))
+                engine.admit(sample(model="a@1", steps=1, cfg_scale=1, seed=start + number, text=f"cat {start % 50}"))
             while not engine.idle:
                 images += sum(isinstance(event, Finished) for event in engine.step())
             assert images == 10
