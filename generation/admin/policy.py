@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from generation.admin.base import CappedPaginator, ReadOnly, one_of
-from generation.admin.tasks import KINDS
+from generation.catalogue.kinds import task_kinds
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 
@@ -42,7 +42,7 @@ class PolicyRefusalAdmin(ReadOnly, ModelAdmin):
     list_display = ("created_at", "reason", "rule", "kind", "user", "api_key")
     list_filter = (
         one_of("reason", lambda: [(word, word) for word in refusal_reasons()]),
-        one_of("kind", lambda: [(kind, kind) for kind in KINDS]),
+        one_of("kind", lambda: [(kind, kind) for kind in task_kinds()]),
     )
     ordering = ("-id",)
     sortable_by = ()

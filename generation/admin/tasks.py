@@ -18,6 +18,7 @@ from unfold.views import ChangeList
 from generation.admin.base import CappedPaginator, Choices, ReadOnly, one_of
 from generation.admin.queues import queues_page
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel
 from generation.queue.client import CLASSES
 from generation.tasks import cancel, repeat
@@ -30,7 +31,6 @@ from imagegenx_site.ids import floor, from_public, image_id
 
 LISTED_DAYS: Final = 90
 MOST_AT_ONCE: Final = 1000  # tasks that one action is done for
-KINDS: Final = ("text2img", "img2img", "inpaint", "controlnet")
 
 
 class DayFilter(admin.SimpleListFilter):
@@ -104,7 +104,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     list_filter = (
         DayFilter,
         "status",
-        one_of("kind", lambda: [(kind, kind) for kind in KINDS]),
+        one_of("kind", lambda: [(kind, kind) for kind in task_kinds()]),
         one_of("priority", lambda: [(str(number), f"P{number}") for number in CLASSES]),
         one_of("model", lambda: [(str(pk), name) for pk, name in ImageModel.objects.values_list("pk", "name")]),
         one_of("style", lambda: [(style.name, style.title) for style in snapshot.current().styles]),

@@ -84,14 +84,6 @@ class Parameters:
         return (self.seed + index) % (MAX_SEED + 1)
 
     @property
-    def pipeline(self) -> str:
-        """What the engine's pipelines call the kind: a control picture may stand beside an input picture, and that
-        beside a mask."""
-        if self.kind != "controlnet" or not self.image_key:
-            return self.kind
-        return "controlnet_inpaint" if self.mask_key else "controlnet_img2img"
-
-    @property
     def cost(self) -> float:
         """Megapixel-steps of the whole task: the unit of fair sharing, estimates and quotas."""
         return self.width * self.height * self.steps * self.num_images / 1e6

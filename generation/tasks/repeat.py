@@ -8,9 +8,10 @@ from typing import Final
 from generation.accounts.models import ApiKey, User
 from generation.accounts.plans import plan_of
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import ROLES
 from generation.catalogue.parameters import Parameters
 from generation.policy import rules
-from generation.tasks.inputs import ROLES, InputPicture
+from generation.tasks.inputs import InputPicture
 from generation.tasks.models import Task
 from generation.tasks.submit import Submission, Submitted, submit
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
+from generation.catalogue.kinds import engine_kind
 from generation.catalogue.parameters import Parameters
 from generation.queue.values import BatchKey
 
@@ -84,10 +85,10 @@ class SampleRequest:
     preview_every: int = 0
     returned: int = 0
 
-    @property
+    @functools.cached_property
     def kind(self) -> str:
-        """The pipeline's word for the task."""
-        return self.parameters.pipeline
+        """The pipelines' word for the task."""
+        return engine_kind(self.parameters)
 
     @property
     def width(self) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fixtures.fleet import submit
+from generation.catalogue.kinds import engine_kind
 from generation.catalogue.parameters import Parameters
 from generation.tasks.models import Batch, Task
 from workers.engine.requests import TaskBatch
@@ -11,10 +12,10 @@ from workers.gpu.samples import samples_of
 
 def test_a_control_picture_may_stand_beside_a_picture_and_its_mask():
     plain = Parameters("controlnet", "x", "", 256, 256, 4, 4.0, "euler", 7, control_key="c")
-    assert plain.pipeline == "controlnet"
-    assert replace(plain, image_key="i").pipeline == "controlnet_img2img"
-    assert replace(plain, image_key="i", mask_key="m").pipeline == "controlnet_inpaint"
-    assert replace(plain, kind="inpaint", image_key="i", mask_key="m").pipeline == "inpaint"
+    assert engine_kind(plain) == "controlnet"
+    assert engine_kind(replace(plain, image_key="i")) == "controlnet_img2img"
+    assert engine_kind(replace(plain, image_key="i", mask_key="m")) == "controlnet_inpaint"
+    assert engine_kind(replace(plain, kind="inpaint", image_key="i", mask_key="m")) == "inpaint"
 
 
 def test_the_limit_of_a_batch_reaches_its_samples_and_no_limit_is_none(user):
