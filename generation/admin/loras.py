@@ -19,7 +19,7 @@ from imagegenx_site.errors import InvalidRequest
 
 
 class UploadForm(forms.ModelForm):
-    """A new version. The file is received and checked like an upload through the API; faults are shown at the fields."""
+    """A new version. The file is received and checked as by the API; each fault is shown at its field."""
 
     name = forms.CharField(
         max_length=50,
