@@ -15,7 +15,7 @@ from generation.catalogue import controls, prompts, snapshot
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, Parameters, new_seed
 from generation.policy import rules
-from generation.tasks.submit import Submission, crowd_control
+from generation.tasks.submit import Submission, surge_control
 from imagegenx_site.errors import InvalidRequest
 
 _KIND_OF_TASKS: Final = {"batch": "text2img"}
@@ -48,7 +48,7 @@ def _ask_policy(key: ApiKey, checked: Mapping[str, Any], texts: Sequence[str], s
     names = [f"texts[{number}]" for number in range(len(texts))] if "texts" in checked else ["text"]
     keywords = " ".join(checked.get("params", {}).get("style_keywords", ()))
     words = [*zip(names, texts, strict=True), *([("params.style_keywords", keywords)] if keywords else [])]
-    found = rules.faults(key, rules.Asked(tuple(words), style, checked["model"], kind))
+    found = rules.faults(key, rules.PolicySubject(tuple(words), style, checked["model"], kind))
     if found:
         raise InvalidRequest(found)
 
@@ -57,8 +57,8 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
     plan = plan_of(api_key)
     params: Mapping[str, Any] = checked.get("params", {})
     model: ImageModel = checked["model"]
-    crowd = crowd_control(plan, model)
-    sides, pictures = size_and_inputs(checked, FORMS[kind].roles, model, plan, crowd.fit)
+    control = surge_control(plan, model)
+    sides, pictures = size_and_inputs(checked, FORMS[kind].roles, model, plan, control.fit)
     seed = params.get("seed", -1)
     priority = checked.get("priority")
     parameters = Parameters(
@@ -80,7 +80,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         preview=params.get("preview", False) and not rules.is_checked(rules.must_check(api_key)),
         check_images=rules.must_check(api_key),
         cache=seed != -1 and params.get("cache", True),
-        lowered_from=crowd.lowered_from,
+        lowered_from=control.lowered_from,
         **_of_kind(kind, params, model),
     )
     return Submission(

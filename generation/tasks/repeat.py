@@ -94,6 +94,6 @@ def _check_policy(task: Task, parameters: Parameters, api_key: ApiKey) -> None:
     """Keywords are part of the composed prompt only, so that is looked at as well."""
     words = (("text", task.text), ("params.style_keywords", parameters.text))
     style = snapshot.current().style(parameters.style) if parameters.style else None
-    found = rules.faults(api_key, rules.Asked(words, style, task.model, task.kind))
+    found = rules.faults(api_key, rules.PolicySubject(words, style, task.model, task.kind))
     if found:
         raise InvalidRequest(list(dict.fromkeys(Fault("text", fault.code, fault.message) for fault in found)))

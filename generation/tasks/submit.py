@@ -136,15 +136,15 @@ def submit(
     return Submitted(tuple(tasks), batch, allowances=admission.allowances, outlook=outlook)
 
 
-def crowd_control(plan: Plan, model: ImageModel | None = None) -> surge.CrowdControl:
+def surge_control(plan: Plan, model: ImageModel | None = None) -> surge.SurgeControl:
     """What the present backlog means for a request under this plan."""
     waiting_s = 0.0 if plan.paid else estimates.seconds_waiting()
     config = surge.SurgeConfig(settings.SURGE_LOWER_S, settings.SURGE_REFUSE_S, settings.SURGE_SIDE)
-    return surge.CrowdControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
+    return surge.SurgeControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
 
 
 def _let_in(plan: Plan) -> None:
-    retry_after = crowd_control(plan).retry_after
+    retry_after = surge_control(plan).retry_after
     if retry_after:
         raise Busy(
             "More work waits than can be done soon. Try again later, or use a paid plan.", retry_after=retry_after
