@@ -1,13 +1,11 @@
-"""The plan that binds a key, and what it does not allow."""
+"""The plan of a key, and what it does not allow."""
 
 from generation.accounts.models import ApiKey, Plan
 from imagegenx_site.errors import Fault, InvalidRequest
 
 
 def plan_of(api_key: ApiKey) -> Plan:
-    """The plan that binds a key. Raises InvalidRequest when an operator has bound neither the key nor its team to
-    one.
-    """
+    """Raises InvalidRequest when neither the key nor its team has a plan."""
     plan = api_key.effective_plan
     if plan is None:
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""Plans, teams, people and keys."""
+"""Plans, teams, users and keys."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ModelAdmin):
-    """The text of a new key is shown once, after saving."""
+    """A new key is shown once, after saving."""
 
     list_display = ("name", "prefix", "user", "plan", "created_at", "last_used_at", "expires_at", "revoked_at")
     list_filter = ("plan",)
@@ -66,8 +66,8 @@ class ApiKeyAdmin(ModelAdmin):
 
     @admin.action(description="Revoke")
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        living = list(queryset.filter(revoked_at=None))
-        for key in living:  # one by one: each is written down (generation/accounts/actor.py)
+        valid = list(queryset.filter(revoked_at=None))
+        for key in valid:  # one by one: the audit log records saved rows, not an UPDATE
             key.revoked_at = timezone.now()
             key.save(update_fields=["revoked_at"])
-        self.message_user(request, f"{len(living)} key(s) revoked.")
+        self.message_user(request, f"{len(valid)} key(s) revoked.")

@@ -16,9 +16,9 @@ from rest_framework import serializers
 
 from generation.accounts import plans
 from generation.accounts.models import Plan, User
-from generation.catalogue import loras
+from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
-from generation.catalogue.parameters import MAX_SEED, SAMPLERS, SIDE_STEP, SIDES, LoraChoice, parse_resolution
+from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
 from generation.catalogue.snapshot import Catalogue
 from imagegenx_site.errors import Fault, InvalidRequest
 from imagegenx_site.outbound_http import fault_of, is_own_address
@@ -82,7 +82,7 @@ class ParamsSerializer(StrictSerializer):
     cfg_scale = serializers.FloatField(
         required=False, min_value=1, max_value=20, help_text="How closely to follow the text."
     )
-    sampler = serializers.ChoiceField(choices=SAMPLERS, required=False)
+    sampler = serializers.ChoiceField(choices=samplers.NAMES, required=False)
     seed = serializers.IntegerField(
         required=False, min_value=-1, max_value=MAX_SEED, help_text="Same seed, same picture; -1: any."
     )

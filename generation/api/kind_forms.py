@@ -78,7 +78,10 @@ class BatchSerializer(KindSerializer):
         child=serializers.CharField(max_length=MAX_TEXT), min_length=1, max_length=100, help_text="What to draw."
     )
     batch_size = serializers.IntegerField(
-        required=False, min_value=1, max_value=16, help_text="How many to run together; the worker may take fewer."
+        required=False,
+        min_value=1,
+        max_value=16,
+        help_text="The most tasks of this batch that may share a forward pass; not set: as many as fit.",
     )
 
 

@@ -4,7 +4,7 @@ plan, its pictures fetched and brought to size, and the content policy asked.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
@@ -16,19 +16,20 @@ from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, Parameters, new_seed
 from generation.policy import rules
-from generation.tasks.submit import Submission, crowd_control
+from generation.tasks.submit import Submission, surge_control
 from imagegenx_site.errors import InvalidRequest
-
-DEFAULT_BATCH_SIZE: Final = 4
 
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """What a request asks for: one submission, or one for each text of a batch."""
+    """What a request asks for: one submission, or one for each text of a batch.
+
+    `batch_size`: how many tasks of a batch may share a forward pass, 0 for no limit; None for what is no batch.
+    """
 
     submissions: tuple[Submission, ...]
     dry_run: bool = False
-    batch_size: int = 0
+    batch_size: int | None = None
 
 
 def parse_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> ParsedRequest:
@@ -41,7 +42,7 @@ def parse_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> 
     _ask_policy(api_key, checked, texts, style, kind.task_kind)
     first = _submission(checked, texts[0], kind, style, api_key)
     rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
-    batch_size = checked.get("batch_size", DEFAULT_BATCH_SIZE) if kind.many_texts else 0
+    batch_size = checked.get("batch_size", 0) if kind.many_texts else None
     return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
 
 
@@ -49,7 +50,7 @@ def _ask_policy(key: ApiKey, checked: Mapping[str, Any], texts: Sequence[str], s
     names = [f"texts[{number}]" for number in range(len(texts))] if "texts" in checked else ["text"]
     keywords = " ".join(checked.get("params", {}).get("style_keywords", ()))
     words = [*zip(names, texts, strict=True), *([("params.style_keywords", keywords)] if keywords else [])]
-    found = rules.faults(key, rules.Asked(tuple(words), style, checked["model"], kind))
+    found = rules.faults(key, rules.PolicySubject(tuple(words), style, checked["model"], kind))
     if found:
         raise InvalidRequest(found)
 
@@ -58,8 +59,8 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
     plan = plan_of(api_key)
     params: Mapping[str, Any] = checked.get("params", {})
     model: ImageModel = checked["model"]
-    crowd = crowd_control(plan, model)
-    sides, pictures = size_and_inputs(checked, kind, model, plan, crowd.fit)
+    control = surge_control(plan, model)
+    sides, pictures = size_and_inputs(checked, kind, model, plan, control.fit)
     seed = params.get("seed", -1)
     priority = checked.get("priority")
     parameters = Parameters(
@@ -81,7 +82,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
         preview=params.get("preview", False) and not rules.is_checked(rules.must_check(api_key)),
         check_images=rules.must_check(api_key),
         cache=seed != -1 and params.get("cache", True),
-        lowered_from=crowd.lowered_from,
+        lowered_from=control.lowered_from,
         **kind.own_parameters(params, model),
     )
     return Submission(

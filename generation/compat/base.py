@@ -135,7 +135,6 @@ class CompatView(ApiView):
 
 
 def _repeat_key(request: KeyRequest) -> str:
-    """`gx:compat:{key}:{SHA-256 of path and body}` -> task id, for REPEAT_S."""
     content = request.path.encode() + b"\n" + request._request.body
     return f"gx:compat:{request.auth.pk}:{hashlib.sha256(content).hexdigest()}"
 

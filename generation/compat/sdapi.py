@@ -1,9 +1,5 @@
 """`/sdapi/v1/*`: AUTOMATIC1111's API. What there is one of in A1111 (the running job, the chosen model) each key has
 for itself here.
-
-| key                | type | content                                   | lifetime |
-|--------------------|------|-------------------------------------------|----------|
-| gx:sdapi:{key}     | text | title of the model that the key has chosen | 30 days  |
 """
 
 import logging
@@ -17,6 +13,7 @@ from generation.api.authentication import KeyRequest
 from generation.catalogue import loras, snapshot
 from generation.catalogue.kinds import of_pictures
 from generation.catalogue.models import Lora
+from generation.catalogue.samplers import SAMPLERS
 from generation.compat import sdapi_form as form
 from generation.compat.base import CompatView
 from generation.tasks import cancel, estimates
@@ -82,7 +79,7 @@ class ProgressView(SdapiView):
         """All zero when nothing is open: that is how programs see that their job is done."""
         task = _open_tasks(request).order_by("id").first()
         running = task is not None and task.status != Status.QUEUED
-        steps = int(task.params["steps"]) if task else 0
+        steps = task.parameters.steps if task else 0
         done = round(task.progress / 100 * steps) if task else 0
         state = {"job": task.public_id if task else "", "job_count": 1 if task else 0, "job_no": 0}
         state |= {"sampling_step": done, "sampling_steps": steps, "skipped": False, "interrupted": False}
@@ -149,7 +146,7 @@ class SamplersView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """By the names that A1111 gives them."""
-        return Response([{"name": name, "aliases": [ours], "options": {}} for name, ours in form.SAMPLERS.items()])
+        return Response([{"name": one.a1111, "aliases": [one.name], "options": {}} for one in SAMPLERS.values()])
 
 
 class LorasView(SdapiView):

@@ -24,24 +24,12 @@ from PIL import ImageOps
 from generation.api.pictures import load_picture
 from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
-from generation.catalogue.parameters import Parameters
+from generation.catalogue.samplers import AUTO, BY_A1111_NAME, SAMPLERS
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
 from generation.tasks.models import Image, Task
 from imagegenx_site.errors import Fault, InvalidRequest
 
-SAMPLERS: Final = {  # A1111's names -> ours
-    "Euler a": "euler_a",
-    "Euler": "euler",
-    "DPM++ 2M": "dpm++",
-    "DPM++ 2M Karras": "dpm++_karras",
-    "DPM++ SDE": "dpm++_sde",
-    "DDIM": "ddim",
-    "UniPC": "unipc",
-    "LCM": "lcm",
-    "Heun": "heun",
-}
-_NAMES: Final = {ours: theirs for theirs, ours in SAMPLERS.items()}
 _LORA: Final = re.compile(r"<lora:([^:<>]{1,60})(?::([0-9.]{1,8}))?(?::[^<>]*)?>")
 _SIDES: Final = (256, 8)  # smallest side, and step, in pixels
 
@@ -101,9 +89,9 @@ def _without_loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
 
 def _sampler(asked: Mapping[str, Any]) -> str:
     name = str(asked.get("sampler_name") or asked.get("sampler_index") or "")
-    if str(asked.get("scheduler") or "").lower() == "karras" and f"{name} Karras" in SAMPLERS:
+    if str(asked.get("scheduler") or "").lower() == "karras" and f"{name} Karras" in BY_A1111_NAME:
         name = f"{name} Karras"
-    return SAMPLERS.get(name, "auto")
+    return BY_A1111_NAME[name].name if name in BY_A1111_NAME else AUTO
 
 
 def _whole(asked: Mapping[str, Any], name: str, default: int) -> int:
@@ -142,9 +130,9 @@ def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any]) -> dic
 
 
 def _info(task: Task, images: Sequence[Image]) -> dict[str, Any]:
-    params = Parameters.from_json(task.params)
+    params = task.parameters
     seeds = [image.seed for image in images]
-    sampler = _NAMES.get(params.sampler, params.sampler)
+    sampler = SAMPLERS[params.sampler].a1111 if params.sampler in SAMPLERS else params.sampler
     facts = f"Steps: {params.steps}, Sampler: {sampler}, CFG scale: {params.cfg_scale:g}"
     rest = f"Size: {params.width}x{params.height}, Model: {task.model_key}"
     lines = [f"{params.text}\nNegative prompt: {params.negative_text}\n{facts}, Seed: {seed}, {rest}" for seed in seeds]

@@ -31,7 +31,7 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
     """
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
-    parameters, plan = Parameters.from_json(task.params), plans.plan_of(api_key)
+    parameters, plan = task.parameters, plans.plan_of(api_key)
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
     _check_plan(parameters, plan)
     _check_policy(task, parameters, api_key)
@@ -45,7 +45,7 @@ def repeat_for_owner(task: Task) -> Task:
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
     waited = int((task.expires_at - task.created_at).total_seconds())
-    submission = _again(task, Parameters.from_json(task.params), task.priority, max(1, waited))
+    submission = _again(task, task.parameters, task.priority, max(1, waited))
     return submit([submission], user=task.user).tasks[0]
 
 
@@ -93,6 +93,6 @@ def _check_policy(task: Task, parameters: Parameters, api_key: ApiKey) -> None:
     """Keywords are part of the composed prompt only, so that is looked at as well."""
     words = (("text", task.text), ("params.style_keywords", parameters.text))
     style = snapshot.current().style(parameters.style) if parameters.style else None
-    found = rules.faults(api_key, rules.Asked(words, style, task.model, task.kind))
+    found = rules.faults(api_key, rules.PolicySubject(words, style, task.model, task.kind))
     if found:
         raise InvalidRequest(list(dict.fromkeys(Fault("text", fault.code, fault.message) for fault in found)))

@@ -16,7 +16,7 @@ from generation.tasks.models import Image, Task
 from imagegenx_site.ids import image_id
 from postprocessing.formats import Encoded
 from postprocessing.metadata import Notes
-from postprocessing.pipeline import Finished, finish
+from postprocessing.pipeline import ProcessedPicture, process_each
 from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
@@ -42,7 +42,7 @@ def recipe_of(parameters: Parameters) -> Recipe:
 
 def make_files(
     group: Sequence[Task], owner: str, *, whole: bool = False, only: Sequence[int] | None = None
-) -> Iterator[Finished]:
+) -> Iterator[ProcessedPicture]:
     """The files of tasks that share a recipe, in their order: of the first version, once the content policy has looked
     at the pictures, or of the `whole` recipe; of all pictures or `only` some. Leases are renewed while a network works.
     Raises checking.PictureRefused.
@@ -57,7 +57,7 @@ def make_files(
         pictures += own
         notes += [_note(task, index) for index in chosen]
     config, pulse = SuperResConfig(Path(settings.SUPERRES_DIR)), _Pulse(group, owner)
-    return finish(pictures, recipe if whole else recipe.first_version(), notes, config, pulse, signer=_signer())
+    return process_each(pictures, recipe if whole else recipe.first_version(), notes, config, pulse, signer=_signer())
 
 
 class _Pulse:
@@ -112,7 +112,7 @@ def _raw_picture(task: Task, index: int) -> np.ndarray:
     return picture
 
 
-def keep_files(store: Store, task: Task, files: Mapping[int, Finished]) -> None:
+def keep_files(store: Store, task: Task, files: Mapping[int, ProcessedPicture]) -> None:
     """Write originals and thumbnails under their final keys, then the rows that name them. Durably, in the raw store
     too: a processed task has no way back to this stage, so a file that a power cut took would fail it.
     """

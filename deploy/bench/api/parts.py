@@ -19,7 +19,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 django.setup()
 
 from django.core.management import call_command
-from django.db import connection
 
 from deploy.bench.api.__main__ import BODY, unlimited_key
 from generation.accounts import key_cache, plans
@@ -61,7 +60,6 @@ class Parts:
                 lambda: ApiKey.objects.select_related("user__team__plan", "plan").get(prefix=self.prefix),
                 lambda: key_cache.living(self.prefix),
             ),
-            "health of the connection: SELECT 1 / look": (self._select_one, connection.is_usable),
             "two counters: two calls / one": (
                 lambda: [rates.hit([one], 1_000_000) for one in counters],
                 lambda: rates.hit(counters, 1_000_000),
@@ -74,10 +72,6 @@ class Parts:
             "ticket: send_task / in the buffer's script": (self._sent, self._scripted),
             "parameters: asdict / to_json": (lambda: asdict(self.parameters), self.parameters.to_json),
         }
-
-    def _select_one(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
 
     def _new_serializer(self) -> None:
         context = {**vars(self.context), "model": self.known.models[0], "faults": []}

@@ -25,7 +25,7 @@ from generation.catalogue.parameters import Parameters
 from generation.policy.models import PolicyRefusal
 from generation.tasks.models import Task
 from imagegenx_site.schema import Number
-from workers.engine import requests as engine_requests
+from workers.engine.models.families import FAMILIES
 from workers.gpu.samples import samples_of
 
 QUOTED = ('"text2img"', '"img2img"', '"inpaint"', '"controlnet"')
@@ -77,7 +77,7 @@ def test_plans_history_and_admin_offer_the_kinds_of_the_table(db: None) -> None:
 
 def test_the_engine_knows_every_word_and_tasks_keep_every_parameter() -> None:
     words = {word for kind in KINDS.values() for _, word in kind.engine_kinds} | set(kinds.task_kinds())
-    assert words <= set(engine_requests.KINDS)
+    assert words <= {word for family in FAMILIES.values() for word in family.pipelines}
     stored = {name for kind in KINDS.values() for name in kind.stored}
     keys = {f"{role}_key" for role in kinds.ROLES}
     assert stored | keys <= Parameters.__dataclass_fields__.keys()
@@ -95,7 +95,7 @@ def key(owner: User, able_model: ImageModel, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(KINDS, REPAINT.name, REPAINT)
     Plan.objects.update(kinds=list(KINDS))
     ImageModel.objects.filter(pk=able_model.pk).update(kinds=[*able_model.kinds, REPAINT.name])
-    snapshot.forget()
+    snapshot.reload()
     return ApiKey.objects.select_related("user__team__plan").get(pk=ApiKey.make(owner)[0].pk)
 
 

@@ -36,8 +36,8 @@ def post(client: Client) -> Any:
 
 
 def forget_everything() -> None:
-    key_cache.forget()
-    snapshot.forget()
+    key_cache.clear()
+    snapshot.reload()
     for key in list(redis_clients.text_client().scan_iter("gx:cache:*", count=1000)):
         redis_clients.text_client().delete(key)
 
@@ -166,7 +166,7 @@ def no_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         fresh()
         yield
     fresh()
-    rates._away_until = 0.0
+    rates._paused_until = 0.0
 
 
 def test_without_redis_tasks_are_taken_and_shown(client_of: ClientOf, owner: User, no_redis: None) -> None:
