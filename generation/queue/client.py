@@ -135,7 +135,7 @@ def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[list[Any]]
         return [script(args=arguments[0])]
     with redis_clients.bytes_client().pipeline(transaction=False) as pipe:
         for one in arguments:
-            script(args=one, bytes_client=pipe)
+            script(args=one, client=pipe)
         return list(pipe.execute())
 
 
