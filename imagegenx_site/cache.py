@@ -1,9 +1,6 @@
 """A cache in Redis that may vanish at any time, and never gives back what was true before a change.
 
-    gx:cache:{name}:v:{key}   string: one sign, then the value. "+" a value, "-" known to be nothing, "~" held
-    gx:cache:{name}:l:{key}   string: token of the one loader, its leave to store what it loads
-    gx:cache:{name}:due       sorted set: key -> when it expires (ms); only for caches bounded in bytes
-    gx:cache:{name}:size      hash: key -> bytes; field "" holds the sum; only for caches bounded in bytes
+Its keys are gx:cache:{name}:* (imagegenx_site/redis_clients.py).
 
 Redis runs without eviction, so a cache of large values is bounded here: what expires soonest leaves first.
 
@@ -13,7 +10,6 @@ ends by itself; so no reader of the cache ever sees less than a reader of the tr
 """
 
 import random
-import secrets
 import threading
 import time
 from collections import Counter
@@ -24,27 +20,15 @@ from typing import Final, TypeVar
 from redis import Redis, RedisError
 
 from imagegenx_site.metrics import CACHE_CALLS
+from imagegenx_site.redis_clients import load_script
+from imagegenx_site.single_flight import FlightLock
 
 Answer = TypeVar("Answer")
-
-
 _JITTER: Final = 0.1  # part by which lifetimes vary, so that what was loaded together does not expire together
-
-
-_LOAD_MS: Final = 10_000  # a loader that takes longer is followed by another, and may not store any more
-
-
+_LOAD_S: Final = 10.0  # a loader that takes longer is followed by another, and may not store any more
 _HELD: Final = b"~"
-
-
 _HOLD_MS: Final = 5_000  # longer than a transaction takes
-
-
-_POLL_S: Final = 0.01  # between looks at whether another loader has finished
-
-
 _PAUSE_S: Final = 1.0  # after a failed call Redis is left alone for so long: an outage costs each request nothing
-
 
 # KEYS: value, lock, due, size. ARGV: token, entry, lifetime ms, key, bound in bytes (0: none). Drops what expired, then
 # what expires soonest.
@@ -81,9 +65,6 @@ return 1
 """
 
 
-_RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-
-
 class _Away(Exception):
     """Redis does not answer: go on without it."""
 
@@ -106,6 +87,7 @@ class Cache:
     def __init__(self, redis: Redis, config: CacheConfig) -> None:
         self._redis = redis
         self.config = config
+        self._store_script = load_script(redis, _STORE)
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._away_until = 0.0
@@ -145,13 +127,12 @@ class Cache:
     def _load_once(
         self, key: str, load: Callable[[], bytes | None], seconds: Callable[[bytes], float] | None
     ) -> bytes | None:
-        """1 take the lock, or wait for what its holder stores; 2 look again, somebody may have stored before 1; 3 load;
-        4 store and let go, unless the lock was taken away meanwhile.
+        """Load and store, or wait for what another caller stores. What this one loaded is not stored when its lock was
+        taken away meanwhile: the truth has changed.
         """
-        token = secrets.token_hex(8)
-        lock = self._lock_key(key)
+        lock = FlightLock(self._redis, self._lock_key(key), _LOAD_S)
         try:
-            entry = self._wait_for_leave(key, lock, token)
+            entry = self._call(lambda: lock.acquire(lambda: self._look(key)))
         except _Away:
             return load()
         if entry is not None:
@@ -159,22 +140,10 @@ class Cache:
         try:
             value = load()
         except BaseException:
-            self._release(lock, token)
+            lock.release()
             raise
-        self._store(key, token, value, seconds)
+        self._store(key, lock.token, value, seconds)
         return value
-
-    def _wait_for_leave(self, key: str, lock: str, token: str) -> bytes | None:
-        """The entry that another loader stored meanwhile, or None with the lock taken."""
-        while not self._call(lambda: self._redis.set(lock, token, nx=True, px=_LOAD_MS)):
-            time.sleep(_POLL_S)
-            entry = self._look(key)
-            if entry is not None:
-                return entry
-        entry = self._look(key)
-        if entry is not None:
-            self._release(lock, token)
-        return entry
 
     def _store(self, key: str, token: str, value: bytes | None, seconds: Callable[[bytes], float] | None) -> None:
         if value is None:
@@ -184,10 +153,9 @@ class Cache:
         milliseconds = max(1, int(lifetime * 1000 * random.uniform(1 - _JITTER, 1 + _JITTER)))
         base = f"gx:cache:{self.config.name}"
         names = (self._key(key), self._lock_key(key), f"{base}:due", f"{base}:size")
+        args = (token, entry, milliseconds, key, self.config.max_bytes)
         try:
-            self._call(
-                lambda: self._redis.eval(_STORE, 4, *names, token, entry, milliseconds, key, self.config.max_bytes)
-            )
+            self._call(lambda: self._store_script(keys=names, args=args))
         except _Away:
             return  # the value is there for this caller; the next one loads it again
 
@@ -220,12 +188,6 @@ class Cache:
             self._settle()
         found: bytes | None = self._call(lambda: self._redis.get(self._key(key)))
         return found
-
-    def _release(self, lock: str, token: str) -> None:
-        try:
-            self._call(lambda: self._redis.eval(_RELEASE, 1, lock, token))
-        except _Away:
-            return  # it expires by itself
 
     def _call(self, ask: Callable[[], Answer]) -> Answer:
         if time.monotonic() < self._away_until:

@@ -1,15 +1,93 @@
-"""The Redis clients of a process: who talks to Redis takes one of these.
+"""The Redis clients of a process, how Lua scripts are loaded, and every key that the product writes.
 
-All are bounded in time. None repeats a call by itself but for a connection that a restart cut.
+All clients are bounded in time. None repeats a call by itself but for a connection that a restart cut. Everything in
+Redis can be lost at any moment: it is an index and a messenger, rebuilt from Postgres. One instance, no cluster: the
+queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUIDs, `{class}` is 0 to 3.
+
+    key                         type    content                                                      lifetime
+    [generation/queue]
+    gq:t:{id}                   hash    the task as the queue knows it (below)                       15 min once over
+    gq:w:{class}:{batch key}    zset    waiting ids of one batch key, by tag                         while any waits
+    gq:k:{class}                zset    batch keys by the tag of their first task                    while any waits
+    gq:f:{class}                hash    user -> tag where its asked work ends                        while any waits
+    gq:v                        hash    class -> virtual time of its users                           for ever
+    gq:pass                     hash    class -> stride pass (work served / share); vt: virtual time for ever
+                                        of the classes
+    gq:n                        hash    class -> waiting tasks                                       for ever
+    gq:work                     hash    class -> sum of their weights                                for ever
+    gq:run:{worker}             set     ids that a worker holds                                      while held
+    gq:lease                    zset    worker -> end of its lease (ms)                              while it lives
+    gq:lastbeat                 string  ms of the last lease renewal by anybody                      for ever
+    gq:grace                    string  ms when an outage of Redis ended: strangers are left alone   10 s
+                                        2 s after it
+    gq:retick                   list    JSON {id, worker, cause}: put back after a crash, tickets    until read
+                                        must be sent
+    gq:dead                     list    the same for tasks given up, to be failed                    until read
+    gq:buried                   list    JSON {worker, cause}: workers whose tasks were put back,     until read
+                                        alerts follow
+    gq:dropped                  list    ids to cancel                                                until read
+    gq:expired                  list    ids that expired while waiting                               until read
+    [workers/recovery]
+    gq:epoch                    string  Unix time of the last rebuild of the queue; absent: Redis    for ever
+                                        was emptied
+    [workers/simulation.py]
+    gq:clock                    string  simulated ms, in a simulation's own database                 its run
+    [generation/tasks/estimates.py]
+    gq:speed                    hash    measured seconds (below)                                     for ever
+    [generation/tasks/events.py]
+    gq:ev                       stream  {task, kind: status, progress or preview, data: JSON}        the last 20,000
+    [generation/tasks/results.py]
+    gq:res:{identity}           string  JSON: object (key in the raw store), warnings                RESULT_CACHE_HOURS
+    gq:res:of:{task}            set     identities of the pictures that it has                       RESULT_CACHE_HOURS
+    gq:res:count                hash    hits and misses, for the metrics                             for ever
+    [generation/admission/rates.py]
+    rl:ip:{address}             counter requests of an address in a window                           RATE_WINDOW_S
+    rl:key:{key id}             counter requests of an API key in a window                           RATE_WINDOW_S
+    [generation/admission/quotas.py]
+    rl:open:{user}              zset    open tasks: id -> ms when admitted                           25 h
+    rl:day:{user}:{date}        hash    images, work (thousandths of megapixel-steps) asked for on   25 h
+                                        that day
+    rl:seen:{user}              string  set while rl:open was compared with Postgres a moment ago    250 ms
+    [generation/accounts/signatures.py]
+    rl:nonce:{key id}:{nonce}   string  a signed request was received                                10 min
+    [imagegenx_site/cache.py]
+    gx:cache:{name}:v:{key}     string  a sign and the value: "+" a value, "-" known to be none,     of the cache
+                                        "~" held
+    gx:cache:{name}:l:{key}     string  token of the one loader                                      10 s
+    gx:cache:{name}:due         zset    key -> when it expires (ms), bounded caches                  for ever
+    gx:cache:{name}:size        hash    key -> bytes; "": their sum, bounded caches                  for ever
+    [imagegenx_site/single_flight.py]
+    gx:once:{name}              string  token of the one caller that does a work                     the work's limit
+    [storage/openings.py]
+    gx:opened                   zset    key of an original -> day number of its last opening (days   ARCHIVE_AFTER_DAYS
+                                        since 1970)
+    [storage/archive.py]
+    gx:archive:asked            zset    key -> when housekeeping looks at it next (s)                until it is back
+    gx:archive:restored         hash    key -> when its store should have it readable                until it is back
+    [generation/compat/base.py]
+    gx:compat:{key id}:{digest} string  id of the task that a request's body made                    15 min
+    [generation/compat/sdapi.py]
+    gx:sdapi:{key id}           string  title of the model that the key has chosen                   30 days
+
+Celery's own: the lists p0 to p3, cpu, io, late and dq.{worker} hold messages (imagegenx_site/celery.py), `unacked*`
+what was delivered and not yet acknowledged, `_kombu.*` bindings. Worker names in gq:run and gq:lease are unique for
+each start ("gpu1-4711-5f3a"); the queue dq.gpu1 survives a restart.
+
+Fields of gq:t:{id}: st state (w waiting, r running, x ended), cls class, key batch key, usr user, wt weight, sc created
+ms, exp expires ms (0 never), mdl model, n samples, tag place in the order, own worker, at fence, cx cancel asked, cr
+crashes, iso alone. Fields of gq:speed: full (s per megapixel-step of a worker while others wait), after (s from the GPU
+to the end), {batch key} (s per step of a task on board).
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import redis.asyncio
 from django.conf import settings
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.retry import Retry
 
 CACHE_TIMEOUT_S: Final = 1.0  # a cache that is slower than this is no help
@@ -64,3 +142,11 @@ def connect(url: str, timeout: float) -> Redis:
 def stream_reader() -> "redis.asyncio.Redis[str]":
     """For one reader of a stream in an event loop: it waits for as long as its command says."""
     return redis.asyncio.Redis.from_url(settings.REDIS_URL, decode_responses=True, socket_timeout=None)
+
+
+def load_script(client: Redis, *parts: Path | str) -> Script:
+    """The Lua script of these files and texts, one after another, callable with `keys=[...], args=[...]`.
+
+    It is sent by its hash, and once more whole when the server does not know it.
+    """
+    return client.register_script("".join(part.read_text() if isinstance(part, Path) else part for part in parts))

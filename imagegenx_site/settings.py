@@ -1,17 +1,26 @@
 """Every setting of the product, flat, each with what it means and a sane default.
 
 A value comes from the environment variable of the same name; a wrong value stops the process with the name of the
-setting. Code below the entry points (views, Celery functions, commands) gets a frozen configuration object, not this
-module.
+setting. The comment of a setting stands before it or beside it.
+
+Who reads settings: Django code, at the moment of use (`django.conf.settings`), as Django's users and pytest's
+`settings` fixture expect. That is this package, generation, workers/stages, workers/housekeeping, workers/recovery, and
+in workers/gpu what works with rows. Who does not: workers/engine, generation/queue, postprocessing, storage and the
+rest of workers/gpu. They are given frozen configuration objects, made by entry points (workers/gpu/main.py and
+worker.py, commands), by workers/stages/files.py and by storage/store.py. A default that both sides know stands in
+config.py. `make lint` and imagegenx_site/tests/test_settings.py hold this.
 """
 
 import logging.config
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
+
+from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -42,10 +51,30 @@ def _ascending(name: str) -> tuple[int, ...]:
     return values
 
 
+def _shares(name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    text = env.str(name, ",".join(map(str, default)))
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 4 or min(values) < 1:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be four numbers of 1 or more, as 5,3,1,1.")
+    return values
+
+
+def _limits(name: str, default: Mapping[int, int]) -> dict[int, int]:
+    text = env.str(name, ",".join(f"{side}:{count}" for side, count in default.items()))
+    try:
+        values = {int(side): int(count) for side, count in (part.split(":") for part in text.split(","))}
+    except ValueError:
+        values = {}
+    if min([*values, *values.values()], default=0) < 1:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be pairs side:pictures, as 512:16,1024:8,2048:2.")
+    return values
+
+
 # ---- The process and its data --------------------------------------------------------------------------------------
-VAR_DIR = Path(
-    env.str("VAR_DIR", str(BASE_DIR / "var"))
-).resolve()  # data folder of a single machine: services, files, logs
+VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()  # data folder: services, files, logs
 DEBUG = env.bool("DEBUG", False)  # Django's error pages; never on where strangers can reach the server
 SECRET_KEY = env.str("SECRET_KEY", "")  # signs sessions, image URLs and event tokens; `make run` makes one and keeps it
 if not SECRET_KEY:
@@ -62,7 +91,6 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
 # ---- Services ------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db("DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/imagegenx")}  # the truth
-DATABASES["default"]["ENGINE"] = "imagegenx_site.postgres"  # Django's, with a cheaper health check
 DATABASES["default"]["CONN_MAX_AGE"] = int(_number("DATABASE_CONN_MAX_AGE", 60, 0, 86400))  # s a connection is kept
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted Postgres costs one reconnect, not an error
 DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5  # s
@@ -70,16 +98,19 @@ REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")  # broker, buffer, 
 REDIS_TIMEOUT_S = _number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Redis is given up
 
 # ---- Queues --------------------------------------------------------------------------------------------------------
-QUEUE_SHARES = (5, 3, 1, 1)  # share of work of P0 to P3 when all are full (SPEC Q1)
-BATCH_WINDOW_MS = int(_number("BATCH_WINDOW_MS", 50, 0, 5000))  # ms a GPU worker waits for mates of a waiting task
-BATCH_MIN = int(_number("BATCH_MIN", 4, 1, 64))  # so many waiting mates end the window at once
-BATCH_LIMITS = {512: 16, 1024: 8, 2048: 2}  # largest batch by the longer side in pixels (SPEC I2)
-RESULT_CACHE_HOURS = _number(
-    "RESULT_CACHE_HOURS", 24, 0, 720
-)  # hours a picture stays ready for identical requests with the same seed; 0: none is kept
-SURGE_LOWER_S = _number("SURGE_LOWER_S", 60, 1, 86400)  # s of waiting work from which free plans get smaller pictures
-SURGE_REFUSE_S = _number("SURGE_REFUSE_S", 240, 1, 86400)  # s of it from which free plans are told to come back later
-SURGE_SIDE = int(_number("SURGE_SIDE", 512, 256, 2048))  # longest side in pixels that free plans get in between
+QUEUE_SHARES = _shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full (SPEC Q1)
+# ms a GPU worker waits for mates of a waiting task
+BATCH_WINDOW_MS = int(_number("BATCH_WINDOW_MS", QueueConfig.window_ms, 0, 5000))
+BATCH_MIN = int(_number("BATCH_MIN", QueueConfig.least_batch, 1, 64))  # so many waiting mates end the window at once
+BATCH_LIMITS = _limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels (SPEC I2)
+# hours a picture stays ready for identical requests with the same seed; 0: none is kept
+RESULT_CACHE_HOURS = _number("RESULT_CACHE_HOURS", 24, 0, 720)
+# s of waiting work from which free plans get smaller pictures
+SURGE_LOWER_S = _number("SURGE_LOWER_S", SurgeConfig.lower_s, 1, 86400)
+# s of waiting work from which free plans are refused, to come back later
+SURGE_REFUSE_S = _number("SURGE_REFUSE_S", SurgeConfig.refuse_s, 1, 86400)
+# longest side in pixels that free plans get in between
+SURGE_SIDE = int(_number("SURGE_SIDE", SurgeConfig.lowered_side, 256, 2048))
 MAX_ATTEMPTS = int(_number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
 STAGE_SECONDS = int(_number("STAGE_SECONDS", 45, 5, 900))  # s a stage may be held; a dead worker's is free then
 STAGE_MAX_ATTEMPTS = int(_number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
@@ -99,21 +130,22 @@ CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
 }
 
 # ---- GPU worker ----------------------------------------------------------------------------------------------------
-GPU_DEVICE = env.str("GPU_DEVICE", "auto")  # auto, cpu, cuda:0 ...
+GPU_DEVICE = env.str("GPU_DEVICE", GpuConfig.device)  # auto, cpu, cuda:0 ...
 GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this worker serves; empty: all
 GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
-GPU_IDLE_UNLOAD_S = _number("GPU_IDLE_UNLOAD_S", 300, 1, 86400)  # s until an unused model leaves the memory (SPEC I1)
+# s until an unused model leaves the memory (SPEC I1)
+GPU_IDLE_UNLOAD_S = _number("GPU_IDLE_UNLOAD_S", GpuConfig.idle_unload_s, 1, 86400)
 GPU_MEMORY_GB = _number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
-GPU_PAUSED_GB = _number("GPU_PAUSED_GB", 2, 0, 1024)  # GB that paused work may hold; beyond it tasks go back to wait
-GPU_ROW_BUCKETS = _ascending(
-    "GPU_ROW_BUCKETS"
-)  # rows a batch may have, as 2,4,8,16, for models with the option `compile`: each count is compiled once; empty: any
-GPU_PRECISION = _choice(
-    "GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8")
-)  # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
+# GB that paused work may hold; beyond it tasks go back to wait
+GPU_PAUSED_GB = _number("GPU_PAUSED_GB", GpuConfig.paused_gb, 0, 1024)
+# rows a batch may have, as 2,4,8,16, for models with the option `compile`: each count is compiled once; empty: any
+GPU_ROW_BUCKETS = _ascending("GPU_ROW_BUCKETS")
+# of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
+GPU_PRECISION = _choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8"))
 TORCH_THREADS = int(_number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
-STOP_SECONDS = _number("STOP_SECONDS", 10, 0, 3600)  # s a GPU worker that must stop goes on with what it holds
-HANG_SECONDS = _number("HANG_SECONDS", 30, 1, 3600)  # s without a finished step after which the watchdog kills a worker
+STOP_SECONDS = _number("STOP_SECONDS", GpuConfig.stop_s, 0, 3600)  # s a stopping GPU worker goes on with what it holds
+# s without a finished step after which the watchdog kills a worker
+HANG_SECONDS = _number("HANG_SECONDS", GpuConfig.hang_s, 1, 3600)
 
 # ---- Pictures ------------------------------------------------------------------------------------------------------
 MEDIA_ROOT = str(Path(env.str("MEDIA_ROOT", str(VAR_DIR / "media"))))  # local disk store of finished pictures
@@ -121,10 +153,10 @@ RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pict
 SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
 THUMBNAIL_CACHE_BYTES = int(_number("THUMBNAIL_CACHE_BYTES", 64 << 20, 1 << 16, 1 << 34))  # of thumbnails in Redis
 ARCHIVE_AFTER_DAYS = int(_number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never (SPEC S5)
-ARCHIVE_RESTORE_TIER = _choice(
-    "ARCHIVE_RESTORE_TIER", "Standard", ("Expedited", "Standard", "Bulk")
-)  # how fast and dear S3 restores from GLACIER and DEEP_ARCHIVE (no Expedited there: Standard): minutes, hours, longer
-SPOOL_MAX_BYTES = int(_number("SPOOL_MAX_BYTES", 20 << 30, 1 << 20, 1 << 44))  # what may wait for the store
+# how fast and dear S3 restores from GLACIER and DEEP_ARCHIVE (no Expedited there: Standard): minutes, hours, longer
+ARCHIVE_RESTORE_TIER = _choice("ARCHIVE_RESTORE_TIER", "Standard", ("Expedited", "Standard", "Bulk"))
+# bytes that may wait for the store
+SPOOL_MAX_BYTES = int(_number("SPOOL_MAX_BYTES", SpoolConfig.max_bytes, 1 << 20, 1 << 44))
 URL_SECONDS = int(_number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
 IMAGE_STORE = _choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live
 S3_BUCKET = env.str("S3_BUCKET", "imagegenx")  # bucket of the finished pictures, with IMAGE_STORE=s3
@@ -156,16 +188,14 @@ STORAGES = {
     "raw": _RAW,
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-SUPERRES_DIR = env.str(
-    "SUPERRES_DIR", str(BASE_DIR / "fixtures" / "models" / "superres")
-)  # ONNX files x2.onnx, x4.onnx
+# ONNX files x2.onnx, x4.onnx
+SUPERRES_DIR = env.str("SUPERRES_DIR", str(BASE_DIR / "fixtures" / "models" / "superres"))
 C2PA_CERTIFICATE = env.str("C2PA_CERTIFICATE", "")  # PEM chain that signs provenance; empty: it can't be asked for
 C2PA_KEY = env.str("C2PA_KEY", "")  # its private key, PEM (PKCS #8)
 if bool(C2PA_CERTIFICATE) != bool(C2PA_KEY):
     raise ImproperlyConfigured("C2PA_CERTIFICATE and C2PA_KEY belong together: set both or neither.")
-C2PA_ALGORITHM = _choice(  # of the key
-    "C2PA_ALGORITHM", "es256", ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
-)
+# of the key
+C2PA_ALGORITHM = _choice("C2PA_ALGORITHM", "es256", ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"))
 C2PA_TIMESTAMP_URL = env.str("C2PA_TIMESTAMP_URL", "")  # time-stamping authority (RFC 3161); empty: none
 C2PA_ALWAYS = env.bool("C2PA_ALWAYS", False)  # sign also where a request does not ask, unless it wants no metadata
 if C2PA_ALWAYS and not C2PA_CERTIFICATE:
@@ -178,13 +208,13 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
 COMPAT_WAIT_SECONDS = _number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
-OPENAI_ALIASES = env.list(  # names for which /v1 takes the default model, unless a model has the name itself
+# names for which /v1 takes the default model, unless a model has the name itself
+OPENAI_ALIASES = env.list(
     "OPENAI_ALIASES",
     default=["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"],
 )
-PRIVATE_CALLBACKS = env.list(
-    "PRIVATE_CALLBACKS", default=[]
-)  # CIDR blocks that webhooks and picture URLs may reach although private
+# CIDR blocks that webhooks and picture URLs may reach although private
+PRIVATE_CALLBACKS = env.list("PRIVATE_CALLBACKS", default=[])
 WEB_THREADS = int(_number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
 KEY_KEPT_S = _number("KEY_KEPT_S", 1, 0, 60)  # s that a web process goes on with what it knows of an API key; 0: not
 RATE_WINDOW_S = int(_number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
@@ -200,9 +230,8 @@ WEBHOOK_GIVE_UP_AFTER = int(_number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))  # und
 WEBHOOK_TIMEOUT_S = _number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
 HISTORY_DAYS = int(_number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
 PARTITIONS_AHEAD_DAYS = int(_number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
-IMAGE_CHECKER = env.str(
-    "IMAGE_CHECKER", ""
-)  # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
+# class that looks at finished pictures (workers/stages/picture_check.py); empty: none
+IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")
 IMAGE_CHECK = _choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it
 
 REST_FRAMEWORK = {
@@ -307,9 +336,8 @@ TEMPLATES = [
 ]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_HTTPONLY = True
-BEHIND_TLS = env.bool(
-    "BEHIND_TLS", False
-)  # a proxy in front speaks HTTPS: cookies become secure, its header is believed
+# a proxy in front speaks HTTPS: cookies become secure, its header is believed
+BEHIND_TLS = env.bool("BEHIND_TLS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 UNFOLD = {

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from postprocessing import metadata
+from postprocessing import metadata, thumbnails
 from postprocessing.arrays import Picture
 from postprocessing.decoding import decode
 from postprocessing.metadata import Notes
@@ -63,7 +63,7 @@ def shrink(image: Picture, side: int) -> Picture:
     if max(height, width) <= side:
         return image
     small = Image.fromarray(image)
-    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    thumbnails.shrink(small, side)
     return np.array(small)
 
 

@@ -7,9 +7,6 @@ delete: a crash leaves one copy or two, never none, and two are as good as one.
 What lies in a class that must be restored (GLACIER, DEEP_ARCHIVE) takes hours: 1 the first request asks the store,
 2 housekeeping looks now and then, 3 when the store has it readable, it moves. The store knows what it was asked, so a
 restore is asked for once whatever is lost here, and again when a restored copy ended before it was moved.
-
-    gx:archive:asked     sorted set: key -> when housekeeping looks at it next (POSIX seconds)
-    gx:archive:restored  hash: key -> when its store should have it readable (POSIX seconds)
 """
 
 import logging

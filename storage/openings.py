@@ -1,7 +1,5 @@
 """When an image was last opened, without a write per read.
 
-    gx:opened   sorted set: key of an original -> day number (days since 1970) of its last opening
-
 Young images count as opened anyway and are not tracked. Of an older one the first opening of a day is collected in
 the process and written with others. Losing the set (Redis flushed) or the last seconds of a process costs at most
 that an image in use is archived and brought back on the next request.

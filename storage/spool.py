@@ -14,7 +14,6 @@ complete; a crash between the proof and the removal repeats a put of the same by
 import fcntl
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,26 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from imagegenx_site.config import SpoolConfig
+from imagegenx_site.fresh import Fresh
 from storage import disk, keys
 from storage.errors import NotFound, SpoolFull, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 _COUNT_S = 1.0  # age of a count of the entries that is still good for the bounds
-_FAILURES_IN_A_ROW = (
-    3  # so many entries failing one after the other mean that the store is away, not that an entry is bad
-)
-
-
-@dataclass(frozen=True)
-class SpoolConfig:
-    """Bounds of the spool; `down_seconds`: how long after a failure pictures go to the spool without trying the
-    store.
-    """
-
-    root: Path
-    max_bytes: int = 20 << 30
-    max_files: int = 100_000
-    down_seconds: float = 10.0
+_FAILURES_IN_A_ROW = 3  # entries; so many mean that the store is away, not that an entry is bad
 
 
 @dataclass(frozen=True)
@@ -64,8 +51,7 @@ class Target(Protocol):
 class Spool:
     def __init__(self, config: SpoolConfig) -> None:
         self.config = config
-        self._counting = threading.Lock()
-        self._counted = (-_COUNT_S, 0, 0)  # when (monotonic), files, bytes
+        self._holds = Fresh(self._count, _COUNT_S)
         self._objects = config.root / "objects"
         self._down = config.root / "down"
 
@@ -75,16 +61,14 @@ class Spool:
         The bounds are looked at with what this process added since the last count, a second ago at most: counting at
         every call would make a long outage slower with each picture.
         """
-        files, size = self._holds()
+        files, size = self._holds.get()
         if files >= self.config.max_files or size + len(data) > self.config.max_bytes:
             raise SpoolFull(f"The spool holds {files} files of {size} bytes; {key!r} does not fit any more.")
         try:
             disk.write_durably(self._path(key), data)
         except OSError as error:
             raise SpoolFull(f"The spool cannot take {key!r}: {error}") from error
-        with self._counting:
-            counted, files, size = self._counted
-            self._counted = (counted, files + 1, size + len(data))
+        self._holds.adjust(lambda held: (held[0] + 1, held[1] + len(data)))
 
     def has(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -117,13 +101,10 @@ class Spool:
         full = max(total / self.config.max_bytes, len(found) / self.config.max_files)
         return SpoolState(len(found), total, max(0.0, oldest), full, self.store_is_down())
 
-    def _holds(self) -> tuple[int, int]:
-        """Files and bytes, counted within the last second."""
-        with self._counting:
-            if time.monotonic() - self._counted[0] >= _COUNT_S:
-                sizes = [size for _, _, size in self._scan()]
-                self._counted = (time.monotonic(), len(sizes), sum(sizes))
-            return self._counted[1:]
+    def _count(self) -> tuple[int, int]:
+        """Files and bytes."""
+        sizes = [size for _, _, size in self._scan()]
+        return len(sizes), sum(sizes)
 
     def store_is_down(self) -> bool:
         """True for `down_seconds` after a failure: the next picture need not wait for three tries to fail."""

@@ -4,6 +4,8 @@
 images = get_store("images")
 stored = images.put(key, data)      # in the store, or in the spool after three tries: stored.spooled
 images.url(key, 3600)               # works in both cases
+
+The one file of storage that reads the settings (but for signing.py, which needs Django's SECRET_KEY).
 """
 
 import functools
@@ -20,12 +22,15 @@ from typing import BinaryIO
 from django.conf import settings
 from django.core.files.storage import storages
 
+from imagegenx_site import redis_clients
+from imagegenx_site.cache import Cache, CacheConfig
+from imagegenx_site.config import SpoolConfig
 from storage import keys
 from storage.driver_choice import driver_for
 from storage.drivers import FILES_PATH, Driver, Listed, signed_path
 from storage.errors import NotFound, StoreUnavailable, VerifyFailed
 from storage.metrics import STORE
-from storage.spool import Spool, SpoolConfig
+from storage.spool import Spool
 
 _log = logging.getLogger(__name__)
 TRIES = 3
@@ -198,6 +203,12 @@ def images() -> SpooledStore:
     spool = _spool(Path(settings.SPOOL_ROOT), settings.SPOOL_MAX_BYTES)
     driver = driver_for(storages["images"], settings.ARCHIVE_RESTORE_TIER)
     return SpooledStore("images", driver, spool)
+
+
+@functools.cache
+def thumbnail_cache() -> Cache:
+    """By key: bytes of thumbnails. A key never gets other bytes; only deletion makes an entry untrue."""
+    return Cache(redis_clients.cache_client(), CacheConfig("thumb", 3600, max_bytes=settings.THUMBNAIL_CACHE_BYTES))
 
 
 @functools.cache

@@ -2,23 +2,19 @@
 for it.
 """
 
-import functools
-import io
+from collections.abc import Callable
 from uuid import UUID
 
-from django.conf import settings
-from PIL import Image, ImageOps
 from redis import Redis
 
-from imagegenx_site import redis_clients
-from imagegenx_site.cache import Cache, CacheConfig
-from imagegenx_site.single_flight import once
+from imagegenx_site.single_flight import coalesce
 from storage import keys
 from storage.archive import open_or_ask
 from storage.errors import NotFound, StorageError
-from storage.store import Store
+from storage.store import Store, thumbnail_cache
 
-_QUALITY = 80
+Shrink = Callable[[bytes, int], bytes]
+"""From a picture's file and a longest side in pixels: a WebP. Raises ValueError (postprocessing/thumbnails.py)."""
 _LOCK_SECONDS = 30.0  # decoding and shrinking of the largest picture takes a few seconds
 
 
@@ -26,7 +22,7 @@ class UnreadableOriginal(StorageError):
     """The stored original is no picture."""
 
 
-def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> str:
+def ensure_variant(store: Store, original: str, variant: str, redis: Redis, shrink: Shrink) -> str:
     """The key of a variant ("thumbs", "medium") that is there when this returns; made by one process when many ask
     at once.
 
@@ -40,16 +36,14 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> s
     def work() -> str:
         with open_or_ask(store, original, redis) as file:
             data = file.read()
-        store.put(key, shrink(data, keys.VARIANT_SIDES[variant]), "image/webp")
+        try:
+            small = shrink(data, keys.VARIANT_SIDES[variant])
+        except ValueError as error:
+            raise UnreadableOriginal(f"The original is no picture: {error}") from error
+        store.put(key, small, "image/webp")
         return key
 
-    return once(redis, f"variant:{key}", ready, work, _LOCK_SECONDS)
-
-
-@functools.cache
-def _thumbnails() -> Cache:
-    """By key: bytes of thumbnails. A key never gets other bytes; only deletion makes an entry untrue."""
-    return Cache(redis_clients.cache_client(), CacheConfig("thumb", 3600, max_bytes=settings.THUMBNAIL_CACHE_BYTES))
+    return coalesce(redis, f"variant:{key}", ready, work, _LOCK_SECONDS)
 
 
 def thumbnail(store: Store, key: str) -> bytes:
@@ -61,7 +55,7 @@ def thumbnail(store: Store, key: str) -> bytes:
         except NotFound:
             return None
 
-    found = _thumbnails().get(key, load)
+    found = thumbnail_cache().get(key, load)
     if found is None:
         raise NotFound(key)
     return found
@@ -74,26 +68,8 @@ def delete_task(store: Store, task_id: UUID) -> int:
     """
     listed = [found.key for prefix in keys.task_prefixes(task_id) for found in store.list(prefix)]
     small = [key for key in listed if keys.parse(key).kind == "thumbs"]
-    _thumbnails().hold(*small)
+    thumbnail_cache().hold(*small)
     for key in listed:
         store.delete(key)
-    _thumbnails().forget(*small)
+    thumbnail_cache().forget(*small)
     return len(listed)
-
-
-def shrink(data: bytes, side: int) -> bytes:
-    """A WebP of the picture with its longer side at most `side` pixels, on white, without metadata."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("WEBP", "AVIF", "PNG", "JPEG")) as file:
-            file.draft("RGB", (side, side))
-            picture = ImageOps.exif_transpose(file) or file
-            if picture.has_transparency_data:
-                layer = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            picture = picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableOriginal(f"The original is no picture: {error}") from error
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=_QUALITY, method=4)
-    return buffer.getvalue()

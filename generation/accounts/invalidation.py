@@ -44,8 +44,8 @@ def forget_updated_keys(prefixes: Iterable[str], **_: Any) -> None:
 def forget_prefixes(prefixes: Iterable[str]) -> None:
     """Drop these keys from the caches: now, and again after the current transaction has committed."""
     found = list(prefixes)
-    key_cache.forget()
-    transaction.on_commit(key_cache.forget)
+    key_cache.clear()
+    transaction.on_commit(key_cache.clear)
     for start in range(0, len(found), _CHUNK):
         change(caches.keys(), found[start : start + _CHUNK])
 

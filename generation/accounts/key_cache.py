@@ -6,8 +6,6 @@ building five rows costs as much as the rest of its request. So what this proces
 on, and what another process changes (revoking a key, a new plan) holds after KEY_KEPT_S at the latest.
 """
 
-import threading
-import time
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,14 +14,12 @@ from django.utils import timezone
 
 from generation.accounts.models import ApiKey, Plan, Team, User
 from imagegenx_site import caches
+from imagegenx_site.fresh import FreshMap
 
 _MOST: Final = 10_000  # keys remembered, also unknown ones: a bound for those who guess
 _USE_NOTED_EVERY: Final = timedelta(minutes=1)  # `last_used_at` is written at most so often
 
-_kept: dict[str, tuple[float, ApiKey | None]] = {}
-_noted: dict[int, Any] = {}
-_lock = threading.Lock()
-_epoch = 0  # counts the changes: what was read before one is not kept after it
+_noted: dict[int, Any] = {}  # key -> when this process last wrote its `last_used_at`
 
 
 def living(prefix: str) -> ApiKey | None:
@@ -33,17 +29,7 @@ def living(prefix: str) -> ApiKey | None:
     """
     if not prefix.isascii() or not prefix.isalnum():
         return None
-    now, epoch = time.monotonic(), _epoch
-    known = _kept.get(prefix)
-    if known is not None and now - known[0] < settings.KEY_KEPT_S:
-        return known[1]
-    key = _of_rows(caches.kept_rows(caches.keys(), prefix, lambda: _rows_of(prefix)))
-    with _lock:
-        if len(_kept) >= _MOST:
-            _kept.clear()
-        if epoch == _epoch:
-            _kept[prefix] = (now, key)
-    return key
+    return _keys.get(prefix, settings.KEY_KEPT_S)
 
 
 def note_use(key: ApiKey) -> None:
@@ -59,12 +45,16 @@ def note_use(key: ApiKey) -> None:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
 
 
-def forget() -> None:
-    """Something that a key's rights come from is changing, or has changed."""
-    global _epoch
-    with _lock:
-        _epoch += 1
-        _kept.clear()
+def clear() -> None:
+    """Something that a key's rights come from is changing, or has changed: ask Redis for each key again."""
+    _keys.drop()
+
+
+def _read(prefix: str) -> ApiKey | None:
+    return _of_rows(caches.kept_rows(caches.keys(), prefix, lambda: _rows_of(prefix)))
+
+
+_keys = FreshMap(_read, _MOST)
 
 
 def _of_rows(kept: dict[str, Any] | None) -> ApiKey | None:

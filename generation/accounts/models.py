@@ -10,9 +10,9 @@ from django.db import models, transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
+from generation.catalogue.kinds import KINDS
 from postprocessing.recipe import Recipe, RecipeError
 
-ALL_KINDS = ["text2img", "img2img", "inpaint", "controlnet", "batch"]
 SCOPES = {
     "generate": "Make, cancel and repeat tasks.",
     "read": "See tasks, pictures and usage.",
@@ -26,7 +26,7 @@ keys_updated = Signal()  # sent by an UPDATE of keys, inside its transaction; `p
 
 
 def all_kinds() -> list[str]:
-    return list(ALL_KINDS)
+    return list(KINDS)
 
 
 class Plan(models.Model):

@@ -10,10 +10,6 @@
 The path is percent-encoded UTF-8; the query is its parameters sorted by name and value, percent-encoded (space as %20).
 A signature is valid within WINDOW_S of its timestamp, and once: its nonce is kept in Redis for that time.
 
-| key                     | type | content | lifetime     |
-|-------------------------|------|---------|--------------|
-| rl:nonce:{key id}:{nonce} | text | "1"     | 2 x WINDOW_S |
-
 Test vectors: generation/accounts/tests/vectors/signatures.json. While Redis is unreachable each process keeps
 the nonces that it received, and logs a warning.
 """

@@ -15,7 +15,7 @@ class CatalogueAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        snapshot.forget()
+        snapshot.reload()
 
 
 @admin.register(ImageModel)

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from generation.admin.base import CappedPaginator, HelpTextAdmin, ReadOnlyMixin, choice_filter
-from generation.admin.tasks import KINDS
+from generation.catalogue.kinds import task_kinds
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 
@@ -19,7 +19,7 @@ class PolicyAdmin(HelpTextAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        rules.forget()
+        rules.reload()
 
 
 @admin.register(PolicyProfile)
@@ -43,7 +43,7 @@ class PolicyRefusalAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ("created_at", "reason", "rule", "kind", "user", "api_key")
     list_filter = (
         choice_filter("reason", lambda: [(word, word) for word in refusal_reasons()]),
-        choice_filter("kind", lambda: [(kind, kind) for kind in KINDS]),
+        choice_filter("kind", lambda: [(kind, kind) for kind in task_kinds()]),
     )
     ordering = ("-id",)
     sortable_by = ()

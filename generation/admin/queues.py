@@ -20,14 +20,12 @@ from unfold.views import UnfoldModelAdminViewMixin
 from generation.queue import client as queue_client
 from generation.tasks import estimates
 from generation.tasks.models import Status, Task
+from generation.tasks.stages import STAGES
 from imagegenx_site import redis_clients
 
 _NAMES: Final = ("P0 urgent", "P1 paid", "P2 normal", "P3 test")
-_STAGES: Final = {
-    Status.RUNNING: "running on a GPU worker",
-    Status.GENERATED: "waiting for post-processing",
-    Status.PROCESSED: "waiting for upload",
-    Status.STORED: "waiting for completion",
+_STATES: Final = {Status.RUNNING: "running on a GPU worker"} | {
+    stage.source: f"waiting for {stage.label}" for stage in STAGES if not stage.after_delivery
 }
 _MOST_LISTED: Final = 200  # tasks of one worker
 _OLDEST_READ: Final = 5000  # oldest waiting tasks, in which the oldest of each class is searched
@@ -102,10 +100,10 @@ def speeds() -> list[dict[str, Any]]:
 
 
 def stages() -> list[dict[str, Any]]:
-    """Tasks between claim and end, by status. Uses the partial index of open rows."""
-    rows = Task.objects.filter(status__in=list(_STAGES)).order_by().values_list("status").annotate(n=Count("pk"))
+    """Tasks between claim and end, by what they wait for. Uses the partial index of open rows."""
+    rows = Task.objects.filter(status__in=list(_STATES)).order_by().values_list("status").annotate(n=Count("pk"))
     counts = dict(rows)
-    return [{"name": name, "tasks": counts.get(status.value, 0)} for status, name in _STAGES.items()]
+    return [{"name": name, "tasks": counts.get(status.value, 0)} for status, name in _STATES.items()]
 
 
 def _text(raw: bytes | str) -> str:

@@ -18,6 +18,7 @@ from unfold.views import ChangeList
 from generation.admin.base import CappedPaginator, Choices, ReadOnlyMixin, choice_filter
 from generation.admin.queues import queues_page
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel
 from generation.queue.client import CLASSES
 from generation.tasks import cancel, repeat
@@ -30,7 +31,6 @@ from imagegenx_site.ids import floor, from_public, image_id
 
 LISTED_DAYS: Final = 90
 MOST_AT_ONCE: Final = 1000  # tasks of one action
-KINDS: Final = ("text2img", "img2img", "inpaint", "controlnet")
 
 
 class DayFilter(admin.SimpleListFilter):
@@ -104,7 +104,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     list_filter = (
         DayFilter,
         "status",
-        choice_filter("kind", lambda: [(kind, kind) for kind in KINDS]),
+        choice_filter("kind", lambda: [(kind, kind) for kind in task_kinds()]),
         choice_filter("priority", lambda: [(str(number), f"P{number}") for number in CLASSES]),
         choice_filter("model", lambda: [(str(pk), name) for pk, name in ImageModel.objects.values_list("pk", "name")]),
         choice_filter("style", lambda: [(style.name, style.title) for style in snapshot.current().styles]),

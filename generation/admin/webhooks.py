@@ -7,7 +7,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 
 from generation.admin.base import CappedPaginator, ReadOnlyMixin, choice_filter
-from generation.tasks.outbox import EVENTS
+from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint
 
 

@@ -1,11 +1,5 @@
 """Concurrent tasks and daily amounts of a user: admitted in Redis by one atomic script, corrected from Postgres.
 
-| key                    | type | content                                                              | lifetime |
-|------------------------|------|----------------------------------------------------------------------|----------|
-| rl:open:{user}         | zset | open tasks: dashed id -> ms when admitted                            | 25 h     |
-| rl:day:{user}:{date}   | hash | images, work (thousandths of megapixel-steps) admitted on that day    | 25 h     |
-| rl:seen:{user}         | text | set after rl:open was compared with Postgres                    | 250 ms   |
-
 A task that ends is not removed from rl:open. The set is compared with Postgres when it is full or absent: ended tasks
 are removed and missing open ones added. An id younger than IN_FLIGHT_MS stays even when Postgres does not have it: its
 row is being written. So the limit is exact, and the end of a task needs no call to Redis.
@@ -158,4 +152,4 @@ def _day_key(admission: Admission) -> str:
 
 @functools.cache
 def _script() -> Script:
-    return redis_clients.text_client().register_script(Path(__file__).with_suffix(".lua").read_text())
+    return redis_clients.load_script(redis_clients.text_client(), Path(__file__).with_suffix(".lua"))

@@ -1,10 +1,6 @@
 """Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for
 all counters of a request.
 
-| key                | type    | content                                       | lifetime      |
-|--------------------|---------|-----------------------------------------------|---------------|
-| rl:{name}:{whose}  | counter | requests of one IP address or key in a window | RATE_WINDOW_S |
-
 While Redis is unreachable every request is admitted and a warning is logged: an outage of the counter is no reason to
 refuse work.
 """
@@ -94,7 +90,7 @@ def seconds_until_midnight() -> int:
 
 @functools.cache
 def _script() -> Script:
-    return redis_clients.text_client().register_script(Path(__file__).with_suffix(".lua").read_text())
+    return redis_clients.load_script(redis_clients.text_client(), Path(__file__).with_suffix(".lua"))
 
 
 def _note_outage(error: Exception) -> None:

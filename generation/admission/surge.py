@@ -13,17 +13,9 @@ The queue is measured in seconds, not in tasks: its pixel-steps divided by the m
 import math
 from dataclasses import dataclass
 
+from imagegenx_site.config import SurgeConfig
+
 SIDE_STEP = 8  # pixels
-
-
-@dataclass(frozen=True)
-class SurgeConfig:
-    """`lower_s`, `refuse_s`: seconds of waiting work. `lowered_side`: longest side of a lowered image, in pixels."""
-
-    lower_s: float = 60.0
-    refuse_s: float = 240.0
-    lowered_side: int = 512
-    longest_retry_s: int = 600
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> dict[st
         "status": history.joint_status(tasks) if tasks else "canceled",
         "progress": round(sum(progress) / max(len(progress), 1), 1),
         "size": batch.size,
-        "batch_size": batch.batch_size,
+        "batch_size": batch.batch_size or None,
         "counts": Counter(PUBLIC_STATUS[Status(task.status)] for task in tasks),
         "tasks": [_task_line(task, images.get(task.id, []), base_url) for task in tasks],
         "query_url": base_url + reverse("batch", args=[batch.public_id]),

@@ -12,6 +12,7 @@ from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.forms import StrictSerializer, checked
 from generation.api.wait import base_url
+from generation.catalogue.kinds import task_kinds
 from generation.catalogue.parameters import parse_resolution
 from generation.tasks import access, history
 from generation.tasks.history import LARGEST_PAGE, Filters
@@ -27,7 +28,7 @@ class FiltersSerializer(StrictSerializer):
     since = serializers.DateField(required=False, help_text="First day, 2026-11-20.")
     until = serializers.DateField(required=False, help_text="Last day.")
     status = serializers.ChoiceField(required=False, choices=tuple(history.INNER_STATUS))
-    kind = serializers.ChoiceField(required=False, choices=("text2img", "img2img", "inpaint", "controlnet"))
+    kind = serializers.ChoiceField(required=False, choices=task_kinds())
     style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name
     model = serializers.CharField(required=False, max_length=60)
     resolution = serializers.CharField(required=False, max_length=20)

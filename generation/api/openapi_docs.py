@@ -9,9 +9,8 @@ from typing import Any, Final
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from generation.api.kind_forms import ControlnetSerializer, Img2ImgSerializer, InpaintSerializer
-
-__all__ = ["ControlnetSerializer", "Img2ImgSerializer", "InpaintSerializer", "operation", "submitting"]
+from generation.api.kind_forms import form_of
+from generation.catalogue.kinds import Kind
 
 Schema = dict[str, Any]
 
@@ -85,6 +84,10 @@ BATCH: Final[Schema] = {
         "status": {"enum": ["queued", "running", "succeeded", "failed", "canceled", "expired", "partial"]},
         "progress": {"type": "number"},
         "size": _INTEGER,
+        "batch_size": {
+            "type": ["integer", "null"],
+            "description": "How many of the tasks may share a forward pass; null: no limit was set.",
+        },
         "counts": OBJECT,
         "tasks": {"type": "array", "items": OBJECT},
         "query_url": _STRING,
@@ -100,24 +103,6 @@ _CANCEL_AFTER: Final = OpenApiParameter(
 _IDEMPOTENCY: Final = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key again answers the first task."
 )
-_EXAMPLES: Final = {
-    "generate": {
-        "text": "a red circle on a white background",
-        "params": {"resolution": "256x256", "steps": 8, "seed": 7, "style": "cartoon"},
-    },
-    "img2img": {"text": "a blue circle", "image": "https://example.com/circle.png", "params": {"strength": 0.6}},
-    "inpaint": {
-        "text": "a green square",
-        "image": "https://example.com/circle.png",
-        "params": {"area": [64, 64, 128, 128], "mask_feather": 8},
-    },
-    "controlnet": {
-        "text": "a yellow star",
-        "control_image": "https://example.com/edges.png",
-        "params": {"control_type": "canny", "control_strength": 0.9},
-    },
-    "batch-generate": {"texts": ["a red circle", "a blue square"], "batch_size": 8, "params": {"steps": 8}},
-}
 
 
 def enveloped(data: Schema) -> Schema:
@@ -154,22 +139,21 @@ def operation(
     return {"operation_id": name, "summary": summary, "tags": [tag], "responses": responses, **rest}
 
 
-def submitting(name: str, form: Any, summary: str, *, batch: bool = False) -> dict[str, Any]:
-    """An endpoint that makes tasks."""
-    data = BATCH if batch else TASK
+def submitting(kind: Kind) -> dict[str, Any]:
+    """The endpoint that makes tasks of a kind."""
     done = OpenApiResponse(enveloped(OBJECT), "The finished task (`Prefer: wait`), or the price of a dry run.")
-    types = ("application/json", "multipart/form-data")
+    example = OpenApiExample(kind.path, value=kind.example, request_only=True, media_type="application/json")
     return operation(
-        name,
-        summary,
+        kind.path,
+        kind.summary,
         "image",
-        data=data,
+        data=BATCH if kind.many_texts else TASK,
         code=202,
         also=(409, 413, 415, 422, 503),
         responses={200: done},
-        request=dict.fromkeys(types, form),
+        request=dict.fromkeys(("application/json", "multipart/form-data"), form_of(kind)),
         parameters=[_PREFER, _CANCEL_AFTER, _IDEMPOTENCY],
-        examples=[OpenApiExample(name, value=_EXAMPLES[name], request_only=True, media_type="application/json")],
+        examples=[example],
     )
 
 

@@ -15,6 +15,7 @@ from generation.tasks import access
 from generation.tasks.models import Image, Status
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Busy, Conflict, Fault, InvalidRequest, NotFound
+from postprocessing.thumbnails import small_webp
 from storage.archive import check_present, open_or_ask
 from storage.errors import Archived, StorageError, StoreUnavailable
 from storage.keys import content_type
@@ -76,7 +77,7 @@ def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
     store, redis = get_store("images"), redis_clients.text_client()
     if variant == "thumbnail":
         return _bytes(thumbnail(store, image.thumbnail_key), image.thumbnail_key, etag)
-    key = ensure_variant(store, image.key, "medium", redis) if variant == "medium" else image.key
+    key = ensure_variant(store, image.key, "medium", redis, small_webp) if variant == "medium" else image.key
     openings().note(key)
     if image.archived_at:
         check_present(store, key, redis)

@@ -13,7 +13,7 @@ from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.forms import StrictSerializer, checked
-from generation.tasks.outbox import EVENTS
+from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from imagegenx_site.ids import floor

@@ -3,12 +3,11 @@
 An admin's change is seen by every process within KEPT_S; submissions cost no catalogue queries meanwhile.
 """
 
-import threading
-import time
 from dataclasses import dataclass
 from typing import Final
 
 from generation.catalogue.models import ImageModel, Style
+from imagegenx_site.fresh import Fresh
 
 KEPT_S: Final = 2.0
 
@@ -44,22 +43,18 @@ class Catalogue:
         return [style.name for style in self.styles]
 
 
-_kept: tuple[float, Catalogue] | None = None
-_lock = threading.Lock()
+def _read() -> Catalogue:
+    return Catalogue(tuple(ImageModel.objects.filter(enabled=True)), tuple(Style.objects.filter(enabled=True)))
+
+
+_catalogue = Fresh(_read, KEPT_S)
 
 
 def current() -> Catalogue:
     """The catalogue, KEPT_S old at most."""
-    global _kept
-    with _lock:
-        if _kept is None or time.monotonic() - _kept[0] > KEPT_S:
-            models = tuple(ImageModel.objects.filter(enabled=True))
-            _kept = (time.monotonic(), Catalogue(models, tuple(Style.objects.filter(enabled=True))))
-        return _kept[1]
+    return _catalogue.get()
 
 
-def forget() -> None:
-    """Read anew at the next request (after a change in this process)."""
-    global _kept
-    with _lock:
-        _kept = None
+def reload() -> None:
+    """Read it anew at the next request (after a change in this process)."""
+    _catalogue.drop()

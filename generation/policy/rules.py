@@ -9,8 +9,6 @@ A refusal is recorded with its reason and rule, without the text.
 
 import functools
 import logging
-import threading
-import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from generation.accounts.models import ApiKey
 from generation.catalogue.models import ImageModel, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 from imagegenx_site.errors import Fault
+from imagegenx_site.fresh import Fresh
 
 KEPT_S: Final = 2.0  # an admin's change is seen by every process within
 _LOOK_ALIKES: Final = str.maketrans("авекмнорстухіјѕԁɡαεικνορτυχ", "abekmhopctyxijsdgaeiknoptux")
@@ -58,7 +57,7 @@ def faults(key: ApiKey, subject: PolicySubject) -> list[Fault]:
     """Why the request is refused; empty when it is not. Each refusal is recorded."""
     found = [*_term_faults(key, subject.texts)]
     if key.profile_id:
-        profile = _profile(key.profile_id)
+        profile = _rules.get().profiles.get(key.profile_id)
         found += _profile_faults(profile, subject) if profile else []
     for fault, rule in found:
         PolicyRefusal.objects.create(user_id=key.user_id, api_key=key, reason=fault.code, rule=rule, kind=subject.kind)
@@ -68,7 +67,7 @@ def faults(key: ApiKey, subject: PolicySubject) -> list[Fault]:
 
 def must_check(key: ApiKey) -> bool:
     """Whether the key's profile requires its pictures to be checked (workers/stages/picture_check.py)."""
-    profile = _profile(key.profile_id) if key.profile_id else None
+    profile = _rules.get().profiles.get(key.profile_id) if key.profile_id else None
     return profile is not None and profile.check_images
 
 
@@ -78,7 +77,7 @@ def is_checked(required: bool) -> bool:
 
 
 def _term_faults(key: ApiKey, texts: Sequence[tuple[str, str]]) -> Iterable[tuple[Fault, str]]:
-    terms = [term for term in _rules().terms if term.applies_to(key)]
+    terms = [term for term in _rules.get().terms if term.applies_to(key)]
     for name, text in texts if terms else ():
         forms = _Forms(text)
         reasons = {term.reason: term for term in terms if forms.contain(term.plain, term.spaced)}
@@ -159,26 +158,15 @@ _SOLID_SCRIPTS: Final = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO",
 
 @dataclass(frozen=True)
 class _Rules:
-    read_at: float
     terms: tuple[Term, ...]
     profiles: dict[int, PolicyProfile]
 
 
-_kept: _Rules | None = None
-_lock = threading.Lock()
+def _read() -> _Rules:
+    return _Rules(tuple(map(_term, BlockedTerm.objects.filter(enabled=True))), PolicyProfile.objects.in_bulk())
 
 
-def _rules() -> _Rules:
-    global _kept
-    with _lock:
-        if _kept is None or time.monotonic() - _kept.read_at > KEPT_S:
-            terms = tuple(map(_term, BlockedTerm.objects.filter(enabled=True)))
-            _kept = _Rules(time.monotonic(), terms, PolicyProfile.objects.in_bulk())
-        return _kept
-
-
-def _profile(pk: int) -> PolicyProfile | None:
-    return _rules().profiles.get(pk)
+_rules = Fresh(_read, KEPT_S)
 
 
 @functools.lru_cache(20_000)
@@ -191,8 +179,6 @@ def _term(row: BlockedTerm) -> Term:
     return Term(row.pk, plain, spaced, row.reason, row.profile_id, row.api_key_id)
 
 
-def forget() -> None:
-    """Read anew at the next request (after a change in this process)."""
-    global _kept
-    with _lock:
-        _kept = None
+def reload() -> None:
+    """Read terms and profiles anew at the next request (after a change in this process)."""
+    _rules.drop()

@@ -1,5 +1,5 @@
-"""The GPU worker's side of the buffer: claim, tick, settle, reap. Keys: generation/queue/client.py; the rules:
-generation/queue/lua/*.lua.
+"""The GPU worker's side of the buffer: claim, tick, settle, reap. The rules: generation/queue/lua/*.lua; the
+keys: imagegenx_site/redis_clients.py.
 
 A `Buffer` belongs to one thread of one worker. Its Redis client never repeats a call by itself: a claim whose first
 reply was lost would claim twice. Lost replies are found by `orphans()`.
@@ -13,6 +13,8 @@ from typing import Literal
 from redis import Redis
 
 from generation.queue.lua import load_script
+from generation.queue.values import BatchKey
+from imagegenx_site.config import QueueConfig
 
 LUA = Path(__file__).parent / "lua"
 
@@ -30,10 +32,10 @@ class BufferConfig:
     worker: str  # unique per start of the process
     own_queue: str  # Celery queue of this worker's tickets, "dq.gpu1"
     models: tuple[str, ...] = ()  # names served; empty: all
-    shares: tuple[int, ...] = (5, 3, 1, 1)  # of P0..P3 when all are full
+    shares: tuple[int, ...] = QueueConfig.shares  # of P0..P3 when all are full
     affinity_ms: int = 2000  # the warm key is preferred while the fair choice is younger than this
-    window_ms: int = 50  # how long a lone task may wait for mates
-    least_batch: int = 4  # so many waiting tasks end the window at once
+    window_ms: int = QueueConfig.window_ms  # how long a lone task may wait for mates
+    least_batch: int = QueueConfig.least_batch  # so many waiting tasks end the window at once
     cold_ms: int = 100  # so long a task is left to workers that have its model in memory
     lease_ms: int = 1000
     clock_key: str = ""  # of a simulation: where its time stands instead of the server's
@@ -45,14 +47,14 @@ class Claimed:
 
     task_id: str
     priority: int
-    batch_key: str
+    batch_key: BatchKey
     fence: int
     memo: str = field(repr=False)  # the Redis hash as JSON, to write it again after Redis has lost it
 
     @property
     def alone(self) -> bool:
         """It was on board when a worker died, or asked for it: it shares no batch."""
-        return "#" in self.batch_key
+        return bool(self.batch_key.alone)
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,10 @@ class Buffer:
         self,
         slots: int,
         *,
-        warm_key: str = "",
-        only_key: str = "",
+        warm_key: BatchKey | None = None,
+        only_key: BatchKey | None = None,
         only_class: int | None = None,
-        closed: Iterable[str] = (),
+        closed: Iterable[BatchKey] = (),
         join: bool = False,
         wait_for_mates: bool = True,
         loaded: Iterable[str] | None = None,
@@ -115,20 +117,22 @@ class Buffer:
             config.own_queue,
             slots,
             ",".join(config.models),
-            warm_key,
-            only_key,
+            warm_key or "",
+            only_key or "",
             "" if only_class is None else only_class,
             config.affinity_ms,
             config.window_ms if wait_for_mates else 0,
             config.least_batch,
             self._shares,
-            ",".join(closed),
+            ",".join(map(str, closed)),
             int(join),
             "*" if loaded is None else ",".join(loaded),
             config.cold_ms,
         )
         rows = [answer[i : i + 5] for i in range(1, len(answer), 5)]
-        tasks = tuple(Claimed(id_, int(class_), key, int(fence), memo) for id_, class_, key, fence, memo in rows)
+        tasks = tuple(
+            Claimed(id_, int(class_), BatchKey.parse(key), int(fence), memo) for id_, class_, key, fence, memo in rows
+        )
         return Claim(tasks, int(answer[0]) / 1000)
 
     def tick(self, held: Sequence[Claimed]) -> Tick:

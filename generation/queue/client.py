@@ -4,33 +4,7 @@ The row in Postgres is the truth. What stands in Redis is an index of it that ca
 by the reconciler: the buffer (order, batch keys, leases) and one Celery message per task, the ticket, which carries
 the id only.
 
-Redis keys of the queues (one instance, no cluster: the scripts touch keys they compute). `{id}` is the dashed UUID,
-`{class}` 0 to 3.
-
-    key                type   content                                                                   lifetime
-    gq:t:{id}          hash   st state (w waiting, r running, x ended), cls class, key batch key, usr user, 15 min once
-                              wt weight, sc created ms, exp expires ms (0 never), mdl model, n samples, ended
-                              tag place in the order, own worker, at fence, cx cancel asked, cr crashes, iso alone
-    gq:w:{class}:{key} zset   waiting ids of one batch key, by tag                                      while any waits
-    gq:k:{class}       zset   batch keys by the tag of their first task                                 while any waits
-    gq:f:{class}       hash   user -> tag where the user's asked work ends (start-time fair queueing)   while any waits
-    gq:v               hash   class -> virtual time of its users                                        while any waits
-    gq:pass            hash   class -> stride pass (work served / share); vt: virtual time of classes   for ever
-    gq:n, gq:work      hash   class -> waiting tasks; class -> sum of their weights                     for ever
-    gq:run:{worker}    set    ids that a worker holds                                                   while held
-    gq:lease           zset   worker -> end of its lease (ms)                                           while it lives
-    gq:lastbeat        string ms of the last lease renewal by anybody                                   for ever
-    gq:grace           string ms when an outage of Redis ended; strangers are left alone 2 s after it       10 s
-    gq:retick          list   JSON {id, worker, cause}: put back after a crash; tickets must be sent       until read
-    gq:dead            list   the same for tasks given up: the reconciler fails them                    until read
-    gq:buried          list   JSON {worker, cause}: workers whose tasks were put back; alerts follow       until read
-    gq:dropped         list   ids to cancel; gq:expired: ids that expired while waiting                 until read
-    gq:epoch           string present since the buffer was last rebuilt; absent: Redis was emptied      for ever
-    gq:ev              stream events for clients (generation/tasks/events.py)                                 trimmed
-    p0..p3, cpu, io    list   Celery messages; dq.{worker}: tickets of what that GPU worker runs        until read
-    unacked*           hash   Celery: delivered, not yet acknowledged                                   until then
-
-Worker names in gq:run and gq:lease are unique per start ("gpu1-4711-5f3a"); the queue dq.gpu1 survives a restart.
+The keys: imagegenx_site/redis_clients.py.
 """
 
 import logging
@@ -65,7 +39,7 @@ class Entry:
 
     task_id: UUID
     priority: int
-    batch_key: str
+    batch_key: str  # the text of a BatchKey, as the row has it
     user_id: int
     weight: float
     created_ms: int

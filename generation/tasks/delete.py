@@ -31,5 +31,5 @@ def delete_task(task: Task) -> None:
         delete_objects(get_store("images"), task.id)
     except StorageError as error:  # the day's objects are dropped with the day
         _log.warning("objects of a deleted task stay until its day is dropped: %s: %s", task.id, error)
-    results.forget(task.id)
+    results.delete_of(task.id)
     Image.objects.filter(task=task).delete()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from generation.tasks.models import GIVEN_UP, Image, Status, Task
-from postprocessing.recipe import Recipe
 
 
 def is_to_come(task: Task, images: Sequence[Image]) -> bool:
@@ -13,7 +12,6 @@ def is_to_come(task: Task, images: Sequence[Image]) -> bool:
 
 def first_versions(task: Task, images: Sequence[Image]) -> list[Image]:
     """Those pictures that a late enlargement has not replaced yet."""
-    block = task.params.get("postprocess") or {}
-    if not block.get("upscale") or not Recipe.from_json(block).late:
+    if not task.parameters.postprocess.get("upscale") or not task.recipe.late:
         return []
     return [image for image in images if (image.width, image.height) == (task.width, task.height)]

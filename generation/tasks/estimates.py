@@ -1,21 +1,14 @@
 """How many tasks come before a waiting one, and how long it will probably take: the work that waits before it, by the
 measured speed of the workers.
 
-The GPU workers keep running means of what they measure (`note`), the last stage of how long the others take.
-
-| key      | type | content                                                                             | lifetime |
-|----------|------|-------------------------------------------------------------------------------------|----------|
-| gq:speed | hash | `full`: s per megapixel-step of a worker while others wait (full batches);          | for ever |
-|          |      | {batch key}: s per step of a task on board; `after`: s from the GPU to the end      |          |
+The GPU workers keep running means of what they measure (`note`), the last stage of how long the others take
+(gq:speed, imagegenx_site/redis_clients.py).
 
     waiting    work of all classes that will be done before it, at their shares, / (workers x speed), then as running
     running    steps left x s per step, then as after
     after      s that post-processing, upload and the rest take
 """
 
-import functools
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +19,7 @@ from django.conf import settings
 from generation.queue import client as queue_client
 from generation.tasks.models import Status, Task
 from imagegenx_site import redis_clients
+from imagegenx_site.fresh import Fresh
 
 SPEED_KEY: Final = "gq:speed"
 FIRST_GUESS_S: Final = 0.4  # s per megapixel-step of a small model on a CPU, until something was measured
@@ -73,7 +67,7 @@ def outlook_from(task: Task, place: queue_client.Place | None) -> Outlook:
     after = place.after if place and place.after else AFTER_GPU_S
     if task.status not in (Status.QUEUED, Status.RUNNING):
         return Outlook(None, round(after, 2))
-    alone = int(task.params["steps"]) * place.step if place and place.step else 0.0
+    alone = task.parameters.steps * place.step if place and place.step else 0.0
     left = max(alone, task.cost * full) * (100 - task.progress) / 100 + after
     if task.status != Status.QUEUED or place is None or not place.waiting:
         return Outlook(None, round(left, 2))
@@ -102,36 +96,18 @@ def before_it(place: queue_client.Place, class_: int, shares: Sequence[float]) -
     return place.ahead + round(others), sum(done)
 
 
-class _Backlog:
-    """What all that waits will take, looked up now and then, shared by the threads of a process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._seconds, self._until = 0.0, 0.0
-
-    def seconds(self) -> float:
-        with self._lock:
-            if time.monotonic() >= self._until:
-                self._seconds = self._look()
-                self._until = time.monotonic() + BACKLOG_AGE_S
-            return self._seconds
-
-    @staticmethod
-    def _look() -> float:
-        try:
-            place = queue_client.place_of("", "")
-        except redis.RedisError:
-            return 0.0
-        speed = place.full or FIRST_GUESS_S
-        return sum(place.backlog.work) / 1e6 * speed / max(1, place.backlog.workers)
+def _measure_backlog() -> float:
+    try:
+        place = queue_client.place_of("", "")
+    except redis.RedisError:
+        return 0.0
+    speed = place.full or FIRST_GUESS_S
+    return sum(place.backlog.work) / 1e6 * speed / max(1, place.backlog.workers)
 
 
-@functools.cache
-def backlog_clock() -> _Backlog:
-    """The process's own."""
-    return _Backlog()
+backlog_seconds = Fresh(_measure_backlog, BACKLOG_AGE_S)
 
 
 def seconds_waiting() -> float:
     """Seconds of work that wait, for all workers together; 0 while Redis is away. Up to BACKLOG_AGE_S old."""
-    return backlog_clock().seconds()
+    return backlog_seconds.get()

@@ -1,9 +1,5 @@
 """What happens to tasks, as it happens: one Redis stream, written by every process, read once by each web process.
 
-| key     | type   | content                                                              | lifetime               |
-|---------|--------|----------------------------------------------------------------------|------------------------|
-| gq:ev   | stream | {task: dashed id, kind: status, progress or preview, data: JSON}      | about the last 20,000  |
-
 Events are hints for those who watch; the row is the truth. An unreachable Redis therefore costs a watcher a second,
 never a task.
 """

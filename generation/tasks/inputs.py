@@ -25,7 +25,6 @@ from imagegenx_site.errors import Fault
 from imagegenx_site.outbound_http import OutboundError, fault_of, get
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
-ROLES: Final = ("image", "mask", "control")
 _DATA_URL: Final = re.compile(r"data:[a-z]+/[a-z0-9.+-]+;base64,")
 _SAME_SHAPE: Final = 0.02  # relative difference of two aspect ratios that still counts as the same shape
 _PNG_EFFORT: Final = 1  # these files live for one task: speed counts, size does not

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
+from generation.catalogue.kinds import KINDS
 from generation.tasks import enlargement
 from generation.tasks.estimates import Outlook
 from generation.tasks.models import Image, Status, Task
@@ -94,18 +95,11 @@ def image_url(key: str, base_url: str) -> str:
 def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as they were decided, so that the same request can be sent again."""
     names = ("steps", "cfg_scale", "sampler", "seed", "num_images", "style", "postprocess")
-    shown = {name: params[name] for name in (*names, *_OF_KIND.get(params["kind"], ())) if name in params}
+    shown = {name: params[name] for name in (*names, *KINDS[params["kind"]].stored) if name in params}
     sides = f"{params['width']}x{params['height']}"
     loras = [{"name": lora["name"], "weight": lora["weight"]} for lora in params.get("loras", ())]
     lowered = {"lowered_from": params["lowered_from"]} if params.get("lowered_from") else {}
     return {"text": text, "model": model_key, "resolution": sides, **lowered, "loras": loras, **shown}
-
-
-_OF_KIND = {
-    "img2img": ("strength",),
-    "inpaint": ("strength",),
-    "controlnet": ("control_type", "control_scale", "control_start", "control_end", "control_ready", "strength"),
-}
 
 
 def _iso(moment: Any) -> str | None:

@@ -8,9 +8,10 @@ from typing import Final
 from generation.accounts.models import ApiKey, User
 from generation.accounts.plans import plan_of
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import ROLES
 from generation.catalogue.parameters import Parameters
 from generation.policy import rules
-from generation.tasks.inputs import ROLES, InputPicture
+from generation.tasks.inputs import InputPicture
 from generation.tasks.models import Task
 from generation.tasks.submit import Submission, Submitted, submit
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest
@@ -30,7 +31,7 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
     """
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
-    parameters, plan = Parameters.from_json(task.params), plan_of(api_key)
+    parameters, plan = task.parameters, plan_of(api_key)
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
     _check_plan(parameters, api_key)
     _check_policy(task, parameters, api_key)
@@ -44,7 +45,7 @@ def repeat_for_owner(task: Task) -> Task:
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
     waited = int((task.expires_at - task.created_at).total_seconds())
-    submission = _again(task, Parameters.from_json(task.params), task.priority, max(1, waited))
+    submission = _again(task, task.parameters, task.priority, max(1, waited))
     return submit([submission], user=task.user).tasks[0]
 
 

@@ -1,11 +1,5 @@
 """Pictures kept for a while, so that an identical request with a seed needs no GPU (docs/decisions/0005).
 
-| key               | type   | content                                           | lifetime           |
-|-------------------|--------|---------------------------------------------------|--------------------|
-| gq:res:{identity} | string | JSON: object (key in the raw store), warnings     | RESULT_CACHE_HOURS |
-| gq:res:of:{task}  | set    | identities of the pictures that the task has      | RESULT_CACHE_HOURS |
-| gq:res:count      | hash   | hits and misses, for the metrics                  | for ever           |
-
 An identity stands for everything that decides a picture's pixels (workers.engine.requests). What is kept is the
 lossless picture as the engine made it: post-processing, formats, watermarks, rows and objects are each task's own.
 A cache: whatever fails here costs the saving, never a task.
@@ -77,7 +71,7 @@ def keep(task_id: UUID, identity: str, result: Result) -> None:
         _log.warning("result not kept", extra={"task_id": str(task_id), "error": str(error)})
 
 
-def forget(task_id: UUID) -> None:
+def delete_of(task_id: UUID) -> None:
     """Drop the pictures of a task that its owner deletes, whichever task they were made for."""
     try:
         for identity in redis_clients.text_client().smembers(_of(task_id)):

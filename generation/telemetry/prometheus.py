@@ -46,12 +46,12 @@ from prometheus_client.registry import Collector
 from redis import RedisError
 
 from generation.queue import client as queue_client
-from generation.tasks import results
+from generation.tasks import results, stages
 from generation.tasks.models import OPEN, Task
 from imagegenx_site import redis_clients
 from storage.store import images
 
-QUEUES: Final = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
+QUEUES: Final = (*(f"p{number}" for number in queue_client.CLASSES), *stages.QUEUES)
 
 _log = logging.getLogger(__name__)
 

@@ -1,8 +1,7 @@
 """Sends webhooks when a task has ended or its pictures were replaced by larger ones: first an outbox row, then signed
 attempts (Standard Webhooks).
 
-1 `write_delivery` (generation/tasks/outbox.py) runs in the transaction that ends the task or replaces its pictures:
-  both happen or neither.
+1 `outbox.write` runs in the transaction that ends the task or replaces its pictures: both happen or neither.
 2 `due` lists the pending deliveries, `send` makes one attempt. After a crash between the POST and its record the POST
   is repeated with the same webhook-id, by which the receiver recognises the duplicate.
 
@@ -13,6 +12,7 @@ endpoint.
 import json
 import logging
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -23,9 +23,6 @@ from django.db.models import F
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from generation.tasks.models import Image
-from generation.tasks.outbox import UPDATED
-from generation.tasks.presentation import task_body
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from imagegenx_site.outbound_http import OutboundError, post
 
@@ -34,6 +31,7 @@ from imagegenx_site.outbound_http import OutboundError, post
 BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
 _LEASE_S: Final = 60  # a sender's claim of a delivery: after a crash it is due again after this time
 
+Payload = Callable[[Delivery], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -42,20 +40,20 @@ def due(limit: int = 100) -> list[UUID]:
     return list(rows.values_list("id", flat=True)[:limit])
 
 
-def send(delivery_id: UUID) -> bool:
+def send(delivery_id: UUID, payload: Payload) -> bool:
     """Make one attempt, if the delivery is due and no other sender has claimed it. Returns whether it was accepted."""
     now = timezone.now()
     claimable = Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING, next_at__lte=now)
     if not claimable.update(next_at=now + timedelta(seconds=_LEASE_S)):
         return False
     delivery = Delivery.objects.select_related("task", "endpoint").get(pk=delivery_id)
-    status, fault = _attempt(delivery)
+    status, fault = _attempt(delivery, payload(delivery))
     return _record(delivery, status, fault)
 
 
-def _attempt(delivery: Delivery) -> tuple[int | None, str]:
+def _attempt(delivery: Delivery, event: dict[str, Any]) -> tuple[int | None, str]:
     """POST once. Returns the status of the answer (None without one), and why the attempt failed ("" if it did not)."""
-    body = json.dumps(_payload(delivery), ensure_ascii=False).encode()
+    body = json.dumps(event, ensure_ascii=False).encode()
     moment = datetime.now(UTC).replace(microsecond=0)
     headers = {
         "content-type": "application/json",
@@ -77,17 +75,6 @@ def signature(endpoint: WebhookEndpoint, event_id: str, moment: datetime, body: 
     """The webhook-signature header: one signature per valid secret. `moment` must be UTC with whole seconds."""
     secrets = [endpoint.secret, *([endpoint.previous_secret] if endpoint.previous_secret else [])]
     return " ".join(Webhook(secret).sign(event_id, moment, body.decode()) for secret in secrets)
-
-
-def _payload(delivery: Delivery) -> dict[str, Any]:
-    task = delivery.task
-    images = list(Image.objects.filter(task=task))
-    moment = delivery.created_at if delivery.event_type == UPDATED else task.finished_at or task.updated_at
-    return {
-        "type": delivery.event_type,
-        "timestamp": moment.isoformat(),
-        "data": task_body(task, images, base_url=settings.PUBLIC_URL),
-    }
 
 
 def _record(delivery: Delivery, status: int | None, fault: str) -> bool:

@@ -31,6 +31,7 @@ from redis.exceptions import RedisError
 
 from generation.queue.buffer import Buffer, BufferConfig
 from imagegenx_site import redis_clients
+from imagegenx_site.config import GpuConfig
 
 logger = logging.getLogger("workers.gpu.watchdog")
 
@@ -44,7 +45,7 @@ class WatchdogConfig:
     pid: int
     beat: float = 0.25
     lease: float = 1.0
-    hang: float = 30.0
+    hang: float = GpuConfig.hang_s
     loading_hang: float = 180.0
 
 

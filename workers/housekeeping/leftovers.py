@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from celery import current_app, shared_task
+from celery import shared_task
 
 from generation.tasks import stages
 from generation.tasks.models import Status, Task
@@ -30,7 +30,7 @@ def clear_leftovers() -> None:
         if task is None:
             raw.delete_task(task_id)
         elif task.status == Status.SUCCEEDED and is_to_be_enlarged(task):
-            current_app.send_task("enlarge", (str(task_id),), queue=stages.LATE)
+            stages.send_stages(str(task_id), task.status)
         elif task.terminal:
             clear_raw(task)
 

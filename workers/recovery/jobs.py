@@ -35,15 +35,12 @@ from generation.tasks import enqueue
 from generation.tasks import stages as tasks_stages
 from generation.tasks import states as tasks_states
 from generation.tasks.models import Status, Task
+from generation.tasks.reasons import Code, Reason
 from generation.telemetry import alerts
 from generation.telemetry.models import Alert
 
 logger = logging.getLogger(__name__)
-STAGES_LEFT = {
-    Status.GENERATED: tasks_stages.STAGES,
-    Status.PROCESSED: tasks_stages.STAGES[1:],
-    Status.STORED: tasks_stages.STAGES[2:],
-}
+BEFORE_STAGES = [stage.source for stage in tasks_stages.STAGES if not stage.after_delivery]
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Repairs:
     def _put_back(self, task_id: UUID, worker: str, cause: str) -> None:
         row = Task.objects.filter(pk=task_id, status=Status.RUNNING, worker=worker).first()
         if row is not None:
-            reason = f"worker lost: {cause}"
+            reason = Reason(Code.WORKER_LOST, f"worker lost: {cause}")
             tasks_states.hand_back(task_id, worker=worker, attempt=row.attempt, reason=reason)
             queue_client.send_ticket(task_id, row.priority, again=str(row.attempt))
 
@@ -141,7 +138,7 @@ class Repairs:
         """Sends what follows the GPU again: after a lost message, a dead stage worker, or when a retry is due."""
         now = timezone.now()
         idle = Q(stage_owner="", updated_at__lt=now - timedelta(seconds=self.config.stage_patience))
-        late = Task.objects.filter(idle | Q(stage_until__lt=now), status__in=list(STAGES_LEFT)).order_by("id")
+        late = Task.objects.filter(idle | Q(stage_until__lt=now), status__in=BEFORE_STAGES).order_by("id")
         found = list(late.values_list("id", "status")[: self.config.page])
         for task_id, status in found:
             self._send_again(task_id, status)
@@ -153,7 +150,7 @@ class Repairs:
         now = time.monotonic()
         not_before, patience = self._sent.get(task_id, (0.0, self.config.stage_patience))
         if now >= not_before:
-            tasks_stages.send_stages(str(task_id), STAGES_LEFT[Status(status)])
+            tasks_stages.send_stages(str(task_id), status)
             self._sent[task_id] = (now + patience, min(2 * patience, self.config.stage_patience_max))
 
     def audit(self) -> None:
@@ -191,7 +188,7 @@ class Repairs:
 
     def _return_to_queue(self, task: Task) -> None:
         """Running by its row, but no worker holds it, and that for two audits."""
-        reason = "no worker holds it"
+        reason = Reason(Code.NO_HOLDER, "no worker holds it")
         if tasks_states.hand_back(task.id, worker=task.worker, attempt=task.attempt, reason=reason):
             enqueue.enqueue(task)
 

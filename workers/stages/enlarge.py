@@ -1,22 +1,25 @@
 """Larger pictures after delivery, for recipes with a late step."""
 
+from typing import Final
 from uuid import UUID
 
 from celery import shared_task
 
-from generation.tasks import enlargement, events, states
+from generation.tasks import enlargement, events, stages, states
 from generation.tasks.models import Task
 from storage.store import get_store
 from workers.stages.files import clear_raw, keep_files, make_files
 from workers.stages.runner import run_stage
 
+STAGE: Final = stages.named("enlarge")
 
-@shared_task(name="enlarge")
+
+@shared_task(name=STAGE.name)
 def enlarge(task_id: str) -> None:
     """A late enlargement of a succeeded task. A lost message is found by maintenance.leftovers."""
     task = Task.objects.filter(pk=UUID(task_id), deleted_at=None).first()
     if task is not None and is_to_be_enlarged(task):
-        run_stage("enlarge", task_id, _enlarge)
+        run_stage(STAGE, task_id, _enlarge)
 
 
 def is_to_be_enlarged(task: Task) -> bool:

@@ -1,8 +1,9 @@
 """stored -> succeeded, with the outbox row of the webhook and its first attempt; the raw store is emptied."""
 
 import logging
+from typing import Final
 
-from celery import current_app, shared_task
+from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
@@ -11,12 +12,12 @@ from generation.catalogue import loras
 from generation.catalogue.parameters import Parameters
 from generation.tasks import enlargement, estimates, outbox, stages, states
 from generation.tasks.models import Task
-from generation.webhooks import delivery
 from generation.webhooks.models import Delivery
 from imagegenx_site.metrics import TASK, WAIT
 from workers.stages.files import clear_raw, recipe_of
 from workers.stages.runner import run_stage
 
+STAGE: Final = stages.named("notify")
 _log = logging.getLogger(__name__)
 
 
@@ -28,10 +29,10 @@ def note_success(task: Task) -> None:
         WAIT.labels(f"P{task.priority}").observe((task.started_at - task.created_at).total_seconds())
 
 
-@shared_task(name="notify")
+@shared_task(name=STAGE.name)
 def notify(task_id: str) -> None:
     """stored -> succeeded."""
-    run_stage("notify", task_id, _notify)
+    run_stage(STAGE, task_id, _notify)
 
 
 def _notify(task: Task, owner: str) -> None:
@@ -42,10 +43,10 @@ def _notify(task: Task, owner: str) -> None:
             transaction.on_commit(lambda: note_success(task))
     _note_time_after_gpu(task)
     for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
-        delivery.send(delivery_id)
+        outbox.send(delivery_id)
     clear_raw(task, but_lossless=recipe_of(Parameters.from_json(task.params)).late)
     if enlargement.first_versions(task, list(task.images.all())):
-        current_app.send_task("enlarge", (str(task.id),), queue=stages.LATE)
+        stages.send_stages(str(task.id), STAGE.target)
 
 
 def _note_time_after_gpu(task: Task) -> None:

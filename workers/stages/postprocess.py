@@ -16,13 +16,14 @@ from workers.stages.runner import run_leased, run_stage
 
 _log = logging.getLogger(__name__)
 
+STAGE: Final = stages.named("postprocess")
 GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
 
 
-@shared_task(name="postprocess")
+@shared_task(name=STAGE.name, time_limit=660, soft_time_limit=600)  # s; enlarging on a CPU takes minutes
 def postprocess(task_id: str) -> None:
     """generated -> processed."""
-    run_stage("postprocess", task_id, _postprocess)
+    run_stage(STAGE, task_id, _postprocess)
 
 
 def _postprocess(task: Task, owner: str) -> None:
@@ -33,7 +34,7 @@ def _postprocess(task: Task, owner: str) -> None:
     left = _process_together(group, owner) if len(group) > 1 else group
     for mate in left:
         if mate.pk != task.pk:
-            run_leased("postprocess", mate, owner, _process)
+            run_leased(STAGE, mate, owner, _process)
     if task in left:
         _process(task, owner)
 
@@ -46,7 +47,7 @@ def _mates(task: Task, owner: str) -> list[Task]:
     room = min(settings.POSTPROCESS_GROUP, GROUP_PIXELS // pixels) - 1
     if room < 1:
         return []
-    return states.take_mates(task, "postprocess", owner, settings.STAGE_SECONDS, room)
+    return states.take_mates(task, STAGE, owner, settings.STAGE_SECONDS, room)
 
 
 def _process_together(group: list[Task], owner: str) -> list[Task]:
@@ -59,7 +60,7 @@ def _process_together(group: list[Task], owner: str) -> list[Task]:
             states.mark_processed(task.id, owner=owner)
             left.remove(task)
             if task is not group[0]:  # the first one's chain of messages goes on by itself
-                stages.send_stages(str(task.id), stages.STAGES[1:])
+                stages.send_stages(str(task.id), STAGE.target)
     except Exception:
         _log.exception("a group failed; %d of %d go on alone", len(left), len(group))
     return left

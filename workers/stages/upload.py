@@ -1,18 +1,22 @@
 """processed -> stored: files from the raw store into the images store, verified."""
 
+from typing import Final
+
 from celery import shared_task
 
-from generation.tasks import states
+from generation.tasks import stages, states
 from generation.tasks.models import Task
 from storage.store import get_store
 from workers.stages.files import in_parallel, stored_keys
 from workers.stages.runner import run_stage
 
+STAGE: Final = stages.named("upload")
 
-@shared_task(name="upload")
+
+@shared_task(name=STAGE.name)
 def upload(task_id: str) -> None:
     """processed -> stored."""
-    run_stage("upload", task_id, _upload)
+    run_stage(STAGE, task_id, _upload)
 
 
 def _upload(task: Task, owner: str) -> None:

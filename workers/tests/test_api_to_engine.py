@@ -64,7 +64,7 @@ def declare_models(folder: Path, remote: str) -> None:
         fields = {"family": family, "source": where, "options": options, "kinds": kinds}
         ImageModel.objects.create(name=name, title=name, **fields)
     ImageModel.objects.filter(name="gone").update(fallback=ImageModel.objects.get(name="sd"))
-    snapshot.forget()
+    snapshot.reload()
 
 
 @pytest.fixture

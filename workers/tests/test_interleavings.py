@@ -25,10 +25,10 @@ from generation.tasks import cancel as tasks_cancel
 from generation.tasks import priority as tasks_priority
 from generation.tasks import states
 from generation.tasks.models import TERMINAL, Status, Task
+from generation.tasks.reasons import Code, Reason
 from generation.webhooks.models import Delivery
 from imagegenx_site import redis_clients
 from workers.gpu import failures
-from workers.gpu.samples import PAUSED_TOO_MUCH
 from workers.recovery.jobs import Repairs, RepairsConfig
 
 WORKERS = 2
@@ -77,7 +77,7 @@ class Worker:
 
     def hand_back(self) -> None:
         for claim, task in self.held.values():
-            reason = "the worker was stopped"
+            reason = Reason(Code.STOPPED, "the worker was stopped")
             states.hand_back(task.id, worker=self.name, attempt=task.attempt, reason=reason, count_attempt=False)
             self.buffer.settle(claim, "waiting")
         self.held.clear()
@@ -86,7 +86,11 @@ class Worker:
         """The youngest one leaves, because paused work holds too much memory; or the worker dies half way."""
         for task_id, (claim, task) in list(self.held.items())[-1:]:
             states.hand_back(
-                task.id, worker=self.name, attempt=task.attempt, reason=PAUSED_TOO_MUCH, count_attempt=False
+                task.id,
+                worker=self.name,
+                attempt=task.attempt,
+                reason=Reason(Code.PAUSED_MEMORY, "no memory"),
+                count_attempt=False,
             )
             if not dies:
                 self.buffer.settle(claim, "waiting")

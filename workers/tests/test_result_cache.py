@@ -11,6 +11,7 @@ from fixtures.fleet import submit
 from generation.accounts.models import User
 from generation.catalogue.parameters import Parameters
 from generation.queue.buffer import Claimed
+from generation.queue.values import BatchKey
 from generation.tasks import delete, results
 from generation.tasks.models import Task
 from imagegenx_site import redis_clients
@@ -41,7 +42,7 @@ def task_of(user, *, cache=True, **params):
 
 
 def board(task):
-    claimed = Claimed(str(task.id), task.priority, task.batch_key, 1, "{}")
+    claimed = Claimed(str(task.id), task.priority, BatchKey.parse(task.batch_key), 1, "{}")
     (held,) = rows.board([claimed], WORKER).held
     return held
 
@@ -50,7 +51,7 @@ def run(held, *, grey=0.5, warnings=()):
     """What the engine does: a picture for each sample that it was given."""
     held.warnings += warnings
     for sample in held.to_admit:
-        index = int(sample.sample_id.rpartition("/")[2])
+        index = sample.sample_id.index
         held.images[index] = np.full((sample.height, sample.width, 3), grey, np.float32)
     delivery.deliver(held, WORKER)
 

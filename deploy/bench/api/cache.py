@@ -28,6 +28,7 @@ from django.utils import timezone
 
 from generation.accounts.models import Team, User
 from generation.catalogue.models import ImageModel
+from generation.catalogue.parameters import Parameters
 from generation.tasks import states, view
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import caches, redis_clients
@@ -65,10 +66,10 @@ def make_tasks(count: int) -> list[Task]:
 
 def _task(user: User, model: ImageModel, status: str) -> Task:
     sides = {"width": 256, "height": 256}
-    params = {"kind": "text2img", "steps": 8, "cfg_scale": 4, "sampler": "euler", "seed": 7, "num_images": 1, **sides}
+    parameters = Parameters("text2img", "a red circle", "", 256, 256, 8, 4, "euler", 7)
     fields = {"model": model, "model_key": model.key, "kind": "text2img", "text": "a red circle", "batch_key": "x"}
     worker = {"worker": "bench", "attempt": 1, "expires_at": timezone.now()}
-    return Task(id=uuid7(), user=user, status=status, params=params, **fields, **worker, **sides)
+    return Task(id=uuid7(), user=user, status=status, params=parameters.to_json(), **fields, **worker, **sides)
 
 
 def _image(task: Task) -> Image:

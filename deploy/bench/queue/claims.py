@@ -47,8 +47,8 @@ class Bench:
 
     def __init__(self, url: str) -> None:
         self.redis: Redis = redis_clients.connect(url, timeout=300)
-        layout, enqueue = ((queue_client.LUA / name).read_text() for name in ("layout.lua", "enqueue.lua"))
-        self.load = self.redis.register_script(layout + LOADER % enqueue)
+        enqueue = (queue_client.LUA / "enqueue.lua").read_text()
+        self.load = redis_clients.load_script(self.redis, queue_client.LUA / "layout.lua", LOADER % enqueue)
         self.ticket = ticket_message(UUID(int=0x0198AAAA_0000_7000_8000_000000000000), 2)
         self.buffer = Buffer(self.redis, BufferConfig(worker="bench-1", own_queue="dq.bench", window_ms=0))
 

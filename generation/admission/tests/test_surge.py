@@ -61,11 +61,11 @@ BODY = {"text": "a red circle", "params": {"resolution": "1024x768", "steps": 10
 @pytest.fixture
 def surge(seeded: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """Writes a backlog of so many seconds into Redis: one worker, 1 s for a megapixel-step."""
-    monkeypatch.setattr(estimates, "BACKLOG_AGE_S", 0.0)
+    monkeypatch.setattr(estimates.backlog_seconds, "seconds", 0.0)
     redis = redis_clients.text_client()
 
     def wait(seconds: float) -> None:
-        estimates.backlog_clock.cache_clear()
+        estimates.backlog_seconds.drop()
         redis.delete("gq:lease", "gq:work", "gq:n")
         redis.hset(estimates.SPEED_KEY, "full", "1.0")
         redis.hset("gq:work", mapping={"2": repr(seconds * 1e6)})
@@ -73,7 +73,7 @@ def surge(seeded: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[f
 
     yield wait
     redis.delete("gq:work", "gq:n", estimates.SPEED_KEY, *redis.keys("gq:w:*"), *redis.keys("gq:k:*"))
-    estimates.backlog_clock.cache_clear()
+    estimates.backlog_seconds.drop()
 
 
 @pytest.fixture

@@ -101,4 +101,4 @@ def test_a_kept_key_is_looked_up_again_after_a_moment(client: Client, monkeypatc
     with counted(monkeypatch) as cost:
         client.get("/api/v1/styles")
     assert cost == Cost(queries=0, trips=2)
-    key_cache.forget()
+    key_cache.clear()

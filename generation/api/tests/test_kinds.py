@@ -147,7 +147,8 @@ def test_the_part_of_the_steps_that_a_control_picture_guides_reaches_the_engine(
     shown = post(client, CONTROL, body).json()["data"]["input"]
     assert (shown["control_start"], shown["control_end"]) == (0.1, 0.6)
     [sample] = samples_of(Task.objects.get(), alone=False)
-    assert (sample.control_start, sample.control_end, sample.control_scale) == (0.1, 0.6, 1.0)
+    asked = sample.parameters
+    assert (asked.control_start, asked.control_end, asked.control_scale) == (0.1, 0.6, 1.0)
     arguments = picture_arguments(sample, lambda control_type, photo: photo)
     assert (arguments["control_guidance_start"], arguments["control_guidance_end"]) == (0.1, 0.6)
 
@@ -186,7 +187,7 @@ def test_a_photo_is_taken_where_it_can_be_drawn_from_or_is_called_ready(client: 
     assert [status(), status(control_ready=True), status(control_type="canny")] == [400, 202, 202]
     able_model.options = {**able_model.options, "preprocessors": {"depth": "depth-anything"}}
     able_model.save()
-    snapshot.forget()
+    snapshot.reload()
     assert status() == 202
 
 
@@ -264,7 +265,7 @@ def test_a_body_over_the_limit_is_413(client: Client, settings: Any) -> None:
 
 def test_a_kind_that_no_model_can_do_is_told(client_of: ClientOf, owner: User) -> None:
     ImageModel.objects.update(kinds=["text2img"])
-    snapshot.forget()
+    snapshot.reload()
     response = post(client_of(owner), CONTROL, {"text": "x", "control_image": text(picture_bytes())})
     assert faults(response) == {"params.model": "unknown_model"}
     response = post(client_of(owner), CONTROL, {"text": "x", "control_image": "AAAA", "params": {"model": "mini"}})
@@ -340,7 +341,7 @@ def test_a_control_type_that_the_model_has_no_network_for_is_refused_at_once(cli
     model = ImageModel.objects.create(
         name="lines", title="Lines", source="lines", kinds=["controlnet"], options={"controlnets": {"depth": "depth"}}
     )
-    snapshot.forget()
+    snapshot.reload()
     body: dict[str, Any] = {"text": "x", "control_image": text(picture_bytes((256, 256), colour="grey"))}
     refused = post(client, CONTROL, {**body, "params": {"model": "lines", "control_type": "openpose"}})
     assert (refused.status_code, faults(refused)) == (400, {"params.control_type": "not_available"})

@@ -36,8 +36,8 @@ def post(client: Client) -> Any:
 
 
 def forget_everything() -> None:
-    key_cache.forget()
-    snapshot.forget()
+    key_cache.clear()
+    snapshot.reload()
     for key in list(redis_clients.text_client().scan_iter("gx:cache:*", count=1000)):
         redis_clients.text_client().delete(key)
 

@@ -144,7 +144,7 @@ def test_refusals_have_openais_form(
     client: openai.OpenAI, asked: dict[str, Any], status: int, param: str | None, code: str
 ) -> None:
     BlockedTerm.objects.create(term="blocked", reason="blocked")
-    rules.forget()
+    rules.reload()
     with pytest.raises(openai.APIStatusError) as refused:
         client.images.generate(**asked)
     error = refused.value

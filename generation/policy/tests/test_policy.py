@@ -29,7 +29,7 @@ def faults(response: Any) -> dict[str, str]:
 def client(client_of: Callable[..., Client], owner: User) -> Client:
     for term, reason in (("blood", "violence"), ("血腥", "violence"), ("кровь", "violence"), ("naked lady", "adult")):
         BlockedTerm.objects.create(term=term, reason=reason)
-    rules.forget()
+    rules.reload()
     return client_of(owner)
 
 
@@ -80,7 +80,7 @@ def test_terms_of_a_profile_apply_to_its_keys_only(client: Client, client_of: An
     profile = PolicyProfile.objects.create(name="kids", title="Children")
     bound = client_of(owner, profile=profile)
     BlockedTerm.objects.create(term="spider", reason="scary", profile=profile)
-    rules.forget()
+    rules.reload()
     assert post(client, "a spider").status_code == 202
     assert faults(post(bound, "a spider")) == {"text": "policy_scary"}
 
@@ -89,11 +89,11 @@ def test_a_child_safe_key_is_bound_to_styles_models_and_subjects(client: Client,
     bounds = {"child_safe_styles": True, "model_names": ["other"], "subjects": ["cat", "猫"]}
     profile = PolicyProfile.objects.create(name="kids", title="Children", **bounds)
     bound = client_of(owner, profile=profile)
-    rules.forget()
+    rules.reload()
     expected = {"params.style": "policy_style", "params.model": "policy_model", "text": "policy_subject"}
     assert faults(post(bound, "a car", style="photorealistic")) == expected
     PolicyProfile.objects.update(model_names=["mini"])
-    rules.forget()
+    rules.reload()
     assert post(bound, "two cats", style="cartoon").status_code == 202
     assert post(bound, "可爱的猫", style="cartoon").status_code == 202
     assert faults(post(bound, "two cats")) == {"params.style": "policy_style"}

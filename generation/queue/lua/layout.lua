@@ -1,4 +1,4 @@
--- What every script of the buffer shares. Keys: see generation/queue/client.py.
+-- What every script of the buffer shares. Keys: see imagegenx_site/redis_clients.py.
 -- Tags are doubles: always written with 17 digits, because tostring() keeps 14.
 
 local TERMINAL_SECONDS = 900  -- an ended task is remembered so long, so that a late ticket finds out
@@ -10,6 +10,16 @@ local function waiting_key(class, batch) return 'gq:w:' .. class .. ':' .. batch
 local function heads_key(class) return 'gq:k:' .. class end
 local function users_key(class) return 'gq:f:' .. class end
 local function running_key(worker) return 'gq:run:' .. worker end
+
+-- What a batch key's text says: see generation/queue/values.py, whose parser this one equals. `alone` is '' or the task it belongs to.
+local function batch_key(text)
+  local shared, alone = string.match(text, '^([^#]*)#?(.*)$')
+  local model = string.match(shared, '^(.*):[^:]*$')
+  return {model = model, name = string.match(model, '^(.-)@') or model, alone = alone}
+end
+
+-- The key of a task that shares with nobody.
+local function alone_key(text, id) return text .. '#' .. id end
 
 local function exact(number) return string.format('%.17g', number) end
 

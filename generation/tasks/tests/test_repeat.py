@@ -75,9 +75,9 @@ def test_what_is_blocked_by_now_or_for_this_key_is_refused(
     task.params |= {"text": "red circle, cruel"}  # `cruel` came as a keyword
     task.save(update_fields=["params"])
     safe = PolicyProfile.objects.create(name="children", subjects=["cat"])
-    rules.forget()
+    rules.reload()
     assert code_of(retry(client_of(owner, profile=safe), task)) == "policy_subject"
     BlockedTerm.objects.create(term="cruel", reason="violence")
-    rules.forget()
+    rules.reload()
     assert code_of(retry(client, task)) == "policy_violence"
     assert Task.objects.count() == 1

@@ -54,7 +54,7 @@ def due_now() -> None:
 def test_the_reference_library_verifies_what_arrives(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     endpoint = register(client, f"{receiver.url}/hook")
     [delivery] = deliveries_of(finish(make_task()))
-    assert webhooks_delivery.send(delivery.id)
+    assert outbox.send(delivery.id)
     [(path, headers, body)] = receiver.got
     assert path == "/hook"
     event = Webhook(endpoint["secret"]).verify(body, headers)
@@ -63,7 +63,7 @@ def test_the_reference_library_verifies_what_arrives(client: Client, receiver: R
     assert event["data"]["outputs"][0]["url"].startswith("https://images.example/files/")
     with pytest.raises(WebhookVerificationError):
         Webhook(endpoint["secret"]).verify(body.replace(b"succeeded", b"failed"), headers)
-    assert not webhooks_delivery.send(delivery.id), "a delivered event is not sent again"
+    assert not outbox.send(delivery.id), "a delivered event is not sent again"
 
 
 def by_standardwebhooks(secret: str, body: bytes, headers: dict[str, str]) -> None:
@@ -88,7 +88,7 @@ def test_other_verifiers_accept_deliveries_and_refuse_forgeries(
 ) -> None:
     secret = register(client, f"{receiver.url}/hook")["secret"]
     [delivery] = deliveries_of(finish(make_task(text="雪中的红狐狸")))
-    assert webhooks_delivery.send(delivery.id)
+    assert outbox.send(delivery.id)
     [(_, headers, body)] = receiver.got
     assert "雪中的红狐狸" in body.decode()
     verify(secret, body, headers)
@@ -110,7 +110,7 @@ def test_both_secrets_verify_after_a_rotation(client: Client, receiver: Receiver
     new = call(client, "POST", f"{WEBHOOKS}/{endpoint['id']}/rotate").json()["data"]["secret"]
     assert new != endpoint["secret"]
     [delivery] = deliveries_of(finish(make_task()))
-    webhooks_delivery.send(delivery.id)
+    outbox.send(delivery.id)
     _, headers, body = receiver.got[0]
     for secret in (new, endpoint["secret"]):
         Webhook(secret).verify(body, headers)
@@ -119,7 +119,7 @@ def test_both_secrets_verify_after_a_rotation(client: Client, receiver: Receiver
 def test_a_callback_is_signed_with_the_accounts_secret(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     task = finish(make_task(callback_url=f"{receiver.url}/mine"))
     [delivery] = deliveries_of(task)
-    webhooks_delivery.send(delivery.id)
+    outbox.send(delivery.id)
     secret = client.get(WEBHOOKS).json()["data"]["callbacks"]["secret"]
     Webhook(secret).verify(receiver.got[0][2], receiver.got[0][1])
 
@@ -130,7 +130,7 @@ def test_a_failed_attempt_is_retried_with_the_same_id(client: Client, receiver: 
     [delivery] = deliveries_of(finish(make_task()))
     for expected in (False, False, True):
         due_now()
-        assert webhooks_delivery.send(delivery.id) is expected
+        assert outbox.send(delivery.id) is expected
     ids = {headers["webhook-id"] for _, headers, _ in receiver.got}
     assert (len(receiver.got), len(ids)) == (3, 1), "a redirect is not followed"
     delivery.refresh_from_db()
@@ -144,13 +144,13 @@ def test_retries_back_off_over_about_a_day(client: Client, receiver: Receiver, m
     waits = []
     for _ in webhooks_delivery.BACKOFF_S:
         due_now()
-        webhooks_delivery.send(delivery.id)
+        outbox.send(delivery.id)
         delivery.refresh_from_db()
         waits.append((delivery.next_at - timezone.now()).total_seconds())
     assert waits == sorted(waits)
     assert 24 * 3600 < sum(waits) < 48 * 3600
     due_now()
-    webhooks_delivery.send(delivery.id)
+    outbox.send(delivery.id)
     delivery.refresh_from_db()
     assert delivery.state == Delivery.State.GIVEN_UP
 
@@ -164,7 +164,7 @@ def test_an_endpoint_is_disabled_after_events_in_a_row_were_given_up(
     for _ in range(2):
         [delivery] = deliveries_of(finish(make_task()))
         Delivery.objects.filter(pk=delivery.pk).update(attempts=len(webhooks_delivery.BACKOFF_S))
-        webhooks_delivery.send(delivery.id)
+        outbox.send(delivery.id)
     [listed] = client.get(WEBHOOKS).json()["data"]["items"]
     assert (listed["enabled"], listed["disabled_reason"]) == (False, "2 events in a row could not be delivered")
     assert deliveries_of(finish(make_task())) == []
@@ -176,19 +176,19 @@ def test_410_gone_disables_the_endpoint(client: Client, receiver: Receiver, make
     register(client, receiver.url)
     receiver.answers = [(410, {}, b"")]
     [delivery] = deliveries_of(finish(make_task()))
-    webhooks_delivery.send(delivery.id)
+    outbox.send(delivery.id)
     assert WebhookEndpoint.objects.exclude(url="").get().disabled_reason == "the receiver answered 410 Gone"
 
 
 def test_a_delivery_can_be_sent_again(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     endpoint = register(client, receiver.url)
     [delivery] = deliveries_of(finish(make_task()))
-    webhooks_delivery.send(delivery.id)
+    outbox.send(delivery.id)
     [line] = client.get(f"{WEBHOOKS}/{endpoint['id']}/deliveries").json()["data"]["items"]
     assert (line["state"], line["attempts"][0]["status"]) == ("delivered", 204)
     assert call(client, "POST", f"{WEBHOOKS}/deliveries/{line['id']}/send").status_code == 200
     assert webhooks_delivery.due() == [delivery.id]
-    assert webhooks_delivery.send(delivery.id)
+    assert outbox.send(delivery.id)
     assert receiver.got[0][1]["webhook-id"] == receiver.got[1][1]["webhook-id"]
 
 
@@ -221,7 +221,7 @@ def test_a_private_address_is_not_called(
     settings.PRIVATE_CALLBACKS = []
     register(client, receiver.url)
     [delivery] = deliveries_of(finish(make_task()))
-    assert not webhooks_delivery.send(delivery.id)
+    assert not outbox.send(delivery.id)
     delivery.refresh_from_db()
     assert "private address" in delivery.log[0]["fault"]
     assert receiver.got == []

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
-from workers.engine.batching.limits import DEFAULT_LIMITS
+from imagegenx_site.config import GpuConfig
 from workers.engine.batching.scheduler import Policy
 
 
@@ -19,8 +18,8 @@ class EngineConfig:
 
     threads: int = 1
     capacity: int = 64
-    paused_bytes: int = 2 << 30
-    batch_limits: Mapping[int, int] = field(default_factory=lambda: MappingProxyType(dict(DEFAULT_LIMITS)))
+    paused_bytes: int = GpuConfig().paused_bytes
+    batch_limits: Mapping[int, int] = field(default_factory=lambda: GpuConfig().batch_limits)
     policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 
 import torch
 
+from imagegenx_site.config import GpuConfig
 from workers.engine.errors import EngineError, ModelUnavailable, is_out_of_memory
 from workers.engine.interface import ModelInterface
 from workers.engine.metrics import MODEL_BYTES, MODEL_LOADS
@@ -34,9 +35,9 @@ class PoolConfig:
     """`device`: "auto" (first GPU, else CPU), "cpu", "cuda:0" and so on. `memory_bytes`: what the models may take,
     0 for a part of the device (memory.py). `idle_unload_s`: an unused model leaves after so many seconds."""
 
-    device: str = "auto"
+    device: str = GpuConfig.device
     memory_bytes: int = 0
-    idle_unload_s: float = 300.0
+    idle_unload_s: float = GpuConfig.idle_unload_s
 
     def torch_device(self) -> torch.device:
         """The device that `device` means on this machine."""

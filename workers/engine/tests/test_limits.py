@@ -2,7 +2,10 @@
 
 import pytest
 
-from workers.engine.batching.limits import DEFAULT_LIMITS, RECOVER_AFTER, RowLimits, samples_for_size
+from imagegenx_site.config import GpuConfig
+from workers.engine.batching.limits import RECOVER_AFTER, RowLimits, samples_for_size
+
+DEFAULT_LIMITS = GpuConfig().batch_limits
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from django.utils import timezone
 from fixtures.fleet import statuses, submit
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig
-from generation.tasks import cancel, states
+from generation.tasks import cancel, stages, states
 from generation.tasks.models import Task
 from generation.telemetry.models import Alert
 from imagegenx_site import redis_clients
@@ -142,7 +142,8 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, repairs, redis, 
     repairs.notes()
     task = Task.objects.get(pk=task_id)
     assert (task.status, task.attempt) == ("queued", 1)
-    assert task.history[-1]["reason"] == "worker lost: the worker process died"
+    last = task.history[-1]
+    assert (last["reason"], last["code"]) == ("worker lost: the worker process died", "worker_lost")
     assert redis.llen("p2") == 1
     for _ in range(2):
         claim(worker)
@@ -227,7 +228,7 @@ def test_a_stage_that_somebody_works_on_is_not_sent(user, redis, repairs, worker
     (task_id,) = submit(user)
     (task,) = claim(worker)
     states.mark_generated(task_id, worker="gpu1-1-a", attempt=task.attempt)
-    states.take_stage(task_id, "postprocess", "cpu1", 60)
+    states.take_stage(task_id, stages.named("postprocess"), "cpu1", 60)
     repairs.stages()
     assert redis.llen("cpu") == 0
     Task.objects.filter(pk=task_id).update(stage_until=timezone.now() - timedelta(seconds=1))

@@ -92,7 +92,7 @@ def test_a_broken_checker_lets_nothing_through(make_task: MakeTask, settings) ->
 @pytest.fixture
 def child_safe(seeded: None) -> PolicyProfile:
     profile = PolicyProfile.objects.create(name="children", check_images=True)
-    rules.forget()
+    rules.reload()
     return profile
 
 

@@ -13,10 +13,9 @@ import pytest
 from django.utils import timezone
 
 from generation.catalogue.models import Lora
-from generation.tasks import enlargement, stages, states
+from generation.tasks import enlargement, outbox, stages, states
 from generation.tasks.models import GIVEN_UP, Image, Status, Task
 from generation.tasks.view import see
-from generation.webhooks import delivery
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
@@ -152,10 +151,8 @@ def test_a_late_enlargement_follows_the_first_version(
     make_task: MakeTask,
     settings,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    sent: list,
 ) -> None:
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(notify.current_app, "send_task", lambda name, args, queue: asked.append((name, *args, queue)))
     settings.SUPERRES_DIR = str(tmp_path)
     save_blur_network(tmp_path / "x4.onnx", 4)
     task = make_task(Status.GENERATED, attempt=1)
@@ -163,7 +160,7 @@ def test_a_late_enlargement_follows_the_first_version(
     run_all(with_raw(task))
     first = Image.objects.get(task=task)
     assert (task.status, first.width) == ("succeeded", 256)
-    assert asked == [("enlarge", str(task.id), "late")]
+    assert sent == [(str(task.id), ("enlarge",))]
     assert enlargement.is_to_come(task, [first])
     before = see(task.public_id, task.user, base_url="")
     assert (before.body["enlarging"], before.body["outputs"][0]["width"]) == (True, 256)
@@ -202,7 +199,7 @@ def test_a_webhook_is_told_once_that_the_larger_version_is_there(make_task: Make
     (told,) = Delivery.objects.filter(task=task).exclude(pk=end.pk)
     assert (told.event_type, told.url) == ("task.updated", end.url)
     assert (told.event_id == end.event_id, told.state) == (False, "pending")
-    body = delivery._payload(told)
+    body = outbox.payload(told)
     assert (body["data"]["enlarging"], body["data"]["outputs"][0]["width"]) == (False, 1024)
     assert body["timestamp"] == told.created_at.isoformat()
 
@@ -213,12 +210,12 @@ def test_a_webhook_is_told_that_the_larger_version_will_not_come(make_task: Make
     (tmp_path / "x4.onnx").unlink()
     enlarge.enlarge(str(task.id))
     told = Delivery.objects.get(task=task, event_type="task.updated")
-    assert "x4.onnx" in delivery._payload(told)["data"]["warnings"][-1]
+    assert "x4.onnx" in outbox.payload(told)["data"]["warnings"][-1]
 
 
 def test_two_messages_for_one_enlargement_are_one(make_task: MakeTask, settings, tmp_path: Path) -> None:
     task = late_task(make_task, settings, tmp_path)
-    states.take_stage(task.id, "enlarge", "another worker", 60)
+    states.take_stage(task.id, stages.named("enlarge"), "another worker", 60)
     enlarge.enlarge(str(task.id))
     assert Image.objects.get(task=task).width == 256, "another holds it"
 
@@ -228,7 +225,7 @@ def test_an_enlargement_that_was_cut_off_goes_on_where_it_was(make_task: MakeTas
     with monkeypatch.context() as patch:
         keep = stage_files.keep_files
         patch.setattr(
-            postprocess, "keep_files", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files)
+            enlarge, "keep_files", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files)
         )
         enlarge.enlarge(str(task.id))
     assert list(Image.objects.order_by("index").values_list("width", flat=True)) == [1024, 256, 256]
@@ -264,7 +261,7 @@ def test_an_enlargement_that_never_works_is_given_up_and_said(make_task: MakeTas
 
 def test_a_long_enlargement_keeps_its_lease_and_tells_how_far_it_is(make_task: MakeTask, monkeypatch, settings) -> None:
     task = make_task(Status.GENERATED, attempt=1)
-    states.take_stage(task.id, "postprocess", "me", 60)
+    states.take_stage(task.id, stages.named("postprocess"), "me", 60)
     told: list[tuple[str, Any]] = []
     monkeypatch.setattr(stage_files.events, "publish", lambda _, kind, data: told.append((kind, data["progress"])))
     monkeypatch.setattr(stage_files, "TELL_EVERY_S", 0)
@@ -316,9 +313,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
     messages: list[tuple[str, tuple[str, ...]]] = []
     send = stages.send_stages
 
-    def noted(task_id: str, what: Any) -> None:
-        messages.append((task_id, tuple(name for name, _ in what)))
-        send(task_id, what)
+    def noted(task_id: str, state: str) -> None:
+        messages.append((task_id, tuple(stage.name for stage in stages.stages_from(state))))
+        send(task_id, state)
 
     monkeypatch.setattr(stages, "send_stages", noted)
     return messages
@@ -370,7 +367,7 @@ def test_a_damaged_picture_in_a_group_costs_its_own_task_a_try_and_no_other(make
 
 def test_nobody_takes_what_another_holds_or_what_was_cancelled(make_task: MakeTask) -> None:
     tasks = [with_raw(task) for task in alike(make_task, 3)]
-    states.take_stage(tasks[1].id, "postprocess", "another worker", 60)
+    states.take_stage(tasks[1].id, stages.named("postprocess"), "another worker", 60)
     Task.objects.filter(pk=tasks[2].pk).update(cancel_requested=True)
     postprocess.postprocess(str(tasks[0].id))
     assert statuses(tasks) == ["processed", "generated", "generated"]

@@ -1,0 +1,63 @@
+"""What can be set in code that reads no settings, with the defaults: each number stands here and nowhere else.
+
+Plain Python, the lowest layer: settings.py reads the environment with these defaults, entry points hand the values
+down, and the classes below (EngineConfig, BufferConfig, LoopConfig and so on) begin with the same ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+
+def _batch_limits() -> Mapping[int, int]:
+    return MappingProxyType({512: 16, 1024: 8, 2048: 2})
+
+
+@dataclass(frozen=True)
+class QueueConfig:
+    """How GPU workers share out what waits."""
+
+    shares: tuple[int, ...] = (5, 3, 1, 1)  # of the work of P0 to P3 when all are full (SPEC Q1)
+    window_ms: int = 50  # that a lone task may wait for mates
+    least_batch: int = 4  # so many waiting mates end the window at once
+
+
+@dataclass(frozen=True)
+class GpuConfig:
+    """A GPU worker: memory, batches, and how it ends."""
+
+    device: str = "auto"  # first GPU, else CPU
+    idle_unload_s: float = 300.0  # until an unused model leaves the memory (SPEC I1)
+    paused_gb: float = 2.0  # that paused samples may hold
+    row_buckets: tuple[int, ...] = ()  # rows that a batch may have, ascending; empty: any
+    batch_limits: Mapping[int, int] = field(default_factory=_batch_limits)  # by the longer side in pixels (SPEC I2)
+    stop_s: float = 10.0  # that a worker which must stop goes on with what it holds
+    hang_s: float = 30.0  # without a finished step, after which the watchdog kills it
+
+    @property
+    def paused_bytes(self) -> int:
+        """`paused_gb` in bytes."""
+        return int(self.paused_gb * 2**30)
+
+
+@dataclass(frozen=True)
+class SurgeConfig:
+    """`lower_s`, `refuse_s`: seconds of waiting work. `lowered_side`: longest side of a lowered picture, in pixels."""
+
+    lower_s: float = 60.0
+    refuse_s: float = 240.0
+    lowered_side: int = 512
+    longest_retry_s: int = 600
+
+
+@dataclass(frozen=True)
+class SpoolConfig:
+    """Bounds of the spool; `down_seconds`: how long after a failure pictures go to the spool without trying the
+    store.
+    """
+
+    root: Path
+    max_bytes: int = 20 << 30
+    max_files: int = 100_000
+    down_seconds: float = 10.0
