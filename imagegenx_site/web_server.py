@@ -3,7 +3,7 @@
 `python -m imagegenx_site.web_server` takes its arguments.
 
 uvicorn's httptools protocol takes a request line and headers of any length into memory. A proxy in front bounds them;
-this does where there is none.
+this does where there is none (docs/decisions/0006).
 """
 
 from typing import Final

@@ -70,7 +70,8 @@ def parameters_text(notes: Notes) -> str:
 def exif(notes: Notes) -> bytes:
     """An EXIF block with the parameters as UserComment and the program's name.
 
-    Written by hand: Pillow would give UserComment the type BYTE, and readers of the parameters accept UNDEFINED only.
+    Written by hand: Pillow would give UserComment the type BYTE, and readers of the parameters accept UNDEFINED only
+    (docs/decisions/0006).
     """
     software = b"ImageGenX\0"
     comment = b"UNICODE\0" + parameters_text(notes).encode("utf-16-be", "replace")

@@ -3,7 +3,8 @@
 Rows are kept in Redis (caches.py), where a change takes them away at once. In front of that, this process
 remembers each key for KEY_KEPT_S: a busy client sends hundreds of requests a second with one key, and asking Redis and
 building five rows costs as much as the rest of its request. So what this process changes holds from its next request
-on, and what another process changes (revoking a key, a new plan) holds after KEY_KEPT_S at the latest.
+on, and what another process changes (revoking a key, a new plan) holds after KEY_KEPT_S at the latest
+(docs/decisions/0006).
 """
 
 from datetime import timedelta

@@ -1,5 +1,5 @@
 """Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for all
-counters of a request.
+counters of a request (docs/decisions/0006).
 
 When Redis is away every request is admitted, with a line in the log: a limit protects the service, it is not a reason
 to refuse work.

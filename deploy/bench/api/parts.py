@@ -9,7 +9,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,6 @@ class Parts:
                 lambda: insert([self.row()]),
             ),
             "ticket: send_task / in the buffer's script": (self._sent, self._scripted),
-            "parameters: asdict / to_json": (lambda: asdict(self.parameters), self.parameters.to_json),
         }
 
     def _new_serializer(self) -> None:
