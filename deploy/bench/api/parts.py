@@ -56,7 +56,7 @@ class Parts:
         return {
             "the key's rows: query / kept": (
                 lambda: ApiKey.objects.select_related("user__team__plan", "plan").get(prefix=self.prefix),
-                lambda: key_cache.living(self.prefix),
+                lambda: key_cache.find(self.prefix),
             ),
             "two counters: two calls / one": (
                 lambda: [rates.hit([one], 1_000_000) for one in counters],
