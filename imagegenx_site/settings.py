@@ -7,8 +7,8 @@ Who reads settings: Django code, at the moment of use (`django.conf.settings`), 
 `settings` fixture expect. That is this package, generation, workers/stages, workers/housekeeping, workers/recovery, and
 in workers/gpu what works with rows. Who does not: workers/engine, generation/queue, postprocessing, storage and the
 rest of workers/gpu. They are given frozen configuration objects, made by entry points (workers/gpu/main.py and
-worker.py, commands), by workers/stages/files.py and by storage/store.py. A default that both sides know stands in
-config.py. `make lint` and imagegenx_site/tests/test_settings.py hold this.
+worker.py, commands), by workers/stages and by storage/store.py. A default that both sides know stands in config.py.
+`make lint` and imagegenx_site/tests/test_settings.py hold this.
 """
 
 import logging.config
