@@ -15,7 +15,7 @@ from generation.api.batches import BatchBody, batch_body
 from generation.api.json_parser import JSONParser
 from generation.api.kind_forms import body_of
 from generation.api.submission import ParsedRequest, parse_request
-from generation.api.wait import base_url, prefer_wait
+from generation.api.wait import DeferredResponse, base_url, prefer_wait
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat
 from generation.tasks import delete as tasks_delete
@@ -108,7 +108,7 @@ class CancelView(ApiView):
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """Cancel. Asking twice, or for an ended task, changes nothing."""
         task = access.find_task(public_id, request.user)
-        return _task_response(request, cancel.cancel_task(task))
+        return Response(_body(request, cancel.cancel_task(task)))
 
 
 class RetryView(ApiView):
@@ -125,11 +125,11 @@ class RetryView(ApiView):
 
 def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     """202 with the task or the batch, and where to look for it."""
+    response = DeferredResponse(status=status.HTTP_202_ACCEPTED)
     if made.batch:
-        body = batch_body(made.batch, made.tasks, base_url=base_url(request))
-        response = Response(body, status=status.HTTP_202_ACCEPTED)
+        response.data = batch_body(made.batch, made.tasks, base_url=base_url(request))
     else:
-        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED, made.outlook)
+        response.data = _body(request, made.tasks[0], made.outlook)
         prefer_wait(request._request, response, made.tasks[0].id)
     response["Location"] = response.data["query_url"]
     response["Retry-After"] = "1"
@@ -138,10 +138,9 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     return response
 
 
-def _task_response(request: KeyRequest, task: Task, code: int = 200, outlook: Outlook | None = None) -> Response:
+def _body(request: KeyRequest, task: Task, outlook: Outlook | None = None) -> TaskBody:
     images = access.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
-    known = outlook or estimates.outlook(task)
-    return Response(task_body(task, images, base_url=base_url(request), outlook=known), status=code)
+    return task_body(task, images, base_url=base_url(request), outlook=outlook or estimates.outlook(task))
 
 
 def price_body(parsed: ParsedRequest) -> PriceBody:
