@@ -65,7 +65,7 @@ def command(name: str, config: CommandConfig) -> list[str]:
         "web": web,
         "gpu-worker": _worker(gpu, "workers.gpu.main", gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
-        "late-worker": _worker(late, "workers.stages.late_worker", "late", pool="prefork", concurrency=1),
+        "late-worker": _worker(late, "workers.stages.enlargement_worker", "late", pool="prefork", concurrency=1),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
         "reconciler": ["workers.recovery.reconciler"],
         "beat": [*CELERY, "beat", "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],

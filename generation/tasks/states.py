@@ -174,7 +174,8 @@ def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task 
     taken = _lease(free, stage, owner, seconds)
     if not taken and stage.cancellable:
         cancel_if_requested(task_id, among=[stage.source])
-    return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
+    mine = Task.objects.select_related("user", "model").filter(pk=task_id, stage_owner=owner)
+    return mine.first() if taken else None
 
 
 def take_mates(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
@@ -223,9 +224,9 @@ def renew_stage(owner: str, seconds: float) -> bool:
     return bool(Task.objects.filter(held, stage_until__isnull=False).update(stage_until=until))
 
 
-def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
-    """The late step of a succeeded task is done; with a warning for the client: it is given up. Written together with
-    the rows of its webhooks, which the clock sends.
+def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
+    """The enlargement of a succeeded task is done; with a warning for the client: it is given up. Written together
+    with the rows of its webhooks, which the clock sends.
     """
     changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
     if warning:

@@ -6,12 +6,11 @@ from uuid import UUID
 
 from celery import shared_task
 
-from generation.tasks import stages
-from generation.tasks.models import Status, Task
+from generation.tasks import enlargement, stages
+from generation.tasks.models import Task
 from storage import keys, raw
 from storage.store import get_store
-from workers.stages.enlarge import is_to_be_enlarged
-from workers.stages.files import clear_raw
+from workers.stages.images import clear_raw
 
 LEFT_AFTER: Final = timedelta(minutes=10)  # raw pictures of ended tasks older than this were left behind
 
@@ -29,7 +28,7 @@ def clear_leftovers() -> None:
         task = Task.objects.filter(pk=task_id).first()
         if task is None:
             raw.delete_task(task_id)
-        elif task.status == Status.SUCCEEDED and is_to_be_enlarged(task):
+        elif enlargement.is_due(task, list(task.images.all())):
             stages.send_stages(str(task_id), task.status)
         elif task.terminal:
             clear_raw(task)

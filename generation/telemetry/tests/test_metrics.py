@@ -86,7 +86,7 @@ def test_strangers_are_not_told(settings: Any) -> None:
 
 
 def test_what_is_told_stands_in_the_list_of_the_module(make_task: Any) -> None:
-    notify.note_success(finish(make_task()))
+    notify.observe_success(finish(make_task()))
     caches.tasks().get("x", lambda: b"1")
     told = {re.sub(r"(_bucket|_count|_sum|_created)?(\{.*)?$", "", name) for name in figures()}
     told = {name for name in told if name.startswith("imagegenx_")}
