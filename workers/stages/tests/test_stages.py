@@ -22,7 +22,7 @@ from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
 from storage import keys, raw
 from storage.store import get_store
-from workers.housekeeping import leftovers
+from workers.housekeeping import raw_store
 from workers.stages import enlarge, images, lease, notify, postprocess, render, upload
 
 MakeTask = Callable[..., Task]
@@ -286,10 +286,10 @@ def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
     make_task: MakeTask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(leftovers, "LEFT_AFTER", timedelta(0))
+    monkeypatch.setattr(raw_store, "LEFT_AFTER", timedelta(0))
     failed = with_raw(make_task(Status.FAILED, attempt=1))
     get_store("raw").put(keys.image_key(failed.id, 0, "a" * 64, "image/webp"), b"an encoded file")
-    leftovers.clear_leftovers()
+    raw_store.sweep_raw_store()
     assert [key.split("/")[1] for key in files("raw")] == [str(generated.id)]
     assert not any(str(failed.id) in key for key in files("raw"))
 
