@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """A picture as 8-bit RGB PNG, and what the client is told about how it was made."""
+    """A picture as 8-bit RGB PNG, and the warnings that the client gets with it."""
 
     png: bytes
     warnings: tuple[str, ...]

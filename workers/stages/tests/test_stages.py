@@ -15,7 +15,7 @@ from django.utils import timezone
 from generation.catalogue.models import Lora
 from generation.tasks import enlargement, stages, states
 from generation.tasks.models import GIVEN_UP, Image, Status, Task
-from generation.tasks.view import see
+from generation.tasks.view import view_for
 from generation.webhooks import delivery
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from postprocessing.tests.certificates import make_chain
@@ -162,12 +162,12 @@ def test_a_late_enlargement_follows_the_first_version(
     assert (task.status, first.width) == ("succeeded", 256)
     assert sent == [(str(task.id), ("enlarge",))]
     assert enlargement.is_due(task, [first])
-    before = see(task.public_id, task.user, base_url="")
+    before = view_for(task.public_id, task.user, base_url="")
     assert (before.body["enlarging"], before.body["outputs"][0]["width"]) == (True, 256)
     enlarge.enlarge(str(task.id))
     second = Image.objects.get(task=task)
     assert (second.width, second.height) == (1024, 1024)
-    later = see(task.public_id, task.user, base_url="")
+    later = view_for(task.public_id, task.user, base_url="")
     assert (later.body["enlarging"], later.body["outputs"][0]["width"]) == (False, 1024)
     assert later.body["temp_url"] != before.body["temp_url"]
     assert later.etag != before.etag
