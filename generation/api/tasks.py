@@ -24,7 +24,7 @@ from generation.tasks.estimates import Outlook
 from generation.tasks.models import Status, Task
 from generation.tasks.presentation import InputBody, TaskBody, input_body, task_body, with_options
 from generation.tasks.submit import Idempotency, Submitted
-from generation.tasks.view import see
+from generation.tasks.view import view_for
 from imagegenx_site.errors import Fault, InvalidRequest
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
@@ -86,7 +86,7 @@ class TaskView(ApiView):
     @extend_schema(**openapi_docs.reading("task", "See a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
-        task = see(public_id, request.user, base_url=base_url(request))
+        task = view_for(public_id, request.user, base_url=base_url(request))
         if task.etag in request.headers.get("If-None-Match", ""):
             return Response(status=304, headers={"ETag": task.etag})
         response = Response(task.body, headers={"ETag": task.etag})
