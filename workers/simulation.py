@@ -21,7 +21,7 @@ from redis import Redis
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig, Claimed
 from generation.queue.lua import load_script
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, Release
 from imagegenx_site.ids import uuid7
 from workers.engine.batching import scheduler
 from workers.engine.requests import SampleId
@@ -264,7 +264,7 @@ class Simulation:
             if sample.left == 0:
                 took += self.scenario.cost.after_ms / 1000
                 sample.finished = now + took
-                device.buffer.settle(claimed, "ended")
+                device.buffer.settle(claimed, Release.ENDED)
                 del device.board[task_id]
         device.worked, device.warm = now + took, leader.key
         device.busy += took

@@ -1,27 +1,20 @@
-"""The GPU worker's side of the buffer: claim, tick, settle, reap. Keys: generation/queue/client.py; the rules:
+"""The GPU worker's side of the buffer: claim, tick, settle, requeue. Keys: generation/queue/client.py; the rules:
 generation/queue/lua/*.lua.
 
 A `Buffer` belongs to one thread of one worker. Its Redis client never repeats a call by itself: a claim whose first
-reply was lost would claim twice. Lost replies are found by `orphans()`.
+reply was lost would claim twice. Lost replies are found by `requeue_orphans`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from redis import Redis
 
 from generation.queue.lua import load_script
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, EntryState, Release
 
 LUA = Path(__file__).parent / "lua"
-
-
-Outcome = Literal["ended", "waiting", "alone"]
-
-
-Verdict = Literal["ok", "cancel", "lost"]
 
 
 @dataclass(frozen=True)
@@ -70,14 +63,17 @@ class Tick:
 
     p0_waits: bool  # and it is P0's turn: it may preempt
     waiting: int  # tasks of all classes
-    stranger_died: bool  # some worker's lease ran out: reap
-    verdicts: dict[str, Verdict]  # by task id
+    lease_expired: bool  # of some worker: `requeue_dead`
+    cancelled: frozenset[str] = frozenset()  # of the tasks asked about, by id: their cancel was asked for
+    lost: frozenset[str] = frozenset()  # somebody else has them
 
 
 @dataclass(frozen=True)
-class Reaped:
+class Requeued:
+    """Ids of the tasks of dead workers: those that run again, those that are given up."""
+
     requeued: tuple[str, ...] = ()
-    dead: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
 
 
 class Buffer:
@@ -89,7 +85,7 @@ class Buffer:
         self._shares = ",".join(map(str, config.shares))
         self._scripts = {
             name: load_script(redis, LUA / f"{name}.lua", clock_key=config.clock_key)
-            for name in ("claim", "tick", "beat", "reap", "settle")
+            for name in ("claim", "tick", "beat", "requeue_dead", "settle")
         }
 
     def claim(
@@ -139,40 +135,42 @@ class Buffer:
         details = [value for task in held for value in (task.task_id, task.fence, task.memo)]
         p0, waiting, died, *verdicts = self._run("tick", self.config.worker, self._shares, *details)
         named = {task.task_id: verdict for task, verdict in zip(held, verdicts, strict=True)}
-        return Tick(bool(p0), int(waiting), bool(died), named)
+        cancelled = frozenset(task_id for task_id, verdict in named.items() if verdict == "cancel")
+        lost = frozenset(task_id for task_id, verdict in named.items() if verdict == "lost")
+        return Tick(bool(p0), int(waiting), bool(died), cancelled, lost)
 
-    def settle(self, task: Claimed, outcome: Outcome) -> bool:
-        """Gives a task up: 'ended', or 'waiting' / 'alone' to run again. False if it was not ours any more."""
-        return bool(self._run("settle", self.config.worker, task.task_id, task.fence, outcome))
+    def settle(self, task: Claimed, release: Release) -> bool:
+        """Gives a task up. False if it was not ours any more."""
+        return bool(self._run("settle", self.config.worker, task.task_id, task.fence, release))
 
-    def orphans(self, held: Iterable[str]) -> list[str]:
-        """Puts back what Redis counts as ours but the engine does not hold: a claim's lost reply. Answers ids."""
-        strangers = self.redis.smembers(f"gq:run:{self.config.worker}") - set(held)
-        return [id_ for id_ in strangers if self._run("settle", self.config.worker, id_, "", "waiting")]
+    def requeue_orphans(self, held: Iterable[str]) -> list[str]:
+        """Puts back what Redis counts as ours but this worker does not hold: a claim's lost reply. Answers ids."""
+        orphans = self.redis.smembers(f"gq:run:{self.config.worker}") - set(held)
+        return [id_ for id_ in orphans if self._run("settle", self.config.worker, id_, "", Release.WAITING)]
 
     def beat(self) -> None:
         """Renews this worker's lease."""
         self._run("beat", self.config.worker, self.config.lease_ms)
 
-    def reap(self, worker: str = "", cause: str = "lease", *, isolate: bool = False) -> Reaped:
+    def requeue_dead(self, worker: str = "", cause: str = "lease", *, isolate: bool = False) -> Requeued:
         """Puts back the tasks of a dead worker, or of every worker whose lease ran out.
 
         They run alone after their second crash, or at once with `isolate`; one that crashed alone is given up.
         """
-        answer = self._run("reap", worker, cause, int(isolate))
+        answer = self._run("requeue_dead", worker, cause, int(isolate))
         if not answer:
-            return Reaped()
+            return Requeued()
         bar = answer.index("|")
-        return Reaped(tuple(answer[:bar]), tuple(answer[bar + 1 :]))
+        return Requeued(tuple(answer[:bar]), tuple(answer[bar + 1 :]))
 
     def leave(self) -> None:
         """Ends the lease of a worker that holds nothing any more."""
         self.redis.zrem("gq:lease", self.config.worker)
 
-    def state(self, task_id: str) -> tuple[str | None, str | None]:
-        """(state, owner) of a task here: state is 'w', 'r', 'x' or None when unknown."""
+    def state(self, task_id: str) -> tuple[EntryState | None, str | None]:
+        """(state, owner) of a task's entry; None where there is none."""
         state, owner = self.redis.hmget(f"gq:t:{task_id}", "st", "own")
-        return state, owner
+        return EntryState(state) if state else None, owner
 
     def _run(self, script: str, *args: object) -> list:
         return self._scripts[script](args=[str(arg) for arg in args])

@@ -8,7 +8,7 @@ Redis keys of the queues (one instance, no cluster: the scripts touch keys they 
 `{class}` 0 to 3.
 
     key                type   content                                                                   lifetime
-    gq:t:{id}          hash   st state (w waiting, r running, x ended), cls class, key batch key, usr user, 15 min once
+    gq:t:{id}          hash   st state (EntryState in values.py), cls class, key batch key, usr user, 15 min once
                               wt weight, sc created ms, exp expires ms (0 never), mdl model, n samples, ended
                               tag place in the order, own worker, at fence, cx cancel asked, cr crashes, iso alone
     gq:w:{class}:{key} zset   waiting ids of one batch key, by tag                                      while any waits
@@ -23,7 +23,7 @@ Redis keys of the queues (one instance, no cluster: the scripts touch keys they 
     gq:grace           string ms when an outage of Redis ended; strangers are left alone 2 s after it       10 s
     gq:retick          list   JSON {id, worker, cause}: put back after a crash; tickets must be sent       until read
     gq:dead            list   the same for tasks given up: the reconciler fails them                    until read
-    gq:buried          list   JSON {worker, cause}: workers whose tasks were put back; alerts follow       until read
+    gq:lost_workers    list   JSON {worker, cause}: workers whose tasks were put back; alerts follow       until read
     gq:dropped         list   ids to cancel; gq:expired: ids that expired while waiting                 until read
     gq:epoch           string present since the buffer was last rebuilt; absent: Redis was emptied      for ever
     gq:ev              stream events for clients (generation/tasks/events.py)                                 trimmed
@@ -38,7 +38,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from redis.commands.core import Script
@@ -46,6 +46,7 @@ from redis.exceptions import RedisError
 
 from generation.queue.celery_wire import ticket_message
 from generation.queue.lua import load_script
+from generation.queue.values import Withdrawal
 from imagegenx_site import redis_clients
 
 CLASSES = (0, 1, 2, 3)
@@ -147,10 +148,9 @@ def send_ticket(task_id: UUID | str, priority: int, *, again: str = "") -> None:
     redis_clients.bytes_client().lpush(f"p{priority}", ticket_message(task_id, priority, again=again))
 
 
-def cancel(task_id: UUID) -> Literal["removed", "signalled", "absent"]:
+def cancel(task_id: UUID) -> Withdrawal:
     """Withdraws a task from the queues: a waiting one at once, a running one at its next step. Raises RedisError."""
-    answer: Literal["removed", "signalled", "absent"] = _script("cancel")(args=[str(task_id)]).decode()
-    return answer
+    return Withdrawal(_script("cancel")(args=[str(task_id)]).decode())
 
 
 def reclass(task_id: UUID, priority: int) -> bool:

@@ -4,8 +4,8 @@ The rows say what is to be done; buffer entries and messages are copies that a c
 away.
 
     every     job        what it finds, what it does
-    0.1 s     notes      what reaping left behind (gq:retick, gq:dead, gq:dropped, gq:buried): rows moved, tickets sent
-                         anew, alerts raised
+    0.1 s     notes      what reaping left behind (gq:retick, gq:dead, gq:dropped, gq:lost_workers): rows moved,
+                         tickets sent anew, alerts raised
     0.5 s     leases     workers whose lease ran out: their tasks are put back
     0.5 s     epoch      Redis was emptied: every queued row is enqueued again
     1 s       expiry     rows that waited too long
@@ -31,6 +31,7 @@ from redis import Redis
 
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig
+from generation.queue.values import EntryState, Withdrawal
 from generation.tasks import enqueue
 from generation.tasks import stages as tasks_stages
 from generation.tasks import states as tasks_states
@@ -85,10 +86,10 @@ class Repairs:
         while task_id := self.redis.lindex("gq:dropped", 0):
             tasks_states.cancel_if_requested(UUID(task_id), among=[Status.QUEUED, Status.RUNNING])
             self.redis.lrem("gq:dropped", 1, task_id)
-        while raw := self.redis.lindex("gq:buried", 0):
+        while raw := self.redis.lindex("gq:lost_workers", 0):
             note = json.loads(raw)
             alerts.raise_alert(Alert.Kind.WORKER_LOST, note["worker"], note["cause"])
-            self.redis.lrem("gq:buried", 1, raw)
+            self.redis.lrem("gq:lost_workers", 1, raw)
         self.redis.delete("gq:expired")  # the rows say it themselves
 
     def _put_back(self, task_id: UUID, worker: str, cause: str) -> None:
@@ -99,10 +100,10 @@ class Repairs:
             queue_client.send_ticket(task_id, row.priority, again=str(row.attempt))
 
     def leases(self) -> None:
-        """Tasks of workers that nobody mourns."""
-        reaped = self.buffer.reap("", "its lease ran out")
-        if reaped.requeued or reaped.dead:
-            logger.warning("leases ran out: %d tasks put back, %d given up", len(reaped.requeued), len(reaped.dead))
+        """Tasks of workers that died together with their watchdog."""
+        found = self.buffer.requeue_dead("", "its lease ran out")
+        if found.requeued or found.given_up:
+            logger.warning("leases ran out: %d tasks put back, %d given up", len(found.requeued), len(found.given_up))
 
     # ---- Redis was emptied
 
@@ -135,7 +136,7 @@ class Repairs:
         wanted = Task.objects.filter(cancel_requested=True, status__in=[Status.QUEUED, Status.RUNNING])
         for task_id, updated in wanted.order_by("id").values_list("id", "updated_at")[:1000]:
             found = queue_client.cancel(task_id)
-            if found != "signalled" and updated < self._settled_before():
+            if found is not Withdrawal.SIGNALLED and updated < self._settled_before():
                 tasks_states.cancel_if_requested(task_id, among=[Status.QUEUED, Status.RUNNING])
 
     def stages(self) -> None:
@@ -169,15 +170,15 @@ class Repairs:
             *states, leases = pipe.execute()
         suspects = set()
         for task, (state, owner, priority) in zip(page, states, strict=True):
-            if task.status == Status.QUEUED and state not in ("w", "r"):
+            if task.status == Status.QUEUED and state not in (EntryState.WAITING, EntryState.RUNNING):
                 enqueue.enqueue(task)
-            elif task.status == Status.QUEUED and state == "w" and priority != str(task.priority):
+            elif task.status == Status.QUEUED and state == EntryState.WAITING and priority != str(task.priority):
                 self._reclass(task.id)
-            elif state == "r" and owner not in leases:
+            elif state == EntryState.RUNNING and owner not in leases:
                 suspects.add(task.id)
                 if task.id in self._suspects:
-                    self.buffer.reap(owner, "it left no lease")
-            elif task.status == Status.RUNNING and state not in ("w", "r"):
+                    self.buffer.requeue_dead(owner, "it left no lease")
+            elif task.status == Status.RUNNING and state not in (EntryState.WAITING, EntryState.RUNNING):
                 suspects.add(task.id)
                 if task.id in self._suspects:
                     self._return_to_queue(task)

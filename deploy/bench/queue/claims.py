@@ -16,6 +16,7 @@ from redis import Redis
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.celery_wire import ticket_message
+from generation.queue.values import Release
 from imagegenx_site import redis_clients
 
 GOAL = 1.5
@@ -93,7 +94,7 @@ class Bench:
             claimed = self.buffer.claim(slots, wait_for_mates=False).tasks
             times.append((time.perf_counter() - begun) / max(1, len(claimed)))
             for task in claimed:
-                self.buffer.settle(task, "ended")
+                self.buffer.settle(task, Release.ENDED)
         return times
 
     def shares(self) -> dict[str, float]:

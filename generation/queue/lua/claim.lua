@@ -55,7 +55,7 @@ local function first_live(class, batch)
     remove_waiting(head[1], class, batch, tonumber(task[2] or 0))
     if task[1] then
       refund(class, task[3], tonumber(task[2]))
-      end_task(head[1], 'x')
+      end_task(head[1])
       redis.call('RPUSH', 'gq:expired', head[1])
     end
   end
@@ -113,7 +113,7 @@ local function take(id, class, batch, slots_left, claimed)
   remove_waiting(id, class, batch, weight)
   charge('gq:pass', class, weight / shares[class + 1])
   local fence = redis.call('HINCRBY', task_key(id), 'at', 1)
-  redis.call('HSET', task_key(id), 'st', 'r', 'own', worker)
+  redis.call('HSET', task_key(id), 'st', RUNNING, 'own', worker)
   redis.call('SADD', running_key(worker), id)
   claimed[#claimed + 1] = {id, class, batch, fence}
   return samples

@@ -1,6 +1,7 @@
 -- What every script of the buffer shares. Keys: see generation/queue/client.py.
 -- Tags are doubles: always written with 17 digits, because tostring() keeps 14.
 
+local WAITING, RUNNING, ENDED = 'w', 'r', 'x'  -- of an entry; EntryState in generation/queue/values.py
 local TERMINAL_SECONDS = 900  -- an ended task is remembered so long, so that a late ticket finds out
 local TICKET_SCAN = 256       -- messages looked at when a ticket is moved; what lies deeper is a no-op when it is read
 local TICKET_CHUNK = 32
@@ -89,8 +90,8 @@ local function refund(class, user, weight)
   if redis.call('HEXISTS', users_key(class), user) == 1 then charge(users_key(class), user, -weight) end
 end
 
-local function end_task(id, state)
-  redis.call('HSET', task_key(id), 'st', state)
+local function end_task(id)
+  redis.call('HSET', task_key(id), 'st', ENDED)
   redis.call('EXPIRE', task_key(id), TERMINAL_SECONDS)
 end
 
@@ -123,8 +124,8 @@ end
 local MAX_KEYS = 256
 local function outlook(id, batch)
   local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'tag')
-  local answer = {task[1] == 'w' and 1 or 0, 0, redis.call('ZCOUNT', 'gq:lease', now_ms(), '+inf')}
-  if task[1] == 'w' then
+  local answer = {task[1] == WAITING and 1 or 0, 0, redis.call('ZCOUNT', 'gq:lease', now_ms(), '+inf')}
+  if task[1] == WAITING then
     local before = '(' .. task[3]
     for _, key in ipairs(redis.call('ZRANGEBYSCORE', heads_key(task[2]), '-inf', before, 'LIMIT', 0, MAX_KEYS)) do
       answer[2] = answer[2] + redis.call('ZCOUNT', waiting_key(task[2], key), '-inf', before)

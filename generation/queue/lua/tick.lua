@@ -24,11 +24,11 @@ for i = 3, #ARGV, 3 do
   local verdict = 'lost'
   if not task[1] then
     local hash = cjson.decode(ARGV[i + 2])
-    hash.st, hash.own, hash.at = 'r', worker, fence
+    hash.st, hash.own, hash.at = RUNNING, worker, fence
     for field, value in pairs(hash) do redis.call('HSET', task_key(id), field, value) end
     redis.call('SADD', running_key(worker), id)
     verdict = 'ok'
-  elseif task[1] == 'r' and task[2] == worker and task[3] == fence then
+  elseif task[1] == RUNNING and task[2] == worker and task[3] == fence then
     verdict = task[4] and 'cancel' or 'ok'
   end
   answer[#answer + 1] = verdict
