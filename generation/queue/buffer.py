@@ -5,16 +5,15 @@ A `Buffer` belongs to one thread of one worker. Its Redis client never repeats a
 reply was lost would claim twice. Lost replies are found by `requeue_orphans`.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
 from generation.queue.lua import load_script
 from generation.queue.values import BatchKey, EntryState, Release
-
-LUA = Path(__file__).parent / "lua"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Claimed:
 
     @property
     def alone(self) -> bool:
-        """It was on board when a worker died, or asked for it: it shares no batch."""
+        """It shares no batch, because it failed or its worker died."""
         return bool(self.batch_key.alone)
 
 
@@ -61,7 +60,7 @@ class Claim:
 class Tick:
     """What Redis says at a step boundary."""
 
-    p0_waits: bool  # and it is P0's turn: it may preempt
+    p0_waits: bool  # and it is its turn: it may preempt
     waiting: int  # tasks of all classes
     lease_expired: bool  # of some worker: `requeue_dead`
     cancelled: frozenset[str] = frozenset()  # of the tasks asked about, by id: their cancel was asked for
@@ -82,9 +81,8 @@ class Buffer:
     def __init__(self, redis: Redis, config: BufferConfig) -> None:
         self.redis = redis
         self.config = config
-        self._shares = ",".join(map(str, config.shares))
         self._scripts = {
-            name: load_script(redis, LUA / f"{name}.lua", clock_key=config.clock_key)
+            name: load_script(redis, name, clock_key=config.clock_key)
             for name in ("claim", "tick", "beat", "requeue_dead", "settle")
         }
 
@@ -102,42 +100,41 @@ class Buffer:
     ) -> Claim:
         """Takes tasks of one batch key for up to `slots` samples; a first task that needs more is taken too.
 
-        With `join` somebody is on board already: only more of the warm key, or P0, may come, and nobody who must run
-        alone. `closed` are keys that the worker is full of. `loaded`: models in memory, as "name@revision"; None: all.
+        With `join` tasks run here already: only more of the warm key, or P0, may come, and none that must run alone.
+        `closed` are keys that the worker is full of. `loaded`: models in memory, as "name@revision"; None: all.
         """
         config = self.config
-        answer = self._run(
-            "claim",
-            config.worker,
-            config.own_queue,
-            slots,
-            ",".join(config.models),
-            warm_key or "",
-            only_key or "",
-            "" if only_class is None else only_class,
-            config.affinity_ms,
-            config.window_ms if wait_for_mates else 0,
-            config.least_batch,
-            self._shares,
-            ",".join(map(str, closed)),
-            int(join),
-            "*" if loaded is None else ",".join(loaded),
-            config.cold_ms,
+        ask: dict[str, Any] = {
+            "worker": config.worker,
+            "own_queue": config.own_queue,
+            "slots": slots,
+            "models": config.models or None,
+            "warm_key": warm_key and str(warm_key),
+            "only_key": only_key and str(only_key),
+            "only_class": only_class,
+            "affinity_ms": config.affinity_ms,
+            "window_ms": config.window_ms if wait_for_mates else 0,
+            "least_batch": config.least_batch,
+            "shares": config.shares,
+            "closed": [str(key) for key in closed],
+            "join": join,
+            "loaded": None if loaded is None else list(loaded),
+            "cold_ms": config.cold_ms,
+        }
+        answer = self._ask("claim", {name: value for name, value in ask.items() if value is not None})
+        tasks = (
+            Claimed(task["id"], task["class"], BatchKey.parse(task["key"]), task["fence"], task["hash"])
+            for task in answer.get("tasks", ())
         )
-        rows = [answer[i : i + 5] for i in range(1, len(answer), 5)]
-        tasks = tuple(
-            Claimed(id_, int(class_), BatchKey.parse(key), int(fence), memo) for id_, class_, key, fence, memo in rows
-        )
-        return Claim(tasks, int(answer[0]) / 1000)
+        return Claim(tuple(tasks), answer["wait"] / 1000)
 
     def tick(self, held: Sequence[Claimed]) -> Tick:
         """Asks about every held task; one that Redis has lost is registered anew."""
-        details = [value for task in held for value in (task.task_id, task.fence, task.memo)]
-        p0, waiting, died, *verdicts = self._run("tick", self.config.worker, self._shares, *details)
-        named = {task.task_id: verdict for task, verdict in zip(held, verdicts, strict=True)}
-        cancelled = frozenset(task_id for task_id, verdict in named.items() if verdict == "cancel")
-        lost = frozenset(task_id for task_id, verdict in named.items() if verdict == "lost")
-        return Tick(bool(p0), int(waiting), bool(died), cancelled, lost)
+        named = [{"id": task.task_id, "fence": task.fence} for task in held]
+        ask = {"worker": self.config.worker, "classes": len(self.config.shares), "held": named}
+        answer = self._ask("tick", ask, *(task.memo for task in held))
+        cancelled, lost = frozenset(answer["cancelled"]), frozenset(answer["lost"])
+        return Tick(answer["p0_waits"], answer["waiting"], answer["lease_expired"], cancelled, lost)
 
     def settle(self, task: Claimed, release: Release) -> bool:
         """Gives a task up. False if it was not ours any more."""
@@ -172,5 +169,10 @@ class Buffer:
         state, owner = self.redis.hmget(f"gq:t:{task_id}", "st", "own")
         return EntryState(state) if state else None, owner
 
-    def _run(self, script: str, *args: object) -> list:
+    def _ask(self, script: str, ask: dict[str, Any], *more: str) -> dict[str, Any]:
+        """A script that takes and answers JSON."""
+        answer: dict[str, Any] = json.loads(self._scripts[script](args=[json.dumps(ask), *more]))
+        return answer
+
+    def _run(self, script: str, *args: object) -> Any:
         return self._scripts[script](args=[str(arg) for arg in args])

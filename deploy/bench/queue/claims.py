@@ -13,7 +13,7 @@ from uuid import UUID
 
 from redis import Redis
 
-from generation.queue import client as queue_client
+from generation.queue import lua
 from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.celery_wire import ticket_message
 from generation.queue.values import Release
@@ -36,8 +36,9 @@ for number = first, first + count - 1 do
   local id = string.format('0198aaaa-0000-7000-8000-%%012x', number)
   local size = (256 + 8 * math.floor(number / 4) %% (8 * keys)) .. 'x256'
   local message = string.gsub(ticket, '%%x+%%-%%x+%%-%%x+%%-%%x+%%-%%x+', id)
-  enqueue({id, tostring(number %% 4), 'mini@1:' .. size, tostring(number %% 50), '1', tostring(1000 + number), '0',
-    'mini@1', '1', message})
+  local task = {id = id, class = number %% 4, key = 'mini@1:' .. size, user = number %% 50, model = 'mini@1'}
+  task.weight, task.samples, task.created_ms, task.expires_ms = 1, 1, 1000 + number, 0
+  enqueue({cjson.encode(task), message})
 end
 return count
 """
@@ -48,8 +49,7 @@ class Bench:
 
     def __init__(self, url: str) -> None:
         self.redis: Redis = redis_clients.connect(url, timeout=300)
-        layout, enqueue = ((queue_client.LUA / name).read_text() for name in ("layout.lua", "enqueue.lua"))
-        self.load = self.redis.register_script(layout + LOADER % enqueue)
+        self.load = self.redis.register_script(lua.source("layout") + LOADER % lua.source("enqueue"))
         self.ticket = ticket_message(UUID(int=0x0198AAAA_0000_7000_8000_000000000000), 2)
         self.buffer = Buffer(self.redis, BufferConfig(worker="bench-1", own_queue="dq.bench", window_ms=0))
 

@@ -10,13 +10,18 @@ from pathlib import Path
 from redis import Redis
 from redis.commands.core import Script
 
-_LAYOUT = Path(__file__).with_name("layout.lua")
+_FOLDER = Path(__file__).parent
 
 
-def load_script(redis: Redis, path: Path, *, clock_key: str = "") -> Script:
-    """The script at `path`, callable with `args=[...]`. It is sent again by itself when the server has forgotten it.
+def source(name: str) -> str:
+    """The text of one file, "layout" or a script's name."""
+    return (_FOLDER / f"{name}.lua").read_text()
+
+
+def load_script(redis: Redis, name: str, *, clock_key: str = "") -> Script:
+    """The script, callable with `args=[...]`. It is sent again by itself when the server has forgotten it.
 
     With `clock_key` the time is what stands in that key (ms) instead of the server's: for simulations.
     """
     clock = f"now_ms = function() return tonumber(redis.call('GET', '{clock_key}')) end\n" if clock_key else ""
-    return redis.register_script(_LAYOUT.read_text() + clock + path.read_text())
+    return redis.register_script(source("layout") + clock + source(name))

@@ -1,14 +1,13 @@
 """The texts of the queue's values, and that Redis's scripts read them alike."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from generation.queue import lua
 from generation.queue.values import BatchKey, EntryState
 
-LAYOUT = Path(lua.__file__).with_name("layout.lua").read_text()
+LAYOUT = lua.source("layout")
 KEYS = [
     BatchKey("mini@1", 256, 256),
     BatchKey("mini", 8, 4096),
