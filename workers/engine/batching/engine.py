@@ -249,6 +249,5 @@ def _as_parked(sample: HostedSample) -> scheduler.Parked:
         priority=request.priority,
         arrived=request.arrived,
         passed_over=sample.passed_over,
-        task_id=request.task_id,
         batch=request.batch,
     )

@@ -15,12 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from workers.engine.requests import SampleId
-
-from workers.engine.requests import TaskBatch
+from workers.engine.requests import SampleId, TaskBatch
 
 URGENT = 0
 
@@ -53,7 +49,6 @@ class Parked:
     priority: int
     arrived: float
     passed_over: int = 0
-    task_id: str = ""
     batch: TaskBatch | None = None
 
     @property
@@ -89,9 +84,9 @@ def _within_batch_limits(parked: Sequence[Parked]) -> list[Parked]:
     for sample in sorted(parked, key=lambda sample: sample.age_order):
         if sample.batch is not None:
             tasks = taking_part.setdefault(sample.batch.id, set())
-            if sample.task_id not in tasks and len(tasks) >= sample.batch.limit:
+            if sample.sample_id.task_id not in tasks and len(tasks) >= sample.batch.limit:
                 continue
-            tasks.add(sample.task_id)
+            tasks.add(sample.sample_id.task_id)
         kept.append(sample)
     return kept
 

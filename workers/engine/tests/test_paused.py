@@ -101,9 +101,7 @@ def test_beyond_the_bound_the_youngest_leave_and_their_memory_is_free(tight, min
 
 
 def test_a_task_leaves_with_all_its_samples(tight):
-    pair = [
-        sample(sample_id=SampleId("pair", index), task_id="pair", priority=3, steps=5, seed=index) for index in range(2)
-    ]
+    pair = [sample(sample_id=SampleId("pair", index), priority=3, steps=5) for index in range(2)]
     engine = paused_by_p0(tight(1), [sample(steps=5), *pair])
     assert engine.surplus() == ["pair"]
 

@@ -6,17 +6,18 @@ from dataclasses import replace
 import pytest
 
 from workers.engine.batching.scheduler import Parked, PausedTask, Policy, choose, room, surplus
-from workers.engine.requests import TaskBatch
+from workers.engine.requests import SampleId, TaskBatch
 
 POLICY = Policy(urgent_cap=2, patience=5)
 
 
 def parked(name, key="a", *, rows=2, priority=2, arrived=0.0, passed_over=0):
-    return Parked(name, key, rows, priority, arrived, passed_over)
+    return Parked(SampleId(name, 0), key, rows, priority, arrived, passed_over)
 
 
 def chosen(samples, limit=16, policy=POLICY):
-    return [sample.sample_id for sample in choose(samples, lambda _: limit, policy)]
+    """Task ids of the samples that share the next forward pass."""
+    return [sample.sample_id.task_id for sample in choose(samples, lambda _: limit, policy)]
 
 
 def test_nobody_parked_nobody_chosen():
@@ -57,9 +58,8 @@ def test_rows_are_rounded_down_to_a_bucket_and_the_rest_waits():
     assert chosen([parked("odd", rows=3)], policy=buckets) == ["odd"]
 
 
-def of_batch(name, limit, *, batch="b", task=None, **changes):
-    sample = parked(name, **changes)
-    return replace(sample, task_id=task or name, batch=TaskBatch(batch, limit))
+def of_batch(name, limit, *, batch="b", **changes):
+    return replace(parked(name, **changes), batch=TaskBatch(batch, limit))
 
 
 def test_of_a_batch_only_as_many_tasks_share_a_pass_as_its_limit_says_and_others_fill_the_rest():
@@ -72,8 +72,9 @@ def test_of_a_batch_only_as_many_tasks_share_a_pass_as_its_limit_says_and_others
 
 
 def test_a_batch_counts_tasks_and_not_their_pictures():
-    batch = [of_batch(f"{task}/{i}", 1, task=task, arrived=ord(task)) for task in "xy" for i in range(3)]
-    assert chosen(batch) == ["x/0", "x/1", "x/2"]
+    x, y = of_batch("x", 1, arrived=0), of_batch("y", 1, arrived=1)
+    batch = [replace(task, sample_id=SampleId(task.sample_id.task_id, i)) for task in (x, y) for i in range(3)]
+    assert chosen(batch) == ["x", "x", "x"]
 
 
 def test_a_batch_of_p0_keeps_its_limit_and_a_limit_above_the_tasks_changes_nothing():
@@ -115,7 +116,7 @@ def test_nobody_starves_under_endless_p0_and_a_stream_of_keys(seed):
         for name, sample in list(waiting.items()):
             passed = 0 if name in picked else sample.passed_over + 1
             longest = max(longest, passed)
-            waiting[name] = Parked(name, sample.key, 2, sample.priority, sample.arrived, passed)
+            waiting[name] = replace(sample, passed_over=passed)
             if name in picked and random.random() < 0.2:
                 del waiting[name]
     assert longest <= POLICY.patience + crowd

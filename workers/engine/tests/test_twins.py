@@ -140,7 +140,7 @@ def test_every_parameter_is_known_to_decide_the_pixels_or_not():
     "change",
     [
         *({name: value} for name, value in DECISIVE.items()),
-        {"kind": "controlnet_img2img"}, {"index": 1}, {"model": "mini@2"},
+        {"kind": "controlnet_img2img"}, {"sample_id": SampleId("x", 1)}, {"model": "mini@2"},
         {"image": PICTURE}, {"image": PICTURE + 1}, {"mask": PICTURE[:, :, 0]}, {"control_image": PICTURE},
         {"loras": (LoraUse("a" * 64, "x", 1.0),)}, {"loras": (LoraUse("a" * 64, "x", 0.5),)},
     ],
@@ -153,7 +153,7 @@ def test_whatever_changes_the_pixels_changes_the_identity(change):
     "change",
     [
         *({name: value} for name, value in INDIFFERENT.items()),
-        {"sample_id": SampleId("other", 0)}, {"task_id": "other"}, {"priority": 0}, {"alone": True}, {"arrived": 9.0},
+        {"sample_id": SampleId("other", 0)}, {"priority": 0}, {"alone": True}, {"arrived": 9.0},
         {"preview_every": 5}, {"returned": 1},
     ],
 )  # fmt: skip
@@ -162,7 +162,7 @@ def test_nothing_else_changes_it(change):
 
 
 def test_a_tasks_second_picture_is_the_first_of_the_next_seed():
-    assert sample(seed=7, index=1).identity == sample(seed=8).identity
+    assert sample(seed=7, sample_id=SampleId("x", 1)).identity == sample(seed=8).identity
 
 
 def test_where_files_lie_does_not_change_the_identity():
