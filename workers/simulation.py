@@ -130,14 +130,14 @@ class Device:
         same = [sample for _, sample in self.board.values() if sample.key == key]
         urgent = sum(sample.kind.priority == URGENT for sample in same)
         return scheduler.room(
-            same_key=len(same), same_key_urgent=urgent, on_board=len(self.board), limit=self.batch,
+            same_key=len(same), same_key_urgent=urgent, admitted=len(self.board), limit=self.batch,
             capacity=CAPACITY, priority=priority,
         )  # fmt: skip
 
     def members(self) -> list[str]:
         """Who shares the next step; the others are passed over."""
         parked = [
-            scheduler.Parked(
+            scheduler.Candidate(
                 SampleId(task_id, 0), sample.key, 1, sample.kind.priority, sample.arrived, sample.passed_over
             )
             for task_id, (_, sample) in self.board.items()
