@@ -1,6 +1,4 @@
-"""Stored sizes of an image: the thumbnail comes with the original; the medium one is made when somebody first asks
-for it.
-"""
+"""Stored sizes of an image: the thumbnail is made with the original, the medium variant on the first request."""
 
 import functools
 import io
@@ -14,23 +12,22 @@ from imagegenx_site import redis_clients
 from imagegenx_site.cache import Cache, CacheConfig
 from imagegenx_site.single_flight import once
 from storage import keys
-from storage.archive import open_or_ask
-from storage.errors import NotFound, StorageError
+from storage.archive import open_or_request
+from storage.errors import ObjectNotFound, StorageError
 from storage.store import Store
 
 _QUALITY = 80
-_LOCK_SECONDS = 30.0  # decoding and shrinking of the largest picture takes a few seconds
+_LOCK_SECONDS = 30.0  # decoding and scaling the largest picture takes a few seconds
 
 
 class UnreadableOriginal(StorageError):
-    """The stored original is no picture."""
+    """The stored original cannot be decoded."""
 
 
 def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> str:
-    """The key of a variant ("thumbs", "medium") that is there when this returns; made by one process when many ask
-    at once.
+    """The key of a variant ("thumbs", "medium"), which is made if it does not exist, by one process at a time.
 
-    Raises NotFound when the original is gone, Archived when it must come back first, UnreadableOriginal.
+    Raises ObjectNotFound when the original is gone, Archived when it must be moved back first, UnreadableOriginal.
     """
     key = keys.variant_key(original, variant)
 
@@ -38,7 +35,7 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> s
         return key if store.exists(key) else None
 
     def work() -> str:
-        with open_or_ask(store, original, redis) as file:
+        with open_or_request(store, original, redis) as file:
             data = file.read()
         store.put(key, shrink(data, keys.VARIANT_SIDES[variant]), "image/webp")
         return key
@@ -48,22 +45,22 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis) -> s
 
 @functools.cache
 def _thumbnails() -> Cache:
-    """By key: bytes of thumbnails. A key never gets other bytes; only deletion makes an entry untrue."""
+    """Bytes of thumbnails by key. A key never gets other bytes, so only a deletion invalidates an entry."""
     return Cache(redis_clients.cache_client(), CacheConfig("thumb", 3600, max_bytes=settings.THUMBNAIL_CACHE_BYTES))
 
 
 def thumbnail(store: Store, key: str) -> bytes:
-    """The bytes of a thumbnail, from the cache. Raises NotFound, StoreUnavailable."""
+    """The bytes of a thumbnail, from the cache. Raises ObjectNotFound, StoreUnavailable."""
 
     def load() -> bytes | None:
         try:
             return store.read(key)
-        except NotFound:
+        except ObjectNotFound:
             return None
 
     found = _thumbnails().get(key, load)
     if found is None:
-        raise NotFound(key)
+        raise ObjectNotFound(key)
     return found
 
 
@@ -92,7 +89,7 @@ def shrink(data: bytes, side: int) -> bytes:
                 picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
             picture = picture.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableOriginal(f"The original is no picture: {error}") from error
+        raise UnreadableOriginal(f"The original cannot be decoded: {error}") from error
     picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=_QUALITY, method=4)

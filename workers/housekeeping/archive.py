@@ -37,7 +37,7 @@ def archive_unopened(days: int) -> int:
 
 def bring_back() -> int:
     """Bring back what was asked for; how many."""
-    back = archive.bring_back_asked(get_store("images"), redis_clients.cache_client())
+    back = archive.move_back_requested(get_store("images"), redis_clients.cache_client())
     for key in back:
         task_id = keys.parse(key).task_id
         Image.objects.filter(task_id=task_id, key=key).update(archived_at=None)
