@@ -19,7 +19,7 @@ class AlertAdmin(ReadOnlyMixin, ModelAdmin):
     search_fields = ("worker", "message")
     actions = ("clear",)
 
-    @admin.action(description="Clear: the worker will not come back", permissions=["clear"])
+    @admin.action(description="Clear (the worker will not come back)", permissions=["clear"])
     def clear(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
         count = queryset.filter(cleared_at=None).update(cleared_at=timezone.now())
         self.message_user(request, f"{count} alert(s) cleared.")

@@ -1,13 +1,14 @@
 """Shared by the admin's pages: lists that stay fast on tables of any size, and read-only rows."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, cast
 
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from unfold.admin import ModelAdmin
 
 _MOST_COUNTED: Final = 10_000  # rows; a count of the whole table would read every partition
 Choices = Sequence[tuple[str, str]]
@@ -33,6 +34,15 @@ class ReadOnlyMixin:
 
     def has_delete_permission(self, *args: Any, **kwargs: Any) -> bool:
         return False
+
+
+class HelpTextAdmin(ModelAdmin):
+    """A form with help texts of its own, by field. Those of the models are part of the migrations."""
+
+    help_texts: ClassVar[Mapping[str, str]] = {}
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, help_texts=self.help_texts, **kwargs)
 
 
 def choice_filter(name: str, choices: Callable[[], Choices]) -> type[admin.SimpleListFilter]:

@@ -23,11 +23,11 @@ class UploadForm(forms.ModelForm):
 
     name = forms.CharField(
         max_length=50,
-        help_text="Small letters, digits, - and _. The next version of it.",
+        help_text="Lowercase letters, digits, - and _. An existing name gets a new version.",
         widget=UnfoldAdminTextInputWidget,
     )
     file = forms.FileField(
-        help_text="Only .safetensors, only the tensors of a LoRA.", widget=UnfoldAdminFileFieldWidget
+        help_text="A .safetensors file that contains LoRA weights only.", widget=UnfoldAdminFileFieldWidget
     )
 
     class Meta:
@@ -121,7 +121,7 @@ class LoraAdmin(ModelAdmin):
     def disable(self, request: HttpRequest, queryset: QuerySet[Lora]) -> None:
         self._switch(request, queryset, Lora.State.DISABLED)
 
-    @admin.action(description="Delete: offer no more, to nobody", permissions=["change"])
+    @admin.action(description="Delete (no longer available to anyone)", permissions=["change"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Lora]) -> None:
         self._switch(request, queryset, Lora.State.DELETED)
 
@@ -130,6 +130,4 @@ class LoraAdmin(ModelAdmin):
         for row in rows:  # one by one: each save is audited and drops the row from the caches
             row.state = state
             row.save(update_fields=["state"])
-        self.message_user(
-            request, f"{len(rows)} LoRA(s) are {state} now. Tasks that wait are made as they were asked for."
-        )
+        self.message_user(request, f"{len(rows)} LoRA(s) set to {state}. Queued tasks still use them.")

@@ -7,12 +7,12 @@ from django.urls import reverse
 
 # (title, icon, table, URL name if it is not the table's list)
 GROUPS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    "Work": (
+    "Operations": (
         ("Tasks", "image", "generation.task"),
         ("Queues and workers", "speed", "generation.task", "admin:generation_task_queues"),
         ("Alerts", "warning", "generation.alert"),
     ),
-    "To be asked for": (
+    "Catalogue": (
         ("Models", "deployed_code", "generation.imagemodel"),
         ("Styles", "palette", "generation.style"),
         ("LoRAs", "tune", "generation.lora"),
@@ -33,7 +33,7 @@ GROUPS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("Profiles", "shield_person", "generation.policyprofile"),
         ("Refusals", "report", "generation.policyrefusal"),
     ),
-    "Record": (("Changes", "history", "auditlog.logentry"),),
+    "Audit": (("Audit log", "history", "auditlog.logentry"),),
 }
 
 

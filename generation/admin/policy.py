@@ -1,12 +1,12 @@
 """Content policy: blocked terms, profiles and refusals."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from generation.admin.base import CappedPaginator, ReadOnlyMixin, choice_filter
+from generation.admin.base import CappedPaginator, HelpTextAdmin, ReadOnlyMixin, choice_filter
 from generation.catalogue.kinds import task_kinds
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
@@ -14,7 +14,7 @@ from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 PROFILE_REASONS = ("policy_style", "policy_model", "policy_subject", "policy_no_checker")
 
 
-class PolicyAdmin(ModelAdmin):
+class PolicyAdmin(HelpTextAdmin):
     """A change applies in this process at once, in the others within seconds."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -35,6 +35,7 @@ class BlockedTermAdmin(PolicyAdmin):
     list_select_related = ("profile", "api_key")
     autocomplete_fields = ("api_key",)
     search_fields = ("term",)
+    help_texts: ClassVar = {"reason": "The client gets it as the error code, after `policy_`."}
 
 
 @admin.register(PolicyRefusal)

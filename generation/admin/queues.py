@@ -24,8 +24,8 @@ from generation.tasks.stages import STAGES
 from imagegenx_site import redis_clients
 
 _NAMES: Final = ("P0 urgent", "P1 paid", "P2 normal", "P3 test")
-_STATES: Final = {Status.RUNNING: "on a GPU worker"} | {
-    stage.source: f"waits for {stage.label}" for stage in STAGES if not stage.after_delivery
+_STATES: Final = {Status.RUNNING: "running on a GPU worker"} | {
+    stage.source: f"waiting for {stage.label}" for stage in STAGES if not stage.after_delivery
 }
 _MOST_LISTED: Final = 200  # tasks of one worker
 _OLDEST_READ: Final = 5000  # oldest waiting tasks, in which the oldest of each class is searched
@@ -92,9 +92,9 @@ def speeds() -> list[dict[str, Any]]:
         _text(name): float(seconds)
         for name, seconds in redis_clients.text_client().hgetall(estimates.SPEED_KEY).items()
     }
-    labels = {"full": "a megapixel-step in full batches", "after": "from the GPU to the end"}
+    labels = {"full": "per megapixel-step in full batches", "after": "from the GPU to completion"}
     return [
-        {"what": labels.get(name, f"a step of {name}"), "ms": round(seconds * 1000, 1)}
+        {"what": labels.get(name, f"per step, {name}"), "ms": round(seconds * 1000, 1)}
         for name, seconds in sorted(known.items(), key=lambda item: (item[0] not in labels, item[0]))
     ]
 

@@ -114,7 +114,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     list_max_show_all = 50
     sortable_by = ()  # any order but that of the ids would sort every row of the days
     search_fields = ("text", "user__username")
-    search_help_text = "A task id; or words of the prompt or a user's name, in the days chosen at the side."
+    search_help_text = "Task id, or words of the prompt or user name within the selected days."
     show_full_result_count = False
     paginator = CappedPaginator
     ordering = ("-id",)
@@ -123,7 +123,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     fieldsets = (
         (None, {"fields": ("public_id", "state", "progress", "user", "api_key", "priority", "warnings", "error")}),
         ("Request", {"fields": ("kind", "text", "model_key", "style", "size", "parameters", "callback_url")}),
-        ("Way", {"fields": ("attempt", "worker", "stage_owner", "stage_attempts", "events")}),
+        ("Progress", {"fields": ("attempt", "worker", "stage_owner", "stage_attempts", "events")}),
         ("Times", {"fields": ("created_at", "expires_at", "started_at", "generated_at", "stored_at", "finished_at")}),
     )
 
@@ -156,7 +156,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     def state(self, task: Task) -> str:
         return f"{task.status} {task.progress} %" if task.status == Status.RUNNING else task.status
 
-    @admin.display(description="text")
+    @admin.display(description="prompt")
     def short_text(self, task: Task) -> str:
         return task.text if len(task.text) <= 60 else task.text[:59] + "…"
 
@@ -164,7 +164,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     def size(self, task: Task) -> str:
         return f"{task.width}x{task.height}"
 
-    @admin.display(description="class")
+    @admin.display(description="priority")
     def class_(self, task: Task) -> str:
         return f"P{task.priority}"
 
@@ -180,7 +180,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     def parameters(self, task: Task) -> SafeString:
         return format_html("<pre>{}</pre>", json.dumps(task.params, ensure_ascii=False, indent=2))
 
-    @admin.display(description="what happened")
+    @admin.display(description="history")
     def events(self, task: Task) -> SafeString:
         rows = ((entry.get("at", ""), _event_text(entry)) for entry in task.history)
         return format_html("<ol>{}</ol>", format_html_join("", "<li><code>{}</code> {}</li>", rows))
@@ -188,9 +188,9 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         ended = [cancel.cancel_task(task) for task in queryset[:MOST_AT_ONCE] if not task.terminal]
-        self.message_user(request, f"{len(ended)} task(s) cancelled, or stopping at their next step.")
+        self.message_user(request, f"{len(ended)} task(s) canceled. Running ones stop at their next step.")
 
-    @admin.action(description="Make again (ended tasks, as new ones)", permissions=["operate"])
+    @admin.action(description="Regenerate (as new tasks)", permissions=["operate"])
     def make_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         made = 0
         for task in queryset.order_by("id")[:MOST_AT_ONCE]:
@@ -199,21 +199,21 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
                 made += 1
             except ApiError as error:
                 self.message_user(request, f"{task.public_id}: {error.message}", messages.WARNING)
-        self.message_user(request, f"{made} new task(s) wait, for the same users.")
+        self.message_user(request, f"{made} new task(s) queued for the same users.")
 
-    @admin.action(description="Re-prioritise to P0, urgent", permissions=["operate"])
+    @admin.action(description="Set priority to P0 (urgent)", permissions=["operate"])
     def to_p0(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 0)
 
-    @admin.action(description="Re-prioritise to P1, paid", permissions=["operate"])
+    @admin.action(description="Set priority to P1 (paid)", permissions=["operate"])
     def to_p1(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 1)
 
-    @admin.action(description="Re-prioritise to P2, normal", permissions=["operate"])
+    @admin.action(description="Set priority to P2 (normal)", permissions=["operate"])
     def to_p2(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 2)
 
-    @admin.action(description="Re-prioritise to P3, test", permissions=["operate"])
+    @admin.action(description="Set priority to P3 (test)", permissions=["operate"])
     def to_p3(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 3)
 
@@ -224,8 +224,8 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
             for task in queryset.order_by("id")[:MOST_AT_ONCE]:
                 moved += tasks_priority.reprioritise(task, priority)
         except RedisError:
-            self.message_user(request, "Redis is out of reach; the rest stays as it is.", messages.ERROR)
-        self.message_user(request, f"{moved} waiting task(s) are P{priority} now.")
+            self.message_user(request, "Redis is unreachable. The other tasks keep their priority.", messages.ERROR)
+        self.message_user(request, f"{moved} queued task(s) set to P{priority}.")
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("generation.change_task")

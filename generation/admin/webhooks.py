@@ -32,7 +32,7 @@ class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
     @admin.action(description="Send again", permissions=["send"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         count = queryset.update(state=Delivery.State.PENDING, next_at=timezone.now())
-        self.message_user(request, f"{count} delivery(ies) will be sent within seconds.")
+        self.message_user(request, f"{count} delivery attempt(s) scheduled.")
 
     def has_send_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("generation.change_delivery")

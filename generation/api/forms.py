@@ -229,7 +229,7 @@ def _validated(
     form: type[serializers.Serializer], data: Any, context: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Fault]]:
     """The checked values of a body, and what is wrong with it. Building a serializer copies every field it declares:
-    that takes longer than checking, so each thread builds each form once.
+    that takes longer than checking, so each thread builds each form once (docs/decisions/0006).
     """
     forms: dict[Any, serializers.Serializer] = _built.__dict__
     serializer = forms.get(form)

@@ -15,7 +15,7 @@ from generation.api.batches import BatchBody, batch_body
 from generation.api.json_parser import JSONParser
 from generation.api.kind_forms import body_of
 from generation.api.submission import ParsedRequest, parse_request
-from generation.api.wait import base_url, prefer_wait
+from generation.api.wait import DeferredResponse, base_url, prefer_wait
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat
 from generation.tasks import delete as tasks_delete
@@ -25,7 +25,7 @@ from generation.tasks.idempotency import Idempotency
 from generation.tasks.models import Status, Task
 from generation.tasks.presentation import InputBody, TaskBody, input_body, task_body, with_options
 from generation.tasks.submit import Submitted
-from generation.tasks.view import see
+from generation.tasks.view import view_for
 from imagegenx_site.errors import Fault, InvalidRequest
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
@@ -87,7 +87,7 @@ class TaskView(ApiView):
     @extend_schema(**openapi_docs.reading("task", "See a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
-        task = see(public_id, request.user, base_url=base_url(request))
+        task = view_for(public_id, request.user, base_url=base_url(request))
         if task.etag in request.headers.get("If-None-Match", ""):
             return Response(status=304, headers={"ETag": task.etag})
         response = Response(task.body, headers={"ETag": task.etag})
@@ -109,7 +109,7 @@ class CancelView(ApiView):
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """Cancel. Asking twice, or for an ended task, changes nothing."""
         task = access.find_task(public_id, request.user)
-        return _task_response(request, cancel.cancel_task(task))
+        return Response(_body(request, cancel.cancel_task(task)))
 
 
 class RetryView(ApiView):
@@ -126,11 +126,11 @@ class RetryView(ApiView):
 
 def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     """202 with the task or the batch, and where to look for it."""
+    response = DeferredResponse(status=status.HTTP_202_ACCEPTED)
     if made.batch:
-        body = batch_body(made.batch, made.tasks, base_url=base_url(request))
-        response = Response(body, status=status.HTTP_202_ACCEPTED)
+        response.data = batch_body(made.batch, made.tasks, base_url=base_url(request))
     else:
-        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED, made.outlook)
+        response.data = _body(request, made.tasks[0], made.outlook)
         prefer_wait(request._request, response, made.tasks[0].id)
     response["Location"] = response.data["query_url"]
     response["Retry-After"] = "1"
@@ -139,10 +139,9 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     return response
 
 
-def _task_response(request: KeyRequest, task: Task, code: int = 200, outlook: Outlook | None = None) -> Response:
+def _body(request: KeyRequest, task: Task, outlook: Outlook | None = None) -> TaskBody:
     images = access.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
-    known = outlook or estimates.outlook(task)
-    return Response(task_body(task, images, base_url=base_url(request), outlook=known), status=code)
+    return task_body(task, images, base_url=base_url(request), outlook=outlook or estimates.outlook(task))
 
 
 def price_body(parsed: ParsedRequest) -> PriceBody:

@@ -119,15 +119,15 @@ def joint_status(tasks: Sequence[Task]) -> JointStatus:
 
 def succeeded_of(user: User, public_ids: Sequence[str]) -> list[Task]:
     """The tasks of these ids that succeeded, in the order given. Raises NotFound when one is not the caller's."""
-    wanted: dict[UUID, str] = {}
+    texts: dict[UUID, str] = {}
     for text in public_ids:
         task_id = from_public(text)
         if task_id is None:
             raise NotFound(f"There is no task {text[:60]} of yours.")
-        wanted[task_id] = text
-    rows = Task.objects.select_related("user").filter(pk__in=wanted, deleted_at=None)
+        texts[task_id] = text
+    rows = Task.objects.select_related("user").filter(pk__in=texts, deleted_at=None)
     found = {task.id: task for task in rows if may_see(task, user)}
-    missing = [text for task_id, text in wanted.items() if task_id not in found]
+    missing = [text for task_id, text in texts.items() if task_id not in found]
     if missing:
         raise NotFound(f"There is no task {missing[0]} of yours.")
-    return [found[task_id] for task_id in wanted if found[task_id].status == Status.SUCCEEDED]
+    return [found[task_id] for task_id in texts if found[task_id].status == Status.SUCCEEDED]

@@ -126,7 +126,7 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
         "query_url": query_url,
         "temp_url": outputs[0]["url"] if outputs else None,
         "outputs": outputs,
-        "enlarging": enlargement.is_to_come(task, images),
+        "enlarging": enlargement.is_due(task, images),
         "input": input_body(task.text, task.model_key, task.params),
         "priority": task.priority,
         "attempts": task.attempt,

@@ -175,6 +175,12 @@ def test_the_page_of_queues_and_workers(staff: Client, make_task: MakeTask) -> N
     redis_clients.bytes_client().flushdb()
 
 
+def test_the_form_of_a_plan_says_how_requests_are_counted(staff: Client) -> None:
+    page = staff.get("/admin/generation/plan/add/").content.decode()
+    assert "Counted per API key, and per user and IP address." in page
+    assert "Per IP address." not in page
+
+
 def test_the_page_of_queues_is_for_staff(client_of: Callable[..., Client], owner: User) -> None:
     assert client_of(owner).get("/admin/generation/task/queues/").status_code == 302
 
