@@ -5,7 +5,6 @@ once.
 """
 
 import difflib
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +15,7 @@ from rest_framework import serializers
 
 from generation.accounts import plans
 from generation.accounts.models import Plan, User
+from generation.api.validation import StrictSerializer, validated
 from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
@@ -26,25 +26,6 @@ from postprocessing.recipe import BLOCK, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
 LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
-
-
-class StrictSerializer(serializers.Serializer):
-    """Refuses fields that it does not know, and suggests the one that was probably meant."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        faults: dict[str, Any] = {}
-        if isinstance(data, Mapping):
-            for name in data.keys() - self.fields.keys():
-                near = difflib.get_close_matches(str(name), list(self.fields), n=1)
-                hint = f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(self.fields)}."
-                faults[str(name)] = [serializers.ErrorDetail(f"There is no such field.{hint}", "unknown_field")]
-        try:
-            value = super().to_internal_value(data)
-        except serializers.ValidationError as error:
-            raise serializers.ValidationError({**error.detail, **faults}) from None  # type: ignore[dict-item]
-        if faults:
-            raise serializers.ValidationError(faults)
-        return value
 
 
 @extend_schema_field({**loras.list_of(loras.ENTRY).json_schema(), "description": LORAS_HELP})
@@ -58,7 +39,7 @@ class PostprocessField(serializers.JSONField):
 
 
 class ParamsSerializer(StrictSerializer):
-    """`params` of a text-to-image request. What is left out is decided by the model and the plan."""
+    """`params` of a text-to-image request. Defaults come from the model and the plan."""
 
     resolution = serializers.CharField(
         required=False, max_length=20, help_text="Width x height in pixels, multiples of 8: `512x512`, `768×512`."
@@ -73,31 +54,34 @@ class ParamsSerializer(StrictSerializer):
         child=serializers.CharField(max_length=60),
         required=False,
         max_length=10,
-        help_text="Free words added to the prompt.",
+        help_text="Keywords added to the prompt.",
     )
     negative_text = serializers.CharField(
-        required=False, max_length=MAX_TEXT, allow_blank=True, help_text="What should not be seen."
+        required=False,
+        max_length=MAX_TEXT,
+        allow_blank=True,
+        help_text="Negative prompt: what to keep out of the image.",
     )
     steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Denoising steps.")
     cfg_scale = serializers.FloatField(
-        required=False, min_value=1, max_value=20, help_text="How closely to follow the text."
+        required=False, min_value=1, max_value=20, help_text="Guidance scale: how closely to follow the prompt."
     )
     sampler = serializers.ChoiceField(choices=samplers.NAMES, required=False)
     seed = serializers.IntegerField(
-        required=False, min_value=-1, max_value=MAX_SEED, help_text="Same seed, same picture; -1: any."
+        required=False, min_value=-1, max_value=MAX_SEED, help_text="The same seed gives the same image; -1: random."
     )
     num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
     saturation = serializers.FloatField(required=False, min_value=0.5, max_value=2.0)
     format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
     deterministic = serializers.BooleanField(
-        required=False, help_text="Run alone: bit-equal pictures on one machine, slower."
+        required=False, help_text="Run alone: bit-identical images on one machine, but slower."
     )
     cache = serializers.BooleanField(
         required=False,
-        help_text="False: made anew although an identical request with the same `seed` was answered already.",
+        help_text="False: generate again even if an identical request with the same `seed` was answered before.",
     )
     loras = LorasField(required=False)
-    preview = serializers.BooleanField(required=False, help_text="Send small previews with the events.")
+    preview = serializers.BooleanField(required=False, help_text="Send small preview images with the events.")
     postprocess = PostprocessField(required=False)
 
     def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
@@ -172,13 +156,17 @@ class ParamsSerializer(StrictSerializer):
 class GenerateSerializer(StrictSerializer):
     """What the requests of every kind have."""
 
-    text = serializers.CharField(max_length=MAX_TEXT, help_text="What to draw, in any language.")
+    text = serializers.CharField(max_length=MAX_TEXT, help_text="The prompt, in any language.")
     params = ParamsSerializer(required=False)
     callback_url = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="Told when the task ends; signed."
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=2000,
+        help_text="Gets a signed webhook when the task ends.",
     )
     priority = serializers.IntegerField(
-        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 urgent to 3 test."
+        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 (most urgent) to 3."
     )
 
     deadline_seconds = serializers.IntegerField(
@@ -186,9 +174,11 @@ class GenerateSerializer(StrictSerializer):
         allow_null=True,
         min_value=1,
         max_value=86400,
-        help_text="Not started within so many seconds: the task expires. The header `Cancel-After: 30s` says the same.",
+        help_text="The task expires if it has not started by then. The header `Cancel-After: 30s` does the same.",
     )
-    dry_run = serializers.BooleanField(required=False, help_text="Check and price the request, make nothing.")
+    dry_run = serializers.BooleanField(
+        required=False, help_text="Validate and price the request without creating a task."
+    )
 
     def validate_callback_url(self, url: str | None) -> str:
         fault = fault_of(url) if url else None
@@ -214,36 +204,6 @@ class RequestContext:
     host: str = ""
 
 
-def checked(form: type[serializers.Serializer], data: Any, **context: Any) -> dict[str, Any]:
-    """The values of a small request body. Raises InvalidRequest with every fault."""
-    values, faults = _validated(form, data, context)
-    if faults:
-        raise InvalidRequest(faults)
-    return values
-
-
-_built = threading.local()  # form -> its serializer; each thread has its own, because a serializer keeps its context
-
-
-def _validated(
-    form: type[serializers.Serializer], data: Any, context: dict[str, Any]
-) -> tuple[dict[str, Any], list[Fault]]:
-    """The checked values of a body, and what is wrong with it. Building a serializer copies every field it declares:
-    that takes longer than checking, so each thread builds each form once (docs/decisions/0006).
-    """
-    forms: dict[Any, serializers.Serializer] = _built.__dict__
-    serializer = forms.get(form)
-    if serializer is None:
-        serializer = forms[form] = form()
-    serializer._context = context
-    try:
-        return serializer.run_validation(data), []
-    except serializers.ValidationError as error:
-        return {}, flattened(error.detail)
-    finally:
-        serializer._context = {}
-
-
 def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) -> dict[str, Any]:
     """The checked values of a request body. Raises InvalidRequest with every fault."""
     kind, catalogue = context.kind, context.catalogue
@@ -253,7 +213,7 @@ def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) ->
     found = plans.faults(context.plan, kind=kind)
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
-    values, faults = _validated(form, body, {**vars(context), "model": model, "faults": found})
+    values, faults = validated(form, body, {**vars(context), "model": model, "faults": found})
     if found or faults:
         raise InvalidRequest([*found, *faults])
     return {**values, "model": model}
@@ -272,29 +232,3 @@ def _check_plan(context: Mapping[str, Any], **asked: Any) -> None:
 
 def _fault(code: str, message: str) -> serializers.ValidationError:
     return serializers.ValidationError(message, code=code)
-
-
-_CODES: Final = {
-    "invalid": "wrong_type",
-    "max_value": "out_of_range",
-    "min_value": "out_of_range",
-    "invalid_choice": "not_allowed",
-    "null_characters_not_allowed": "malformed",
-}
-
-
-def flattened(errors: Any, path: str = "") -> list[Fault]:
-    """DRF's nested errors as a flat list, with the field's path and our codes."""
-    if isinstance(errors, Mapping):
-        faults = []
-        for name, inner in errors.items():
-            here = path if name == "non_field_errors" else f"{path}.{name}" if path else str(name)
-            faults += flattened(inner, here)
-        return faults
-    faults = []
-    for number, entry in enumerate(errors):
-        if isinstance(entry, Mapping):
-            faults += flattened(entry, f"{path}[{number}]")
-        else:
-            faults.append(Fault(path, _CODES.get(entry.code, entry.code), str(entry)))
-    return faults

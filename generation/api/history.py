@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.forms import StrictSerializer, checked
+from generation.api.validation import StrictSerializer, checked
 from generation.api.wait import base_url
 from generation.catalogue.kinds import task_kinds
 from generation.catalogue.parameters import parse_resolution
@@ -34,7 +34,7 @@ class FiltersSerializer(StrictSerializer):
     resolution = serializers.CharField(required=False, max_length=20)
     text = serializers.CharField(required=False, max_length=200, help_text="Words of the prompt.")
     batch_id = serializers.CharField(required=False, max_length=60)
-    team = serializers.BooleanField(required=False, default=False, help_text="Team-mates' tasks, too.")
+    team = serializers.BooleanField(required=False, default=False, help_text="Include team-mates' tasks.")
 
     def validate_resolution(self, text: str) -> tuple[int, int]:
         sides = parse_resolution(text)

@@ -75,7 +75,7 @@ class BatchSerializer(KindSerializer):
 
     text = None  # type: ignore[assignment]  # `texts` stands for it
     texts = serializers.ListField(
-        child=serializers.CharField(max_length=MAX_TEXT), min_length=1, max_length=100, help_text="What to draw."
+        child=serializers.CharField(max_length=MAX_TEXT), min_length=1, max_length=100, help_text="The prompts."
     )
     batch_size = serializers.IntegerField(
         required=False,
