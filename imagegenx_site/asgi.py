@@ -1,10 +1,10 @@
 """The web process: Django over ASGI, with its static files in front so that they cost no database work.
 
-Nearly every view is synchronous. Such a request visits a thread once, and everything of it happens there: middleware,
+Nearly every view is synchronous. Such a request goes to a thread once, and everything of it happens there: middleware,
 view, rendering, the end of the request. (Django's own handler goes to and fro between the event loop and the thread
-for the start, for each middleware, for the view and for the end, and each of these trips costs as much as a query.)
-What has to wait does so on the event loop: server-sent events are asynchronous views, and a view that wants to answer
-when its tasks have ended says so by a `Later` (generation/api/wait.py).
+for the start, for each middleware, for the view and for the end, and each of these trips costs as much as a query:
+docs/decisions/0006.) What has to wait does so on the event loop: server-sent events are asynchronous views, and a view
+that wants to answer later says so by a `Deferred` (imagegenx_site/deferred.py).
 """
 
 import asyncio
@@ -28,7 +28,8 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
-from imagegenx_site.web_threads import LastingThread, LastingThreads
+from imagegenx_site.deferred import Deferrable, Deferred
+from imagegenx_site.request_threads import RequestThread, RequestThreads
 
 Answer = TypeVar("Answer")
 
@@ -41,10 +42,10 @@ class _SyncHandler(BaseHandler):
         return request.resolver_match or super().resolve_request(request)
 
 
-class OneVisit(ASGIHandler):
-    """Django's ASGI handler, except that a request for a synchronous view visits a thread once."""
+class SingleThreadHandler(ASGIHandler):
+    """Django's ASGI handler, except that a synchronous view's whole request runs in one thread, in one call."""
 
-    def __init__(self, threads: LastingThreads) -> None:
+    def __init__(self, threads: RequestThreads) -> None:
         super().__init__()
         self._threads = threads
         self._chain = _SyncHandler()
@@ -65,33 +66,33 @@ class OneVisit(ASGIHandler):
         except RequestAborted:
             return
         with body:
-            await self._visit(scope, match, body, thread, receive, send)
+            await self._run_in(scope, match, body, thread, receive, send)
 
-    async def _visit(
-        self, scope: Any, match: ResolverMatch | None, body: Any, thread: LastingThread, receive: Any, send: Any
+    async def _run_in(
+        self, scope: Any, match: ResolverMatch | None, body: Any, thread: RequestThread, receive: Any, send: Any
     ) -> None:
-        context = contextvars.copy_context()  # of this request: what its first visit binds, its second one sees
+        context = contextvars.copy_context()  # of this request: what its first call binds, its second one sees
 
         async def in_thread(function: Callable[..., Answer], *args: Any) -> Answer:
             return await asyncio.get_running_loop().run_in_executor(thread, context.run, function, *args)
 
-        response = await in_thread(self._answered, scope, match, body)
-        later = getattr(response, "later", None)
-        if later is not None:
+        response = await in_thread(self._respond, scope, match, body)
+        if isinstance(response, Deferrable) and response.deferred is not None:
+            deferred = response.deferred
             async with ThreadSensitiveContext(executor=thread):
-                ended = await _unless_gone(later.ended(), receive)
-            if ended is None:
-                await in_thread(later.gone)
+                came = await _unless_disconnected(deferred.wait(), receive)
+            if came is None:
+                await in_thread(deferred.abandon)
                 return
-            response = await in_thread(_answered_at_last, later, ended, response)
+            response = await in_thread(_finish, deferred, came, response)
         if not response.streaming:
             await self.send_response(response, send)
             return
         async with ThreadSensitiveContext(executor=thread):
-            await _unless_gone(self.send_response(response, send), receive)
+            await _unless_disconnected(self.send_response(response, send), receive)
             await in_thread(response.close)
 
-    def _answered(self, scope: Any, match: ResolverMatch | None, body: Any) -> Any:
+    def _respond(self, scope: Any, match: ResolverMatch | None, body: Any) -> Any:
         """The whole of a request, in a thread. A streamed answer is closed when it has been sent."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
@@ -113,12 +114,12 @@ def _match(scope: Any) -> ResolverMatch | None:
         return None
 
 
-def _answered_at_last(later: Any, ended: bool, accepted: Any) -> Any:
+def _finish(deferred: Deferred, came: bool, accepted: Any) -> Any:
     close_old_connections()  # while this request waited, Postgres may have been restarted
-    return later.answer(ended, accepted)
+    return deferred.answer(came, accepted)
 
 
-async def _unless_gone(work: Any, receive: Any) -> Any:
+async def _unless_disconnected(work: Any, receive: Any) -> Any:
     """What `work` answers; None when the client goes away before."""
     working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
     try:
@@ -136,8 +137,8 @@ class WebProcess:
     def __init__(self) -> None:
         django.setup(set_prefix=False)
         _raise_file_limit()
-        self._threads = LastingThreads(settings.WEB_THREADS)
-        self._application = ASGIStaticFilesHandler(OneVisit(self._threads))
+        self._threads = RequestThreads(settings.WEB_THREADS)
+        self._application = ASGIStaticFilesHandler(SingleThreadHandler(self._threads))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""

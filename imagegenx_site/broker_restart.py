@@ -6,7 +6,8 @@ Putting them back is impossible then and not needed: the running task goes on, i
 logged, and the message, still in Redis' `unacked` hash, is delivered again after the visibility timeout and finds its
 task finished.
 
-`workers/tests/test_redis_restart.py` restarts Redis under a worker; drop this module when it passes without.
+`workers/tests/test_redis_restart.py` restarts Redis under a worker; drop this module when it passes without
+(docs/decisions/0006).
 """
 
 from contextlib import contextmanager

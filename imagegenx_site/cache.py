@@ -4,9 +4,9 @@ Its keys are gx:cache:{name}:* (imagegenx_site/redis_clients.py).
 
 Redis runs without eviction, so a cache of large values is bounded here: what expires soonest leaves first.
 
-A change of the truth goes: `hold` (nothing is cached for a while), write and commit, `forget`. Both take the loaders'
-leave away, so that one which read the old row cannot store it. A writer that dies in between leaves the hold, which
-ends by itself; so no reader of the cache ever sees less than a reader of the truth saw before.
+A change of the truth goes: `hold` (nothing is cached for a while), write and commit, `forget`. Both delete the lock of
+whoever is loading, so that a loader which read the old row cannot store it. A writer that dies in between leaves the
+hold, which expires. So a reader of the cache never sees an older state than a reader of the truth saw before.
 """
 
 import random
@@ -65,7 +65,7 @@ return 1
 """
 
 
-class _Away(Exception):
+class _RedisAway(Exception):
     """Redis does not answer: go on without it."""
 
 
@@ -91,7 +91,7 @@ class Cache:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._away_until = 0.0
-        self._owed: set[str] = set()  # keys that could not be forgotten while Redis was away
+        self._pending: set[str] = set()  # keys that could not be forgotten while Redis was away
 
     def get(
         self, key: str, load: Callable[[], bytes | None], seconds: Callable[[bytes], float] | None = None
@@ -103,7 +103,7 @@ class Cache:
         """
         try:
             entry = self._look(key)
-        except _Away:
+        except _RedisAway:
             return load()
         if entry is not None and entry != _HELD:
             self._count("hits")
@@ -113,11 +113,11 @@ class Cache:
 
     def hold(self, *keys: str) -> None:
         """These are about to change: until `forget`, or for some seconds, they are read from the truth."""
-        self._drop(keys, hold=True)
+        self._invalidate(keys, hold=True)
 
     def forget(self, *keys: str) -> None:
         """These have changed, and the change is committed."""
-        self._drop(keys, hold=False)
+        self._invalidate(keys, hold=False)
 
     def counts(self) -> dict[str, int]:
         """Hits, misses and errors of this process since it started."""
@@ -133,7 +133,7 @@ class Cache:
         lock = FlightLock(self._redis, self._lock_key(key), _LOAD_S)
         try:
             entry = self._call(lambda: lock.acquire(lambda: self._look(key)))
-        except _Away:
+        except _RedisAway:
             return load()
         if entry is not None:
             return load() if entry == _HELD else _value(entry)
@@ -156,24 +156,24 @@ class Cache:
         args = (token, entry, milliseconds, key, self.config.max_bytes)
         try:
             self._call(lambda: self._store_script(keys=names, args=args))
-        except _Away:
+        except _RedisAway:
             return  # the value is there for this caller; the next one loads it again
 
-    def _drop(self, keys: tuple[str, ...], *, hold: bool) -> None:
+    def _invalidate(self, keys: tuple[str, ...], *, hold: bool) -> None:
         with self._lock:
-            self._owed.update(keys)
+            self._pending.update(keys)
         try:
-            self._settle(hold=hold)
-        except _Away:
-            return  # owed: done before this process reads its cache again
+            self._forget_pending(hold=hold)
+        except _RedisAway:
+            return  # pending: done before this process reads its cache again
 
-    def _settle(self, *, hold: bool = False) -> None:
+    def _forget_pending(self, *, hold: bool = False) -> None:
         with self._lock:
-            owed = list(self._owed)
-        if not owed:
+            keys = list(self._pending)
+        if not keys:
             return
         pipe = self._redis.pipeline(transaction=True)
-        for key in owed:
+        for key in keys:
             pipe.delete(self._lock_key(key))
             if hold:
                 pipe.set(self._key(key), _HELD, px=_HOLD_MS)
@@ -181,23 +181,23 @@ class Cache:
                 pipe.delete(self._key(key))
         self._call(pipe.execute)
         with self._lock:
-            self._owed.difference_update(owed)
+            self._pending.difference_update(keys)
 
     def _look(self, key: str) -> bytes | None:
-        if self._owed:
-            self._settle()
+        if self._pending:
+            self._forget_pending()
         found: bytes | None = self._call(lambda: self._redis.get(self._key(key)))
         return found
 
     def _call(self, ask: Callable[[], Answer]) -> Answer:
         if time.monotonic() < self._away_until:
-            raise _Away
+            raise _RedisAway
         try:
             return ask()
         except RedisError as error:
             self._away_until = time.monotonic() + _PAUSE_S
             self._count("errors")
-            raise _Away from error
+            raise _RedisAway from error
 
     def _key(self, key: str) -> str:
         return f"gx:cache:{self.config.name}:v:{key}"

@@ -6,7 +6,7 @@
     cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
     io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED, webhooks
     late       enlarge(id)             late workers (prefork)  larger pictures after delivery, at low priority
-    io         maintenance.*           IO workers              by the clock: CELERY_BEAT_SCHEDULE in settings.py
+    io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
 
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
 backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its

@@ -27,7 +27,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Allowance:
-    """One limit as the client is told of it: at most `quota` in `window` s (0: at any time), `left` until `reset` s
+    """One limit as clients see it: at most `quota` in `window` s (0: at any time), `left` until `reset` s
     from now.
     """
 
@@ -84,7 +84,7 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """Not there, or not the caller's: the answer does not tell which."""
+    """Not there, or not the caller's: the answer does not say which."""
 
     http_status = 404
     code = "not_found"

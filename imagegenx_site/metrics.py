@@ -1,5 +1,5 @@
-"""Counters and histograms that every process counts; generation/telemetry/prometheus.py lists
-all metrics and answers GET /metrics.
+"""Counters and histograms of every process; generation/telemetry/prometheus.py lists all metrics and answers
+GET /metrics.
 """
 
 import time
@@ -11,29 +11,18 @@ import prometheus_client as prometheus
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
-from prometheus_client import Counter
 
 _FAST: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # s
-
-
 _LONG: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)  # s
-
 
 HTTP = prometheus.Histogram(
     "imagegenx_http_seconds", "Time to an answer's headers.", ["method", "route", "status"], buckets=_FAST
 )
-
-
 TASK = prometheus.Histogram("imagegenx_task_seconds", "Submitted to succeeded.", ["model", "size"], buckets=_LONG)
-
-
 WAIT = prometheus.Histogram("imagegenx_task_wait_seconds", "Submitted to claimed.", ["class"], buckets=_FAST)
-
-
 MOVES = prometheus.Counter("imagegenx_task_moves", "Moves of tasks.", ["to"])
-
-
 STAGE = prometheus.Histogram("imagegenx_stage_seconds", "Stages after the GPU.", ["stage", "outcome"], buckets=_FAST)
+CACHE_CALLS = prometheus.Counter("imagegenx_cache_calls", "Look-ups in the caches of Redis.", ["cache", "result"])
 
 
 @contextmanager
@@ -69,6 +58,3 @@ def timed_requests(get_response: Callable[[HttpRequest], Any]) -> Callable[[Http
         return observe(request, get_response(request), began)
 
     return synchronous
-
-
-CACHE_CALLS = Counter("imagegenx_cache_calls", "Look-ups in the caches of Redis.", ["cache", "result"])

@@ -18,7 +18,7 @@ from django.conf import settings
 
 MAX_URL: Final = 2000  # characters
 MAX_REDIRECTS: Final = 3
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses in IPv6 clothes (RFC 6052)
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses written as IPv6 (RFC 6052)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -107,7 +107,7 @@ def _body(answer: httpx.Response, deadline: float, max_bytes: int) -> bytes:
 
 def _client(timeout: float, allowed: Sequence[str]) -> httpx.Client:
     transport = httpx.HTTPTransport(trust_env=False, retries=0)
-    transport._pool = httpcore.ConnectionPool(  # httpx has no public argument for the network backend
+    transport._pool = httpcore.ConnectionPool(  # httpx takes no network backend (docs/decisions/0006)
         ssl_context=httpx.create_ssl_context(trust_env=False),
         network_backend=_PinnedBackend(allowed),
         max_connections=1,

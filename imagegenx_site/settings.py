@@ -7,71 +7,21 @@ Who reads settings: Django code, at the moment of use (`django.conf.settings`), 
 `settings` fixture expect. That is this package, generation, workers/stages, workers/housekeeping, workers/recovery, and
 in workers/gpu what works with rows. Who does not: workers/engine, generation/queue, postprocessing, storage and the
 rest of workers/gpu. They are given frozen configuration objects, made by entry points (workers/gpu/main.py and
-worker.py, commands), by workers/stages/files.py and by storage/store.py. A default that both sides know stands in
-config.py. `make lint` and imagegenx_site/tests/test_settings.py hold this.
+worker.py, commands), by workers/stages and by storage/store.py. A default that both sides know stands in config.py.
+`make lint` and imagegenx_site/tests/test_settings.py hold this.
 """
 
 import logging.config
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
 
 from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
+from imagegenx_site.environment import ascending, choice, env, limits, number, shares
 
-env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-
-def _choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
-    value = env.str(name, default)
-    if value not in allowed:
-        raise ImproperlyConfigured(f"{name} is {value!r}; it may be one of {', '.join(allowed)}.")
-    return value
-
-
-def _number(name: str, default: float, low: float, high: float) -> float:
-    value = env.float(name, default)
-    if not low <= value <= high:
-        raise ImproperlyConfigured(f"{name} is {value}; it may be from {low} to {high}.")
-    return value
-
-
-def _ascending(name: str) -> tuple[int, ...]:
-    text = env.str(name, "")
-    try:
-        values = tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        values = (0,)
-    if list(values) != sorted(set(values)) or min(values, default=1) < 1:
-        raise ImproperlyConfigured(f"{name} is {text!r}; it may be ascending numbers of 1 or more, as 2,4,8.")
-    return values
-
-
-def _shares(name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-    text = env.str(name, ",".join(map(str, default)))
-    try:
-        values = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != 4 or min(values) < 1:
-        raise ImproperlyConfigured(f"{name} is {text!r}; it may be four numbers of 1 or more, as 5,3,1,1.")
-    return values
-
-
-def _limits(name: str, default: Mapping[int, int]) -> dict[int, int]:
-    text = env.str(name, ",".join(f"{side}:{count}" for side, count in default.items()))
-    try:
-        values = {int(side): int(count) for side, count in (part.split(":") for part in text.split(","))}
-    except ValueError:
-        values = {}
-    if min([*values, *values.values()], default=0) < 1:
-        raise ImproperlyConfigured(f"{name} is {text!r}; it may be pairs side:pictures, as 512:16,1024:8,2048:2.")
-    return values
-
 
 # ---- The process and its data --------------------------------------------------------------------------------------
 VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()  # data folder: services, files, logs
@@ -91,74 +41,61 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
 # ---- Services ------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db("DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/imagegenx")}  # the truth
-DATABASES["default"]["CONN_MAX_AGE"] = int(_number("DATABASE_CONN_MAX_AGE", 60, 0, 86400))  # s a connection is kept
+DATABASES["default"]["CONN_MAX_AGE"] = int(number("DATABASE_CONN_MAX_AGE", 60, 0, 86400))  # s a connection is kept
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted Postgres costs one reconnect, not an error
 DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5  # s
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")  # broker, buffer, limits, events, caches: one instance
-REDIS_TIMEOUT_S = _number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Redis is given up
+REDIS_TIMEOUT_S = number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Redis is given up
 
 # ---- Queues --------------------------------------------------------------------------------------------------------
-QUEUE_SHARES = _shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full (SPEC Q1)
+QUEUE_SHARES = shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full (SPEC Q1)
 # ms a GPU worker waits for mates of a waiting task
-BATCH_WINDOW_MS = int(_number("BATCH_WINDOW_MS", QueueConfig.window_ms, 0, 5000))
-BATCH_MIN = int(_number("BATCH_MIN", QueueConfig.least_batch, 1, 64))  # so many waiting mates end the window at once
-BATCH_LIMITS = _limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels (SPEC I2)
+BATCH_WINDOW_MS = int(number("BATCH_WINDOW_MS", QueueConfig.window_ms, 0, 5000))
+BATCH_MIN = int(number("BATCH_MIN", QueueConfig.least_batch, 1, 64))  # so many waiting mates end the window at once
+BATCH_LIMITS = limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels (SPEC I2)
 # hours a picture stays ready for identical requests with the same seed; 0: none is kept
-RESULT_CACHE_HOURS = _number("RESULT_CACHE_HOURS", 24, 0, 720)
+RESULT_CACHE_HOURS = number("RESULT_CACHE_HOURS", 24, 0, 720)
 # s of waiting work from which free plans get smaller pictures
-SURGE_LOWER_S = _number("SURGE_LOWER_S", SurgeConfig.lower_s, 1, 86400)
+SURGE_LOWER_S = number("SURGE_LOWER_S", SurgeConfig.lower_s, 1, 86400)
 # s of waiting work from which free plans are refused, to come back later
-SURGE_REFUSE_S = _number("SURGE_REFUSE_S", SurgeConfig.refuse_s, 1, 86400)
+SURGE_REFUSE_S = number("SURGE_REFUSE_S", SurgeConfig.refuse_s, 1, 86400)
 # longest side in pixels that free plans get in between
-SURGE_SIDE = int(_number("SURGE_SIDE", SurgeConfig.lowered_side, 256, 2048))
-MAX_ATTEMPTS = int(_number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
-STAGE_SECONDS = int(_number("STAGE_SECONDS", 45, 5, 900))  # s a stage may be held; a dead worker's is free then
-STAGE_MAX_ATTEMPTS = int(_number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
-POSTPROCESS_GROUP = int(_number("POSTPROCESS_GROUP", 8, 1, 64))  # waiting tasks alike that one CPU worker takes at once
-CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
-    "partitions": {"task": "maintenance.partitions", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},
-    "spool": {"task": "maintenance.spool", "schedule": 5.0, "options": {"queue": "io", "expires": 10}},
-    "retention": {"task": "maintenance.retention", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "archive": {"task": "maintenance.archive", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "returns": {"task": "maintenance.returns", "schedule": 10.0, "options": {"queue": "io", "expires": 10}},
-    "leftovers": {"task": "maintenance.leftovers", "schedule": 600.0, "options": {"queue": "io", "expires": 600}},
-    "results": {"task": "maintenance.results", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "usage": {"task": "maintenance.usage", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "tokens": {"task": "maintenance.tokens", "schedule": 86400.0, "options": {"queue": "io", "expires": 3600}},
-    "idempotency": {"task": "maintenance.idempotency", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-}
+SURGE_SIDE = int(number("SURGE_SIDE", SurgeConfig.lowered_side, 256, 2048))
+MAX_ATTEMPTS = int(number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
+STAGE_SECONDS = int(number("STAGE_SECONDS", 45, 5, 900))  # s a stage may be held; a dead worker's is free then
+STAGE_MAX_ATTEMPTS = int(number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
+POSTPROCESS_GROUP = int(number("POSTPROCESS_GROUP", 8, 1, 64))  # waiting tasks alike that one CPU worker takes at once
 
 # ---- GPU worker ----------------------------------------------------------------------------------------------------
 GPU_DEVICE = env.str("GPU_DEVICE", GpuConfig.device)  # auto, cpu, cuda:0 ...
 GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this worker serves; empty: all
 GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
 # s until an unused model leaves the memory (SPEC I1)
-GPU_IDLE_UNLOAD_S = _number("GPU_IDLE_UNLOAD_S", GpuConfig.idle_unload_s, 1, 86400)
-GPU_MEMORY_GB = _number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
+GPU_IDLE_UNLOAD_S = number("GPU_IDLE_UNLOAD_S", GpuConfig.idle_unload_s, 1, 86400)
+GPU_MEMORY_GB = number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
 # GB that paused work may hold; beyond it tasks go back to wait
-GPU_PAUSED_GB = _number("GPU_PAUSED_GB", GpuConfig.paused_gb, 0, 1024)
+GPU_PAUSED_GB = number("GPU_PAUSED_GB", GpuConfig.paused_gb, 0, 1024)
 # rows a batch may have, as 2,4,8,16, for models with the option `compile`: each count is compiled once; empty: any
-GPU_ROW_BUCKETS = _ascending("GPU_ROW_BUCKETS")
+GPU_ROW_BUCKETS = ascending("GPU_ROW_BUCKETS")
 # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
-GPU_PRECISION = _choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8"))
-TORCH_THREADS = int(_number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
-STOP_SECONDS = _number("STOP_SECONDS", GpuConfig.stop_s, 0, 3600)  # s a stopping GPU worker goes on with what it holds
+GPU_PRECISION = choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8"))
+TORCH_THREADS = int(number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
+STOP_SECONDS = number("STOP_SECONDS", GpuConfig.stop_s, 0, 3600)  # s a stopping GPU worker goes on with what it holds
 # s without a finished step after which the watchdog kills a worker
-HANG_SECONDS = _number("HANG_SECONDS", GpuConfig.hang_s, 1, 3600)
+HANG_SECONDS = number("HANG_SECONDS", GpuConfig.hang_s, 1, 3600)
 
 # ---- Pictures ------------------------------------------------------------------------------------------------------
 MEDIA_ROOT = str(Path(env.str("MEDIA_ROOT", str(VAR_DIR / "media"))))  # local disk store of finished pictures
 RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pictures between GPU and post-processing
 SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
-THUMBNAIL_CACHE_BYTES = int(_number("THUMBNAIL_CACHE_BYTES", 64 << 20, 1 << 16, 1 << 34))  # of thumbnails in Redis
-ARCHIVE_AFTER_DAYS = int(_number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never (SPEC S5)
+THUMBNAIL_CACHE_BYTES = int(number("THUMBNAIL_CACHE_BYTES", 64 << 20, 1 << 16, 1 << 34))  # of thumbnails in Redis
+ARCHIVE_AFTER_DAYS = int(number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never (SPEC S5)
 # how fast and dear S3 restores from GLACIER and DEEP_ARCHIVE (no Expedited there: Standard): minutes, hours, longer
-ARCHIVE_RESTORE_TIER = _choice("ARCHIVE_RESTORE_TIER", "Standard", ("Expedited", "Standard", "Bulk"))
+ARCHIVE_RESTORE_TIER = choice("ARCHIVE_RESTORE_TIER", "Standard", ("Expedited", "Standard", "Bulk"))
 # bytes that may wait for the store
-SPOOL_MAX_BYTES = int(_number("SPOOL_MAX_BYTES", SpoolConfig.max_bytes, 1 << 20, 1 << 44))
-URL_SECONDS = int(_number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
-IMAGE_STORE = _choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live
+SPOOL_MAX_BYTES = int(number("SPOOL_MAX_BYTES", SpoolConfig.max_bytes, 1 << 20, 1 << 44))
+URL_SECONDS = int(number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
+IMAGE_STORE = choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live
 S3_BUCKET = env.str("S3_BUCKET", "imagegenx")  # bucket of the finished pictures, with IMAGE_STORE=s3
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None  # for stores other than AWS
 S3_REGION = env.str("S3_REGION", "") or None  # region of the bucket
@@ -194,8 +131,8 @@ C2PA_CERTIFICATE = env.str("C2PA_CERTIFICATE", "")  # PEM chain that signs prove
 C2PA_KEY = env.str("C2PA_KEY", "")  # its private key, PEM (PKCS #8)
 if bool(C2PA_CERTIFICATE) != bool(C2PA_KEY):
     raise ImproperlyConfigured("C2PA_CERTIFICATE and C2PA_KEY belong together: set both or neither.")
-# of the key
-C2PA_ALGORITHM = _choice("C2PA_ALGORITHM", "es256", ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"))
+# of C2PA_KEY
+C2PA_ALGORITHM = choice("C2PA_ALGORITHM", "es256", ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"))
 C2PA_TIMESTAMP_URL = env.str("C2PA_TIMESTAMP_URL", "")  # time-stamping authority (RFC 3161); empty: none
 C2PA_ALWAYS = env.bool("C2PA_ALWAYS", False)  # sign also where a request does not ask, unless it wants no metadata
 if C2PA_ALWAYS and not C2PA_CERTIFICATE:
@@ -203,11 +140,11 @@ if C2PA_ALWAYS and not C2PA_CERTIFICATE:
 MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
 
 # ---- API -----------------------------------------------------------------------------------------------------------
-MAX_BODY_BYTES = int(_number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
+MAX_BODY_BYTES = int(number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
-MAX_WAIT_SECONDS = _number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
-COMPAT_WAIT_SECONDS = _number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
+MAX_WAIT_SECONDS = number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
+COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
 # names for which /v1 takes the default model, unless a model has the name itself
 OPENAI_ALIASES = env.list(
     "OPENAI_ALIASES",
@@ -215,24 +152,24 @@ OPENAI_ALIASES = env.list(
 )
 # CIDR blocks that webhooks and picture URLs may reach although private
 PRIVATE_CALLBACKS = env.list("PRIVATE_CALLBACKS", default=[])
-WEB_THREADS = int(_number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
-KEY_KEPT_S = _number("KEY_KEPT_S", 1, 0, 60)  # s that a web process goes on with what it knows of an API key; 0: not
-RATE_WINDOW_S = int(_number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
-ANONYMOUS_RPS = int(_number("ANONYMOUS_RPS", 30, 1, 100000))  # requests/s per IP address without a valid key
-TRUSTED_PROXIES = int(_number("TRUSTED_PROXIES", 0, 0, 10))  # proxies in front that append to X-Forwarded-For
-MAX_INPUT_BYTES = int(_number("MAX_INPUT_BYTES", 20 << 20, 1 << 10, 1 << 30))  # largest picture that a request brings
-MAX_INPUT_PIXELS = int(_number("MAX_INPUT_PIXELS", 40_000_000, 1 << 16, 1 << 30))  # its largest width x height
-INPUT_TIMEOUT_S = _number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture from a URL, redirects included
+WEB_THREADS = int(number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
+KEY_KEPT_S = number("KEY_KEPT_S", 1, 0, 60)  # s that a web process goes on with what it knows of an API key; 0: not
+RATE_WINDOW_S = int(number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
+ANONYMOUS_RPS = int(number("ANONYMOUS_RPS", 30, 1, 100000))  # requests/s per IP address without a valid key
+TRUSTED_PROXIES = int(number("TRUSTED_PROXIES", 0, 0, 10))  # proxies in front that append to X-Forwarded-For
+MAX_INPUT_BYTES = int(number("MAX_INPUT_BYTES", 20 << 20, 1 << 10, 1 << 30))  # largest picture that a request brings
+MAX_INPUT_PIXELS = int(number("MAX_INPUT_PIXELS", 40_000_000, 1 << 16, 1 << 30))  # its largest width x height
+INPUT_TIMEOUT_S = number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture from a URL, redirects included
 LORA_ROOT = str(Path(env.str("LORA_ROOT", str(VAR_DIR / "loras"))))  # uploaded LoRAs; GPU workers read the same folder
-MAX_LORA_BYTES = int(_number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file
-EVENT_TOKEN_SECONDS = int(_number("EVENT_TOKEN_SECONDS", 600, 1, 86400))  # s a browser's token for events lives
-WEBHOOK_GIVE_UP_AFTER = int(_number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))  # undeliverable events in a row that disable
-WEBHOOK_TIMEOUT_S = _number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
-HISTORY_DAYS = int(_number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
-PARTITIONS_AHEAD_DAYS = int(_number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
+MAX_LORA_BYTES = int(number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file
+EVENT_TOKEN_SECONDS = int(number("EVENT_TOKEN_SECONDS", 600, 1, 86400))  # s a browser's token for events lives
+WEBHOOK_GIVE_UP_AFTER = int(number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))  # undeliverable events in a row that disable
+WEBHOOK_TIMEOUT_S = number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
+HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
+PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
 IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")
-IMAGE_CHECK = _choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it
+IMAGE_CHECK = choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["generation.api.authentication.ApiKeyAuthentication"],
@@ -352,8 +289,8 @@ UNFOLD = {
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # bearer token of GET /metrics; empty: only this machine may ask
 
 # ---- Logs ----------------------------------------------------------------------------------------------------------
-LOG_LEVEL = _choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))  # least severe line that is written
-LOG_FORMAT = _choice("LOG_FORMAT", "json", ("json", "console"))  # one JSON object a line, or coloured text for people
+LOG_LEVEL = choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))  # least severe line that is written
+LOG_FORMAT = choice("LOG_FORMAT", "json", ("json", "console"))  # one JSON object a line, or coloured text for people
 _SHARED_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,

@@ -3,7 +3,7 @@
 `python -m imagegenx_site.web_server` takes its arguments.
 
 uvicorn's httptools protocol takes a request line and headers of any length into memory. A proxy in front bounds them;
-this does where there is none.
+this does where there is none (docs/decisions/0006).
 """
 
 from typing import Final
@@ -12,12 +12,12 @@ import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MOST: Final = 64 << 10  # bytes of a request's head
-_ANSWER: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+MAX_HEAD: Final = 64 << 10  # bytes of a request's head
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Hangs up on a head over MOST bytes. What came in one piece with its end is counted by its headers."""
+    """Closes the connection on a head over MAX_HEAD bytes. A head that came in one piece is counted by its headers."""
 
     _head = 0  # bytes since the head began
     _reading_head = True
@@ -42,9 +42,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _check(self) -> bool:
         """Whether the head is within the bound; else the answer is sent and the connection ends."""
-        if self._head <= MOST:
+        if self._head <= MAX_HEAD:
             return True
-        self.transport.write(_ANSWER)
+        self.transport.write(_TOO_LARGE)
         self.transport.close()
         return False
 

@@ -69,7 +69,8 @@ def parameters_text(notes: Notes) -> str:
 def exif(notes: Notes) -> bytes:
     """An EXIF block with the parameters as UserComment and the program's name.
 
-    Packed here because Pillow gives UserComment the type BYTE, and readers of the parameters accept UNDEFINED only.
+    Packed here because Pillow gives UserComment the type BYTE, and readers of the parameters accept UNDEFINED only
+    (docs/decisions/0006).
     """
     software = b"ImageGenX\0"
     comment = b"UNICODE\0" + parameters_text(notes).encode("utf-16-be", "replace")

@@ -42,7 +42,7 @@ _making = threading.Lock()
 
 class S3Driver(PlainDriver):
     """Uses the S3Storage's settings and one client for all threads: S3Storage itself makes a session for each
-    thread, which costs more than a small upload."""
+    thread, which costs more than a small upload (docs/decisions/0006)."""
 
     _backend: Any
 

@@ -24,15 +24,17 @@ from generation.queue.lua import load_script
 from generation.queue.values import BatchKey
 from imagegenx_site.ids import uuid7
 from workers.engine.batching import scheduler
+from workers.engine.batching.config import EngineConfig
 from workers.engine.requests import SampleId
 from workers.gpu.intake import FLOW_S, LEAST_URGENT, URGENT, URGENT_PATIENCE_S
+from workers.gpu.loop import LoopConfig
 
 REFERENCE_PIXELS = 512 * 512
 HEADROOM = 0.9  # of what full batches can do; beyond it a short stretch hides a queue that grows in a long one
-CAPACITY = 64  # samples on board of a device, running or paused, as in EngineConfig
+CAPACITY = EngineConfig.capacity  # samples on board of a device, running or paused
 POLICY = scheduler.Policy()
 CLOCK_KEY = "gq:clock"  # ms of the simulated time
-IDLE_POLL_S = 0.05  # as LoopConfig
+IDLE_POLL_S = LoopConfig.idle_poll
 EPOCH_MS = 1_700_000_000_000
 
 

@@ -1,5 +1,5 @@
 """Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for
-all counters of a request.
+all counters of a request (docs/decisions/0006).
 
 While Redis is unreachable every request is admitted and a warning is logged: an outage of the counter is no reason to
 refuse work.

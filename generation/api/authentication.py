@@ -49,14 +49,14 @@ def key_of_request(request: HttpRequest) -> ApiKey | None:
         key = find_key(text) if text.startswith("igx_") else key_of_token(text)
         if key.must_sign:
             raise Unauthorised("This key takes signed requests only. See docs/api.md, Signed requests.")
-    key_cache.note_use(key)
+    key_cache.record_use(key)
     structlog.contextvars.bind_contextvars(user_id=key.user_id, api_key=key.prefix)
     return key
 
 
 def _of_signature(request: HttpRequest) -> ApiKey:
     """The key that signed the request; the body is checked as it came, before anything reads it."""
-    key = key_cache.living(request.headers.get("X-Key-Id", ""))
+    key = key_cache.find(request.headers.get("X-Key-Id", ""))
     if key is None:
         raise Unauthorised(f"X-Key-Id names no key. {_HOW}")
     timestamp, nonce = request.headers.get("X-Timestamp", ""), request.headers.get("X-Nonce", "")
@@ -91,7 +91,7 @@ def find_key(text: str) -> ApiKey:
     parts = text.split("_", 2)
     if len(parts) != 3 or parts[0] != "igx":
         raise Unauthorised(f"This is not an API key. {_HOW}")
-    key = key_cache.living(parts[1])
+    key = key_cache.find(parts[1])
     if key is None or not hmac.compare_digest(key.digest, ApiKey.digest_of(parts[2])):
         raise Unauthorised(f"Unknown API key. {_HOW}")
     _check_alive(key)

@@ -14,6 +14,7 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from generation.accounts import plans
 from generation.accounts.models import Plan, User
 from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
@@ -127,15 +128,13 @@ class ParamsSerializer(StrictSerializer):
         sides = parse_resolution(text)
         if sides is None:
             raise _fault("malformed", "Write width x height in pixels, for example 512x512.")
-        plan: Plan = self.context["plan"]
         model: ImageModel | None = self.context["model"]
         low, high = (model.min_side, model.max_side) if model else SIDES
         if any(side % SIDE_STEP for side in sides):
             raise _fault("not_a_multiple", f"Width and height must be multiples of {SIDE_STEP}.")
         if min(sides) < low or max(sides) > high:
             raise _fault("out_of_range", f"Width and height must be from {low} to {high} pixels.")
-        if max(sides) > plan.max_side:
-            raise _fault("above_plan", f"Your plan allows up to {plan.max_side} pixels a side.")
+        _check_plan(self.context, sides=sides)
         return sides
 
     def validate_steps(self, steps: int) -> int:
@@ -145,9 +144,7 @@ class ParamsSerializer(StrictSerializer):
         return steps
 
     def validate_num_images(self, count: int) -> int:
-        plan: Plan = self.context["plan"]
-        if count > plan.max_images:
-            raise _fault("above_plan", f"Your plan allows up to {plan.max_images} pictures a request.")
+        _check_plan(self.context, images=count)
         return count
 
     def validate_postprocess(self, block: Any) -> Any:
@@ -156,8 +153,7 @@ class ParamsSerializer(StrictSerializer):
         except RecipeError as error:
             self.context["faults"].extend(error.faults)
             return {}
-        if recipe.upscale and not self.context["plan"].super_resolution:
-            raise _fault("above_plan", "Your plan does not include super-resolution.")
+        _check_plan(self.context, upscale=recipe.upscale is not None)
         if recipe.output.provenance and not settings.C2PA_CERTIFICATE:
             raise _fault("not_available", "This server has no certificate to sign with; leave `provenance` out.")
         return block or {}
@@ -203,9 +199,7 @@ class GenerateSerializer(StrictSerializer):
         return url or ""
 
     def validate_priority(self, priority: int | None) -> int | None:
-        cap = self.context["plan"].priority_cap
-        if priority is not None and priority < cap:
-            raise _fault("above_plan", f"Your plan allows priority {cap} to 3.")
+        _check_plan(self.context, priority=priority)
         return priority
 
 
@@ -235,7 +229,7 @@ def _validated(
     form: type[serializers.Serializer], data: Any, context: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Fault]]:
     """The checked values of a body, and what is wrong with it. Building a serializer copies every field it declares:
-    that takes longer than checking, so each thread builds each form once.
+    that takes longer than checking, so each thread builds each form once (docs/decisions/0006).
     """
     forms: dict[Any, serializers.Serializer] = _built.__dict__
     serializer = forms.get(form)
@@ -252,13 +246,11 @@ def _validated(
 
 def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) -> dict[str, Any]:
     """The checked values of a request body. Raises InvalidRequest with every fault."""
-    kind, catalogue, plan = context.kind, context.catalogue, context.plan
+    kind, catalogue = context.kind, context.catalogue
     params = body.get("params") if isinstance(body, Mapping) else None
     named = params.get("model") if isinstance(params, Mapping) else None
     model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
-    found: list[Fault] = []
-    if kind not in plan.kinds:
-        found.append(Fault("kind", "above_plan", f"Your plan does not include {kind}."))
+    found = plans.faults(context.plan, kind=kind)
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
     values, faults = _validated(form, body, {**vars(context), "model": model, "faults": found})
@@ -270,6 +262,12 @@ def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) ->
 def style_of(catalogue: Catalogue, params: Mapping[str, Any]) -> Style | None:
     """The style that a checked request names."""
     return catalogue.style(params["style"]) if params.get("style") else None
+
+
+def _check_plan(context: Mapping[str, Any], **asked: Any) -> None:
+    """Refuse a field's value that the plan does not allow."""
+    for fault in plans.faults(context["plan"], **asked):
+        raise _fault(fault.code, fault.message)
 
 
 def _fault(code: str, message: str) -> serializers.ValidationError:

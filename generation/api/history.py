@@ -1,6 +1,6 @@
 """History: the caller's tasks, newest first."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -17,7 +17,7 @@ from generation.catalogue.parameters import parse_resolution
 from generation.tasks import access, history
 from generation.tasks.history import LARGEST_PAGE, Filters
 from generation.tasks.models import Status
-from generation.tasks.presentation import task_body
+from generation.tasks.presentation import TaskBody, task_body
 
 
 class FiltersSerializer(StrictSerializer):
@@ -43,6 +43,13 @@ class FiltersSerializer(StrictSerializer):
         return sides
 
 
+class PageBody(TypedDict):
+    items: list[TaskBody]
+    next_cursor: str | None
+    has_more: bool
+    kept_days: int
+
+
 class HistoryView(ApiView):
     """The caller's tasks."""
 
@@ -53,7 +60,7 @@ class HistoryView(ApiView):
             "tasks",
             "List tasks, newest first",
             "image",
-            data=openapi_docs.listed(openapi_docs.TASK),
+            data=PageBody,
             parameters=[FiltersSerializer, OpenApiParameter("limit", int, description="1 to 100.")],
         )
     )
@@ -64,8 +71,13 @@ class HistoryView(ApiView):
         images = access.images_of([task.id for task in page.tasks if task.status == Status.SUCCEEDED])
         base = base_url(request)
         items = [task_body(task, images.get(task.id, []), base_url=base) for task in page.tasks]
-        more = {"next_cursor": page.next_cursor or None, "has_more": bool(page.next_cursor)}
-        return Response({"items": items, **more, "kept_days": settings.HISTORY_DAYS})
+        body: PageBody = {
+            "items": items,
+            "next_cursor": page.next_cursor or None,
+            "has_more": bool(page.next_cursor),
+            "kept_days": settings.HISTORY_DAYS,
+        }
+        return Response(body)
 
 
 def _filters(asked: dict[str, Any]) -> Filters:

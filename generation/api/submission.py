@@ -4,7 +4,7 @@ plan, its pictures fetched and brought to size, and the content policy asked.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
@@ -18,8 +18,6 @@ from generation.catalogue.parameters import MAX_SEED, Parameters, new_seed
 from generation.policy import rules
 from generation.tasks.submit import Submission, surge_control
 from imagegenx_site.errors import InvalidRequest
-
-DEFAULT_BATCH_SIZE: Final = 4
 
 
 @dataclass(frozen=True)

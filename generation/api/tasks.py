@@ -1,7 +1,7 @@
 """The endpoints that make tasks and those of one task. Each parses, calls one service and answers."""
 
 import re
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, TypedDict
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -11,23 +11,34 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
-from generation.api.batches import batch_body
+from generation.api.batches import BatchBody, batch_body
 from generation.api.json_parser import JSONParser
 from generation.api.kind_forms import body_of
 from generation.api.submission import ParsedRequest, parse_request
-from generation.api.wait import base_url, prefer_wait
+from generation.api.wait import DeferredResponse, base_url, prefer_wait
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat
 from generation.tasks import delete as tasks_delete
 from generation.tasks import submit as tasks_submit
 from generation.tasks.estimates import Outlook
 from generation.tasks.models import Status, Task
-from generation.tasks.presentation import input_body, task_body
+from generation.tasks.presentation import InputBody, TaskBody, input_body, task_body, with_options
 from generation.tasks.submit import Idempotency, Submitted
-from generation.tasks.view import see
+from generation.tasks.view import view_for
 from imagegenx_site.errors import Fault, InvalidRequest
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+class PriceBody(TypedDict):
+    """What a dry run answers."""
+
+    valid: bool
+    tasks: int
+    images: int
+    megapixel_steps: float
+    priority: int
+    input: Annotated[InputBody, with_options]
 
 
 class SubmitView(ApiView):
@@ -61,7 +72,8 @@ def submit_view(kind: Kind) -> type[SubmitView]:
         return self.submit(request)
 
     post.__doc__ = kind.description
-    described = extend_schema(**openapi_docs.submitting(kind))(post)
+    accepted, done = (BatchBody, PriceBody) if kind.many_texts else (TaskBody, TaskBody | PriceBody)
+    described = extend_schema(**openapi_docs.submitting(kind, accepted, done))(post)
     name = f"{kind.path.title().replace('-', '')}View"
     return type(name, (SubmitView,), {"__doc__": kind.summary, "kind": kind, "post": described})
 
@@ -74,7 +86,7 @@ class TaskView(ApiView):
     @extend_schema(**openapi_docs.reading("task", "See a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
-        task = see(public_id, request.user, base_url=base_url(request))
+        task = view_for(public_id, request.user, base_url=base_url(request))
         if task.etag in request.headers.get("If-None-Match", ""):
             return Response(status=304, headers={"ETag": task.etag})
         response = Response(task.body, headers={"ETag": task.etag})
@@ -96,7 +108,7 @@ class CancelView(ApiView):
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """Cancel. Asking twice, or for an ended task, changes nothing."""
         task = access.find_task(public_id, request.user)
-        return _task_response(request, cancel.cancel_task(task))
+        return Response(_body(request, cancel.cancel_task(task)))
 
 
 class RetryView(ApiView):
@@ -113,11 +125,11 @@ class RetryView(ApiView):
 
 def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     """202 with the task or the batch, and where to look for it."""
+    response = DeferredResponse(status=status.HTTP_202_ACCEPTED)
     if made.batch:
-        body = batch_body(made.batch, made.tasks, base_url=base_url(request))
-        response = Response(body, status=status.HTTP_202_ACCEPTED)
+        response.data = batch_body(made.batch, made.tasks, base_url=base_url(request))
     else:
-        response = _task_response(request, made.tasks[0], status.HTTP_202_ACCEPTED, made.outlook)
+        response.data = _body(request, made.tasks[0], made.outlook)
         prefer_wait(request._request, response, made.tasks[0].id)
     response["Location"] = response.data["query_url"]
     response["Retry-After"] = "1"
@@ -126,13 +138,12 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     return response
 
 
-def _task_response(request: KeyRequest, task: Task, code: int = 200, outlook: Outlook | None = None) -> Response:
+def _body(request: KeyRequest, task: Task, outlook: Outlook | None = None) -> TaskBody:
     images = access.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
-    known = outlook or estimates.outlook(task)
-    return Response(task_body(task, images, base_url=base_url(request), outlook=known), status=code)
+    return task_body(task, images, base_url=base_url(request), outlook=outlook or estimates.outlook(task))
 
 
-def price_body(parsed: ParsedRequest) -> dict[str, Any]:
+def price_body(parsed: ParsedRequest) -> PriceBody:
     """What a dry run answers: that the request is right, what it would cost and how it was understood."""
     first = parsed.submissions[0]
     return {

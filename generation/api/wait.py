@@ -1,46 +1,43 @@
-"""Answers that come when their tasks have ended: `Prefer: wait=n` (RFC 7240), and the compatible endpoints.
-
-A view runs in a thread, and must not hold it for the seconds that a picture takes. It answers 202 with a `Later` on the
-response; the web process (imagegenx_site/asgi.py) waits on the event loop, then lets a thread make the real answer.
-"""
+"""Answers that come when their tasks have ended: `Prefer: wait=n` (RFC 7240), and the compatible endpoints."""
 
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from rest_framework.response import Response
 
 from generation.api.envelope import enveloped, json_bytes
 from generation.tasks import access, watchers
 from generation.tasks.models import Task
 from generation.tasks.presentation import task_body
+from imagegenx_site.deferred import Deferrable, Deferred
 
 _log = logging.getLogger(__name__)
 _WAIT = re.compile(r"\bwait\s*=\s*(\d{1,5})\b")
 
 
-@dataclass(frozen=True)
-class Later:
-    """Wait for these tasks, `seconds` at most; then `answer(whether all have ended, the 202 answer)` is what the client
-    gets. `gone` is called when it does not wait so long. Both run in a thread.
-    """
-
-    task_ids: tuple[UUID, ...]
-    seconds: float
-    answer: Callable[[bool, HttpResponseBase], HttpResponseBase]
-    gone: Callable[[], None] = lambda: None
-
-    async def ended(self) -> bool:
-        """Wait, without a thread; whether all tasks have ended in time."""
-        return await watchers.until_ended(self.task_ids, self.seconds)
+class DeferredResponse(Deferrable, Response):
+    """A 202 that the finished tasks' answer may replace (imagegenx_site/deferred.py)."""
 
 
-def prefer_wait(request: HttpRequest, response: HttpResponseBase, task_id: UUID) -> None:
+def when_ended(
+    task_id: UUID,
+    seconds: float,
+    answer: Callable[[bool, HttpResponseBase], HttpResponseBase],
+    abandon: Callable[[], None] | None = None,
+) -> Deferred:
+    """`answer(whether the task has ended, the 202)` after `seconds` at most; `abandon` when the client goes before."""
+    wait = partial(watchers.until_ended, (task_id,), seconds)
+    return Deferred(wait, answer, abandon) if abandon else Deferred(wait, answer)
+
+
+def prefer_wait(request: HttpRequest, response: DeferredResponse, task_id: UUID) -> None:
     """Let the finished task be the answer, if the client asks for that and it ends in time."""
     seconds = wanted_seconds(request)
     if not seconds:
@@ -57,7 +54,7 @@ def prefer_wait(request: HttpRequest, response: HttpResponseBase, task_id: UUID)
             _log.error("a finished task can't be shown, Postgres is out of reach: %s", error)
             return accepted
 
-    response.later = Later((task_id,), seconds, answer)  # type: ignore[attr-defined]
+    response.deferred = when_ended(task_id, seconds, answer)
 
 
 def finished_instead(accepted: HttpResponseBase, body: bytes, status: int = 200) -> HttpResponse:

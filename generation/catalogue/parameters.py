@@ -65,9 +65,7 @@ class Parameters:
 
     def to_json(self) -> dict[str, Any]:
         """The form that the row keeps."""
-        stored = dict(vars(self))  # not asdict: it copies every value, for as long as a query takes
-        stored["loras"] = [asdict(lora) for lora in self.loras]
-        return stored
+        return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Parameters":

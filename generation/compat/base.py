@@ -4,6 +4,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
 from generation.api.envelope import as_api_error, json_bytes
 from generation.api.submission import parse_request
-from generation.api.wait import Later, finished_instead
+from generation.api.wait import DeferredResponse, finished_instead, when_ended
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, submit
 from generation.tasks.models import Image, Status, Task
@@ -89,20 +90,19 @@ class CompatView(ApiView):
     ) -> Response:
         """Submit, and answer `answer(task, pictures)` when the task has succeeded."""
         task_id = self._repeated(request) or self._submitted(request, body, kind)
-        response = Response({"task_id": str(task_id)}, status=202)
+        response = DeferredResponse({"task_id": str(task_id)}, status=202)
 
-        def at_last(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
+        def finished(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
             try:
                 task = _succeeded(task_id) if ended else _given_up(task_id)
                 return finished_instead(accepted, json_bytes(answer(task, access.images_of([task_id])[task_id])))
             except (ApiError, APIException) as error:
-                return self._late_failure(error, accepted)
+                return self._failure_instead(error, accepted)
 
-        later = Later((task_id,), settings.COMPAT_WAIT_SECONDS, at_last, lambda: _abandon(task_id))
-        response.later = later  # type: ignore[attr-defined]
+        response.deferred = when_ended(task_id, settings.COMPAT_WAIT_SECONDS, finished, partial(_abandon, task_id))
         return response
 
-    def _late_failure(self, raised: Exception, accepted: HttpResponseBase) -> HttpResponseBase:
+    def _failure_instead(self, raised: Exception, accepted: HttpResponseBase) -> HttpResponseBase:
         error = as_api_error(raised)
         assert error is not None
         failed: HttpResponse = finished_instead(accepted, json_bytes(self.failure(error)), error.http_status)

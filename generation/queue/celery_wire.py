@@ -2,7 +2,7 @@
 
 Celery and kombu build and send one message in half a millisecond and two round trips. Here they build one, once, into
 the memory of the process; every ticket is that message with its own ids, so that the script which puts a task into the
-buffer can push it onto the queue in the same atomic step.
+buffer can push it onto the queue in the same atomic step (docs/decisions/0006).
 """
 
 import base64

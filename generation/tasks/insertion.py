@@ -1,7 +1,7 @@
 """Rows written by one INSERT whose text is made once for each model.
 
 What `bulk_create` does for rows that have their primary key, without compiling the statement anew for each request and
-without a transaction of its own: one round trip instead of three.
+without a transaction of its own: one round trip instead of three (docs/decisions/0006).
 """
 
 from collections.abc import Sequence

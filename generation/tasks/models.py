@@ -33,7 +33,7 @@ class Status(models.TextChoices):
 
 OPEN = (Status.QUEUED, Status.RUNNING, Status.GENERATED, Status.PROCESSED, Status.STORED)
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
-GIVEN_UP = "given up"  # as the owner of a late step: nobody is to try it again
+GIVEN_UP = "given up"  # as the owner of an enlargement: it is not tried again
 
 
 class Batch(models.Model):
@@ -202,11 +202,10 @@ def day_of(identifier: UUID) -> str:
     return moment_of(identifier).date().isoformat()
 
 
-"""What was used on days that are over: kept when the tasks themselves are gone (generation/tasks/usage.py)."""
-
-
 class UsageDay(models.Model):
-    """The tasks that one key sent on one day (UTC), by model and kind."""
+    """The tasks that one key sent on one day (UTC) that is over, by model and kind: kept when the tasks themselves are
+    gone (generation/tasks/usage.py).
+    """
 
     day = models.DateField()
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="usage_days")

@@ -2,13 +2,13 @@
 its delivery exist together or not at all; and the body that a receiver gets.
 """
 
-from typing import Any, Final
+from typing import Annotated, Final, TypedDict
 from uuid import UUID
 
 from django.conf import settings
 
 from generation.tasks.models import Image, Status, Task
-from generation.tasks.presentation import task_body
+from generation.tasks.presentation import TaskBody, task_body
 from generation.webhooks import delivery, events, outbox
 from generation.webhooks.models import Delivery
 
@@ -18,6 +18,12 @@ _EVENT_OF: Final = {
     Status.CANCELLED: events.CANCELED,
     Status.EXPIRED: events.EXPIRED,
 }
+
+
+class EventBody(TypedDict):
+    type: str
+    timestamp: Annotated[str, "When it happened."]
+    data: TaskBody
 
 
 def write_delivery(task_id: UUID, event: str = "") -> None:
@@ -31,7 +37,7 @@ def send(delivery_id: UUID) -> bool:
     return delivery.send(delivery_id, payload)
 
 
-def payload(row: Delivery) -> dict[str, Any]:
+def payload(row: Delivery) -> EventBody:
     """The event with the task as the API shows it now."""
     task = row.task
     moment = row.created_at if row.event_type == events.UPDATED else task.finished_at or task.updated_at

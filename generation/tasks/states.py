@@ -84,11 +84,11 @@ def _move(
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
     if moved:
-        transaction.on_commit(lambda: _tell(task_id, to))
+        transaction.on_commit(lambda: _publish_move(task_id, to))
     return bool(moved)
 
 
-def _tell(task_id: UUID, to: str) -> None:
+def _publish_move(task_id: UUID, to: str) -> None:
     """After the commit."""
     metrics.MOVES.labels(to).inc()
     caches.tasks().forget(str(task_id))
@@ -119,7 +119,7 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
         cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
         won = [row[0] for row in cursor.fetchall()]
     for task_id in won:
-        transaction.on_commit(lambda task_id=task_id: _tell(task_id, Status.RUNNING))  # type: ignore[misc]
+        transaction.on_commit(lambda task_id=task_id: _publish_move(task_id, Status.RUNNING))  # type: ignore[misc]
     mine = Task.objects.filter(
         pk__in=won, status=Status.RUNNING, worker=worker
     )  # not: claimed anew by another meanwhile
@@ -177,7 +177,8 @@ def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task 
     taken = _lease(free, stage, owner, seconds)
     if not taken and stage.cancellable:
         cancel_if_requested(task_id, among=[stage.source])
-    return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
+    mine = Task.objects.select_related("user", "model").filter(pk=task_id, stage_owner=owner)
+    return mine.first() if taken else None
 
 
 def take_mates(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
@@ -207,9 +208,9 @@ def _is_free(owner: str) -> Q:
 def _lease(rows: QuerySet[Task], stage: Stage, owner: str, seconds: float) -> int:
     """Take the stage of these rows, but for those whose cancel was asked for; how many there were."""
     now = timezone.now()
-    wanted = rows.filter(cancel_requested=False) if stage.cancellable else rows
+    left = rows.filter(cancel_requested=False) if stage.cancellable else rows
     changes = {"stage_until": now + timedelta(seconds=seconds), "stage_attempts": F("stage_attempts") + 1}
-    return wanted.update(stage_owner=owner, updated_at=now, **changes)
+    return left.update(stage_owner=owner, updated_at=now, **changes)
 
 
 def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:
@@ -226,9 +227,9 @@ def renew_stage(owner: str, seconds: float) -> bool:
     return bool(Task.objects.filter(held, stage_until__isnull=False).update(stage_until=until))
 
 
-def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
-    """The late step of a succeeded task is done; with a warning for the client: it is given up. Written together with
-    the rows of its webhooks, which the clock sends.
+def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
+    """The enlargement of a succeeded task is done; with a warning for the client: it is given up. Written together
+    with the rows of its webhooks, which the clock sends.
     """
     changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
     if warning:
@@ -265,7 +266,7 @@ def _free(now: datetime) -> dict[str, Any]:
     return {"stage_owner": "", "stage_until": None, "stage_attempts": 0}
 
 
-# ---- an operator's wish ---------------------------------------------------------------------------------------------
+# ---- by an operator -------------------------------------------------------------------------------------------------
 
 
 def set_priority(task_id: UUID, priority: int) -> bool:
@@ -293,8 +294,8 @@ def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, a
 
 def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fence: Any) -> bool:
     """-> cancelled for a task whose cancel was asked for."""
-    wanted = Q(cancel_requested=True, **fence)
-    return _ended(task_id, Status.CANCELLED, among=among, fence=wanted, finished_at=timezone.now())
+    asked = Q(cancel_requested=True, **fence)
+    return _ended(task_id, Status.CANCELLED, among=among, fence=asked, finished_at=timezone.now())
 
 
 def request_cancel(task_id: UUID) -> bool:

@@ -12,7 +12,7 @@ endpoint.
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -31,7 +31,7 @@ from imagegenx_site.outbound_http import OutboundError, post
 BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
 _LEASE_S: Final = 60  # a sender's claim of a delivery: after a crash it is due again after this time
 
-Payload = Callable[[Delivery], dict[str, Any]]
+Payload = Callable[[Delivery], Mapping[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +51,7 @@ def send(delivery_id: UUID, payload: Payload) -> bool:
     return _record(delivery, status, fault)
 
 
-def _attempt(delivery: Delivery, event: dict[str, Any]) -> tuple[int | None, str]:
+def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, str]:
     """POST once. Returns the status of the answer (None without one), and why the attempt failed ("" if it did not)."""
     body = json.dumps(event, ensure_ascii=False).encode()
     moment = datetime.now(UTC).replace(microsecond=0)

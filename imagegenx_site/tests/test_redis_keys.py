@@ -44,3 +44,13 @@ def test_every_key_of_the_table_is_written_by_its_owner() -> None:
     for key, owner in table().items():
         written = "rl:{name}:{whose}" if owner.endswith("rates.py") else plain(key)  # rates name their counters
         assert written in source(owner), (key, owner)
+
+
+def test_clients_are_made_in_one_place() -> None:
+    made = {
+        str(file.relative_to(ROOT))
+        for package in ("imagegenx_site", "generation", "workers", "storage")
+        for file in (ROOT / package).rglob("*.py")
+        if "tests" not in file.parts and "from_url(" in file.read_text()
+    }
+    assert made == {"imagegenx_site/redis_clients.py"}

@@ -9,7 +9,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from generation.queue.buffer import BufferConfig
-from imagegenx_site import settings
+from imagegenx_site import environment, settings
 from imagegenx_site.config import GpuConfig, SpoolConfig, SurgeConfig
 from workers.engine.batching.config import EngineConfig
 from workers.engine.models.pool import PoolConfig
@@ -49,26 +49,26 @@ def test_the_classes_below_begin_with_the_settings_defaults() -> None:
 @pytest.mark.parametrize(("text", "shares"), [("5,3,1,1", (5, 3, 1, 1)), (" 8, 4,2 ,1", (8, 4, 2, 1))])
 def test_shares_are_read(monkeypatch: pytest.MonkeyPatch, text: str, shares: tuple[int, ...]) -> None:
     monkeypatch.setenv("QUEUE_SHARES", text)
-    assert settings._shares("QUEUE_SHARES", ()) == shares
+    assert environment.shares("QUEUE_SHARES", ()) == shares
 
 
 @pytest.mark.parametrize("text", ["5,3,1", "5,3,1,0", "5,3,1,1,1", "many"])
 def test_other_shares_stop_the_process_by_name(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("QUEUE_SHARES", text)
     with pytest.raises(ImproperlyConfigured, match=f"QUEUE_SHARES is '{text}'; it may be four numbers"):
-        settings._shares("QUEUE_SHARES", (5, 3, 1, 1))
+        environment.shares("QUEUE_SHARES", (5, 3, 1, 1))
 
 
 def test_batch_limits_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCH_LIMITS", "512:8, 1024:2")
-    assert settings._limits("BATCH_LIMITS", {}) == {512: 8, 1024: 2}
+    assert environment.limits("BATCH_LIMITS", {}) == {512: 8, 1024: 2}
 
 
 @pytest.mark.parametrize("text", ["512", "512:0", "0:1", "512:8:2", "a:b"])
 def test_other_batch_limits_stop_the_process_by_name(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("BATCH_LIMITS", text)
     with pytest.raises(ImproperlyConfigured, match=f"BATCH_LIMITS is '{text}'; it may be pairs"):
-        settings._limits("BATCH_LIMITS", {512: 16})
+        environment.limits("BATCH_LIMITS", {512: 16})
 
 
 def readers(package: str) -> set[str]:
@@ -93,7 +93,7 @@ def test_every_setting_has_its_comment_before_or_beside_it() -> None:
     bare = [
         line
         for before, line in itertools.pairwise(lines)
-        if re.match(r"[A-Z][A-Z0-9_]* = .*(?:env\.|_number|_choice|_ascending|_shares|_limits)", line)
+        if re.match(r"[A-Z][A-Z0-9_]* = .*(?:env\.|(?:number|choice|ascending|shares|limits)\()", line)
         and "  # " not in line
         and not before.startswith("#")
     ]

@@ -18,7 +18,7 @@ from imagegenx_site import redis_clients
 from storage import keys, raw
 from storage.store import get_store
 from workers.gpu import delivery, rows
-from workers.housekeeping import leftovers
+from workers.housekeeping import raw_store
 from workers.housekeeping import results as housekeeping_results
 
 WORKER = "gpu1-a"
@@ -135,8 +135,8 @@ def test_it_can_be_switched_off_and_ends_with_its_time(user, settings):
     run(board(task_of(user)))
     client = Redis.from_url(site_settings.REDIS_URL)
     assert all(0 < client.ttl(key) <= 3600 for key in client.keys("gq:res:*") if key != b"gq:res:count")
-    leftovers.clear_leftovers()
-    assert results.sweep() == 0
+    raw_store.sweep_raw_store()
+    assert housekeeping_results.sweep_results() == 0
     settings.RESULT_CACHE_HOURS = -1  # everything is older than that
     housekeeping_results.sweep_results()
     assert list(get_store("raw").list(keys.RESULTS)) == []

@@ -5,20 +5,20 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from imagegenx_site.settings import _ascending
+from imagegenx_site import environment
 
 
 @pytest.mark.parametrize(("text", "buckets"), [("2,4, 8", (2, 4, 8)), ("1", (1,)), ("", ())])
 def test_row_buckets_are_a_list_of_numbers(monkeypatch, text, buckets):
     monkeypatch.setenv("GPU_ROW_BUCKETS", text)
-    assert _ascending("GPU_ROW_BUCKETS") == buckets
+    assert environment.ascending("GPU_ROW_BUCKETS") == buckets
 
 
 @pytest.mark.parametrize("text", ["4,2", "2,2", "0,2", "two"])
 def test_other_row_buckets_stop_the_process_by_name(monkeypatch, text):
     monkeypatch.setenv("GPU_ROW_BUCKETS", text)
     with pytest.raises(ImproperlyConfigured, match=f"GPU_ROW_BUCKETS is '{text}'; it may be ascending numbers"):
-        _ascending("GPU_ROW_BUCKETS")
+        environment.ascending("GPU_ROW_BUCKETS")
 
 
 @pytest.mark.django_db

@@ -29,7 +29,8 @@ from django.utils import timezone
 from generation.accounts.models import Team, User
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
-from generation.tasks import states, view
+from generation.tasks import states
+from generation.tasks import view as task_views
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import caches, redis_clients
 from imagegenx_site.ids import image_id, uuid7
@@ -121,10 +122,12 @@ def run(options: argparse.Namespace) -> list[Row]:
     load = (options.moves, options.exponent)
     redis_clients.cache_client().flushdb()
     rows = [
-        measure("no cache", polls(tasks, options.polls // 10, *load, 0), lambda task: view._load(task.id)),
+        measure("no cache", polls(tasks, options.polls // 10, *load, 0), lambda task: task_views._load(task.id)),
         *(
             measure(
-                way, polls(tasks, options.polls, *load, 0), lambda task: view.see(task.public_id, user, base_url="")
+                way,
+                polls(tasks, options.polls, *load, 0),
+                lambda task: task_views.view_for(task.public_id, user, base_url=""),
             )
             for way in ("cold", "warm")
         ),

@@ -86,7 +86,7 @@ def test_metrics_need_the_token(settings: Any) -> None:
 
 
 def test_every_metric_is_listed_in_the_docstring(make_task: Any) -> None:
-    notify.note_success(finish(make_task()))
+    notify.observe_success(finish(make_task()))
     caches.tasks().get("x", lambda: b"1")
     exposed = {re.sub(r"(_bucket|_count|_sum|_created)?(\{.*)?$", "", name) for name in figures()}
     exposed = {name for name in exposed if name.startswith("imagegenx_")}

@@ -34,7 +34,7 @@ def test_a_first_version_does_not_wait_for_the_enlargements_of_others(fleet, use
     others = submit(user, count=2, steps=4)
     wait_until(lambda: all_ended(others), 30, lambda: fleet.tail("cpu1"))
     assert statuses(others) == {"succeeded": 2}
-    assert enlargement.first_versions(Task.objects.get(pk=large), list(Image.objects.filter(task=large)))
+    assert enlargement.not_enlarged(Task.objects.get(pk=large), list(Image.objects.filter(task=large)))
     wait_until(lambda: set(widths(large)) == {1024}, 90, lambda: fleet.tail("late1"))
     assert [os.getpriority(os.PRIO_PROCESS, child) - os.nice(0) for child in children(fleet, "late1")] == [10]
 

@@ -1,0 +1,31 @@
+"""Answers that are not ready when their view returns, and must not hold a thread until they are.
+
+A view answers 202 with a `Deferred` on a response of a `Deferrable` class. The web process (imagegenx_site/asgi.py)
+waits on the event loop, then lets a thread make the real answer. Other servers send the 202.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from django.http.response import HttpResponseBase
+
+
+def _nothing() -> None:
+    """Nobody minds that the client has gone."""
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """`wait` runs on the event loop and says whether what was waited for came in time; then `answer(came, the 202)` is
+    what the client gets. `abandon` is called when the client does not wait so long. Both run in a thread.
+    """
+
+    wait: Callable[[], Awaitable[bool]]
+    answer: Callable[[bool, HttpResponseBase], HttpResponseBase]
+    abandon: Callable[[], None] = _nothing
+
+
+class Deferrable:
+    """Beside a class of responses: one that may be replaced by a later answer."""
+
+    deferred: Deferred | None = None

@@ -1,0 +1,61 @@
+"""Values of environment variables, checked: a wrong one stops the process with its name and what it may be."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env: Final = environ.Env()
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    """One of some words."""
+    value = env.str(name, default)
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} is {value!r}; it may be one of {', '.join(allowed)}.")
+    return value
+
+
+def number(name: str, default: float, low: float, high: float) -> float:
+    """A number within bounds."""
+    value = env.float(name, default)
+    if not low <= value <= high:
+        raise ImproperlyConfigured(f"{name} is {value}; it may be from {low} to {high}.")
+    return value
+
+
+def ascending(name: str) -> tuple[int, ...]:
+    """Numbers of 1 or more, ascending, as `2,4,8`; none when unset."""
+    text = env.str(name, "")
+    try:
+        values = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        values = (0,)
+    if list(values) != sorted(set(values)) or min(values, default=1) < 1:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be ascending numbers of 1 or more, as 2,4,8.")
+    return values
+
+
+def shares(name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Four numbers of 1 or more, as `5,3,1,1`."""
+    text = env.str(name, ",".join(map(str, default)))
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 4 or min(values) < 1:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be four numbers of 1 or more, as 5,3,1,1.")
+    return values
+
+
+def limits(name: str, default: Mapping[int, int]) -> dict[int, int]:
+    """Pairs of side in pixels and number of pictures, as `512:16,1024:8`."""
+    text = env.str(name, ",".join(f"{side}:{count}" for side, count in default.items()))
+    try:
+        values = {int(side): int(count) for side, count in (part.split(":") for part in text.split(","))}
+    except ValueError:
+        values = {}
+    if min([*values, *values.values()], default=0) < 1:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be pairs side:pictures, as 512:16,1024:8,2048:2.")
+    return values
