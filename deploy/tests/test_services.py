@@ -107,7 +107,7 @@ def test_nothing_is_left_when_the_run_is_killed(temporary: Path) -> None:
         wait_until_gone(temporary)
 
 
-def test_nothing_is_left_when_its_keeper_is_killed(temporary: Path) -> None:
+def test_nothing_is_left_when_its_child_is_killed(temporary: Path) -> None:
     with running_command(temporary) as (process, child):
         os.kill(child, signal.SIGKILL)
         assert process.wait(20) == 128 + signal.SIGKILL
