@@ -61,7 +61,7 @@ class ParamsSerializer(StrictSerializer):
     """`params` of a text-to-image request. What is left out is decided by the model and the plan."""
 
     resolution = serializers.CharField(
-        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8: `512x512`, `768×512`."
+        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8, such as `512x512`."
     )
     model = serializers.CharField(
         required=False, max_length=60, help_text="Name or alias of a model; see /api/v1/models."
@@ -73,31 +73,31 @@ class ParamsSerializer(StrictSerializer):
         child=serializers.CharField(max_length=60),
         required=False,
         max_length=10,
-        help_text="Free words added to the prompt.",
+        help_text="Keywords that are added to the prompt.",
     )
     negative_text = serializers.CharField(
-        required=False, max_length=MAX_TEXT, allow_blank=True, help_text="What should not be seen."
+        required=False, max_length=MAX_TEXT, allow_blank=True, help_text="Negative prompt: what should not appear."
     )
-    steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Denoising steps.")
+    steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Number of denoising steps.")
     cfg_scale = serializers.FloatField(
-        required=False, min_value=1, max_value=20, help_text="How closely to follow the text."
+        required=False, min_value=1, max_value=20, help_text="Guidance scale: how closely the image follows the prompt."
     )
     sampler = serializers.ChoiceField(choices=samplers.NAMES, required=False)
     seed = serializers.IntegerField(
-        required=False, min_value=-1, max_value=MAX_SEED, help_text="Same seed, same picture; -1: any."
+        required=False, min_value=-1, max_value=MAX_SEED, help_text="The same seed gives the same image. -1: random."
     )
     num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
     saturation = serializers.FloatField(required=False, min_value=0.5, max_value=2.0)
     format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
     deterministic = serializers.BooleanField(
-        required=False, help_text="Run alone: bit-equal pictures on one machine, slower."
+        required=False, help_text="Run in a batch of one: bit-identical images on one machine, slower."
     )
     cache = serializers.BooleanField(
         required=False,
-        help_text="False: made anew although an identical request with the same `seed` was answered already.",
+        help_text="False: generate again, even if an identical request with the same `seed` has a result.",
     )
     loras = LorasField(required=False)
-    preview = serializers.BooleanField(required=False, help_text="Send small previews with the events.")
+    preview = serializers.BooleanField(required=False, help_text="Send small preview images in the event stream.")
     postprocess = PostprocessField(required=False)
 
     def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
@@ -172,13 +172,13 @@ class ParamsSerializer(StrictSerializer):
 class GenerateSerializer(StrictSerializer):
     """What the requests of every kind have."""
 
-    text = serializers.CharField(max_length=MAX_TEXT, help_text="What to draw, in any language.")
+    text = serializers.CharField(max_length=MAX_TEXT, help_text="The prompt, in any language.")
     params = ParamsSerializer(required=False)
     callback_url = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="Told when the task ends; signed."
+        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="URL for a signed webhook."
     )
     priority = serializers.IntegerField(
-        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 urgent to 3 test."
+        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 (urgent) to 3 (test)."
     )
 
     deadline_seconds = serializers.IntegerField(
@@ -186,9 +186,9 @@ class GenerateSerializer(StrictSerializer):
         allow_null=True,
         min_value=1,
         max_value=86400,
-        help_text="Not started within so many seconds: the task expires. The header `Cancel-After: 30s` says the same.",
+        help_text="The task expires if it has not started after so many seconds. Like the header `Cancel-After: 30s`.",
     )
-    dry_run = serializers.BooleanField(required=False, help_text="Check and price the request, make nothing.")
+    dry_run = serializers.BooleanField(required=False, help_text="Return the price without creating a task.")
 
     def validate_callback_url(self, url: str | None) -> str:
         fault = fault_of(url) if url else None
