@@ -174,4 +174,4 @@ def _chunks(file: UploadedFile) -> Iterator[bytes]:
 
 def _check_family(family: str) -> None:
     if not (family.isascii() and family.replace("-", "").isalnum()):
-        raise InvalidRequest([Fault("base_family", "malformed", "Such as sd15 or sdxl.")])
+        raise InvalidRequest([Fault("base_family", "malformed", "sd15, sd21, sdxl ...")])
