@@ -20,7 +20,7 @@ Redis keys of the queues (one instance, no cluster: the scripts touch keys they 
     gq:run:{worker}    set    ids that a worker holds                                                   while held
     gq:lease           zset   worker -> end of its lease (ms)                                           while it lives
     gq:lastbeat        string ms of the last lease renewal by anybody                                   for ever
-    gq:grace           string ms when an outage of Redis ended; strangers are left alone 2 s after it       10 s
+    gq:grace           string ms when an outage of Redis ended; no lease expires within 2 s after it        10 s
     gq:retick          list   JSON {id, worker, cause}: put back after a crash; tickets must be sent       until read
     gq:dead            list   the same for tasks given up: the reconciler fails them                    until read
     gq:lost_workers    list   JSON {worker, cause}: workers whose tasks were put back; alerts follow       until read

@@ -4,7 +4,7 @@ The rows say what is to be done; buffer entries and messages are copies that a c
 away.
 
     every     job        what it finds, what it does
-    0.1 s     notes      what reaping left behind (gq:retick, gq:dead, gq:dropped, gq:lost_workers): rows moved,
+    0.1 s     notes      what dead workers left behind (gq:retick, gq:dead, gq:dropped, gq:lost_workers): rows moved,
                          tickets sent anew, alerts raised
     0.5 s     leases     workers whose lease ran out: their tasks are put back
     0.5 s     epoch      Redis was emptied: every queued row is enqueued again
@@ -70,7 +70,7 @@ class Repairs:
         self._cursor = UUID(int=0)
         self._emptied_at: float | None = None
 
-    # ---- what reaping left behind
+    # ---- what dead workers left behind
 
     def notes(self) -> None:
         """A note is read, acted upon, then removed: a crash in between repeats it."""
