@@ -9,7 +9,7 @@
     updated    {"width": 4096, "height": 4096}: it is there                of the stream
     end        {"status": "succeeded"}: nothing follows                    -
 
-`Last-Event-ID` resumes: what happened since then is told first, as far as the stream reaches back. A comment every
+`Last-Event-ID` resumes: what happened since then comes first, as far as the stream reaches back. A comment every
 PING_S keeps proxies from closing the connection. Browsers' EventSource can't send headers: they use a token in the
 address, good for one task and EVENT_TOKEN_SECONDS.
 """
@@ -99,9 +99,9 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
         _log.error("events refused, Postgres is out of reach: %s", error)
         return _failure(request, out_of_reach())
     last = request.headers.get("Last-Event-ID", "")
-    told = _told(task_id, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
+    stream = _stream(task_id, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingHttpResponse(told, content_type="text/event-stream; charset=utf-8", headers=headers)
+    return StreamingHttpResponse(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
 
 def _authorised(request: HttpRequest, public_id: str) -> UUID:
@@ -130,7 +130,7 @@ def _of_token(token: str, public_id: str) -> UUID:
     return view_of(task_id, "").task_id
 
 
-async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
+async def _stream(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
     """The stream. Subscribe first, then look at the task, so that nothing falls between."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
     reader = watchers.reader()
@@ -154,8 +154,8 @@ async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
             shown = await _shown(task_id, base)
             while shown.body["enlarging"]:  # the first version is there, a larger one follows
                 yield _event("task", shown.body, reader.newest)
-                async for told in _until_updated(queue):
-                    yield told
+                async for message in _until_updated(queue):
+                    yield message
                 shown = await _shown(task_id, base)
         except NotFound:  # deleted while it was watched: cancelled first
             yield _event("end", {"status": PUBLIC_STATUS[Status.CANCELLED]}, "")

@@ -21,9 +21,10 @@ from generation.tasks import access, cancel, estimates, repeat
 from generation.tasks import delete as tasks_delete
 from generation.tasks import submit as tasks_submit
 from generation.tasks.estimates import Outlook
+from generation.tasks.idempotency import Idempotency
 from generation.tasks.models import Status, Task
 from generation.tasks.presentation import InputBody, TaskBody, input_body, task_body, with_options
-from generation.tasks.submit import Idempotency, Submitted
+from generation.tasks.submit import Submitted
 from generation.tasks.view import view_for
 from imagegenx_site.errors import Fault, InvalidRequest
 
@@ -175,4 +176,4 @@ def _idempotency(request: KeyRequest, route: str, data: Any) -> Idempotency | No
         return None
     if len(key) > 255 or not key.isprintable():
         raise InvalidRequest([Fault("Idempotency-Key", "out_of_range", "At most 255 printable characters.")])
-    return Idempotency.of(key, route, body_of(data))
+    return Idempotency.of(request.auth, key, route, body_of(data))

@@ -15,7 +15,6 @@ from generation.tasks.inputs import InputPicture
 from generation.tasks.models import Task
 from generation.tasks.submit import Submission, Submitted, submit
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest
-from postprocessing.recipe import Recipe
 from storage.errors import StorageError
 from storage.store import get_store
 
@@ -33,7 +32,7 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
         raise Conflict(_OPEN, retry_after=1)
     parameters, plan = task.parameters, plans.plan_of(api_key)
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
-    _check_plan(parameters, plan)
+    _check_plan(task, plan)
     _check_policy(task, parameters, api_key)
     priority = max(task.priority, plan.priority_cap)
     submission = _again(task, parameters, priority, plan.queue_seconds)
@@ -77,13 +76,14 @@ def _inputs(parameters: Parameters) -> tuple[InputPicture, ...]:
     return tuple(found)
 
 
-def _check_plan(parameters: Parameters, plan: Plan) -> None:
+def _check_plan(task: Task, plan: Plan) -> None:
+    parameters = task.parameters
     found = plans.faults(
         plan,
         kind=parameters.kind,
         sides=(parameters.width, parameters.height),
         images=parameters.num_images,
-        upscale=Recipe.from_json(dict(parameters.postprocess)).upscale is not None,
+        upscale=task.recipe.upscale is not None,
     )
     if found:
         raise Forbidden(" ".join(fault.message for fault in found))

@@ -1,19 +1,13 @@
-"""What clients do with tasks, in the order a task meets it: submit, look, cancel, repeat, delete.
-
-Views and commands parse and answer; the rules are here.
-"""
+"""Submission: from checked requests to rows, and their tickets once the rows are committed."""
 
 import hashlib
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 
 from generation.accounts.models import ApiKey, Plan, User
@@ -24,10 +18,11 @@ from generation.catalogue.parameters import Parameters
 from generation.queue import client as queue_client
 from generation.tasks import estimates, open_tasks
 from generation.tasks.enqueue import entry_of
+from generation.tasks.idempotency import Idempotency
 from generation.tasks.inputs import InputPicture
 from generation.tasks.insertion import insert
-from generation.tasks.models import Batch, IdempotencyKey, Task
-from imagegenx_site.errors import Allowance, Busy, Conflict, Unprocessable
+from generation.tasks.models import Batch, Task
+from imagegenx_site.errors import Allowance, Busy
 from imagegenx_site.ids import moment_of, uuid7
 from storage.errors import StorageError
 from storage.keys import input_key
@@ -38,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Submission:
-    """A request that has passed every check: what to make, on which model, how urgent, and whom to tell."""
+    """A request that has passed every check: what to make, on which model, how urgent, and which address to call."""
 
     parameters: Parameters
     model: ImageModel
@@ -62,35 +57,6 @@ class Submitted:
     outlook: estimates.Outlook | None = None
 
 
-@dataclass(frozen=True)
-class Idempotency:
-    """The client's key for one request on one route, and the fingerprint of the body it was sent with."""
-
-    key: str
-    route: str
-    fingerprint: str
-
-    @classmethod
-    def of(cls, key: str, route: str, body: Mapping[str, Any]) -> "Idempotency":
-        """The fingerprint is SHA-256 of the body in canonical JSON, an uploaded file standing as its own SHA-256."""
-        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_file_hash)
-        return cls(key, route, hashlib.sha256(canonical.encode()).hexdigest())
-
-
-def _file_hash(file: UploadedFile) -> str:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(0)
-    return digest
-
-
-def submit_task(
-    submission: Submission, *, user: User, api_key: ApiKey | None = None, idempotency: Idempotency | None = None
-) -> tuple[Task, bool]:
-    """`submit` for one task: the task, and whether it is new."""
-    made = submit([submission], user=user, api_key=api_key, idempotency=idempotency)
-    return made.tasks[0], made.new
-
-
 def submit(
     submissions: Sequence[Submission],
     *,
@@ -99,7 +65,7 @@ def submit(
     idempotency: Idempotency | None = None,
     batch_size: int | None = None,
 ) -> Submitted:
-    """Make the rows of a request, then, once they are committed, their buffer entries and tickets.
+    """Write the rows of a request, then, once they are committed, enqueue them.
 
     1 a repeat with the same idempotency key answers what the first one made; 2 in a surge free plans are turned away,
     3 the plan's quotas are counted, 4 input pictures stored, 5 all rows written in one transaction. When 4 or 5 fails,
@@ -107,30 +73,19 @@ def submit(
     Raises Unprocessable when the key was used for another body, Conflict while the first is under way,
     TooManyRequests, Busy in a surge and when the store does not take the pictures.
     """
-    if idempotency and api_key:
-        first = _replayed(idempotency, api_key)
-        if first:
-            return first
+    if idempotency and (first := idempotency.first()):
+        return Submitted(*first, new=False)
     batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size is not None else None
     ids = sorted(uuid7() for _ in submissions)  # in the order of a batch's texts also within one ms
-    tasks = [
-        _new_row(task_id, submission, user, api_key, batch)
-        for task_id, submission in zip(ids, submissions, strict=True)
-    ]
-    if api_key:
-        _let_in(plan_of(api_key))
-    admission = _admitted(tasks, user, api_key)
+    tasks = [_new_row(*one, user, api_key, batch) for one in zip(ids, submissions, strict=True)]
+    admission = _admit(tasks, user, api_key)
     try:
         _store_inputs(submissions, tasks)
-        places = _write(tasks, batch, api_key, idempotency)
-    except IntegrityError:
+        places = _write(tasks, batch, idempotency)
+    except BaseException as error:
         quotas.give_back(admission)
-        first = _replayed(idempotency, api_key) if idempotency and api_key else None
-        if first is None:
-            raise
-        return first
-    except BaseException:
-        quotas.give_back(admission)
+        if isinstance(error, IntegrityError) and idempotency and (first := idempotency.first()):
+            return Submitted(*first, new=False)
         raise
     outlook = estimates.outlook_from(tasks[0], places[0] if places else None)
     return Submitted(tuple(tasks), batch, allowances=admission.allowances, outlook=outlook)
@@ -143,25 +98,21 @@ def surge_control(plan: Plan, model: ImageModel | None = None) -> surge.SurgeCon
     return surge.SurgeControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
 
 
-def _let_in(plan: Plan) -> None:
-    retry_after = surge_control(plan).retry_after
-    if retry_after:
-        raise Busy(
-            "More work waits than can be done soon. Try again later, or use a paid plan.", retry_after=retry_after
-        )
-
-
-def _admitted(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
+def _admit(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
+    """Count the tasks for the plan. Raises Busy in a surge, TooManyRequests above a quota."""
     if api_key is None:  # our own work: commands and tests
         return quotas.Admission()
-    images = sum(task.parameters.num_images for task in tasks)
-    work = sum(task.cost for task in tasks)
+    plan = plan_of(api_key)
+    retry_after = surge_control(plan).retry_after
+    if retry_after:
+        message = "More work waits than can be done soon. Try again later, or use a paid plan."
+        raise Busy(message, retry_after=retry_after)
     return quotas.admit(
         user,
-        plan_of(api_key),
+        plan,
         [task.id for task in tasks],
-        images=images,
-        megapixel_steps=work,
+        images=sum(task.parameters.num_images for task in tasks),
+        megapixel_steps=sum(task.cost for task in tasks),
         look_up=open_tasks.look_up,
     )
 
@@ -180,19 +131,15 @@ def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> N
             task.params = {**task.params, f"{picture.role}_key": key}
 
 
-def _write(
-    tasks: Sequence[Task], batch: Batch | None, api_key: ApiKey | None, idempotency: Idempotency | None
-) -> list[queue_client.Place]:
+def _write(tasks: Sequence[Task], batch: Batch | None, idempotency: Idempotency | None) -> list[queue_client.Place]:
     """The rows in one transaction, then their tickets. A single row needs no more than its own INSERT. Answers the
     places in the buffer; none when Redis is away, or when the caller's transaction is still open.
     """
     places: list[queue_client.Place] = []
-    if batch or (idempotency and api_key):
+    if batch or idempotency:
         with transaction.atomic():
-            if idempotency and api_key:
-                fields = {"key": idempotency.key, "route": idempotency.route, "fingerprint": idempotency.fingerprint}
-                task_id = batch.id if batch else tasks[0].id
-                IdempotencyKey.objects.create(api_key=api_key, task_id=task_id, **fields)
+            if idempotency:
+                idempotency.save(batch.id if batch else tasks[0].id)
             if batch:
                 batch.save(force_insert=True)
             insert(tasks)
@@ -203,7 +150,7 @@ def _write(
 
 
 def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None) -> Task:
-    parameters, model = _bound(submission.parameters, api_key), submission.model
+    parameters, model = _for_plan(submission.parameters, api_key), submission.model
     created = moment_of(task_id)
     return Task(
         id=task_id,
@@ -229,8 +176,8 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
     )
 
 
-def _bound(parameters: Parameters, api_key: ApiKey | None) -> Parameters:
-    """With what plan and operator want of every picture: added here, so that no way of asking gets round it."""
+def _for_plan(parameters: Parameters, api_key: ApiKey | None) -> Parameters:
+    """With what plan and operator want of every picture: added here, so that no endpoint can leave it out."""
     block = dict(parameters.postprocess)
     if settings.C2PA_ALWAYS and block.get("provenance") is None and block.get("metadata") != "none":
         block["provenance"] = True
@@ -243,20 +190,3 @@ def _warnings(parameters: Parameters) -> list[str]:
         return []
     made = f"{parameters.width}x{parameters.height}"
     return [f"made at {made} instead of {parameters.lowered_from}, because more work waits than can be done soon"]
-
-
-def _replayed(idempotency: Idempotency, api_key: ApiKey) -> Submitted | None:
-    """What the first request with this key made; None when there was none."""
-    row = IdempotencyKey.objects.filter(api_key=api_key, route=idempotency.route, key=idempotency.key).first()
-    if row is None:
-        return None
-    if row.fingerprint != idempotency.fingerprint:
-        raise Unprocessable("This Idempotency-Key was used for another request body. Use a new key for a new request.")
-    batch = Batch.objects.filter(pk=row.task_id).first()
-    tasks = Task.objects.filter(batch=batch) if batch else Task.objects.filter(pk=row.task_id)
-    found = tuple(tasks.order_by("id"))
-    if not found:
-        raise Conflict(
-            "The first request with this Idempotency-Key is still under way. Try again in a second.", retry_after=1
-        )
-    return Submitted(found, batch, new=False)

@@ -1,0 +1,62 @@
+"""Idempotency keys: the same key, route and body again answer what the first request made."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID
+
+from django.core.files.uploadedfile import UploadedFile
+
+from generation.accounts.models import ApiKey
+from generation.tasks.models import Batch, IdempotencyKey, Task
+from imagegenx_site.errors import Conflict, Unprocessable
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """The client's key for one request on one route, and the fingerprint of the body it was sent with."""
+
+    api_key: ApiKey
+    key: str
+    route: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, api_key: ApiKey, key: str, route: str, body: Mapping[str, Any]) -> Self:
+        """The fingerprint is SHA-256 of the body in canonical JSON, an uploaded file standing as its own SHA-256."""
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_file_hash)
+        return cls(api_key, key, route, hashlib.sha256(canonical.encode()).hexdigest())
+
+    def first(self) -> tuple[tuple[Task, ...], Batch | None] | None:
+        """The tasks and the batch of the first request with this key; None when there was none. Raises Unprocessable
+        when it had another body, Conflict while it is under way.
+        """
+        row = IdempotencyKey.objects.filter(api_key=self.api_key, route=self.route, key=self.key).first()
+        if row is None:
+            return None
+        if row.fingerprint != self.fingerprint:
+            raise Unprocessable(
+                "This Idempotency-Key was used for another request body. Use a new key for a new request."
+            )
+        batch = Batch.objects.filter(pk=row.task_id).first()
+        tasks = Task.objects.filter(batch=batch) if batch else Task.objects.filter(pk=row.task_id)
+        found = tuple(tasks.order_by("id"))
+        if not found:
+            raise Conflict(
+                "The first request with this Idempotency-Key is still under way. Try again in a second.", retry_after=1
+            )
+        return found, batch
+
+    def save(self, made: UUID) -> None:
+        """Bind the key to the task or batch that the request made. Raises IntegrityError when another was first."""
+        IdempotencyKey.objects.create(
+            api_key=self.api_key, key=self.key, route=self.route, fingerprint=self.fingerprint, task_id=made
+        )
+
+
+def _file_hash(file: UploadedFile) -> str:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest
