@@ -32,7 +32,7 @@ class LogFollower:
         self._rest = b""
         self._shown: dict[str, float] = {}
 
-    def follow(self) -> None:
+    def look(self) -> None:
         """Report the severe lines since the last look, at most LINES_PER_LOOK of them."""
         try:
             size = self.path.stat().st_size

@@ -6,9 +6,9 @@ Linux offers two promises, both used here:
   `kill -9`;
 - *child subreaper*: orphans below us become our children instead of init's, so `descendants()` finds every one of them.
 
-`guard()` combines them. The process that the user sees (the front) forks a child that does the work. Whichever of the
-two dies first, the other one still cleans up: the child gets SIGTERM when the front dies; the front ends what a dead
-child left behind.
+`guard()` combines them. The process that the user sees (the front) forks a keeper that does the work. Whichever of the
+two dies first, the other one still cleans up: the keeper gets SIGTERM when the front dies; the front ends what a dead
+keeper left behind.
 """
 
 from __future__ import annotations
@@ -179,24 +179,24 @@ def _swallow(_signal: int, _frame: FrameType | None) -> None:
 
 
 def guard(work: Callable[[], int], *, last: Callable[[], None], interrupt_stops: bool) -> int:
-    """Run `work` in a child process and return its exit code; both run `last` at their very end, whatever happened.
+    """Run `work` in a keeper process and return its exit code; both run `last` at their very end, whatever happened.
 
-    SIGTERM and SIGHUP to this process reach the child as SIGTERM, where they raise `Terminated`. Ctrl-C does the same
-    with `interrupt_stops` (the child then has a session of its own); without it, Ctrl-C is left to the command that
+    SIGTERM and SIGHUP to this process reach the keeper as SIGTERM, where they raise `Terminated`. Ctrl-C does the same
+    with `interrupt_stops` (the keeper then has a session of its own); without it, Ctrl-C is left to the command that
     `work` runs.
     """
     adopt_orphans()
     front = os.getpid()
-    child = os.fork()
-    if child == 0:
-        _run_child(front, work, last, own_session=interrupt_stops)
+    keeper = os.fork()
+    if keeper == 0:
+        _become_keeper(front, work, last, own_session=interrupt_stops)
     with suppress(ProcessLookupError):
         for number in (signal.SIGTERM, signal.SIGHUP, *([signal.SIGINT] if interrupt_stops else [])):
-            signal.signal(number, lambda *_: os.kill(child, signal.SIGTERM))
+            signal.signal(number, lambda *_: os.kill(keeper, signal.SIGTERM))
     if not interrupt_stops:
         signal.signal(signal.SIGINT, _swallow)
     try:
-        _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(keeper, 0)
     finally:
         kill_descendants()
         last()
@@ -204,7 +204,7 @@ def guard(work: Callable[[], int], *, last: Callable[[], None], interrupt_stops:
     return code if code >= 0 else 128 - code
 
 
-def _run_child(front: int, work: Callable[[], int], last: Callable[[], None], *, own_session: bool) -> None:
+def _become_keeper(front: int, work: Callable[[], int], last: Callable[[], None], *, own_session: bool) -> None:
     """The child's side of `guard`; never returns."""
     code = 1
     try:

@@ -7,7 +7,7 @@
     5 tell       ready.json and a few lines on the terminal
     6 keep       restart what dies, until Ctrl-C or SIGTERM; then stop in order
 
-A child process does the work (deploy/processes.py), so that even `kill -9` of the run script leaves nothing behind.
+A keeper process does the work (deploy/processes.py), so that even `kill -9` of the run script leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class ProductRun:
         self.is_ready = False
 
     def __call__(self) -> int:
-        """The child's work. Returns 0 after a stop that was asked for."""
+        """The keeper's work. Returns 0 after a stop that was asked for."""
         began = time.monotonic()
-        self.supervisor.handle_signals()
+        self.supervisor.heed_signals()
         try:
             env = self._start_servers()
             write_private(self.folder.run / "environment.json", env)
@@ -124,7 +124,7 @@ class ProductRun:
         """Write ready.json anew."""
         ready: dict[str, Any] = {"url": self.config.url, "flower_url": self.config.flower_url}
         ready |= self.folder.secrets()["demo"]
-        ready["pids"] = self.supervisor.pids() | {"run": self.front, "supervisor": os.getpid()}
+        ready["pids"] = self.supervisor.pids() | {"run": self.front, "keeper": os.getpid()}
         write_private(self.folder.root / "ready.json", ready)
 
     def _greet(self, seconds: float) -> None:

@@ -105,7 +105,7 @@ def run_command(command: Sequence[str], folder: Path) -> int:
 
 
 def remove_stale_folders() -> None:
-    """Delete the folders of earlier runs whose processes were all killed: nobody holds their lock."""
+    """Delete the folders of earlier runs that were killed together with their keeper: nobody holds their lock."""
     for folder in Path(tempfile.gettempdir()).glob(FOLDER_PREFIX + "*"):
         try:
             with (folder / "lock").open("r+") as lock:

@@ -64,7 +64,7 @@ class DataFolder:
         """Lock the folder; the lock lives as long as this process or one forked from it. Waits for a run that stops."""
         self._lock = os.open(self.run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + STOPPING_PATIENCE_S
-        reported = False
+        told = False
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,9 +79,9 @@ class DataFolder:
                 )
             if time.monotonic() > deadline:
                 raise DeployError(f"The last run in {self.root} does not stop: end the processes that use it.")
-            if not reported:
+            if not told:
                 print("The last run was killed and still stops; waiting for it ...", flush=True)
-                reported = True
+                told = True
             time.sleep(0.1)
 
     def end_survivors(self) -> int:

@@ -39,7 +39,7 @@ class Program:
 
 
 @dataclass
-class ManagedProcess:
+class Kept:
     """What the supervisor knows of one program."""
 
     program: Program
@@ -59,12 +59,12 @@ class Supervisor:
     log_folder: Path
     report: Callable[[str], None]
     changed: Callable[[], None] = lambda: None
-    _managed: dict[str, ManagedProcess] = field(default_factory=dict)
+    _kept: dict[str, Kept] = field(default_factory=dict)
     _orphans: dict[int, float] = field(default_factory=dict)
     _stop_asked: float | None = None
     _hurry: bool = False
 
-    def handle_signals(self) -> None:
+    def heed_signals(self) -> None:
         """Let SIGTERM end the loops at a safe point instead of at any line; a second one hurries the stop."""
 
         def ask(*_: object) -> None:
@@ -78,25 +78,25 @@ class Supervisor:
     def start(self, program: Program) -> None:
         """Start `program` and keep it alive from now on."""
         path = self.log_folder / f"{program.name}.log"
-        entry = ManagedProcess(program, LogFollower(program.name, path, self.report))
-        self._managed[program.name] = entry
-        self._launch(entry)
+        kept = Kept(program, LogFollower(program.name, path, self.report))
+        self._kept[program.name] = kept
+        self._launch(kept)
 
     def pids(self) -> dict[str, int]:
         """Process id by name, of the processes that run."""
-        return {name: entry.process.pid for name, entry in self._managed.items() if entry.process is not None}
+        return {name: kept.process.pid for name, kept in self._kept.items() if kept.process is not None}
 
     def wait_ready(self, names: Iterable[str], patience_s: float) -> None:
         """Tick until all `names` are ready; DeployError with the log's end when one keeps dying or takes too long."""
-        waiting = [self._managed[name] for name in names]
+        waiting = [self._kept[name] for name in names]
         deadline = time.monotonic() + patience_s
-        while pending := [entry for entry in waiting if not entry.was_ready]:
+        while late := [kept for kept in waiting if not kept.was_ready]:
             self.tick()
-            for entry in pending:
-                if entry.deaths >= START_DEATHS or time.monotonic() > deadline:
-                    why = f"died {entry.deaths} times" if entry.deaths else f"was not ready after {patience_s:.0f} s"
+            for kept in late:
+                if kept.deaths >= START_DEATHS or time.monotonic() > deadline:
+                    why = f"died {kept.deaths} times" if kept.deaths else f"was not ready after {patience_s:.0f} s"
                     raise DeployError(
-                        f"{entry.program.name} {why}; the end of {entry.log.path}:\n{last_words(entry.log.path)}"
+                        f"{kept.program.name} {why}; the end of {kept.log.path}:\n{last_words(kept.log.path)}"
                     )
             time.sleep(TICK_S)
 
@@ -107,7 +107,7 @@ class Supervisor:
             time.sleep(TICK_S)
 
     def wait_for(self, process: subprocess.Popen[bytes]) -> int:
-        """Tick until a process that it does not manage ended, and give its exit code."""
+        """Tick until a process outside the kept ones ended, and give its exit code."""
         while process.poll() is None:
             self.tick(besides=(process.pid,))
             time.sleep(TICK_S / 5)
@@ -117,52 +117,52 @@ class Supervisor:
         """Look once at everything. Raises Terminated when a stop was asked for."""
         if self._stop_asked is not None:
             raise Terminated
-        for entry in self._managed.values():
-            self._check(entry)
-            entry.log.follow()
+        for kept in self._kept.values():
+            self._look_at(kept)
+            kept.log.look()
         self._clear_orphans(besides)
 
     def stop(self, stages: Sequence[Sequence[str]]) -> None:
         """Stop the processes stage by stage; names not in any stage go last, all at once."""
         named = {name for stage in stages for name in stage}
-        for stage in [*stages, [name for name in self._managed if name not in named]]:
-            self._stop_together([self._managed[name] for name in stage if name in self._managed])
+        for stage in [*stages, [name for name in self._kept if name not in named]]:
+            self._stop_together([self._kept[name] for name in stage if name in self._kept])
 
-    def _launch(self, entry: ManagedProcess) -> None:
-        entry.restart_at = None
-        entry.ready_after = None
-        entry.started = time.monotonic()
+    def _launch(self, kept: Kept) -> None:
+        kept.restart_at = None
+        kept.ready_after = None
+        kept.started = time.monotonic()
         try:
-            with entry.log.path.open("ab") as output:
-                entry.process = entry.program.start(output)
+            with kept.log.path.open("ab") as output:
+                kept.process = kept.program.start(output)
         except OSError as error:
-            raise DeployError(f"{entry.program.name} can't be started: {error.strerror}.") from error
+            raise DeployError(f"{kept.program.name} can't be started: {error.strerror}.") from error
 
-    def _check(self, entry: ManagedProcess) -> None:
+    def _look_at(self, kept: Kept) -> None:
         now = time.monotonic()
-        if entry.process is None:
-            if entry.restart_at is not None and now >= entry.restart_at:
-                self._launch(entry)
+        if kept.process is None:
+            if kept.restart_at is not None and now >= kept.restart_at:
+                self._launch(kept)
                 self.changed()
-        elif (code := entry.process.poll()) is not None:
-            self._plan_restart(entry, code, now)
-        elif entry.ready_after is None and entry.program.ready(entry.process.pid):
-            entry.ready_after = now - entry.started
-            again = " again" if entry.was_ready else ""
-            entry.was_ready = True
-            self.report(f"  {entry.program.name:<12} ready{again} ({entry.ready_after:.1f} s)")
+        elif (code := kept.process.poll()) is not None:
+            self._plan_restart(kept, code, now)
+        elif kept.ready_after is None and kept.program.ready(kept.process.pid):
+            kept.ready_after = now - kept.started
+            again = " again" if kept.was_ready else ""
+            kept.was_ready = True
+            self.report(f"  {kept.program.name:<12} ready{again} ({kept.ready_after:.1f} s)")
             self.changed()
 
-    def _plan_restart(self, entry: ManagedProcess, code: int, now: float) -> None:
-        if now - entry.started > CALM_S:
-            entry.deaths = 0
-        pause = FIRST_RESTARTS[min(entry.deaths, len(FIRST_RESTARTS) - 1)]
-        entry.deaths += 1
-        entry.process = None
-        entry.restart_at = now + pause
+    def _plan_restart(self, kept: Kept, code: int, now: float) -> None:
+        if now - kept.started > CALM_S:
+            kept.deaths = 0
+        pause = FIRST_RESTARTS[min(kept.deaths, len(FIRST_RESTARTS) - 1)]
+        kept.deaths += 1
+        kept.process = None
+        kept.restart_at = now + pause
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         when = f"in {pause:g} s" if pause else "now"
-        self.report(f"  {entry.program.name:<12} {how} after {now - entry.started:.1f} s; restarts {when}")
+        self.report(f"  {kept.program.name:<12} {how} after {now - kept.started:.1f} s; restarts {when}")
 
     def _clear_orphans(self, besides: Sequence[int]) -> None:
         """Collect the children that dead processes left to us; end those that do not end by themselves."""
@@ -177,25 +177,25 @@ class Supervisor:
         if adopted:
             reap(tuple(known))
 
-    def _stop_together(self, stage: Sequence[ManagedProcess]) -> None:
-        running = [entry for entry in stage if entry.process is not None and entry.process.poll() is None]
-        for entry in running:
-            self._send(entry, entry.program.stop_signal)
+    def _stop_together(self, stage: Sequence[Kept]) -> None:
+        running = [kept for kept in stage if kept.process is not None and kept.process.poll() is None]
+        for kept in running:
+            self._send(kept, kept.program.stop_signal)
         began, killed = time.monotonic(), set[str]()
-        while running := [entry for entry in running if entry.process is not None and entry.process.poll() is None]:
-            for entry in running:
+        while running := [kept for kept in running if kept.process is not None and kept.process.poll() is None]:
+            for kept in running:
                 waited = time.monotonic() - began
-                overdue = self._hurry or waited > entry.program.patience_s
-                if overdue and entry.program.name not in killed:
-                    killed.add(entry.program.name)
-                    self.report(f"  {entry.program.name:<12} did not stop within {waited:.1f} s; killed")
-                    self._send(entry, signal.SIGKILL)
+                late = self._hurry or waited > kept.program.patience_s
+                if late and kept.program.name not in killed:
+                    killed.add(kept.program.name)
+                    self.report(f"  {kept.program.name:<12} did not stop within {waited:.1f} s; killed")
+                    self._send(kept, signal.SIGKILL)
             time.sleep(0.02)
-        for entry in stage:
-            entry.process = None
+        for kept in stage:
+            kept.process = None
 
     @staticmethod
-    def _send(entry: ManagedProcess, number: int) -> None:
-        if entry.process is not None:
+    def _send(kept: Kept, number: int) -> None:
+        if kept.process is not None:
             with suppress(ProcessLookupError):
-                entry.process.send_signal(number)
+                kept.process.send_signal(number)

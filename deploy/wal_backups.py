@@ -41,7 +41,7 @@ RETRY_S = 60.0  # after a failed copy
 ARRIVAL_S = 120.0  # until the WAL of a finished copy must have been received
 
 
-class ContinuousBackup:
+class Keeper:
     """Streams and copies one server into one folder."""
 
     def __init__(self, database_url: str, root: Path, config: BackupConfig) -> None:
@@ -196,12 +196,12 @@ def keep(database_url: str, root: Path) -> None:
 
     signal.signal(signal.SIGTERM, raise_terminated)
     days = float(os.environ.get("BACKUP_KEEP_DAYS") or 7)
-    backup = ContinuousBackup(database_url, root, BackupConfig(keep=timedelta(days=days)))
+    keeper = Keeper(database_url, root, BackupConfig(keep=timedelta(days=days)))
     try:
         readiness.announce()
-        backup.run()
+        keeper.run()
     except Terminated:
-        backup.close()
+        keeper.close()
 
 
 def show(root: Path) -> None:

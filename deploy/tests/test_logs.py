@@ -31,10 +31,10 @@ def test_new_lines_only_each_once_and_never_half(tmp_path: Path) -> None:
         for text in ("ERROR one\n", "ERROR one\n", "fine\n", "ERROR tw"):
             log.write(text)
             log.flush()
-            follower.follow()
+            follower.look()
         log.write("o\n")
         log.flush()
-        follower.follow()
+        follower.look()
     assert reported == ["[web] ERROR one", "[web] ERROR two"]
 
 
@@ -42,7 +42,7 @@ def test_a_flood_is_cut(tmp_path: Path) -> None:
     path, reported = tmp_path / "web.log", list[str]()
     follower = LogFollower("web", path, reported.append)
     path.write_text("".join(f"ERROR {number}\n" for number in range(100)))
-    follower.follow()
+    follower.look()
     assert len(reported) == 6
     assert reported[-1].startswith("[web] and 95 more such lines")
 
@@ -52,7 +52,7 @@ def test_a_large_file_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "web.log"
     follower = LogFollower("web", path, lambda _: None)
     path.write_text("x" * 99 + "\n" + "y\n")
-    follower.follow()
+    follower.look()
     assert path.read_text() == ""
     assert (tmp_path / "web.log.1").read_text().endswith("y\n")
     path.write_text("ERROR after\n")

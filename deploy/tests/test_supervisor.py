@@ -1,6 +1,6 @@
 """The supervisor with small shell programs: readiness, restarts, stop order, what dead processes leave behind.
 
-Each test runs a process of its own, because a supervisor takes over every orphan of its process.
+Each test runs a keeper of its own, because a supervisor takes over every orphan of its process.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SUPERVISOR = """
+KEEPER = """
 import json, os, signal, sys
 from pathlib import Path
 from deploy.processes import Terminated, DeployError, guard, spawn
@@ -24,7 +24,7 @@ scripts = json.loads(sys.argv[2])
 stages = json.loads(sys.argv[3])
 
 def tell(text):
-    with (folder / "events").open("a") as file:
+    with (folder / "told").open("a") as file:
         file.write(text.strip() + "\\n")
 
 def program(name, script):
@@ -33,7 +33,7 @@ def program(name, script):
 
 def work():
     supervisor = Supervisor(folder, tell)
-    supervisor.handle_signals()
+    supervisor.heed_signals()
     try:
         for name, script in scripts.items():
             supervisor.start(program(name, script))
@@ -54,7 +54,7 @@ POLITE = "trap 'echo {0} >> ended; exit 0' TERM; touch {0}.up; while :; do sleep
 
 def start(folder: Path, scripts: dict[str, str], stages: list[list[str]] | None = None) -> subprocess.Popen[str]:
     """A supervisor over `scripts`, in a process of its own."""
-    command = [sys.executable, "-c", SUPERVISOR, str(folder), json.dumps(scripts), json.dumps(stages or [])]
+    command = [sys.executable, "-c", KEEPER, str(folder), json.dumps(scripts), json.dumps(stages or [])]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
@@ -65,8 +65,8 @@ def wait_for(path: Path, patience_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def events(folder: Path) -> list[str]:
-    return (folder / "events").read_text().splitlines()
+def told(folder: Path) -> list[str]:
+    return (folder / "told").read_text().splitlines()
 
 
 def is_running(pid: int) -> bool:
@@ -97,7 +97,7 @@ def test_what_dies_comes_back_and_what_hangs_is_killed(tmp_path: Path) -> None:
     process.terminate()
     assert process.wait(20) == 0
     assert not is_running(pids["stubborn"])
-    lines = "\n".join(events(tmp_path))
+    lines = "\n".join(told(tmp_path))
     assert "polite       was killed by signal 9" in lines
     assert "stubborn     did not stop within 1.0 s; killed" in lines
 
@@ -111,16 +111,18 @@ def test_a_program_that_keeps_dying_ends_the_start_with_its_last_words(tmp_path:
     assert (tmp_path / "ended").read_text().split() == ["fine"]
 
 
-@pytest.mark.parametrize("victim", ["front", "child"])
+@pytest.mark.parametrize("victim", ["front", "keeper"])
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, victim: str) -> None:
     process = start(tmp_path, {"one": POLITE.format("one"), "two": f"sleep 1000 & {POLITE.format('two')}"})
     wait_for(tmp_path / "all.up")
-    child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
-    below = [int(pid) for pid in subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(child)], text=True).split()]
-    os.kill(process.pid if victim == "front" else child, signal.SIGKILL)
+    keeper = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    below = [
+        int(pid) for pid in subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(keeper)], text=True).split()
+    ]
+    os.kill(process.pid if victim == "front" else keeper, signal.SIGKILL)
     process.wait(20)
     deadline = time.monotonic() + 10
-    while any(is_running(pid) for pid in [*below, child]):
+    while any(is_running(pid) for pid in [*below, keeper]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -15,7 +15,7 @@ from deploy import wal_catalogue as catalogue
 from deploy.embedded_postgres import EmbeddedPostgres, PostgresConfig
 from deploy.processes import DeployError, stop
 from deploy.services import free_port, wait_ready
-from deploy.wal_backups import ContinuousBackup
+from deploy.wal_backups import Keeper
 from deploy.wal_catalogue import BackupConfig, Copy
 from deploy.wal_restore import restore
 
@@ -60,8 +60,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def backup(server: Server, tmp_path: Path) -> Iterator[ContinuousBackup]:
-    made = ContinuousBackup(server.postgres.url, tmp_path / "backups", BackupConfig())
+def keeper(server: Server, tmp_path: Path) -> Iterator[Keeper]:
+    made = Keeper(server.postgres.url, tmp_path / "backups", BackupConfig())
     yield made
     made.close()
 
@@ -77,11 +77,11 @@ def restored(root: Path, folder: Path, at: datetime | None) -> list[int]:
         server.postgres.close()
 
 
-def test_kill_and_restore(server: Server, backup: ContinuousBackup, tmp_path: Path) -> None:
+def test_kill_and_restore(server: Server, keeper: Keeper, tmp_path: Path) -> None:
     """Full copy, incremental copy, a mistake, writing on, kill: back to before the mistake, and to the end."""
-    backup.tick()
+    keeper.tick()
     server.do("INSERT INTO things SELECT generate_series(1, 1000)")
-    copy = backup.copy("incremental")
+    copy = keeper.copy("incremental")
     assert copy.parent
     server.do("INSERT INTO things SELECT generate_series(1001, 1010)")
     before = server.ask("SELECT clock_timestamp()")[0][0]
@@ -107,9 +107,9 @@ def test_kill_and_restore(server: Server, backup: ContinuousBackup, tmp_path: Pa
     server.kill()
     died = time.monotonic()
     writer.join()
-    backup.close()
-    assert restored(backup.root, tmp_path / "before", before) == list(range(1, 1011))
-    last = restored(backup.root, tmp_path / "end", None)
+    keeper.close()
+    assert restored(keeper.root, tmp_path / "before", before) == list(range(1, 1011))
+    last = restored(keeper.root, tmp_path / "end", None)
     lost = [at for number, at in acknowledged if number not in set(last)]
     print(f"{len(acknowledged)} rows acknowledged, {len(lost)} lost, {died - min(lost, default=died):.3f} s")
     assert last
@@ -117,29 +117,29 @@ def test_kill_and_restore(server: Server, backup: ContinuousBackup, tmp_path: Pa
     assert all(died - at < 60 for at in lost)
 
 
-def test_what_cannot_be_brought_back_is_said(server: Server, backup: ContinuousBackup, tmp_path: Path) -> None:
+def test_what_cannot_be_brought_back_is_said(server: Server, keeper: Keeper, tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="There is no backup of that moment"):
-        restore(backup.root, tmp_path / "a", None)
-    backup.tick()
+        restore(keeper.root, tmp_path / "a", None)
+    keeper.tick()
     with pytest.raises(DeployError, match="The first that can be brought back is"):
-        restore(backup.root, tmp_path / "b", datetime.now(UTC) - timedelta(days=1))
+        restore(keeper.root, tmp_path / "b", datetime.now(UTC) - timedelta(days=1))
     with pytest.raises(DeployError, match="nothing was written after that moment"):
-        restore(backup.root, tmp_path / "c", datetime.now(UTC) + timedelta(hours=1))
+        restore(keeper.root, tmp_path / "c", datetime.now(UTC) + timedelta(hours=1))
 
 
-def test_the_backup_overcomes_a_dead_stream_and_leftovers(server: Server, backup: ContinuousBackup) -> None:
-    backup.tick()
-    assert backup.receiver is not None
-    backup.receiver.kill()
-    backup.receiver.wait()
-    leftover = backup.root / backup.line / "base" / ".20200101T000000-full"
+def test_the_keeper_overcomes_a_dead_stream_and_leftovers(server: Server, keeper: Keeper) -> None:
+    keeper.tick()
+    assert keeper.receiver is not None
+    keeper.receiver.kill()
+    keeper.receiver.wait()
+    leftover = keeper.root / keeper.line / "base" / ".20200101T000000-full"
     leftover.mkdir()
     server.do("INSERT INTO things VALUES (1)")
-    done = backup.copy("incremental")  # waits for WAL that only a new stream brings
+    done = keeper.copy("incremental")  # waits for WAL that only a new stream brings
     assert done.parent
-    backup.clear(datetime.now(UTC))
+    keeper.clear(datetime.now(UTC))
     assert not leftover.exists()
-    assert len(catalogue.read(backup.root)) == 2
+    assert len(catalogue.read(keeper.root)) == 2
 
 
 def made(hours: float, parent: str = "", line: str = "1-1") -> Copy:
