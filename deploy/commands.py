@@ -15,6 +15,7 @@ from pathlib import Path
 
 PROCESSES = ("web", "gpu-worker", "cpu-worker", "late-worker", "io-worker", "reconciler", "beat", "backup", "flower")
 CELERY = ["celery", "-A", "imagegenx_site"]
+SCHEDULE = ["-S", "workers.housekeeping.schedule:BeatScheduler"]
 QUIET = ["--without-gossip", "--without-mingle", "-E", "--loglevel=INFO"]
 
 
@@ -60,15 +61,15 @@ def command(name: str, config: CommandConfig) -> list[str]:
     web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
     if config.web_workers > 1:
         web += ["--workers", str(config.web_workers)]
-    housekeeping = "workers.stages,workers.housekeeping"
+    housekeeping = "workers.stages,workers.housekeeping.schedule"
     lines = {
         "web": web,
         "gpu-worker": _worker(gpu, "workers.gpu.main", gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
-        "late-worker": _worker(late, "workers.stages.late_worker", "late", pool="prefork", concurrency=1),
+        "late-worker": _worker(late, "workers.stages.enlargement_worker", "late", pool="prefork", concurrency=1),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
         "reconciler": ["workers.recovery.reconciler"],
-        "beat": [*CELERY, "beat", "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
+        "beat": [*CELERY, "beat", *SCHEDULE, "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
         "backup": ["deploy.wal_backups", "keep"],
         "flower": [
             *CELERY,

@@ -11,4 +11,4 @@ class GenerationConfig(AppConfig):
         from generation.catalogue import invalidation as _catalogue  # noqa: F401
         from generation.telemetry import audit
 
-        audit.connect()
+        audit.register_tables()

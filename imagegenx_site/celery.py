@@ -1,4 +1,4 @@
-"""The Celery app. What runs where:
+"""The Celery app. What runs where (the stages after the GPU: generation/tasks/stages.py):
 
     queue      message                 read by                 meaning
     p0..p3     generate(id)            GPU workers, when idle  ticket of a waiting task: urgent, paid, normal, test
@@ -6,7 +6,7 @@
     cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
     io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED, webhooks
     late       enlarge(id)             late workers (prefork)  larger pictures after delivery, at low priority
-    io         maintenance.*           IO workers              by the clock: CELERY_BEAT_SCHEDULE in settings.py
+    io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
 
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
 backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its
@@ -23,16 +23,12 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 from django.conf import settings
-from kombu import Exchange, Queue
 
 from imagegenx_site import broker_restart, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
 broker_restart.apply()
-
-QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
-STAGE_LIMITS = {"time_limit": 660, "soft_time_limit": 600}  # s; prefork pools only; enlarging on a CPU takes minutes
 
 app = Celery("imagegenx_site")
 app.set_default()
@@ -43,9 +39,8 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
-    task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
     task_default_queue="p2",
-    task_create_missing_queues=True,
+    task_create_missing_queues=True,  # all of them: a queue is made by its name when it is first used
     broker_transport_options={
         "priority_steps": [0],  # one Redis list per queue: its length is the queue's length
         "queue_order_strategy": "generation.queue.read_order:GatedCycle",
@@ -65,7 +60,6 @@ app.conf.update(
     worker_send_task_events=True,
     task_send_sent_event=True,
     task_publish_retry_policy={"max_retries": 3, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 0.5},
-    task_annotations={"postprocess": STAGE_LIMITS},
     worker_soft_shutdown_timeout=20,
     timezone="UTC",
 )

@@ -65,19 +65,6 @@ MAX_ATTEMPTS = int(number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, work
 STAGE_SECONDS = int(number("STAGE_SECONDS", 45, 5, 900))  # s a stage may be held; a dead worker's is free then
 STAGE_MAX_ATTEMPTS = int(number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
 POSTPROCESS_GROUP = int(number("POSTPROCESS_GROUP", 8, 1, 64))  # waiting tasks alike that one CPU worker takes at once
-CELERY_BEAT_SCHEDULE = {  # seconds between runs; options as Celery has them
-    "partitions": {"task": "maintenance.partitions", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "webhooks": {"task": "maintenance.webhooks", "schedule": 2.0, "options": {"queue": "io", "expires": 10}},
-    "spool": {"task": "maintenance.spool", "schedule": 5.0, "options": {"queue": "io", "expires": 10}},
-    "retention": {"task": "maintenance.retention", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "archive": {"task": "maintenance.archive", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "returns": {"task": "maintenance.returns", "schedule": 10.0, "options": {"queue": "io", "expires": 10}},
-    "leftovers": {"task": "maintenance.leftovers", "schedule": 600.0, "options": {"queue": "io", "expires": 600}},
-    "results": {"task": "maintenance.results", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "usage": {"task": "maintenance.usage", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-    "tokens": {"task": "maintenance.tokens", "schedule": 86400.0, "options": {"queue": "io", "expires": 3600}},
-    "idempotency": {"task": "maintenance.idempotency", "schedule": 3600.0, "options": {"queue": "io", "expires": 3600}},
-}
 
 # ---- GPU worker ----------------------------------------------------------------------------------------------------
 GPU_DEVICE = env.str("GPU_DEVICE", GpuConfig.device)  # auto, cpu, cuda:0 ...

@@ -1,1 +1,1 @@
-"""From the engine's raw picture to the file a customer keeps: arrays in, bytes out. No database, no storage, no web."""
+"""From the engine's raw picture to the finished file: arrays in, bytes out. No database, no storage, no web."""

@@ -1,7 +1,7 @@
 """The one form of a picture between steps: a NumPy array, uint8, height x width x 3, RGB, sRGB, 0 to 255, C-contiguous.
 
-Every step takes and gives this form and leaves its input unchanged. Other forms enter through `as_rgb8`; OpenCV's
-BGR lives and dies inside the one function that needs it.
+Every step takes and returns this form and leaves its input unchanged. Other forms enter through `as_rgb8`. OpenCV's BGR
+never leaves the function that needs it.
 """
 
 from typing import Any
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
-LARGEST_SIDE = 16384  # pixels; no file format of ours carries more everywhere (WebP: 16383)
+LARGEST_SIDE = 16384  # pixels
 
 
 def check_picture(image: Any, name: str = "picture") -> Picture:
-    """The array itself when it is of the form above. Raises TypeError or ValueError saying what is wrong."""
+    """The array, C-contiguous. Raises TypeError or ValueError when it is not of the form above."""
     if not isinstance(image, np.ndarray):
         raise TypeError(f"{name} is a {type(image).__name__}, not a NumPy array.")
     if image.dtype != np.uint8:
@@ -26,10 +26,10 @@ def check_picture(image: Any, name: str = "picture") -> Picture:
 
 
 def as_rgb8(array: Any) -> Picture:
-    """Any picture array as the form above: grey (HxW, HxWx1), grey with alpha, RGB, RGBA; uint8, uint16, or float
+    """Convert a picture array to the form above: grey (HxW, HxWx1), grey with alpha, RGB, RGBA; uint8, uint16, or float
     from 0 to 1.
 
-    Alpha is composed onto white. Floats outside 0 to 1 are clipped; NaN is refused.
+    Alpha is composited onto white. Floats are clipped to 0 to 1. Raises ValueError for NaN and for other arrays.
     """
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3):
         raise ValueError("A picture is an array of two or three dimensions.")

@@ -8,7 +8,7 @@ from postprocessing.recipe import Basic
 
 
 def apply_basic(image: Picture, basic: Basic) -> Picture:
-    """Denoise first (noise must not be amplified), then balance, contrast and brightness as one line per channel."""
+    """Denoise first (noise must not be amplified), then balance, contrast and brightness: one line per channel."""
     if basic.denoise:
         image = _denoise(image, basic.denoise)
     gains = grey_world_gains(image) if basic.white_balance == "auto" else np.ones(3, np.float32)
@@ -19,9 +19,7 @@ def apply_basic(image: Picture, basic: Basic) -> Picture:
 
 
 def grey_world_gains(image: Picture) -> np.ndarray:
-    """Factors (float32, 3) that make the channel means equal, each kept within 0.5 to 2. A black picture stays as it
-    is.
-    """
+    """Factors (float32, 3) that make the channel means equal, each clipped to 0.5 to 2; ones for a black picture."""
     means = np.array(cv2.mean(image)[:3], np.float32)
     if means.min() < 1:
         return np.ones(3, np.float32)
@@ -29,9 +27,7 @@ def grey_world_gains(image: Picture) -> np.ndarray:
 
 
 def _denoise(image: Picture, strength: float) -> Picture:
-    """Non-local means; OpenCV works on BGR here. Strength 1 is the filter parameter 6 (levels): more smears soft
-    edges.
-    """
+    """Non-local means; OpenCV works on BGR here. Strength 1 is 6 levels of the filter: more blurs soft edges."""
     height = 6.0 * strength
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     clean = cv2.fastNlMeansDenoisingColored(bgr, None, height, height, 7, 15)

@@ -12,7 +12,7 @@ from postprocessing.formats import encode
 from postprocessing.recipe import DEFAULT_QUALITY, Output
 from postprocessing.similarity import REFERENCE_QUALITY, plain_jpeg, ssim
 
-WAYS: Mapping[str, Output] = {
+CANDIDATES: Mapping[str, Output] = {
     "jpeg auto": Output("jpeg", auto=True, metadata="none"),
     "webp default": Output("webp", DEFAULT_QUALITY["webp"], metadata="none"),
     "avif default": Output("avif", DEFAULT_QUALITY["avif"], metadata="none"),
@@ -22,30 +22,30 @@ WAYS: Mapping[str, Output] = {
 
 
 @dataclass(frozen=True)
-class Match:
-    """A file: its size, and its SSIM to the picture it was made from."""
+class Measurement:
+    """Size of a file, and its SSIM to the picture that it encodes."""
 
     bytes: int
     ssim: float
 
 
-def at_quality(image: Picture, output: Output) -> Match:
+def encoded_size(image: Picture, output: Output) -> Measurement:
     data = encode(image, output).data
-    return Match(len(data), ssim(image, decode(data)))
+    return Measurement(len(data), ssim(image, decode(data)))
 
 
-def reference(image: Picture) -> Match:
-    """The plain JPEG that the others are held against."""
+def reference(image: Picture) -> Measurement:
+    """The plain JPEG that the formats are compared with."""
     data = plain_jpeg(image, REFERENCE_QUALITY)
-    return Match(len(data), ssim(image, decode(data)))
+    return Measurement(len(data), ssim(image, decode(data)))
 
 
-def drawn_pictures(side: int = 256) -> dict[str, list[Picture]]:
-    """Kinds of pictures that need no files: flat drawings, soft gradients, noise with the spectrum of photographs."""
+def synthetic_pictures(side: int = 256) -> dict[str, list[Picture]]:
+    """Flat drawings, soft gradients, and noise with the 1/f spectrum of photographs."""
     return {
         "drawings": [_drawing(side, seed) for seed in range(4)],
         "gradients": [_gradient(side, seed) for seed in range(3)],
-        "1/f noise": [_one_over_f(side, seed) for seed in range(3)],
+        "1/f noise": [_noise(side, seed) for seed in range(3)],
     }
 
 
@@ -76,33 +76,33 @@ def _gradient(side: int, seed: int) -> Picture:
     return np.rint(cv2.resize(corners, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 255)).astype(np.uint8)
 
 
-def _one_over_f(side: int, seed: int) -> Picture:
+def _noise(side: int, seed: int) -> Picture:
     random = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
     frequency[0, 0] = 1 / side
     shared = random.normal(size=(side, side, 1))
-    noise = 0.8 * shared + 0.2 * random.normal(size=(side, side, 3))  # channels of photographs go together
+    noise = 0.8 * shared + 0.2 * random.normal(size=(side, side, 3))  # channels of photographs are correlated
     waves = np.fft.irfft2(np.fft.rfft2(noise, axes=(0, 1)) / frequency[:, :, None], s=(side, side), axes=(0, 1))
     return np.rint((waves / waves.std() * 50 + 127).clip(0, 255)).astype(np.uint8)
 
 
 def totals(pictures: list[Picture]) -> dict[str, dict[str, float]]:
-    """For JPEG 90 and each way: bytes of all pictures, percent less than JPEG 90 and than the smallest JPEG that is as
-    good (jpeg auto), lowest and mean SSIM.
+    """For JPEG 90 and each candidate: bytes of all pictures, percent saved against JPEG 90 and against the smallest
+    JPEG of that quality (jpeg auto), lowest and mean SSIM.
     """
     base = [reference(picture) for picture in pictures]
     rows = {f"jpeg {REFERENCE_QUALITY}": base}
-    rows |= {name: [at_quality(picture, output) for picture in pictures] for name, output in WAYS.items()}
+    rows |= {name: [encoded_size(picture, output) for picture in pictures] for name, output in CANDIDATES.items()}
     jpegs = [sum(match.bytes for match in rows[name]) for name in (f"jpeg {REFERENCE_QUALITY}", "jpeg auto")]
     return {name: _summary(matches, *jpegs) for name, matches in rows.items()}
 
 
-def _summary(matches: list[Match], jpeg: int, smallest_jpeg: int) -> dict[str, float]:
-    size, likeness = sum(match.bytes for match in matches), [match.ssim for match in matches]
+def _summary(matches: list[Measurement], jpeg: int, smallest_jpeg: int) -> dict[str, float]:
+    size, similarities = sum(match.bytes for match in matches), [match.ssim for match in matches]
     return {
         "bytes": size,
         "saved_percent": round(100 * (1 - size / jpeg), 1),
         "saved_percent_of_jpeg_auto": round(100 * (1 - size / smallest_jpeg), 1),
-        "ssim_lowest": round(min(likeness), 4),
-        "ssim_mean": round(float(np.mean(likeness)), 4),
+        "ssim_lowest": round(min(similarities), 4),
+        "ssim_mean": round(float(np.mean(similarities)), 4),
     }

@@ -1,6 +1,4 @@
-"""From an ESRGAN checkpoint to a network that postprocessing/superres.py runs, compared number by number with the
-original.
-"""
+"""Converts an ESRGAN checkpoint to the ONNX network that postprocessing/superres.py runs, and compares the two."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ _SHAPES = ((1, 3, 64, 64), (3, 3, 48, 80))  # batch, channels, height, width tha
 
 @dataclass(frozen=True)
 class Conversion:
-    """`worst` is the largest difference of any output value (range 0 to 1) between checkpoint and converted network."""
+    """`worst`: largest difference of an output value (0 to 1) between checkpoint and converted network."""
 
     path: Path
     kind: str
@@ -28,9 +26,7 @@ class Conversion:
 
 
 def convert(source: Path, directory: Path, tolerance: float = 1e-4) -> Conversion:
-    """Write `directory`/x{scale}.onnx, replacing it only when it equals the checkpoint within `tolerance`. Raises
-    ValueError.
-    """
+    """Write `directory`/x{scale}.onnx, if it equals the checkpoint within `tolerance`. Raises ValueError."""
     network = build(read_state(source))
     directory.mkdir(parents=True, exist_ok=True)
     draft = directory / f".x{network.scale}.onnx.draft"
@@ -47,8 +43,9 @@ def convert(source: Path, directory: Path, tolerance: float = 1e-4) -> Conversio
 
 
 def read_state(source: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors file, or of a .pth read as weights only: a pickle that wants to run code is
-    refused (ValueError).
+    """The tensors of a .safetensors or .pth file, the latter read with `weights_only`: a pickle with code is refused.
+
+    Raises ValueError.
     """
     if source.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -68,7 +65,7 @@ def read_state(source: Path) -> dict[str, torch.Tensor]:
 
 
 def compare(network: nn.Module, path: Path) -> float:
-    """Largest absolute difference of torch's and ONNX Runtime's outputs over random pictures of several sizes."""
+    """The largest absolute difference between the outputs of torch and ONNX Runtime for random pictures."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
     worst = 0.0
@@ -82,7 +79,7 @@ def compare(network: nn.Module, path: Path) -> float:
 
 
 def _export(network: nn.Module, path: Path) -> None:
-    """One self-contained file with any batch, height and width (multiples of 4)."""
+    """One self-contained file for any batch size, height and width (multiples of 4)."""
     half = torch.export.Dim("half_height", min=2, max=8192), torch.export.Dim("half_width", min=2, max=8192)
     shape = {0: torch.export.Dim("batch", min=1, max=256), 2: 2 * half[0], 3: 2 * half[1]}
     example = torch.zeros(2, 3, 32, 48)

@@ -1,4 +1,4 @@
-"""Pictures from bytes: what was stored, and logos of customers. Pillow only: the web process checks logos, too."""
+"""Decodes stored pictures and customers' logos. Pillow only: the web process checks logos, too."""
 
 import io
 
@@ -11,7 +11,7 @@ _MARK_SIDE = 4096  # pixels; longest side of a customer's logo
 
 
 def decode(data: bytes) -> Picture:
-    """The picture of a stored file, turned upright, alpha composed onto white. Raises ValueError for anything else."""
+    """The picture of a stored file, turned upright, alpha composited onto white. Raises ValueError."""
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG", "AVIF")) as file:
             if file.mode.startswith("I;16"):

@@ -1,12 +1,12 @@
-"""What can go wrong with a picture, sorted by who is at fault.
+"""Errors of post-processing, sorted by who is at fault.
 
 PostprocessingError
 ├── caller's: the same request fails again
 │   ├── FontMissing             no font here has that name, or these characters
 │   └── MarkTooLarge            the picture is too small for the watermark
-└── ours: a setting or a file of the installation is wrong
+└── operator's: a setting or a file of the installation is wrong
     ├── SuperResolutionMissing  no usable network for this scale
-    └── ProvenanceUnavailable   no certificate to sign with, or one that does not fit
+    └── ProvenanceUnavailable   no certificate to sign with, or an unusable one
 
 A wrong array at the border raises TypeError or ValueError (postprocessing/arrays.py), a wrong block RecipeError.
 """

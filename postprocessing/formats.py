@@ -1,4 +1,4 @@
-"""Files: encoding into WebP, AVIF, PNG and JPEG with colour profile and metadata."""
+"""Encodes WebP, AVIF, PNG and JPEG files with colour profile and metadata."""
 
 import hashlib
 import io
@@ -19,8 +19,8 @@ from postprocessing.recipe import Output
 from postprocessing.similarity import INDISTINGUISHABLE, plain_jpeg, ssim
 
 CONTENT_TYPES = {"webp": "image/webp", "avif": "image/avif", "png": "image/png", "jpeg": "image/jpeg"}
-_SLOW_PIXELS = 1 << 20  # up to here AVIF takes its time
-_PROFILE_DATE = slice(24, 36)  # where an ICC profile carries the moment it was made
+_SLOW_AVIF_PIXELS = 1 << 20  # up to this size AVIF is encoded at the slower speed
+_PROFILE_DATE = slice(24, 36)  # bytes of an ICC profile with its creation date
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,17 @@ def encode(
     notes: Notes | None = None,
     *,
     signer: SignerConfig | None = None,
-    hurry: bool = False,
+    fast: bool = False,
 ) -> Encoded:
-    """The picture as a file. The same picture, output and notes give the same bytes, unless they are signed.
+    """The same picture, output and notes give the same bytes, unless the file is signed.
 
-    `signer` is used where the output asks for provenance. `hurry`: half the time for 4 % more bytes (WebP). Raises
+    `signer` is used if the output asks for provenance. `fast`: half the time for 4 % more bytes (WebP). Raises
     ProvenanceUnavailable.
     """
-    described = _described(output, notes) if output.metadata != "none" else {}
-    if hurry:
-        described["method"] = 2
-    if output.auto:
-        data = _smallest(image, output, described)
-    else:
-        data = _written(image, output, described)
+    extra = _metadata_options(output, notes) if output.metadata != "none" else {}
+    if fast:
+        extra["method"] = 2
+    data = (_encode_auto if output.auto else _encode)(image, output, extra)
     if output.provenance:
         data = sign(data, CONTENT_TYPES[output.format], signer, edited=bool(notes and notes.edited))
     digest = hashlib.sha256(data).hexdigest()
@@ -61,7 +58,7 @@ def encode(
 
 
 def shrink(image: Picture, side: int) -> Picture:
-    """The picture with its longer side at most `side` pixels; smaller pictures stay."""
+    """Scale the longer side down to `side` pixels; smaller pictures are unchanged."""
     height, width = image.shape[:2]
     if max(height, width) <= side:
         return image
@@ -72,53 +69,52 @@ def shrink(image: Picture, side: int) -> Picture:
 
 @cache
 def srgb_profile() -> bytes:
-    """The sRGB profile of LittleCMS with its date zeroed, so that equal pictures are equal files."""
+    """The sRGB profile of LittleCMS with its date zeroed, so that equal pictures give equal files."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[_PROFILE_DATE] = bytes(12)
     return bytes(profile)
 
 
-def _smallest(image: Picture, output: Output, described: dict[str, Any]) -> bytes:
-    """The lowest quality that is not further from the picture than a JPEG 90 of it, or than nobody sees, by bisection;
-    without loss where that is smaller still (flat drawings).
+def _encode_auto(image: Picture, output: Output, extra: dict[str, Any]) -> bytes:
+    """The lowest quality whose SSIM reaches that of a JPEG 90, or INDISTINGUISHABLE, found by bisection; lossless WebP
+    if that is smaller still (flat drawings).
     """
-
     bound = min(ssim(image, decode(plain_jpeg(image))), INDISTINGUISHABLE)
     low, high = 1, 100
-    best = _written(image, replace(output, quality=100), described)
+    best = _encode(image, replace(output, quality=100), extra)
     while low < high:
         middle = (low + high) // 2
-        tried = _written(image, replace(output, quality=middle), described)
+        tried = _encode(image, replace(output, quality=middle), extra)
         if ssim(image, decode(tried)) >= bound:
             best, high = tried, middle
         else:
             low = middle + 1
     if output.format != "webp":
         return best
-    exact = _written(image, replace(output, lossless=True), described)
+    exact = _encode(image, replace(output, lossless=True), extra)
     return exact if len(exact) < len(best) or ssim(image, decode(best)) < bound else best
 
 
-def _written(image: Picture, output: Output, described: dict[str, Any]) -> bytes:
-    options = _OPTIONS[output.format](output, image.shape[0] * image.shape[1])
-    return _saved(Image.fromarray(image), output.format.upper(), options | described)
+def _encode(image: Picture, output: Output, extra: dict[str, Any]) -> bytes:
+    options = _OPTIONS[output.format](output, image.shape[0] * image.shape[1]) | extra
+    return _save(Image.fromarray(image), output.format.upper(), options)
 
 
-def _saved(image: Image.Image, form: str, options: dict[str, Any]) -> bytes:
+def _save(image: Image.Image, form: str, options: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     try:
         image.save(buffer, form, **options)
     except OSError:
-        # Pillow's buffer for a progressive JPEG holds one byte per pixel; noise can need more. A baseline JPEG is
+        # Pillow's buffer for a progressive JPEG has one byte per pixel; noise can need more. A baseline JPEG is
         # streamed.
         if not options.get("progressive"):
             raise
-        return _saved(image, form, options | {"progressive": False, "optimize": False})
+        return _save(image, form, options | {"progressive": False, "optimize": False})
     return buffer.getvalue()
 
 
-def _described(output: Output, notes: Notes | None) -> dict[str, Any]:
-    """Save options that carry profile and metadata."""
+def _metadata_options(output: Output, notes: Notes | None) -> dict[str, Any]:
+    """Pillow's save options for profile and metadata."""
     options: dict[str, Any] = {"icc_profile": srgb_profile()} if output.icc else {}
     packet = metadata.xmp(notes.edited if notes else False)
     full = notes if output.metadata == "full" else None
@@ -144,7 +140,7 @@ def _avif(output: Output, pixels: int) -> dict[str, Any]:
     return {
         "quality": output.quality,
         "codec": "aom",
-        "speed": 5 if pixels <= _SLOW_PIXELS else 6,
+        "speed": 5 if pixels <= _SLOW_AVIF_PIXELS else 6,
         "advanced": {"tune": "ssim"},
         "subsampling": "4:4:4" if output.quality >= 90 else "4:2:0",
     }

@@ -1,8 +1,8 @@
-"""What is written into a file about how it was made.
+"""Generation parameters and source type in a file's metadata.
 
-`full`: the parameters in AUTOMATIC1111's text form, which the usual viewers and upload sites read: the PNG text
-chunk "parameters", in other formats EXIF UserComment (UTF-16, big-endian); and the XMP property DigitalSourceType of
-IPTC, which marks the picture as made by a trained algorithm. `minimal`: the mark only. `none`: nothing.
+`full`: the parameters in AUTOMATIC1111's text form, which the usual viewers and upload sites read: in PNG the text
+chunk "parameters", in other formats EXIF UserComment (UTF-16, big-endian); and IPTC's XMP property DigitalSourceType,
+which marks the picture as made by a trained algorithm. `minimal`: only that property. `none`: nothing.
 """
 
 import struct
@@ -27,10 +27,9 @@ _XMP = (
 
 @dataclass(frozen=True)
 class Notes:
-    """How one image was made. `width` and `height` are the generated size in pixels; `extra` holds further "Name:
-    value" pairs.
+    """How one picture was generated. `width`, `height`: generated size in pixels; `extra`: further "Name: value" pairs.
 
-    `edited`: made from a customer's picture (img2img, inpaint), which has a source type of its own.
+    `edited`: made from a customer's picture (img2img, inpaint), which has another source type.
     """
 
     prompt: str
@@ -70,7 +69,7 @@ def parameters_text(notes: Notes) -> str:
 def exif(notes: Notes) -> bytes:
     """An EXIF block with the parameters as UserComment and the program's name.
 
-    Written by hand: Pillow would give UserComment the type BYTE, and readers of the parameters accept UNDEFINED only
+    Packed here because Pillow gives UserComment the type BYTE, and readers of the parameters accept UNDEFINED only
     (docs/decisions/0006).
     """
     software = b"ImageGenX\0"
@@ -84,17 +83,17 @@ def exif(notes: Notes) -> bytes:
 
 
 def xmp(edited: bool) -> bytes:
-    """An XMP packet with the source type only."""
+    """An XMP packet with the source type."""
     return _XMP.format(source=quoteattr(source_type(edited))).encode()
 
 
 def source_type(edited: bool) -> str:
-    """IPTC's term for how a picture came about."""
+    """IPTC's digital source type."""
     return _SOURCE_TYPES + ("compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia")
 
 
 def _quoted(value: str) -> str:
-    """A1111 reads a value up to the next comma unless it is a JSON string."""
+    """As a JSON string where needed: A1111 reads other values up to the next comma."""
     if any(sign in value for sign in ',:\n"'):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     return value

@@ -1,8 +1,8 @@
-"""The two network shapes of ESRGAN checkpoints, written for torch, only used by the conversion command.
+"""The two architectures of ESRGAN checkpoints in torch, only used by the conversion command.
 
 RRDBNet (Wang et al. 2018, "ESRGAN"; Real-ESRGAN x4plus, x2plus) and SRVGGNetCompact (Wang et al. 2021,
-"Real-ESRGAN"; animevideo, general). Parameter names are those of the published checkpoints; `build` reads the "
-"shape from the names and sizes of the tensors.
+"Real-ESRGAN"; animevideo, general). Parameter names are those of the published checkpoints; `build` derives the
+architecture from the names and shapes of the tensors.
 """
 
 import re
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class ResidualDenseBlock(nn.Module):
-    """Five 3x3 convolutions, each seeing the input and all before it; the last is added to the input, scaled by 0.2."""
+    """Five 3x3 convolutions, each over the input and all earlier outputs; the last is added to the input, times 0.2."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -23,15 +23,15 @@ class ResidualDenseBlock(nn.Module):
         self.conv5 = nn.Conv2d(features + 4 * growth, features, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = [x]
+        features = [x]
         for number in range(1, 5):
             convolve = getattr(self, f"conv{number}")
-            seen.append(F.leaky_relu(convolve(torch.cat(seen, 1)), 0.2))
-        return self.conv5(torch.cat(seen, 1)) * 0.2 + x
+            features.append(F.leaky_relu(convolve(torch.cat(features, 1)), 0.2))
+        return self.conv5(torch.cat(features, 1)) * 0.2 + x
 
 
 class RRDB(nn.Module):
-    """Three dense blocks in a residual of their own."""
+    """Three dense blocks with a residual connection around them."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """`upsamplings` doublings after the body; before it, `unshuffle` folds pixels into channels (x2plus: 2 and 2
-    doublings).
+    """`upsamplings`: doublings after the body; `unshuffle`: factor by which pixels are folded into channels before it
+    (x2plus: 2 and 2).
     """
 
     def __init__(self, features: int, blocks: int, growth: int, upsamplings: int, unshuffle: int) -> None:
@@ -72,7 +72,7 @@ class RRDBNet(nn.Module):
 
 
 class SRVGGNetCompact(nn.Module):
-    """A plain chain of convolutions with PReLU, whose shuffled output is added to the nearest-neighbour enlargement."""
+    """A chain of convolutions with PReLU; its pixel-shuffled output is added to the nearest-neighbour enlargement."""
 
     def __init__(self, features: int, convolutions: int, scale: int) -> None:
         super().__init__()
@@ -89,14 +89,16 @@ class SRVGGNetCompact(nn.Module):
 
 
 def build(state: Mapping[str, Tensor]) -> RRDBNet | SRVGGNetCompact:
-    """The network of a checkpoint, with its weights. Raises ValueError when the tensors are of neither shape."""
+    """The network of a checkpoint, with its weights. Raises ValueError when the tensors fit neither architecture."""
     state = modern_names(state)
     if "conv_first.weight" in state:
         network: RRDBNet | SRVGGNetCompact = _rrdb(state)
     elif "body.0.weight" in state and "body.1.weight" in state and state["body.1.weight"].ndim == 1:
         network = _srvgg(state)
     else:
-        raise ValueError(f"The tensors are of no ESRGAN network known here; the first is {next(iter(state), None)!r}.")
+        raise ValueError(
+            f"The tensors are not those of a known ESRGAN network; the first is {next(iter(state), None)!r}."
+        )
     try:
         network.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:
@@ -105,7 +107,7 @@ def build(state: Mapping[str, Tensor]) -> RRDBNet | SRVGGNetCompact:
 
 
 def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of the first ESRGAN release ("model.1.sub.0.RDB1.conv1.0.weight") turned into those of today."""
+    """Rename the tensors of the first ESRGAN release ("model.1.sub.0.RDB1.conv1.0.weight") as in later ones."""
     if "model.0.weight" not in state:
         return dict(state)
     blocks = max(int(found[1]) for name in state if (found := re.match(r"model\.1\.sub\.(\d+)\.", name)))

@@ -1,9 +1,10 @@
-"""The way of a picture: basic, super-resolution, tone, white background, watermark, format."""
+"""The steps of a picture: basic, super-resolution, tone, white background, watermark, format."""
 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 from postprocessing.arrays import Picture, check_picture
 from postprocessing.background import whiten_background
@@ -12,18 +13,18 @@ from postprocessing.formats import Encoded, encode, shrink
 from postprocessing.metadata import Notes
 from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Output, Recipe
-from postprocessing.superres import Progress, SuperResConfig, pictures_in_a_call, upscale
+from postprocessing.superres import Progress, SuperResConfig, pictures_per_call, upscale
 from postprocessing.thumbnails import QUALITY
 from postprocessing.tone import apply_tone
 from postprocessing.watermark import apply_watermarks
 
-_ENCODERS = min(4, os.cpu_count() or 1)  # threads; Pillow encodes outside Python's lock
+_ENCODERS = min(4, os.cpu_count() or 1)  # threads; Pillow releases Python's lock while it encodes
 _THUMBNAIL = Output(format="webp", quality=QUALITY, metadata="minimal", icc=False)
 
 
 @dataclass(frozen=True)
-class Finished:
-    """The file and its thumbnail, both made from the picture with every step done (a watermark is in both)."""
+class ProcessedPicture:
+    """The file and its thumbnail, both made after the last step (a watermark is in both)."""
 
     original: Encoded
     thumbnail: Encoded
@@ -38,20 +39,12 @@ def process(
     *,
     signer: SignerConfig | None = None,
 ) -> list[Encoded]:
-    """Finish pictures that share one recipe; the answer has their order. This does the whole recipe: for the first
-    of two versions call it with `recipe.first_version()`.
-
-    `images`: uint8 RGB arrays of any sizes (postprocessing/arrays.py). `notes`: one for each image, or none at all.
-    `progress`: called with the done part of the enlargement. `signer`: for recipes that ask for provenance. Raises
-    PostprocessingError; ValueError or TypeError for a wrong array.
-    """
-    return [
-        finished.original
-        for finished in finish(images, recipe, notes, config, progress, signer=signer, thumbnails=False)
-    ]
+    """`process_each` without thumbnails, as a list."""
+    done = process_each(images, recipe, notes, config, progress, signer=signer, thumbnails=False)
+    return [picture.original for picture in done]
 
 
-def finish(
+def process_each(
     images: Sequence[Picture],
     recipe: Recipe,
     notes: Sequence[Notes] = (),
@@ -60,38 +53,37 @@ def finish(
     *,
     signer: SignerConfig | None = None,
     thumbnails: bool = True,
-) -> Iterator[Finished]:
-    """As `process`, with thumbnails, and one after another: each can be kept before the next ones are worked on.
+) -> Iterator[ProcessedPicture]:
+    """Process pictures that share a recipe, in their order. Each can be stored before the next group is processed.
 
-    Pictures of one size are worked on in groups, which share the calls of the super-resolution network and whose
-    files are encoded side by side. A group is as many as one call takes: memory does not grow with the number of
-    pictures, and none waits for more than its group.
+    `images`: uint8 RGB arrays of any sizes (postprocessing/arrays.py). `notes`: one for each image, or none at all.
+    `progress`: called with the completed part of the enlargement, 0 to 1. `signer`: for recipes with provenance. For
+    the first of two versions pass `recipe.first_version()`. Raises PostprocessingError; ValueError or TypeError for a
+    wrong array.
+
+    Neighbours of one size form a group: they share the calls of the super-resolution network, and their files are
+    encoded in parallel. A group has as many pictures as one call takes, so that memory does not grow with their number.
     """
     if notes and len(notes) != len(images):
         raise ValueError(f"{len(images)} pictures have {len(notes)} notes.")
     pictures = [check_picture(image, f"picture {index}") for index, image in enumerate(images)]
     with ThreadPoolExecutor(_ENCODERS) as threads:
         for group in _groups(pictures, recipe, config):
-            done = render(pictures[group], recipe, config, _part_of(progress, group, len(pictures)))
-            files = [
-                (
-                    threads.submit(
-                        encode, picture, recipe.output, notes[group][index] if notes else None, signer=signer
-                    ),
-                    threads.submit(thumbnail, picture) if thumbnails else None,
-                )
-                for index, picture in enumerate(done)
-            ]
+            files = []
+            rendered = render(pictures[group], recipe, config, _part_of(progress, group, len(pictures)))
+            for picture, note in zip(rendered, notes[group] or repeat(None, len(rendered)), strict=True):
+                original = threads.submit(encode, picture, recipe.output, note, signer=signer)
+                files.append((original, threads.submit(thumbnail, picture) if thumbnails else original))
             for original, small in files:
-                yield Finished(original.result(), small.result() if small else original.result())
+                yield ProcessedPicture(original.result(), small.result())
 
 
 def _groups(pictures: Sequence[Picture], recipe: Recipe, config: SuperResConfig) -> Iterator[slice]:
-    """Neighbours of one size: as many as a call of the network takes, or as there are encoders."""
+    """Slices of neighbours of one size: as many as one call of the network takes, else one per encoder thread."""
     start = 0
     while start < len(pictures):
         shape = pictures[start].shape
-        most = pictures_in_a_call(shape, config) if recipe.upscale else _ENCODERS
+        most = pictures_per_call(shape, config) if recipe.upscale else _ENCODERS
         end = start + 1
         while end < min(start + most, len(pictures)) and pictures[end].shape == shape:
             end += 1
@@ -100,7 +92,7 @@ def _groups(pictures: Sequence[Picture], recipe: Recipe, config: SuperResConfig)
 
 
 def _part_of(progress: Progress | None, group: slice, count: int) -> Progress | None:
-    """The progress of one group as progress of all `count` pictures."""
+    """Scales the progress of one group to all `count` pictures."""
     if progress is None:
         return None
     return lambda done: progress((group.start + done * (group.stop - group.start)) / count)
@@ -120,5 +112,5 @@ def render(
 
 
 def thumbnail(image: Picture, side: int = 256) -> Encoded:
-    """A WebP whose longer side is at most `side` pixels."""
-    return encode(shrink(check_picture(image), side), _THUMBNAIL, hurry=True)
+    """A WebP with its longer side at most `side` pixels."""
+    return encode(shrink(check_picture(image), side), _THUMBNAIL, fast=True)

@@ -1,8 +1,8 @@
-"""Signed provenance: a C2PA manifest inside the file, which says that a trained algorithm made it and lets anybody
-check that nobody changed it since.
+"""Signed provenance: a C2PA manifest in the file states that a trained algorithm made it, and its signature shows
+whether it was changed since.
 
-The certificate chain and its key are the operator's (docs/postprocessing.md says what they must be). A manifest carries
-the moment of signing, so the same picture signed twice is two different files.
+The certificate chain and its key are the operator's (docs/postprocessing.md says what they must be). A manifest has the
+time of signing, so the same picture signed twice gives two different files.
 """
 
 import io
@@ -30,13 +30,14 @@ class SignerConfig:
 
 
 def sign(data: bytes, content_type: str, config: SignerConfig | None, *, edited: bool = False) -> bytes:
-    """The file with a manifest in it. `edited`: made from a customer's picture. Raises ProvenanceUnavailable."""
+    """Add a signed manifest. `edited`: made from a customer's picture. Raises ProvenanceUnavailable."""
     if config is None:
-        raise ProvenanceUnavailable("Signed provenance was asked for, and no certificate is set (C2PA_CERTIFICATE).")
-    import c2pa  # 30 MB of native code: only where something is signed
+        raise ProvenanceUnavailable("Signed provenance was requested, but no certificate is set (C2PA_CERTIFICATE).")
+    import c2pa  # 30 MB of native code: loaded only to sign
 
     try:
-        names = (config.algorithm, *_read(config), config.timestamps or None)
+        chain, key = config.certificates.read_bytes(), config.key.read_bytes()
+        names = (config.algorithm, chain, key, config.timestamps or None)
         signed = io.BytesIO()
         with (
             c2pa.Signer.from_info(c2pa.C2paSignerInfo(*names)) as signer,
@@ -62,12 +63,8 @@ def _manifest(edited: bool) -> str:
 
 
 @lru_cache(maxsize=1)
-def _settings():  # type: ignore[no-untyped-def]  # c2pa is imported late
+def _settings():  # type: ignore[no-untyped-def]  # c2pa is imported on use
     import c2pa
 
-    # By default a manifest carries a picture of its own, many times as large as the file.
+    # By default a manifest contains a thumbnail, many times as large as the file.
     return c2pa.Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}})
-
-
-def _read(config: SignerConfig) -> tuple[bytes, bytes]:
-    return config.certificates.read_bytes(), config.key.read_bytes()

@@ -7,15 +7,16 @@ one batch.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from postprocessing.fields import Fault, Fields, pair_or_fault
-from postprocessing.watermark_form import Mark, read_marks
+from imagegenx_site.errors import Fault
+from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number, Object, OneOrList, Pair, WordOr
+from postprocessing.watermark_form import MARK, Mark
 
 Curve = tuple[tuple[float, float], ...]
-FORMATS = ("webp", "avif", "png", "jpeg")
-DEFAULT_QUALITY = {"webp": 85, "avif": 65, "png": 100, "jpeg": 90}
-IDENTITY: Curve = ((0.0, 0.0), (1.0, 1.0))
+FORMATS: Final = ("webp", "avif", "png", "jpeg")
+DEFAULT_QUALITY: Final = {"webp": 85, "avif": 65, "png": 100, "jpeg": 90}
+IDENTITY: Final[Curve] = ((0.0, 0.0), (1.0, 1.0))
 
 
 class RecipeError(ValueError):
@@ -81,25 +82,18 @@ class Recipe:
         all faults.
         """
         faults: list[Fault] = []
-        style = _read_style(style_tone, faults)
-        fields = Fields(block, path, faults)
-        recipe = cls(
-            basic=Basic(
-                brightness=fields.number("brightness", -1.0, 1.0, 0.0),
-                contrast=fields.number("contrast", 0.5, 2.0, 1.0),
-                white_balance=fields.choice("white_balance", ("none", "auto"), "none"),
-                denoise=fields.number("denoise", 0.0, 1.0, 0.0),
-            ),
-            upscale=fields.other("upscale", _read_upscale, None),
-            tone=_read_tone(fields, style.tone),
-            white_background=fields.boolean("white_background", style.white_background),
-            watermarks=fields.other("watermark", read_marks, ()),
-            output=_read_output(fields),
-        )
-        fields.finish()
+        style = STYLE.read({} if style_tone is None else style_tone, "style.tone", faults)
+        values = BLOCK.read({} if block is None else block, path, faults)
         if faults:
             raise RecipeError(faults)
-        return recipe
+        return cls(
+            basic=Basic(**_named(values, "brightness", "contrast", "white_balance", "denoise")),
+            upscale=values.get("upscale"),
+            tone=_tone(values, style),
+            white_background=values.get("white_background", style.get("white_background", False)),
+            watermarks=values.get("watermark", ()),
+            output=_output(values),
+        )
 
     @property
     def late(self) -> bool:
@@ -111,8 +105,8 @@ class Recipe:
         if not mark:
             return self
         faults: list[Fault] = []
-        further = read_marks(mark, "watermark", faults)
-        if faults:
+        further = MARKS.read(mark, "watermark", faults)
+        if further is None:
             raise RecipeError(faults)
         return replace(self, watermarks=self.watermarks + further)
 
@@ -121,86 +115,83 @@ class Recipe:
         return replace(self, upscale=None) if self.late else self
 
 
-@dataclass(frozen=True)
-class _Style:
-    tone: Tone
-    white_background: bool
+def _rises(curve: Curve) -> str:
+    inputs = [pair[0] for pair in curve]
+    rises = inputs[0] == 0 and inputs[-1] == 1 and all(a < b for a, b in pairwise(inputs))
+    return "" if rises else "The first numbers of the pairs must rise from 0 to 1."
 
 
-def _read_style(style_tone: Mapping[str, Any] | None, faults: list[Fault]) -> _Style:
-    fields = Fields(style_tone, "style.tone", faults)
-    style = _Style(
-        tone=Tone(
-            curve=fields.other("curve", _read_curve, IDENTITY),
-            saturation=fields.number("saturation", 0.5, 2.0, 1.0),
-            sharpen=fields.number("sharpen", 0.0, 2.0, 0.0),
-        ),
-        white_background=fields.boolean("white_background", False),
-    )
-    fields.finish()
-    return style
+def _provenance_needs_metadata(values: Mapping[str, Any]) -> Fault | None:
+    if values.get("provenance") and values.get("metadata") == "none":
+        message = "`metadata` is none, which strips everything; leave one of the two out."
+        return Fault("provenance", "conflict", message)
+    return None
 
 
-def _read_upscale(value: Any, path: str, faults: list[Fault]) -> Upscale | None:
-    fields = Fields(value, path, faults)
-    if not isinstance(value, Mapping):
+def _lossless_has_no_quality(values: Mapping[str, Any]) -> Fault | None:
+    form = values.get("format", Output.format)
+    if not (values.get("lossless") or form == "png"):
         return None
-    scale = fields.choice("scale", (2, 4), 2, required=True)
-    upscale = Upscale(scale, fields.boolean("late", scale == 4))
-    fields.finish()
-    return upscale
+    if form in ("avif", "jpeg"):
+        return Fault("lossless", "conflict", f"{form} cannot be lossless here; use webp or png.")
+    if "quality" in values:
+        return Fault("quality", "conflict", "A lossless picture has no quality; leave it out.")
+    return None
 
 
-def _read_tone(fields: Fields, style: Tone) -> Tone:
-    def read(value: Any, path: str, faults: list[Fault]) -> Curve:
-        if isinstance(value, str):
-            if value not in ("style", "none"):
-                faults.append(Fault(path, "not_allowed", f"It is {value!r}; it may be style, none or a list of pairs."))
-            return style.curve if value == "style" else IDENTITY
-        return _read_curve(value, path, faults)
+CURVE: Final = List(Pair(1.0), 2, 16, "pairs", form="Give a list of pairs [in, out].", rule=_rises)
+MARKS: Final = OneOrList(List(MARK, 1, 4, "watermarks"))
+UPSCALE: Final = Object(
+    {"scale": Choice((2, 4), required=True), "late": Boolean()},
+    build=lambda values: Upscale(values["scale"], values.get("late", values["scale"] == 4)),
+)
+_GRADING: Final[Mapping[str, Field]] = {
+    "saturation": Number(0.5, 2.0),
+    "sharpen": Number(0.0, 2.0),
+    "white_background": Boolean(),
+}
+STYLE: Final = Object({"curve": CURVE, **_GRADING})
+BLOCK: Final = Object(
+    {
+        "brightness": Number(-1.0, 1.0),
+        "contrast": Number(0.5, 2.0),
+        "white_balance": Choice(("none", "auto")),
+        "denoise": Number(0.0, 1.0),
+        "upscale": UPSCALE,
+        "tone": WordOr(("style", "none"), CURVE, refusal="it may be style, none or a list of pairs."),
+        **_GRADING,
+        "watermark": MARKS,
+        "format": Choice(FORMATS),
+        "quality": WordOr(("auto",), Integer(1, 100)),
+        "lossless": Boolean(),
+        "metadata": Choice(("full", "minimal", "none")),
+        "icc": Boolean(),
+        "provenance": Boolean(),
+    },
+    rules=(_provenance_needs_metadata, _lossless_has_no_quality),
+)
 
-    return Tone(
-        curve=fields.other("tone", read, style.curve),
-        saturation=fields.number("saturation", 0.5, 2.0, style.saturation),
-        sharpen=fields.number("sharpen", 0.0, 2.0, style.sharpen),
-    )
+
+def _tone(values: Mapping[str, Any], style: Mapping[str, Any]) -> Tone:
+    curve = values.get("tone", "style")
+    if curve == "style":
+        curve = style.get("curve", IDENTITY)
+    merged = {**style, **values}
+    return Tone(curve=IDENTITY if curve == "none" else curve, **_named(merged, "saturation", "sharpen"))
 
 
-def _read_curve(value: Any, path: str, faults: list[Fault]) -> Curve:
-    """2 to 16 pairs within 0 and 1, rising from 0 to 1."""
-    if not isinstance(value, list):
-        faults.append(Fault(path, "wrong_type", "Give a list of pairs [in, out]."))
-        return IDENTITY
-    if not 2 <= len(value) <= 16:
-        faults.append(Fault(path, "out_of_range", f"It has {len(value)} pairs; it may have 2 to 16."))
-        return IDENTITY
-    before = len(faults)
-    pairs = [pair_or_fault(pair, f"{path}[{index}]", 1.0, faults) for index, pair in enumerate(value)]
-    if len(faults) > before:
-        return IDENTITY
-    inputs = [pair[0] for pair in pairs]
-    if inputs[0] != 0 or inputs[-1] != 1 or any(b <= a for a, b in pairwise(inputs)):
-        faults.append(Fault(path, "invalid", "The first numbers of the pairs must rise from 0 to 1."))
-        return IDENTITY
-    return tuple(pairs)
-
-
-def _read_output(fields: Fields) -> Output:
-    form = fields.choice("format", FORMATS, "webp")
-    auto = fields.is_word("quality", "auto")
-    output = Output(
+def _output(values: Mapping[str, Any]) -> Output:
+    form = values.get("format", Output.format)
+    quality = values.get("quality", DEFAULT_QUALITY[form])
+    auto = quality == "auto"
+    return Output(
         format=form,
-        quality=DEFAULT_QUALITY[form] if auto else fields.integer("quality", 1, 100, DEFAULT_QUALITY[form]),
+        quality=DEFAULT_QUALITY[form] if auto else quality,
         auto=auto,
-        lossless=fields.boolean("lossless", False) or form == "png",
-        metadata=fields.choice("metadata", ("full", "minimal", "none"), "full"),
-        icc=fields.boolean("icc", True),
-        provenance=fields.boolean("provenance", False),
+        lossless=values.get("lossless", False) or form == "png",
+        **_named(values, "metadata", "icc", "provenance"),
     )
-    if output.provenance and output.metadata == "none":
-        fields.conflict("provenance", "`metadata` is none, which strips everything; leave one of the two out.")
-    if output.lossless and form in ("avif", "jpeg"):
-        fields.conflict("lossless", f"{form} cannot be lossless here; use webp or png.")
-    elif output.lossless and fields.given("quality"):
-        fields.conflict("quality", "A lossless picture has no quality; leave it out.")
-    return output
+
+
+def _named(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}

@@ -1,4 +1,4 @@
-"""How alike two pictures look, and what counts as alike: the measure behind `quality: "auto"` and `bench_formats`."""
+"""Structural similarity (SSIM) of two pictures, for `quality: "auto"` and `bench_formats`."""
 
 import io
 
@@ -8,8 +8,8 @@ from PIL import Image
 
 from postprocessing.arrays import Picture
 
-REFERENCE_QUALITY = 90  # of the plain JPEG that other formats are held against
-INDISTINGUISHABLE = 0.99  # SSIM from which on nobody sees a difference: more likeness is no gain
+REFERENCE_QUALITY = 90  # of the plain JPEG that other formats are compared with
+INDISTINGUISHABLE = 0.99  # SSIM above which no difference is visible
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # constants of Wang et al. 2004
 
 
@@ -31,7 +31,7 @@ def ssim(first: Picture, second: Picture) -> float:
 
 
 def plain_jpeg(image: Picture, quality: int = REFERENCE_QUALITY) -> bytes:
-    """A JPEG as most programs write it (4:2:0, baseline, no metadata)."""
+    """A JPEG as most programs write it: 4:2:0, baseline, no metadata."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -17,18 +17,19 @@ from postprocessing.errors import SuperResolutionMissing
 from postprocessing.tiles import Span, spans
 
 Progress = Callable[[float], None]
-_MARGIN = 8  # pixels mirrored around a picture: networks draw artefacts where they see its end
-_MULTIPLE = 4  # networks that unshuffle pixels ask for sides that are multiples of 2 or 4
+_MARGIN = 8  # pixels mirrored around a picture: networks draw artefacts at its border
+_MULTIPLE = 4  # networks that unshuffle pixels need sides that are multiples of 2 or 4
 _PROBE = 8  # pixels
 
 
 @dataclass(frozen=True)
 class SuperResConfig:
-    """`tile` and `overlap` in input pixels; `batch` tiles per call; `providers` in order of preference, those
-    missing are passed over; `threads` of one call on the CPU, 0 for ONNX Runtime's choice."""
+    """`tile`, `overlap`: input pixels. `batch`: tiles per call. `providers`: in order of preference, missing ones are
+    skipped. `threads`: of one call on the CPU; 0: ONNX Runtime's default.
+    """
 
     directory: Path = Path("fixtures/models/superres")
-    tile: int = 288  # 256 and its multiples with their margins then need few tiles
+    tile: int = 288  # pictures of 256 and its multiples, with their margins, then need few tiles
     overlap: int = 32
     batch: int = 4
     providers: tuple[str, ...] = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
@@ -36,15 +37,15 @@ class SuperResConfig:
 
     def __post_init__(self) -> None:
         if self.tile % _MULTIPLE or self.tile < 4 * _MULTIPLE:
-            raise ValueError(f"tile is {self.tile}; it may be a multiple of {_MULTIPLE} from {4 * _MULTIPLE}.")
+            raise ValueError(f"tile is {self.tile}; it must be a multiple of {_MULTIPLE}, at least {4 * _MULTIPLE}.")
 
 
 def upscale(
     pictures: Sequence[Picture], scale: int, config: SuperResConfig, progress: Progress | None = None
 ) -> list[Picture]:
-    """Enlarge each picture by `scale`. Pictures of one size share the network's calls where one call takes several.
+    """Enlarge each picture by `scale`. Pictures of one size share calls of the network if their tiles fit into one.
 
-    `progress` is called with the part done, 0 to 1, after each call of the network. Memory beside input and output:
+    `progress`: called with the completed part, 0 to 1, after each call of the network. Memory besides input and output:
     one row of tiles in float32 for each picture of a call. Raises SuperResolutionMissing; ValueError when a result
     would be too large.
     """
@@ -56,25 +57,30 @@ def upscale(
     if not pictures:
         return []
     network = load_network(config, scale)
-    sizes: dict[tuple[int, ...], list[int]] = {}
-    for index, picture in enumerate(pictures):
-        sizes.setdefault(picture.shape, []).append(index)
-    groups = [
-        alike[start : start + pictures_in_a_call(shape, config)]
-        for shape, alike in sizes.items()
-        for start in range(0, len(alike), pictures_in_a_call(shape, config))
-    ]
+    groups = _groups(pictures, config)
     done: list[Picture | None] = [None] * len(pictures)
-    meter = _Meter(sum(_calls(pictures[members[0]], len(members), config) for members in groups), progress)
+    counter = _CallCounter(sum(_calls(pictures[members[0]], len(members), config) for members in groups), progress)
     for members in groups:
-        results = _upscale_group([with_margin(pictures[index]) for index in members], network, config, meter)
+        results = _upscale_group([with_margin(pictures[index]) for index in members], network, config, counter)
         for index, result in zip(members, results, strict=True):
             done[index] = np.ascontiguousarray(without_margin(result, pictures[index].shape, scale))
     return [picture for picture in done if picture is not None]
 
 
-def pictures_in_a_call(shape: tuple[int, ...], config: SuperResConfig) -> int:
-    """How many pictures of `shape` (height, width, ...) put a row of their tiles into one call of the network."""
+def _groups(pictures: Sequence[Picture], config: SuperResConfig) -> list[list[int]]:
+    """Indices of pictures of one size, as many as share the calls of the network."""
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for index, picture in enumerate(pictures):
+        sizes.setdefault(picture.shape, []).append(index)
+    return [
+        members[start : start + pictures_per_call(shape, config)]
+        for shape, members in sizes.items()
+        for start in range(0, len(members), pictures_per_call(shape, config))
+    ]
+
+
+def pictures_per_call(shape: tuple[int, ...], config: SuperResConfig) -> int:
+    """How many pictures of `shape` (height, width, ...) fit with one row of their tiles into a call of the network."""
     width = shape[1] + 2 * _MARGIN
     columns = len(_spans(width + -width % _MULTIPLE, config))
     return max(1, config.batch // columns)
@@ -85,21 +91,21 @@ def _spans(side: int, config: SuperResConfig) -> list[Span]:
 
 
 def with_margin(picture: Picture) -> Picture:
-    """The picture with mirrored pixels around it, so that each side is a multiple of `_MULTIPLE`."""
+    """Add mirrored pixels around the picture, so that each side is a multiple of `_MULTIPLE`."""
     height, width = picture.shape[:2]
     below, right = (_MARGIN + -(side + 2 * _MARGIN) % _MULTIPLE for side in (height, width))
     return np.pad(picture, [(_MARGIN, below), (_MARGIN, right), (0, 0)], mode="symmetric")
 
 
 def without_margin(enlarged: np.ndarray, shape: tuple[int, ...], scale: int) -> np.ndarray:
-    """What `with_margin` added cut off again, after enlargement of a picture of `shape` by `scale`."""
+    """Cut off what `with_margin` added, after the enlargement of a picture of `shape` by `scale`."""
     start = _MARGIN * scale
     return enlarged[start : start + shape[0] * scale, start : start + shape[1] * scale]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded network. `run` takes and gives float32 N x 3 x H x W; H and W are multiples of `_MULTIPLE`."""
+    """A loaded network. `run` takes and returns float32 N x 3 x H x W; H and W are multiples of `_MULTIPLE`."""
 
     session: Any
     scale: int
@@ -123,7 +129,7 @@ def load_network(config: SuperResConfig, scale: int) -> Network:
 
 @lru_cache(maxsize=4)
 def _load(path: str, changed: int, scale: int, providers: tuple[str, ...], threads: int) -> Network:
-    import onnxruntime  # 68 MB: only where pictures are enlarged
+    import onnxruntime  # 68 MB: loaded only to enlarge
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -138,7 +144,7 @@ def _load(path: str, changed: int, scale: int, providers: tuple[str, ...], threa
     return network
 
 
-class _Meter:
+class _CallCounter:
     def __init__(self, calls: int, progress: Progress | None) -> None:
         self._left = self._calls = calls
         self._progress = progress
@@ -154,9 +160,11 @@ def _calls(picture: Picture, pictures: int, config: SuperResConfig) -> int:
     return rows * -(-columns * pictures // config.batch)
 
 
-def _upscale_group(pictures: list[Picture], network: Network, config: SuperResConfig, meter: _Meter) -> list[Picture]:
-    """Pictures of one size, row of tiles by row of tiles. A row is blended into the one above and what is complete
-    is written out.
+def _upscale_group(
+    pictures: list[Picture], network: Network, config: SuperResConfig, counter: _CallCounter
+) -> list[Picture]:
+    """Enlarge pictures of one size, one row of tiles after the other. Each row is blended into the one above; its
+    completed pixels are written out.
     """
     scale = network.scale
     height, width = pictures[0].shape[:2]
@@ -164,7 +172,7 @@ def _upscale_group(pictures: list[Picture], network: Network, config: SuperResCo
     pending = np.zeros((len(pictures), 0, width * scale, 3), np.float32)
     rows = _spans(height, config)
     for index, row in enumerate(rows):
-        strip = _strip([picture[row.start : row.stop] for picture in pictures], network, config, meter)
+        strip = _strip([picture[row.start : row.stop] for picture in pictures], network, config, counter)
         strip *= np.repeat(row.weights, scale)[None, :, None, None]
         strip[:, : pending.shape[1]] += pending
         complete = (rows[index + 1].start if index + 1 < len(rows) else row.stop) - row.start
@@ -174,7 +182,7 @@ def _upscale_group(pictures: list[Picture], network: Network, config: SuperResCo
     return results
 
 
-def _strip(parts: list[Picture], network: Network, config: SuperResConfig, meter: _Meter) -> np.ndarray:
+def _strip(parts: list[Picture], network: Network, config: SuperResConfig, counter: _CallCounter) -> np.ndarray:
     """One row of tiles of each picture, enlarged and blended across: float32 pictures x height x width x 3."""
     scale = network.scale
     height, width = parts[0].shape[:2]
@@ -186,7 +194,7 @@ def _strip(parts: list[Picture], network: Network, config: SuperResConfig, meter
         enlarged = network.run(np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255))
         for (index, column), tile in zip(chosen, enlarged.transpose(0, 2, 3, 1), strict=True):
             _add(strip[index], tile, column, scale)
-        meter.count()
+        counter.count()
     return strip
 
 
@@ -196,9 +204,7 @@ def _add(strip: np.ndarray, tile: np.ndarray, column: Span, scale: int) -> None:
 
 
 def _quantised(unit: np.ndarray) -> Picture:
-    """0 to 1 as 0 to 255. Works in place: the rows of `unit` are not needed again, and copies of them would be the
-    peak of memory.
-    """
+    """Floats from 0 to 1 as uint8. Overwrites `unit`: copies of these rows would be the peak of memory."""
     np.clip(unit, 0.0, 1.0, out=unit)
     np.multiply(unit, 255.0, out=unit)
     return np.rint(unit, out=unit).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Cutting a side into overlapping spans whose weights add up to one everywhere, so that tiles join without a seam."""
+"""Divides a side into overlapping spans whose weights add up to one everywhere, so that tiles join without a seam."""
 
 from dataclasses import dataclass
 
@@ -15,14 +15,14 @@ class Span:
 
 
 def spans(side: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
-    """As few spans of at most `tile` pixels as cover the side with an overlap of `overlap` pixels or more, all of one
-    length: the shortest multiple of `multiple` that does (a side within `tile` is one span of its own length).
+    """The fewest spans of at most `tile` pixels that cover the side with overlaps of `overlap` pixels or more. All have
+    one length, the shortest possible multiple of `multiple`; a side of at most `tile` is one span.
 
-    The outer quarter of each overlap is context only (weight 0): a network knows too little there. The middle half
-    is a linear ramp from one span to the next. Raises ValueError unless 0 <= overlap <= tile / 2.
+    The outer quarter of each overlap has weight 0: the network has too little context there. The middle half is a
+    linear ramp from one span to the next. Raises ValueError unless 0 <= overlap <= tile / 2.
     """
     if not 0 <= overlap <= tile // 2:
-        raise ValueError(f"An overlap of {overlap} pixels does not fit tiles of {tile}; it may be 0 to {tile // 2}.")
+        raise ValueError(f"An overlap of {overlap} pixels does not fit tiles of {tile}; it must be 0 to {tile // 2}.")
     if side <= tile:
         return [Span(0, side, np.ones(side, np.float32))]
     count = -(-(side - overlap) // (tile - overlap))

@@ -1,4 +1,4 @@
-"""Style tone: tone curve, saturation, sharpening."""
+"""Tone curve, saturation, sharpening."""
 
 import cv2
 import numpy as np
@@ -22,10 +22,8 @@ def apply_tone(image: Picture, tone: Tone) -> Picture:
 
 
 def curve_table(curve: Curve) -> np.ndarray:
-    """The curve as a table of 256 levels (uint8): a smooth line through all points that never overshoots between two
-    of them.
-
-    Monotone cubic interpolation (Fritsch and Carlson 1980) with harmonic-mean slopes.
+    """The curve as a table of 256 levels (uint8), by monotone cubic interpolation (Fritsch and Carlson 1980) with
+    harmonic-mean slopes: it never overshoots between two points.
     """
     x, y = np.array(curve, np.float64).T
     steps = np.diff(x)

@@ -1,4 +1,4 @@
-"""Watermarks: text, QR codes and logos, placed once or tiled over the picture."""
+"""Draws watermarks: text, QR codes and logos, single or tiled over the picture."""
 
 import math
 
@@ -12,13 +12,13 @@ from postprocessing.errors import MarkTooLarge
 from postprocessing.fonts import find_font
 from postprocessing.watermark_form import ImageMark, Mark, Placement, QrMark, TextMark
 
-_MIN_LETTERS = 6.0  # pixels; smaller letters are not readable
+_MIN_LETTERS = 6.0  # pixels; smaller letters are illegible
 _MIN_MODULE = 3  # pixels per module of a QR code; fewer do not survive lossy compression
 _QUIET_ZONE = 4  # modules of white that the standard asks for around a QR code
 
 
 def apply_watermarks(image: Picture, marks: tuple[Mark, ...]) -> Picture:
-    """Draw the marks in order. Raises FontMissing, MarkTooLarge."""
+    """Draws the marks in their order. Raises FontMissing, MarkTooLarge."""
     if not marks:
         return image
     canvas = image.copy()
@@ -30,7 +30,7 @@ def apply_watermarks(image: Picture, marks: tuple[Mark, ...]) -> Picture:
 
 
 def make_stamp(mark: Mark, width: int, height: int) -> Image.Image:
-    """The mark alone (RGBA, rotated, not yet transparent), sized for a picture of `width` x `height` pixels."""
+    """The mark alone (RGBA, rotated, without its opacity), sized for a picture of `width` x `height` pixels."""
     if isinstance(mark, QrMark):
         return _qr_stamp(mark, width, height)
     stamp = _text_stamp(mark, width, height) if isinstance(mark, TextMark) else _image_stamp(mark, width, height)
@@ -40,7 +40,7 @@ def make_stamp(mark: Mark, width: int, height: int) -> Image.Image:
 
 
 def _text_stamp(mark: TextMark, width: int, height: int) -> Image.Image:
-    """Letters in `mark.size`; smaller where the words would not fit into the picture."""
+    """Text in `mark.size`, or smaller so that it fits into the picture."""
     size = max(_MIN_LETTERS, mark.size * min(width, height))
     found = find_font(mark.text, mark.font)
     for _ in range(2):
@@ -52,7 +52,7 @@ def _text_stamp(mark: TextMark, width: int, height: int) -> Image.Image:
         if fit == 1.0:
             break
         size *= fit * 0.98
-    # Letters and outline are drawn as coverage and coloured afterwards: edges then fade into nothing, not into black.
+    # Letters and outline are drawn as coverage and coloured afterwards: edges fade into transparency, not into black.
     origin = (-math.floor(left), -math.floor(top))
     box = (math.ceil(right) + origin[0], math.ceil(bottom) + origin[1])
     letters = Image.new("L", box)
@@ -90,7 +90,7 @@ def _qr_stamp(mark: QrMark, width: int, height: int) -> Image.Image:
 
 
 def qr_modules(text: str) -> np.ndarray:
-    """The code as a square of modules (uint8, 0 black, 255 white), quiet zone included; error correction M (15 %)."""
+    """The QR code as a square of modules (uint8, 0 black, 255 white) with its quiet zone; error correction M (15 %)."""
     parameters = cv2.QRCodeEncoder_Params()  # type: ignore[attr-defined]  # cv2's stubs lack it
     parameters.correction_level = cv2.QRCODE_ENCODER_CORRECT_LEVEL_M
     modules = cv2.QRCodeEncoder_create(parameters).encode(text)  # type: ignore[attr-defined]
@@ -100,10 +100,10 @@ def qr_modules(text: str) -> np.ndarray:
 
 
 def _places(size: tuple[int, int], place: Placement, width: int, height: int) -> list[tuple[int, int]]:
-    """Where the stamp's left top corner goes: once, or in rows that are shifted by half a tile against each other."""
+    """Positions of the stamp's top left corner: one, or rows of tiles, every other one shifted by half a tile."""
     if not place.tile:
-        x = _along(place.position, "left", "right", size[0], width, place.offset[0])
-        y = _along(place.position, "top", "bottom", size[1], height, place.offset[1])
+        x = _start(place.position, "left", "right", size[0], width, place.offset[0])
+        y = _start(place.position, "top", "bottom", size[1], height, place.offset[1])
         return [(x, y)]
     step_x = max(1, round(size[0] * (1 + place.spacing)))
     step_y = max(1, round(size[1] * (1 + place.spacing)))
@@ -114,8 +114,8 @@ def _places(size: tuple[int, int], place: Placement, width: int, height: int) ->
     ]
 
 
-def _along(position: str, low: str, high: str, size: int, room: int, offset: float) -> int:
-    """The coordinate on one axis, kept inside the picture where the stamp fits."""
+def _start(position: str, low: str, high: str, size: int, room: int, offset: float) -> int:
+    """The start on one axis, inside the picture if the stamp fits."""
     if low in position:
         start = round(offset * room)
     elif high in position:
@@ -126,7 +126,7 @@ def _along(position: str, low: str, high: str, size: int, room: int, offset: flo
 
 
 def _blend(canvas: Picture, stamp: Image.Image, x: int, y: int, opacity: float) -> None:
-    """Lay the stamp onto the canvas (changed in place); what hangs over the edge is cut off."""
+    """Draw the stamp onto the canvas, in place; it is cropped at the edges."""
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + stamp.width, canvas.shape[1]), min(y + stamp.height, canvas.shape[0])
     if right <= left or bottom <= top:

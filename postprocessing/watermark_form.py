@@ -2,15 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from postprocessing.fields import Fault, Fields, pair_or_fault
+from imagegenx_site.errors import Fault
+from imagegenx_site.schema import Boolean, Choice, Color, Field, Number, Object, Pair, Tagged, Text, tagged
 
-POSITIONS = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
-LARGEST_MARK_BYTES = 1 << 20
-OUTLINE = 0.06  # of a line's height: white words are read on the white ground of a product shot too
+POSITIONS: Final = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
+LARGEST_MARK_BYTES: Final = 1 << 20
+OUTLINE: Final = 0.06  # of a line's height: white words are read on the white ground of a product shot too
 
 
 @dataclass(frozen=True)
@@ -61,66 +62,75 @@ class ImageMark:
 Mark = TextMark | QrMark | ImageMark
 
 
-def read_marks(value: Any, path: str, faults: list[Fault]) -> tuple[Mark, ...]:
-    if not isinstance(value, list):
-        return tuple(mark for mark in [_read_mark(value, path, faults)] if mark)
-    if not 1 <= len(value) <= 4:
-        faults.append(Fault(path, "out_of_range", f"It has {len(value)} watermarks; it may have 1 to 4."))
-        return ()
-    marks = [_read_mark(item, f"{path}[{index}]", faults) for index, item in enumerate(value)]
-    return tuple(mark for mark in marks if mark)
+@dataclass(frozen=True)
+class _PictureText(Text):
+    """The base64 of a picture, read as its bytes."""
 
+    def read(self, value: Any, path: str, faults: list[Fault]) -> bytes | None:
+        from postprocessing.decoding import is_readable_picture
 
-def _read_mark(value: Any, path: str, faults: list[Fault]) -> Mark | None:
-    fields = Fields(value, path, faults)
-    if not isinstance(value, Mapping):
+        encoded = super().read(value, path, faults)
+        if encoded is None:
+            return None
+        try:
+            data = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            data = b""
+        if is_readable_picture(data):
+            return data
+        faults.append(Fault(path, "invalid", "Give the base64 of a PNG, WebP or JPEG of at most 4096 by 4096 pixels."))
         return None
-    kind = fields.choice("kind", ("text", "qr", "image"), None, required=True)
-    if kind is None:
-        return None
-    place = Placement(
-        position=fields.choice("position", POSITIONS, "bottom-right"),
-        offset=fields.other("offset", lambda pair, at, noted: pair_or_fault(pair, at, 0.5, noted), (0.02, 0.02)),
-        opacity=fields.number("opacity", 0.05, 1.0, 0.5 if kind == "text" else 1.0),
-    )
-    if kind != "qr":
-        place = replace(
-            place,
-            tile=fields.boolean("tile", False),
-            spacing=fields.number("spacing", 0.0, 4.0, 1.0),
-            rotation=fields.number("rotation", -180.0, 180.0, 0.0),
-        )
-    mark = {"text": _read_text_mark, "qr": _read_qr_mark, "image": _read_image_mark}[kind](fields, place)
-    fields.finish()
-    return mark
 
 
-def _read_text_mark(fields: Fields, place: Placement) -> Mark:
-    return TextMark(
-        text=fields.text("text", 200, "", required=True),
-        place=place,
-        font=fields.text("font", 100, ""),
-        size=fields.number("size", 0.01, 0.5, 0.05),
-        color=fields.color("color", "#FFFFFF"),
-        outline=fields.number("outline", 0.0, 0.2, OUTLINE),
-        outline_color=fields.color("outline_color", "#000000"),
-    )
+_PLACE: Final[Mapping[str, Field]] = {
+    "position": Choice(POSITIONS),
+    "offset": Pair(0.5),
+    "opacity": Number(0.05, 1.0),
+}
+_TILES: Final[Mapping[str, Field]] = {
+    "tile": Boolean(),
+    "spacing": Number(0.0, 4.0),
+    "rotation": Number(-180.0, 180.0),
+}
+_WORDS: Final[Mapping[str, Field]] = {
+    "text": Text(200, required=True),
+    "font": Text(100),
+    "size": Number(0.01, 0.5),
+    "color": Color(),
+    "outline": Number(0.0, 0.2),
+    "outline_color": Color(),
+}
+_SCALE: Final[Mapping[str, Field]] = {"scale": Number(0.02, 1.0)}
 
 
-def _read_qr_mark(fields: Fields, place: Placement) -> Mark:
-    return QrMark(
-        fields.text("text", 300, "", required=True, in_bytes=True), place, fields.number("scale", 0.02, 1.0, 0.2)
-    )
+def _built(mark: Callable[..., Mark], opacity: float = 1.0) -> Callable[[dict[str, Any]], Mark]:
+    """Makes the mark of its fields; `opacity` is the kind's own default."""
+
+    def build(values: dict[str, Any]) -> Mark:
+        place = {name: values[name] for name in (*_PLACE, *_TILES) if name in values}
+        rest = {name: value for name, value in values.items() if name not in place and name != "kind"}
+        return mark(place=Placement(**{"opacity": opacity, **place}), **rest)
+
+    return build
 
 
-def _read_image_mark(fields: Fields, place: Placement) -> Mark:
-    from postprocessing.decoding import is_readable_picture
-
-    encoded = fields.text("image", LARGEST_MARK_BYTES * 4 // 3 + 4, "", required=True)
-    try:
-        data = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        data = b""
-    if encoded and not is_readable_picture(data):
-        fields.invalid("image", "Give the base64 of a PNG, WebP or JPEG of at most 4096 by 4096 pixels.")
-    return ImageMark(data, place, fields.number("scale", 0.02, 1.0, 0.2))
+MARK: Final = Tagged(
+    "kind",
+    {
+        "text": Object({**tagged("kind", "text"), **_WORDS, **_PLACE, **_TILES}, _built(TextMark, opacity=0.5)),
+        "qr": Object(
+            {**tagged("kind", "qr"), "text": Text(300, in_bytes=True, required=True), **_SCALE, **_PLACE},
+            _built(QrMark),
+        ),
+        "image": Object(
+            {
+                **tagged("kind", "image"),
+                "image": _PictureText(LARGEST_MARK_BYTES * 4 // 3 + 4, required=True),
+                **_SCALE,
+                **_PLACE,
+                **_TILES,
+            },
+            _built(ImageMark),
+        ),
+    },
+)

@@ -21,9 +21,11 @@ from redis import Redis
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig, Claimed
 from generation.queue.lua import load_script
+from generation.queue.values import BatchKey
 from imagegenx_site.ids import uuid7
 from workers.engine.batching import scheduler
 from workers.engine.batching.config import EngineConfig
+from workers.engine.requests import SampleId
 from workers.gpu.intake import FLOW_S, LEAST_URGENT, URGENT, URGENT_PATIENCE_S
 from workers.gpu.loop import LoopConfig
 
@@ -92,8 +94,8 @@ class Sample:
     finished: float = -1.0
 
     @property
-    def key(self) -> str:
-        return f"sim@1:{self.kind.side}x{self.kind.side}"
+    def key(self) -> BatchKey:
+        return BatchKey("sim@1", self.kind.side, self.kind.side)
 
 
 def arrivals(scenario: Scenario) -> list[Sample]:
@@ -118,12 +120,12 @@ class Device:
     boards_at: float = 0.0
     not_before: float = 0.0  # it waits for mates until then
     worked: float = -math.inf  # end of the last step
-    warm: str = ""
+    warm: BatchKey | None = None
     busy: float = 0.0
     steps: int = 0
     rows: int = 0
 
-    def room(self, key: str, priority: int) -> int:
+    def room(self, key: BatchKey, priority: int) -> int:
         """Samples of that key that may still come."""
         same = [sample for _, sample in self.board.values() if sample.key == key]
         urgent = sum(sample.kind.priority == URGENT for sample in same)
@@ -135,10 +137,12 @@ class Device:
     def members(self) -> list[str]:
         """Who shares the next step; the others are passed over."""
         parked = [
-            scheduler.Parked(task_id, sample.key, 1, sample.kind.priority, sample.arrived, sample.passed_over)
+            scheduler.Parked(
+                SampleId(task_id, 0), sample.key, 1, sample.kind.priority, sample.arrived, sample.passed_over
+            )
             for task_id, (_, sample) in self.board.items()
         ]
-        chosen = [one.sample_id for one in scheduler.choose(parked, lambda _: self.batch, POLICY)]
+        chosen = [one.sample_id.task_id for one in scheduler.choose(parked, lambda _: self.batch, POLICY)]
         for task_id, (_, sample) in self.board.items():
             sample.passed_over = 0 if task_id in chosen else sample.passed_over + 1
         return chosen
@@ -198,7 +202,7 @@ class Simulation:
         """When an empty device looks again; None: nothing will come."""
         if device.boarding:
             return device.boards_at
-        device.warm = ""
+        device.warm = None
         times = [self.coming[0].arrived] if self.coming else []
         if self.waiting:
             times.append(device.not_before if device.not_before > now else now + IDLE_POLL_S)

@@ -62,7 +62,7 @@ class Place:
         for _ in range(count):
             task_id = uuid7()
             created = moment_of(task_id)
-            bound = {"model": self.model, "model_key": "mini@1", "batch_key": asked.batch_key("mini@1")}
+            bound = {"model": self.model, "model_key": "mini@1", "batch_key": str(asked.batch_key("mini@1"))}
             what = {"kind": "text2img", "text": asked.text, "params": asked.to_json(), "width": side, "height": side}
             when = {"created_at": created, "expires_at": created + timedelta(minutes=5)}
             state = {"status": Status.GENERATED, "attempt": 1, "user": self.user}

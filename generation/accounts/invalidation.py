@@ -1,4 +1,4 @@
-"""Which cached entries a saved or deleted row makes untrue (imagegenx_site/caches.py)."""
+"""Drops cached API keys when a row that they depend on changes (imagegenx_site/caches.py)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,41 +13,36 @@ from generation.accounts.models import ApiKey, Plan, Team, User, keys_updated
 from imagegenx_site import caches
 from imagegenx_site.caches import change
 
-_CHUNK = 1000  # keys forgotten by one call to Redis
+_CHUNK = 1000  # keys dropped by one call to Redis
 
 
 @receiver([post_save, post_delete], sender=ApiKey)
 def forget_key(instance: ApiKey, **_: Any) -> None:
-    """Once its change is committed, a key is read anew."""
     forget_prefixes([instance.prefix])
 
 
 @receiver([post_save, post_delete], sender=User)
 def forget_keys_of_user(instance: User, **_: Any) -> None:
-    """A user was changed: in or out, another team."""
     _forget_where(Q(user=instance.pk))
 
 
 @receiver([post_save, post_delete], sender=Team)
 def forget_keys_of_team(instance: Team, **_: Any) -> None:
-    """A team was bound to another plan."""
     _forget_where(Q(user__team=instance.pk))
 
 
 @receiver([post_save, post_delete], sender=Plan)
 def forget_keys_of_plan(instance: Plan, **_: Any) -> None:
-    """A plan was edited."""
     _forget_where(Q(plan=instance.pk) | Q(user__team__plan=instance.pk))
 
 
 @receiver(keys_updated, sender=ApiKey)
 def forget_updated_keys(prefixes: Iterable[str], **_: Any) -> None:
-    """An UPDATE ended keys, or bound them anew."""
     forget_prefixes(prefixes)
 
 
 def forget_prefixes(prefixes: Iterable[str]) -> None:
-    """These keys change in the present transaction."""
+    """Drop these keys from the caches: now, and again after the current transaction has committed."""
     found = list(prefixes)
     key_cache.clear()
     transaction.on_commit(key_cache.clear)

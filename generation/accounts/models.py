@@ -1,4 +1,4 @@
-"""Who may do what: teams, people, plans and API keys."""
+"""Teams, users, plans and API keys."""
 
 import hashlib
 import secrets
@@ -10,9 +10,9 @@ from django.db import models, transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
+from generation.catalogue.kinds import KINDS
 from postprocessing.recipe import Recipe, RecipeError
 
-ALL_KINDS = ["text2img", "img2img", "inpaint", "controlnet", "batch"]
 SCOPES = {
     "generate": "Make, cancel and repeat tasks.",
     "read": "See tasks, pictures and usage.",
@@ -22,15 +22,15 @@ SCOPES = {
     "keys": "Make, rotate and revoke API keys.",
 }
 
-keys_updated = Signal()  # keys changed by an UPDATE; `prefixes`: which. Sent in the transaction that changes them
+keys_updated = Signal()  # sent by an UPDATE of keys, inside its transaction; `prefixes`: the changed keys
 
 
 def all_kinds() -> list[str]:
-    return list(ALL_KINDS)
+    return list(KINDS)
 
 
 class Plan(models.Model):
-    """What a key bound to it may ask for. 0 in a limit means: not at all; None: without bound."""
+    """The limits of the keys bound to it. A limit of 0 allows nothing, None is unlimited."""
 
     name = models.SlugField(unique=True)
     title = models.CharField(max_length=100)
@@ -58,7 +58,7 @@ class Plan(models.Model):
         return self.title
 
     def clean(self) -> None:
-        """Refuse a watermark that could not be drawn: every task of the plan would fail."""
+        """Refuse a watermark that cannot be drawn: every task of the plan would fail."""
         if self.watermark:
             try:
                 Recipe().marked(self.watermark)
@@ -67,7 +67,7 @@ class Plan(models.Model):
 
 
 class Team(models.Model):
-    """The people of one customer: they see each other's tasks."""
+    """The users of one customer. They see each other's tasks."""
 
     name = models.CharField(max_length=100, unique=True)
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="teams")
@@ -78,16 +78,15 @@ class Team(models.Model):
 
 
 class User(AbstractUser):
-    """A person or a service account; acts for one team."""
+    """A person or a service account of one team."""
 
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="members", null=True, blank=True)
 
 
-class KeyRows(models.QuerySet):
-    """Rows of keys. A key that an UPDATE ends or binds anew is no longer answered from the cache."""
+class ApiKeyQuerySet(models.QuerySet):
+    """An UPDATE sends no `post_save`; this one sends `keys_updated`, so that the cached keys are dropped."""
 
     def update(self, **changes: Any) -> int:
-        """How many rows were changed."""
         if changes.keys() <= {"last_used_at"}:
             return super().update(**changes)
         with transaction.atomic():
@@ -101,8 +100,8 @@ class ApiKey(models.Model):
     """A secret that acts for a user.
 
     Only `digest` = SHA-256 of the secret is stored. A random secret of 192 bits needs no slow hash, and the digest
-    serves as the key of signed requests (the client computes it from the secret). `prefix` finds the row and may be
-    shown.
+    is the key of signed requests (the client computes it from the secret). `prefix` identifies the row and is not
+    secret.
     """
 
     PREFIX_BYTES: ClassVar[int] = 5
@@ -130,7 +129,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    objects = KeyRows.as_manager()
+    objects = ApiKeyQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -145,7 +144,7 @@ class ApiKey(models.Model):
 
     @classmethod
     def make(cls, user: User, **fields: object) -> tuple["ApiKey", str]:
-        """A new row and the text of the key, which is not stored and can't be shown again."""
+        """A new row, and the full key, which is not stored and can't be shown again."""
         prefix, secret = secrets.token_hex(cls.PREFIX_BYTES), secrets.token_urlsafe(cls.SECRET_BYTES)
         row = cls.objects.create(user=user, prefix=prefix, digest=cls.digest_of(secret), **fields)
         return row, f"igx_{prefix}_{secret}"
@@ -157,5 +156,5 @@ class ApiKey(models.Model):
 
     @property
     def effective_plan(self) -> Plan | None:
-        """The plan that binds this key: its own, else its team's."""
+        """The key's own plan, else its team's."""
         return self.plan or (self.user.team.plan if self.user.team else None)

@@ -1,8 +1,8 @@
 """OAuth 2.0 (client credentials, authorization code with PKCE): an access token acts through a key row of its own.
 
-The row stands for one application and one user. It has no secret, but everything that hangs on keys (plan, limits,
-idempotency, policy, usage, the admin's list) holds for tokens unchanged, and revoking it ends the application's access.
-Tokens are stored as checksums only.
+The row stands for one application and one user. It has no secret. Plan, limits, idempotency, policy, usage and the
+admin's list apply to it as to every key, and revoking it ends the application's access. Tokens are stored as checksums
+only.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def _key_of(user_id: int, client_id: str, name: str) -> ApiKey:
             defaults={
                 "name": f"OAuth: {name}"[:100],
                 "prefix": f"o{secrets.token_hex(7)}",
-                "digest": secrets.token_hex(32),  # of no secret: nobody can present it
+                "digest": secrets.token_hex(32),  # the digest of no secret: nobody can authenticate with it
             },
         )
         key = rows.get(user_id=user_id, oauth_client=client_id)

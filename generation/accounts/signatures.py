@@ -8,10 +8,10 @@
     X-Signature: v1={signature}
 
 The path is percent-encoded UTF-8; the query is its parameters sorted by name and value, percent-encoded (space as %20).
-A signature is good for WINDOW_S around its timestamp, and once: the nonce is kept in Redis for as long.
+A signature is valid within WINDOW_S of its timestamp, and once: its nonce is kept in Redis for that time.
 
-Test vectors: generation/accounts/tests/vectors/signatures.json. When Redis is away nonces are kept in this process
-alone, with a line in the log.
+Test vectors: generation/accounts/tests/vectors/signatures.json. While Redis is unreachable each process keeps
+the nonces that it received, and logs a warning.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def canonical(method: str, path: str, query: str, timestamp: str, nonce: str, body: bytes) -> bytes:
-    """The text that is signed. `path` is decoded, `query` is as it was sent."""
+    """The text that is signed. `path` is percent-decoded, `query` as it was sent."""
     pairs = sorted(parse_qsl(query, keep_blank_values=True))
     ordered = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in pairs)
     lines = (method.upper(), quote(path, safe="/-._~"), ordered, timestamp, nonce, hashlib.sha256(body).hexdigest())
@@ -42,19 +42,19 @@ def canonical(method: str, path: str, query: str, timestamp: str, nonce: str, bo
 
 
 def signature(digest: str, text: bytes) -> str:
-    """The value of X-Signature. `digest` is hex(K), what the key's row holds."""
+    """The value of X-Signature. `digest` is hex(K), which is stored in the key's row."""
     return "v1=" + hmac.new(bytes.fromhex(digest), text, hashlib.sha256).hexdigest()
 
 
 def verify(digest: str, key_id: str, text: bytes, *, given: str, timestamp: str, nonce: str) -> None:
     """Raises Unauthorised for a wrong, old or repeated signature."""
     if not (timestamp.isascii() and timestamp.isdigit()) or abs(int(timestamp) - time.time()) > WINDOW_S:
-        raise Unauthorised(f"X-Timestamp must be the Unix time in seconds, right to {WINDOW_S} s.")
+        raise Unauthorised(f"X-Timestamp must be the Unix time in seconds, within {WINDOW_S} s of the server's clock.")
     if not _NONCE.fullmatch(nonce):
         raise Unauthorised("X-Nonce must be 8 to 128 letters, digits, - and _.")
     genuine = signature(digest, text).encode()
     if not any(hmac.compare_digest(genuine, part.strip().encode()) for part in given.split(",")):
-        raise Unauthorised("X-Signature does not fit the request. See docs/api.md, Signed requests.")
+        raise Unauthorised("X-Signature does not match the request. See docs/api.md, Signed requests.")
     if not _first_use(key_id, nonce):
         raise Unauthorised("This X-Nonce was used before. Make a new one for each request.")
 
@@ -67,24 +67,25 @@ def _first_use(key_id: str, nonce: str) -> bool:
     try:
         return bool(redis_clients.text_client().set(f"rl:nonce:{key_id}:{nonce}", "1", nx=True, ex=2 * WINDOW_S))
     except redis.RedisError as error:
-        _log.warning("nonces are kept in this process only, Redis is out of reach: %s", error)
-        return _own_nonces.first_use(f"{key_id}:{nonce}")
+        _log.warning("nonces are kept in this process only, Redis is unreachable: %s", error)
+        return _local_nonces.first_use(f"{key_id}:{nonce}")
 
 
-class _OwnNonces:
-    """The nonces of an outage."""
+class _LocalNonces:
+    """The nonces that this process received while Redis was unreachable."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, float] = {}
+        self._used: dict[str, float] = {}  # nonce: monotonic time of its use
         self._lock = threading.Lock()
 
     def first_use(self, name: str) -> bool:
         now = time.monotonic()
         with self._lock:
-            self._seen = {known: at for known, at in self._seen.items() if now - at < 2 * WINDOW_S}
-            known = name in self._seen
-            self._seen.setdefault(name, now)
-        return not known
+            self._used = {nonce: at for nonce, at in self._used.items() if now - at < 2 * WINDOW_S}
+            if name in self._used:
+                return False
+            self._used[name] = now
+            return True
 
 
-_own_nonces = _OwnNonces()
+_local_nonces = _LocalNonces()

@@ -1,4 +1,4 @@
-"""What operators see and change: tasks, catalogue, accounts, webhooks."""
+"""The pages of operators: tasks, catalogue, accounts, policy, webhooks, alerts."""
 
 from generation.admin import accounts, alerts, audit, catalogue, loras, policy, tasks, webhooks
 

@@ -1,6 +1,6 @@
-"""Plans, teams, people and keys."""
+"""Plans, teams, users and keys."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -11,10 +11,11 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from generation.accounts.models import ApiKey, Plan, Team, User
+from generation.admin.base import HelpTextAdmin
 
 
 @admin.register(Plan)
-class PlanAdmin(ModelAdmin):
+class PlanAdmin(HelpTextAdmin):
     list_display = (
         "name",
         "title",
@@ -25,6 +26,19 @@ class PlanAdmin(ModelAdmin):
         "requests_per_second",
         "daily_images",
     )
+    help_texts: ClassVar = {
+        "paid": "In a surge, requests of paid plans are neither made smaller nor refused.",
+        "max_images": "Images per request.",
+        "kinds": "Task kinds that may be requested.",
+        "super_resolution": "Allow the upscale step of post-processing.",
+        "lora_upload": "Allow uploads of LoRAs.",
+        "priority_cap": "Highest priority that may be requested: 0 (P0, urgent) to 3 (P3, test).",
+        "priority_default": "Priority of requests that name none.",
+        "requests_per_second": "Counted per API key, and per user and IP address.",
+        "concurrent_tasks": "Open tasks per user. Empty: no limit.",
+        "daily_images": "Images per user and day (UTC). Empty: no limit.",
+        "daily_megapixel_steps": "Work per user and day (UTC): megapixels times steps. Empty: no limit.",
+    }
 
 
 @admin.register(Team)
@@ -44,8 +58,8 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
-    """The text of a new key is shown once, after saving."""
+class ApiKeyAdmin(HelpTextAdmin):
+    """A new key is shown once, after saving."""
 
     list_display = ("name", "prefix", "user", "plan", "created_at", "last_used_at", "expires_at", "revoked_at")
     list_filter = ("plan",)
@@ -54,6 +68,11 @@ class ApiKeyAdmin(ModelAdmin):
     autocomplete_fields = ("user",)
     readonly_fields = ("prefix", "last_used_at", "created_at", "revoked_at")
     actions = ("revoke",)
+    help_texts: ClassVar = {
+        "profile": "Restricts what may be generated.",
+        "must_sign": "Accept only signed requests.",
+        "expires_at": "Empty: never.",
+    }
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
@@ -62,12 +81,12 @@ class ApiKeyAdmin(ModelAdmin):
         chosen = ("name", "plan", "scopes", "expires_at", "profile", "must_sign")
         row, text = ApiKey.make(obj.user, **{name: getattr(obj, name) for name in chosen})
         obj.pk, obj.prefix = row.pk, row.prefix
-        self.message_user(request, f"The key is {text} - it is not stored and can't be shown again.", messages.WARNING)
+        self.message_user(request, f"Copy the key now, it can't be shown again: {text}", messages.WARNING)
 
     @admin.action(description="Revoke")
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        living = list(queryset.filter(revoked_at=None))
-        for key in living:  # one by one: each is written down (generation/accounts/actor.py)
+        valid = list(queryset.filter(revoked_at=None))
+        for key in valid:  # one by one: the audit log records saved rows, not an UPDATE
             key.revoked_at = timezone.now()
             key.save(update_fields=["revoked_at"])
-        self.message_user(request, f"{len(living)} key(s) revoked.")
+        self.message_user(request, f"{len(valid)} key(s) revoked.")

@@ -1,4 +1,4 @@
-"""The record of changes (generation/accounts/actor.py)."""
+"""The audit log (generation/telemetry/audit.py)."""
 
 from auditlog.models import LogEntry
 from django.contrib import admin
@@ -6,20 +6,22 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from generation.admin.base import CappedPaginator, ReadOnly, one_of
+from generation.admin.base import CappedPaginator, ReadOnlyMixin, choice_filter
 from generation.telemetry.audit import AUDITED
 
-admin.site.unregister(LogEntry)  # auditlog's own page does not look like the others
+admin.site.unregister(LogEntry)  # auditlog's own page does not have the look of the others
 
 _SHOWN = 80  # characters of a value in the list
 
 
 @admin.register(LogEntry)
-class LogEntryAdmin(ReadOnly, ModelAdmin):
+class LogEntryAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ("timestamp", "actor", "action", "what", "object_repr", "changed")
     list_filter = (
         "action",
-        one_of("content_type__model", lambda: [(model._meta.model_name or "", model.__name__) for model in AUDITED]),
+        choice_filter(
+            "content_type__model", lambda: [(model._meta.model_name or "", model.__name__) for model in AUDITED]
+        ),
     )
     list_select_related = ("content_type", "actor")
     search_fields = ("object_repr", "actor__username")

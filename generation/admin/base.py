@@ -1,29 +1,30 @@
-"""What the admin's pages share: lists that stay fast on tables of any size, and rows that only the product writes."""
+"""Shared by the admin's pages: lists that stay fast on tables of any size, and read-only rows."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, cast
 
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from unfold.admin import ModelAdmin
 
-_COUNTED: Final = 10_000  # rows counted at most: a count over the whole table would read every partition
+_MOST_COUNTED: Final = 10_000  # rows; a count of the whole table would read every partition
 Choices = Sequence[tuple[str, str]]
 
 
 class CappedPaginator(Paginator):
-    """Counts no further than _COUNTED: lists stay fast however many rows there are."""
+    """Counts at most _MOST_COUNTED rows."""
 
     @cached_property
     def count(self) -> int:
         rows = cast(QuerySet, self.object_list)
-        return len(rows[:_COUNTED].values_list("pk"))
+        return len(rows[:_MOST_COUNTED].values_list("pk"))
 
 
-class ReadOnly:
-    """Rows of the task's way are made and moved by the product alone."""
+class ReadOnlyMixin:
+    """For rows that only the product creates and changes."""
 
     def has_add_permission(self, *args: Any, **kwargs: Any) -> bool:
         return False
@@ -35,10 +36,19 @@ class ReadOnly:
         return False
 
 
-def one_of(name: str, choices: Callable[[], Choices]) -> type[admin.SimpleListFilter]:
-    """A filter whose values are known. Django's own would look for the distinct values in the whole table."""
+class HelpTextAdmin(ModelAdmin):
+    """A form with help texts of its own, by field. Those of the models are part of the migrations."""
 
-    class OneOf(admin.SimpleListFilter):
+    help_texts: ClassVar[Mapping[str, str]] = {}
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, help_texts=self.help_texts, **kwargs)
+
+
+def choice_filter(name: str, choices: Callable[[], Choices]) -> type[admin.SimpleListFilter]:
+    """A filter with known values. Django's own filter would read the distinct values from the whole table."""
+
+    class ChoiceFilter(admin.SimpleListFilter):
         title = name
         parameter_name = name
 
@@ -48,4 +58,4 @@ def one_of(name: str, choices: Callable[[], Choices]) -> type[admin.SimpleListFi
         def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
             return queryset.filter(**{name: self.value()}) if self.value() else queryset
 
-    return OneOf
+    return ChoiceFilter

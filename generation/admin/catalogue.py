@@ -11,7 +11,7 @@ from generation.catalogue.models import ImageModel, Style
 
 
 class CatalogueAdmin(ModelAdmin):
-    """A change is seen by this process at once, by the others within seconds."""
+    """A change applies in this process at once, in the others within seconds."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

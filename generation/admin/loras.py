@@ -1,6 +1,5 @@
-"""LoRAs: uploaded with their header checked, switched on and off, and how often each was used."""
+"""LoRAs: upload, enable, disable, delete, and how often each was used."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,15 @@ from imagegenx_site.errors import InvalidRequest
 
 
 class UploadForm(forms.ModelForm):
-    """A new version. The file is received and checked as an upload through the API is; a fault stands at its field."""
+    """A new version. The file is received and checked as by the API; each fault is shown at its field."""
 
     name = forms.CharField(
         max_length=50,
-        help_text="Small letters, digits, - and _. The next version of it.",
+        help_text="Lowercase letters, digits, - and _. An existing name gets a new version.",
         widget=UnfoldAdminTextInputWidget,
     )
     file = forms.FileField(
-        help_text="Only .safetensors, only the tensors of a LoRA.", widget=UnfoldAdminFileFieldWidget
+        help_text="A .safetensors file that contains LoRA weights only.", widget=UnfoldAdminFileFieldWidget
     )
 
     class Meta:
@@ -36,21 +35,22 @@ class UploadForm(forms.ModelForm):
         fields = ("name", "base_family", "owner")
 
     def clean(self) -> dict[str, Any]:
-        """Receive the file, when everything else is right."""
+        """Receive the file if all other fields are valid."""
         values: dict[str, Any] = super().clean() or {}
         if not self.errors:
             try:
-                self.instance = self._received(values)
+                self.instance = self._receive(values)
             except InvalidRequest as error:
                 for fault in error.faults:
                     self.add_error(fault.field if fault.field in self.fields else None, fault.message)
         return values
 
-    def _received(self, values: dict[str, Any]) -> Lora:
+    def _receive(self, values: dict[str, Any]) -> Lora:
         owner: User | None = values.get("owner")
+        file: UploadedFile = values["file"]
         return loras.receive(
             values["name"],
-            _chunks(values["file"]),
+            file.chunks(1 << 20),
             owner=owner,
             family=values["base_family"],
             root=Path(settings.LORA_ROOT),
@@ -58,14 +58,12 @@ class UploadForm(forms.ModelForm):
         )
 
     def _post_clean(self) -> None:
-        """Nothing more: the row was made by `loras.receive`, and its values are not the form's to set."""
+        """Does nothing: `loras.receive` has created the row, and the form must not set its values."""
 
 
 @admin.register(Lora)
 class LoraAdmin(ModelAdmin):
-    """A version never changes but for its title and whether it is offered; nor is it ever removed from the table, so
-    that its number is not given again.
-    """
+    """Only title and state of a version change. Its row is never deleted, so that no version number is reused."""
 
     list_display = (
         "name",
@@ -105,7 +103,7 @@ class LoraAdmin(ModelAdmin):
         return {"base_family": "sd15"}
 
     def save_model(self, request: HttpRequest, obj: Lora, form: Any, change: bool) -> None:
-        if change:  # a new one was written when its file was received
+        if change:  # a new row was written when its file was received
             super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -123,19 +121,13 @@ class LoraAdmin(ModelAdmin):
     def disable(self, request: HttpRequest, queryset: QuerySet[Lora]) -> None:
         self._switch(request, queryset, Lora.State.DISABLED)
 
-    @admin.action(description="Delete: offer no more, to nobody", permissions=["change"])
+    @admin.action(description="Delete (no longer available to anyone)", permissions=["change"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Lora]) -> None:
         self._switch(request, queryset, Lora.State.DELETED)
 
     def _switch(self, request: HttpRequest, queryset: QuerySet[Lora], state: str) -> None:
         rows = list(queryset.exclude(state=state))
-        for row in rows:  # one by one: each is written down, and forgotten by the caches
+        for row in rows:  # one by one: each save is audited and drops the row from the caches
             row.state = state
             row.save(update_fields=["state"])
-        self.message_user(
-            request, f"{len(rows)} LoRA(s) are {state} now. Tasks that wait are made as they were asked for."
-        )
-
-
-def _chunks(file: UploadedFile) -> Iterator[bytes]:
-    yield from file.chunks(1 << 20)
+        self.message_user(request, f"{len(rows)} LoRA(s) set to {state}. Queued tasks still use them.")

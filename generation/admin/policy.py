@@ -1,21 +1,21 @@
-"""Content policy: blocked terms, profiles, and what was refused."""
+"""Content policy: blocked terms, profiles and refusals."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from generation.admin.base import CappedPaginator, ReadOnly, one_of
-from generation.admin.tasks import KINDS
+from generation.admin.base import CappedPaginator, HelpTextAdmin, ReadOnlyMixin, choice_filter
+from generation.catalogue.kinds import task_kinds
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 
 PROFILE_REASONS = ("policy_style", "policy_model", "policy_subject", "policy_no_checker")
 
 
-class PolicyAdmin(ModelAdmin):
-    """A change is seen by this process at once, by the others within seconds."""
+class PolicyAdmin(HelpTextAdmin):
+    """A change applies in this process at once, in the others within seconds."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -35,14 +35,15 @@ class BlockedTermAdmin(PolicyAdmin):
     list_select_related = ("profile", "api_key")
     autocomplete_fields = ("api_key",)
     search_fields = ("term",)
+    help_texts: ClassVar = {"reason": "The client gets it as the error code, after `policy_`."}
 
 
 @admin.register(PolicyRefusal)
-class PolicyRefusalAdmin(ReadOnly, ModelAdmin):
+class PolicyRefusalAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ("created_at", "reason", "rule", "kind", "user", "api_key")
     list_filter = (
-        one_of("reason", lambda: [(word, word) for word in refusal_reasons()]),
-        one_of("kind", lambda: [(kind, kind) for kind in KINDS]),
+        choice_filter("reason", lambda: [(word, word) for word in refusal_reasons()]),
+        choice_filter("kind", lambda: [(kind, kind) for kind in task_kinds()]),
     )
     ordering = ("-id",)
     sortable_by = ()
@@ -52,6 +53,6 @@ class PolicyRefusalAdmin(ReadOnly, ModelAdmin):
 
 
 def refusal_reasons() -> list[str]:
-    """The codes that a refusal can have: those of the profiles' bounds, and one for each reason of a term."""
+    """The codes of refusals: those of the profiles, and one for each reason of a blocked term."""
     reasons = BlockedTerm.objects.order_by("reason").values_list("reason", flat=True).distinct()
     return [*PROFILE_REASONS, *(f"policy_{reason}" for reason in reasons)]

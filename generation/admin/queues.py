@@ -1,10 +1,10 @@
-"""The page of queues and workers: what waits and since when, who works on what, what waits after the GPU.
+"""The page of queues and workers: the backlog of each class, the workers with their tasks, the stages after the GPU.
 
-Waiting work comes from the buffer in Redis, so that the page costs the same with ten or a million waiting tasks; the
-rows that it reads are those at work.
+The backlog is read from the buffer in Redis, so that the page costs the same with ten or a million waiting tasks; only
+the rows of running tasks are read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -20,28 +20,24 @@ from unfold.views import UnfoldModelAdminViewMixin
 from generation.queue import client as queue_client
 from generation.tasks import estimates
 from generation.tasks.models import Status, Task
+from generation.tasks.stages import STAGES
 from imagegenx_site import redis_clients
 
 _NAMES: Final = ("P0 urgent", "P1 paid", "P2 normal", "P3 test")
-_STAGES: Final = {
-    Status.RUNNING: "on a GPU worker",
-    Status.GENERATED: "waits for post-processing",
-    Status.PROCESSED: "waits for upload",
-    Status.STORED: "waits for its webhook",
+_STATES: Final = {Status.RUNNING: "running on a GPU worker"} | {
+    stage.source: f"waiting for {stage.label}" for stage in STAGES if not stage.after_delivery
 }
-_LISTED: Final = 200  # tasks of one worker that are shown
-_LOOKED_AT: Final = 5000  # oldest waiting tasks among which the oldest of each class is looked for
+_MOST_LISTED: Final = 200  # tasks of one worker
+_OLDEST_READ: Final = 5000  # oldest waiting tasks, in which the oldest of each class is searched
 
 
 class QueuesView(UnfoldModelAdminViewMixin, TemplateView):
-    """See the module."""
-
     title = "Queues and workers"
     permission_required = ("generation.view_task",)
     template_name = "admin/generation/queues.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Redis out of reach is said on the page; what the rows tell is shown all the same."""
+        """While Redis is unreachable the page says so, and shows what comes from Postgres."""
         try:
             live = {"queues": queues(), "workers": workers(), "speeds": speeds(), "redis_away": False}
         except RedisError:
@@ -50,13 +46,12 @@ class QueuesView(UnfoldModelAdminViewMixin, TemplateView):
 
 
 def queues_page(model_admin: Any) -> Callable[[HttpRequest], HttpResponseBase]:
-    """The view for an admin's addresses."""
     view: Callable[[HttpRequest], HttpResponseBase] = QueuesView.as_view(model_admin=model_admin)
     return view
 
 
 def queues() -> list[dict[str, Any]]:
-    """One line a class: what waits, the work in it, and for how long its first has waited. Raises RedisError."""
+    """Per class: waiting tasks, their work in megapixel-steps, the age of the oldest in s. Raises RedisError."""
     backlog, oldest = queue_client.backlog(), _oldest()
     return [
         {
@@ -70,48 +65,45 @@ def queues() -> list[dict[str, Any]]:
 
 
 def _oldest() -> dict[int, int]:
-    """By class: seconds since its oldest waiting task came, as far as it is among the oldest of all."""
+    """Age in s of each class's oldest waiting task, if it is among the _OLDEST_READ oldest of all."""
     waiting = Task.objects.filter(status=Status.QUEUED).order_by("id")
     found: dict[int, datetime] = {}
-    for priority, created in waiting.values_list("priority", "created_at")[:_LOOKED_AT]:
+    for priority, created in waiting.values_list("priority", "created_at")[:_OLDEST_READ]:
         found.setdefault(priority, created)
     return {priority: max(0, round((timezone.now() - since).total_seconds())) for priority, since in found.items()}
 
 
 def workers() -> list[dict[str, Any]]:
-    """The GPU workers that have a lease, and the tasks that they hold. Raises RedisError."""
+    """The GPU workers with a lease, and their tasks. Raises RedisError."""
     redis = redis_clients.text_client()
     found = []
     for raw, until_ms in redis.zrange("gq:lease", 0, -1, withscores=True):
         name = _text(raw)
-        held = [UUID(_text(entry)) for entry in list(redis.smembers(f"gq:run:{name}"))[:_LISTED]]
+        held = [UUID(_text(entry)) for entry in list(redis.smembers(f"gq:run:{name}"))[:_MOST_LISTED]]
+        tasks = Task.objects.filter(pk__in=held).select_related("user").order_by("id")
         left = until_ms / 1000 - datetime.now(UTC).timestamp()
-        found.append({"name": name, "alive": left > 0, "tasks": _at_work(held)})
+        found.append({"name": name, "alive": left > 0, "tasks": list(tasks)})
     return found
 
 
-def _at_work(ids: Sequence[UUID]) -> list[Task]:
-    return list(Task.objects.filter(pk__in=ids).select_related("user").order_by("id"))
-
-
 def speeds() -> list[dict[str, Any]]:
-    """What the workers measured (generation/tasks/estimates.py), in milliseconds. Raises RedisError."""
+    """The measured speeds (generation/tasks/estimates.py), in ms. Raises RedisError."""
     known = {
         _text(name): float(seconds)
         for name, seconds in redis_clients.text_client().hgetall(estimates.SPEED_KEY).items()
     }
-    told = {"full": "a megapixel-step in full batches", "after": "from the GPU to the end"}
+    labels = {"full": "per megapixel-step in full batches", "after": "from the GPU to completion"}
     return [
-        {"what": told.get(name, f"a step of {name}"), "ms": round(seconds * 1000, 1)}
-        for name, seconds in sorted(known.items(), key=lambda item: (item[0] not in told, item[0]))
+        {"what": labels.get(name, f"per step, {name}"), "ms": round(seconds * 1000, 1)}
+        for name, seconds in sorted(known.items(), key=lambda item: (item[0] not in labels, item[0]))
     ]
 
 
 def stages() -> list[dict[str, Any]]:
-    """Tasks between claim and end, by what they wait for. The partial index of open rows answers it."""
-    rows = Task.objects.filter(status__in=list(_STAGES)).order_by().values_list("status").annotate(n=Count("pk"))
+    """Tasks between claim and end, by what they wait for. Uses the partial index of open rows."""
+    rows = Task.objects.filter(status__in=list(_STATES)).order_by().values_list("status").annotate(n=Count("pk"))
     counts = dict(rows)
-    return [{"name": name, "tasks": counts.get(status.value, 0)} for status, name in _STAGES.items()]
+    return [{"name": name, "tasks": counts.get(status.value, 0)} for status, name in _STATES.items()]
 
 
 def _text(raw: bytes | str) -> str:

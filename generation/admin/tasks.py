@@ -1,4 +1,4 @@
-"""Tasks: list with thumbnails, filters and search; all that happened to one; cancel, make again, re-prioritise."""
+"""Tasks: a list with thumbnails, filters and search; the history of each; cancel, repeat, re-prioritise."""
 
 import json
 from collections.abc import Iterator
@@ -15,9 +15,10 @@ from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
-from generation.admin.base import CappedPaginator, Choices, ReadOnly, one_of
+from generation.admin.base import CappedPaginator, Choices, ReadOnlyMixin, choice_filter
 from generation.admin.queues import queues_page
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel
 from generation.queue.client import CLASSES
 from generation.tasks import cancel, repeat
@@ -29,34 +30,33 @@ from imagegenx_site.errors import ApiError
 from imagegenx_site.ids import floor, from_public, image_id
 
 LISTED_DAYS: Final = 90
-MOST_AT_ONCE: Final = 1000  # tasks that one action is done for
-KINDS: Final = ("text2img", "img2img", "inpaint", "controlnet")
+MOST_AT_ONCE: Final = 1000  # tasks of one action
 
 
 class DayFilter(admin.SimpleListFilter):
-    """How far back the list goes, as a range of ids: only those days' partitions are read. A week unless told."""
+    """The newest days, as a range of ids: only their partitions are read. Without a choice: a week."""
 
     title = "created"
     parameter_name = "created"
-    usual = "7"
+    default = "7"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [("0", "today"), ("1", "since yesterday"), ("7", "last 7 days"), ("30", "last 30 days"), ("90", "all")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Without Django's "All", which here is one of the days."""
-        chosen = self.value() or self.usual
+        """Without Django's own "All": the last choice stands for it."""
+        chosen = self.value() or self.default
         for value, title in self.lookup_choices:
             query = changelist.get_query_string({self.parameter_name: value})
             yield {"selected": chosen == value, "query_string": query, "display": title}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         given = self.value()
-        days = int(given) if given in dict(self.lookup_choices) else int(self.usual)
+        days = int(given) if given in dict(self.lookup_choices) else int(self.default)
         return queryset.filter(id__gte=floor(datetime.now(UTC).date() - timedelta(days=days)))
 
 
-class ImageInline(ReadOnly, TabularInline):
+class ImageInline(ReadOnlyMixin, TabularInline):
     model = Image
     fields = ("index", "picture", "seed", "width", "height", "format", "bytes", "sha256")
     readonly_fields = fields
@@ -67,7 +67,7 @@ class ImageInline(ReadOnly, TabularInline):
         return _thumbnail(image, 192)
 
 
-class DeliveryInline(ReadOnly, TabularInline):
+class DeliveryInline(ReadOnlyMixin, TabularInline):
     model = Delivery
     fields = ("event_type", "url", "state", "attempts", "response_status", "next_at", "delivered_at")
     readonly_fields = fields
@@ -75,7 +75,7 @@ class DeliveryInline(ReadOnly, TabularInline):
 
 
 class TaskList(ChangeList):
-    """A page of tasks with their first pictures, which are found by ids that follow from the tasks'."""
+    """A page of tasks with their first images, whose ids are derived from those of the tasks."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -86,8 +86,8 @@ class TaskList(ChangeList):
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnly, ModelAdmin):
-    """The task as it stands. What can be changed is done by actions, which go through the same functions as the API."""
+class TaskAdmin(ReadOnlyMixin, ModelAdmin):
+    """Read-only; actions change tasks through the same functions as the API."""
 
     list_display = (
         "thumbnail",
@@ -104,17 +104,17 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     list_filter = (
         DayFilter,
         "status",
-        one_of("kind", lambda: [(kind, kind) for kind in KINDS]),
-        one_of("priority", lambda: [(str(number), f"P{number}") for number in CLASSES]),
-        one_of("model", lambda: [(str(pk), name) for pk, name in ImageModel.objects.values_list("pk", "name")]),
-        one_of("style", lambda: [(style.name, style.title) for style in snapshot.current().styles]),
+        choice_filter("kind", lambda: [(kind, kind) for kind in task_kinds()]),
+        choice_filter("priority", lambda: [(str(number), f"P{number}") for number in CLASSES]),
+        choice_filter("model", lambda: [(str(pk), name) for pk, name in ImageModel.objects.values_list("pk", "name")]),
+        choice_filter("style", lambda: [(style.name, style.title) for style in snapshot.current().styles]),
     )
     list_select_related = ("user", "model")
     list_per_page = 50
     list_max_show_all = 50
-    sortable_by = ()  # another order than by id would sort every row of the days
+    sortable_by = ()  # any order but that of the ids would sort every row of the days
     search_fields = ("text", "user__username")
-    search_help_text = "A task id; or words of the prompt or a user's name, in the days chosen at the side."
+    search_help_text = "Task id, or words of the prompt or user name within the selected days."
     show_full_result_count = False
     paginator = CappedPaginator
     ordering = ("-id",)
@@ -123,12 +123,11 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     fieldsets = (
         (None, {"fields": ("public_id", "state", "progress", "user", "api_key", "priority", "warnings", "error")}),
         ("Request", {"fields": ("kind", "text", "model_key", "style", "size", "parameters", "callback_url")}),
-        ("Way", {"fields": ("attempt", "worker", "stage_owner", "stage_attempts", "events")}),
+        ("Progress", {"fields": ("attempt", "worker", "stage_owner", "stage_attempts", "events")}),
         ("Times", {"fields": ("created_at", "expires_at", "started_at", "generated_at", "stored_at", "finished_at")}),
     )
 
     def get_urls(self) -> list[URLPattern]:
-        """The queues and workers have their page beside the tasks."""
         page = self.admin_site.admin_view(queues_page(self))
         return [path("queues/", page, name="generation_task_queues"), *super().get_urls()]
 
@@ -136,13 +135,13 @@ class TaskAdmin(ReadOnly, ModelAdmin):
         return TaskList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        """Tasks of the days that are kept; bounded on both sides, so that the DEFAULT partition is not read."""
+        """The last LISTED_DAYS; bounded on both sides, so that the DEFAULT partition is not read."""
         today = datetime.now(UTC).date()
         days = floor(today - timedelta(days=LISTED_DAYS)), floor(today + timedelta(days=1))
         return super().get_queryset(request).filter(id__gte=days[0], id__lt=days[1])
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
-        """A task id finds its row by primary key; other words are looked for in prompts and user names."""
+        """A task id is looked up by primary key; other words are searched in prompts and user names."""
         task_id = from_public(term.strip())
         if task_id:
             return Task.objects.filter(pk=task_id), False
@@ -157,7 +156,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     def state(self, task: Task) -> str:
         return f"{task.status} {task.progress} %" if task.status == Status.RUNNING else task.status
 
-    @admin.display(description="text")
+    @admin.display(description="prompt")
     def short_text(self, task: Task) -> str:
         return task.text if len(task.text) <= 60 else task.text[:59] + "…"
 
@@ -165,7 +164,7 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     def size(self, task: Task) -> str:
         return f"{task.width}x{task.height}"
 
-    @admin.display(description="class")
+    @admin.display(description="priority")
     def class_(self, task: Task) -> str:
         return f"P{task.priority}"
 
@@ -181,17 +180,17 @@ class TaskAdmin(ReadOnly, ModelAdmin):
     def parameters(self, task: Task) -> SafeString:
         return format_html("<pre>{}</pre>", json.dumps(task.params, ensure_ascii=False, indent=2))
 
-    @admin.display(description="what happened")
+    @admin.display(description="history")
     def events(self, task: Task) -> SafeString:
-        rows = ((entry.get("at", ""), _told(entry)) for entry in task.history)
+        rows = ((entry.get("at", ""), _event_text(entry)) for entry in task.history)
         return format_html("<ol>{}</ol>", format_html_join("", "<li><code>{}</code> {}</li>", rows))
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         ended = [cancel.cancel_task(task) for task in queryset[:MOST_AT_ONCE] if not task.terminal]
-        self.message_user(request, f"{len(ended)} task(s) cancelled, or stopping at their next step.")
+        self.message_user(request, f"{len(ended)} task(s) canceled. Running ones stop at their next step.")
 
-    @admin.action(description="Make again (ended tasks, as new ones)", permissions=["operate"])
+    @admin.action(description="Regenerate (as new tasks)", permissions=["operate"])
     def make_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         made = 0
         for task in queryset.order_by("id")[:MOST_AT_ONCE]:
@@ -200,36 +199,35 @@ class TaskAdmin(ReadOnly, ModelAdmin):
                 made += 1
             except ApiError as error:
                 self.message_user(request, f"{task.public_id}: {error.message}", messages.WARNING)
-        self.message_user(request, f"{made} new task(s) wait, for the same users.")
+        self.message_user(request, f"{made} new task(s) queued for the same users.")
 
-    @admin.action(description="Re-prioritise to P0, urgent", permissions=["operate"])
+    @admin.action(description="Set priority to P0 (urgent)", permissions=["operate"])
     def to_p0(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 0)
 
-    @admin.action(description="Re-prioritise to P1, paid", permissions=["operate"])
+    @admin.action(description="Set priority to P1 (paid)", permissions=["operate"])
     def to_p1(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 1)
 
-    @admin.action(description="Re-prioritise to P2, normal", permissions=["operate"])
+    @admin.action(description="Set priority to P2 (normal)", permissions=["operate"])
     def to_p2(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 2)
 
-    @admin.action(description="Re-prioritise to P3, test", permissions=["operate"])
+    @admin.action(description="Set priority to P3 (test)", permissions=["operate"])
     def to_p3(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._reprioritise(request, queryset, 3)
 
     def _reprioritise(self, request: HttpRequest, queryset: QuerySet[Task], priority: int) -> None:
-        """In the order in which they came, which they keep in the new class."""
+        """Oldest first: that order is kept in the new class."""
         moved = 0
         try:
             for task in queryset.order_by("id")[:MOST_AT_ONCE]:
                 moved += tasks_priority.reprioritise(task, priority)
         except RedisError:
-            self.message_user(request, "Redis is out of reach; the rest stays as it is.", messages.ERROR)
-        self.message_user(request, f"{moved} waiting task(s) are P{priority} now.")
+            self.message_user(request, "Redis is unreachable. The other tasks keep their priority.", messages.ERROR)
+        self.message_user(request, f"{moved} queued task(s) set to P{priority}.")
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Staff with the permission to change tasks."""
         return request.user.has_perm("generation.change_task")
 
 
@@ -243,7 +241,7 @@ def _thumbnail(image: Image, side: int) -> SafeString:
     )
 
 
-def _told(entry: dict[str, Any]) -> str:
-    """One history entry as a line for people."""
+def _event_text(entry: dict[str, Any]) -> str:
+    """One entry of a task's history as a line of text."""
     rest = [f"{name} {value}" for name, value in entry.items() if name not in ("at", "to")]
     return ", ".join([entry.get("to", ""), *rest]).strip(", ")

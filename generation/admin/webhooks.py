@@ -6,8 +6,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 
-from generation.admin.base import CappedPaginator, ReadOnly, one_of
-from generation.tasks.outbox import EVENTS
+from generation.admin.base import CappedPaginator, ReadOnlyMixin, choice_filter
+from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint
 
 
@@ -19,9 +19,9 @@ class WebhookEndpointAdmin(ModelAdmin):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnly, ModelAdmin):
+class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ("event_type", "task", "url", "state", "attempts", "response_status", "next_at", "delivered_at")
-    list_filter = ("state", one_of("event_type", lambda: [(event, event) for event in EVENTS]))
+    list_filter = ("state", choice_filter("event_type", lambda: [(event, event) for event in EVENTS]))
     list_select_related = ("task",)
     ordering = ("-id",)
     sortable_by = ()
@@ -32,8 +32,7 @@ class DeliveryAdmin(ReadOnly, ModelAdmin):
     @admin.action(description="Send again", permissions=["send"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         count = queryset.update(state=Delivery.State.PENDING, next_at=timezone.now())
-        self.message_user(request, f"{count} delivery(ies) will be sent within seconds.")
+        self.message_user(request, f"{count} delivery attempt(s) scheduled.")
 
     def has_send_permission(self, request: HttpRequest) -> bool:
-        """Staff with the permission to change deliveries."""
         return request.user.has_perm("generation.change_delivery")

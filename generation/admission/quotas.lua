@@ -1,11 +1,11 @@
--- Admit one request's tasks against the quotas of its plan: all of it, or nothing.
+-- Admit one request's tasks against the quotas of its plan: all of them, or none.
 --
 -- KEYS[1] zset   open tasks of the user: task id -> ms when it was admitted
--- KEYS[2] hash   what the user asked for today: images, work
+-- KEYS[2] hash   admitted for the user today: images, work
 -- ARGV: now ms, limit of open tasks, limit of images, limit of work (-1: none), images, work, 1 when the caller has
 --       just compared KEYS[1] with Postgres, then the task ids
--- Answer: {which, open, images, work}: which is "ok", the limit that was met ("concurrent", "images", "work"), or
---         "unknown" when KEYS[1] is not there and must be made from Postgres first.
+-- Answer: {which, open, images, work}: which is "ok", the limit that was exceeded ("concurrent", "images", "work"), or
+--         "unknown" when KEYS[1] does not exist and must be filled from Postgres first.
 local now, limits = ARGV[1], {tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])}
 local images, work = tonumber(ARGV[5]), tonumber(ARGV[6])
 local open = redis.call('ZCARD', KEYS[1])
@@ -16,13 +16,13 @@ if redis.call('EXISTS', KEYS[1]) == 0 and ARGV[7] == '0' and limits[1] >= 0 then
   return {'unknown', 0, used_images, used_work}
 end
 
-local function met(value, limit)
+local function exceeds(value, limit)
   return limit >= 0 and value > limit
 end
 
-if met(open + #ARGV - 7, limits[1]) then return {'concurrent', open, used_images, used_work} end
-if met(used_images + images, limits[2]) then return {'images', open, used_images, used_work} end
-if met(used_work + work, limits[3]) then return {'work', open, used_images, used_work} end
+if exceeds(open + #ARGV - 7, limits[1]) then return {'concurrent', open, used_images, used_work} end
+if exceeds(used_images + images, limits[2]) then return {'images', open, used_images, used_work} end
+if exceeds(used_work + work, limits[3]) then return {'work', open, used_images, used_work} end
 
 for index = 8, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[index]) end
 redis.call('EXPIRE', KEYS[1], 90000)

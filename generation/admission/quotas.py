@@ -1,8 +1,8 @@
-"""How many tasks at once, and how much a day: admitted in Redis by one atomic script, corrected from Postgres.
+"""Concurrent tasks and daily amounts of a user: admitted in Redis by one atomic script, corrected from Postgres.
 
-Nothing tells rl:open of ends. It is compared with Postgres when it is full, or absent: ended tasks leave it, open ones
-that it lost come back. An id younger than IN_FLIGHT_MS stays even when Postgres does not know it: its row is being
-written. So the limit is exact, and ends cost nothing.
+A task that ends is not removed from rl:open. The set is compared with Postgres when it is full or absent: ended tasks
+are removed and missing open ones added. An id younger than IN_FLIGHT_MS stays even when Postgres does not have it: its
+row is being written. So the limit is exact, and the end of a task needs no call to Redis.
 """
 
 import functools
@@ -29,12 +29,12 @@ _WORK_UNIT: Final = 1000  # counted in thousandths of a megapixel-step, in whole
 _log = logging.getLogger(__name__)
 
 LookUp = Callable[[int, Collection[str]], tuple[set[str], set[str]]]
-"""From a user and the ids counted as open: (ids that are open, those of the given ids that have ended)."""
+"""From a user and the ids counted as open: (all open ids of the user, those of the given ids that have ended)."""
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What was counted for one request, so that it can be given back, and what is left."""
+    """What was counted for one request, so that it can be undone, and what is left."""
 
     user_id: int = 0
     day: str = ""
@@ -55,26 +55,26 @@ def admit(
 ) -> Admission:
     """Count a request's tasks, pictures and work against the plan: all, or none of it.
 
-    Raises TooManyRequests. When Redis is away everything is admitted.
+    Raises TooManyRequests. While Redis is unreachable everything is admitted.
     """
     work = math.ceil(megapixel_steps * _WORK_UNIT)
     day = f"{datetime.now(UTC):%Y%m%d}"
-    wanted = Admission(user.pk, day, tuple(task_ids), images, work)
+    request = Admission(user.pk, day, tuple(task_ids), images, work)
     try:
-        which, opened, used_images, used_work = _asked(plan, wanted, compared=False)
+        which, open_tasks, used_images, used_work = _count(plan, request, compared=False)
         if which in ("unknown", "concurrent") and _compare_with_postgres(user.pk, look_up, forced=which == "unknown"):
-            which, opened, used_images, used_work = _asked(plan, wanted, compared=True)
+            which, open_tasks, used_images, used_work = _count(plan, request, compared=True)
     except redis.RedisError as error:
-        _log.warning("quotas are not counted, Redis is out of reach: %s", error)
+        _log.warning("quotas are not counted, Redis is unreachable: %s", error)
         return Admission()
-    allowances = _allowances(plan, opened, used_images, used_work)
+    allowances = _allowances(plan, open_tasks, used_images, used_work)
     if which != "ok":
         raise _refusal(plan, which, allowances)
-    return Admission(user.pk, day, wanted.task_ids, images, work, allowances)
+    return Admission(user.pk, day, request.task_ids, images, work, allowances)
 
 
 def give_back(admission: Admission) -> None:
-    """Take an admission back: no task was made."""
+    """Undo an admission: no task was created."""
     if not admission.task_ids:
         return
     try:
@@ -87,28 +87,28 @@ def give_back(admission: Admission) -> None:
         _log.warning("an admission was not given back: %s", error)
 
 
-def _asked(plan: Plan, wanted: Admission, *, compared: bool) -> tuple[str, int, int, int]:
+def _count(plan: Plan, request: Admission, *, compared: bool) -> tuple[str, int, int, int]:
     work_limit = None if plan.daily_megapixel_steps is None else plan.daily_megapixel_steps * _WORK_UNIT
     limits = [-1 if limit is None else limit for limit in (plan.concurrent_tasks, plan.daily_images, work_limit)]
-    args = [int(time.time() * 1000), *limits, wanted.images, wanted.work, int(compared), *map(str, wanted.task_ids)]
-    which, *counts = _script()(keys=[_open_key(wanted.user_id), _day_key(wanted)], args=args)
+    args = [int(time.time() * 1000), *limits, request.images, request.work, int(compared), *map(str, request.task_ids)]
+    which, *counts = _script()(keys=[_open_key(request.user_id), _day_key(request)], args=args)
     return (which, *(int(count) for count in counts))
 
 
 def _compare_with_postgres(user_id: int, look_up: LookUp, *, forced: bool) -> bool:
-    """Make rl:open what Postgres says; False when that was just done and nothing can have changed much."""
+    """Correct rl:open from Postgres; False when that was done within the last 250 ms, unless `forced`."""
     client, key = redis_clients.text_client(), _open_key(user_id)
     if not client.set(f"rl:seen:{user_id}", "1", nx=True, px=250) and not forced:
         return False
     known = dict(client.zrange(key, 0, -1, withscores=True))
     now = time.time() * 1000
-    opened, over = look_up(user_id, known.keys())
+    open_tasks, past = look_up(user_id, known.keys())
     ended = [
         member
         for member, admitted in known.items()
-        if member not in opened and (member in over or admitted < now - IN_FLIGHT_MS)
+        if member not in open_tasks and (member in past or admitted < now - IN_FLIGHT_MS)
     ]
-    lost = opened - known.keys()
+    lost = open_tasks - known.keys()
     with client.pipeline(transaction=True) as pipe:
         if ended:
             pipe.zrem(key, *ended)
@@ -118,11 +118,11 @@ def _compare_with_postgres(user_id: int, look_up: LookUp, *, forced: bool) -> bo
     return True
 
 
-def _allowances(plan: Plan, opened: int, used_images: int, used_work: int) -> tuple[Allowance, ...]:
+def _allowances(plan: Plan, open_tasks: int, used_images: int, used_work: int) -> tuple[Allowance, ...]:
     rest = seconds_until_midnight()
     found = []
     if plan.concurrent_tasks is not None:
-        found.append(Allowance("concurrent", plan.concurrent_tasks, 0, max(0, plan.concurrent_tasks - opened), 0))
+        found.append(Allowance("concurrent", plan.concurrent_tasks, 0, max(0, plan.concurrent_tasks - open_tasks), 0))
     if plan.daily_images is not None:
         found.append(Allowance("daily-images", plan.daily_images, 86400, max(0, plan.daily_images - used_images), rest))
     if plan.daily_megapixel_steps is not None:
@@ -133,12 +133,12 @@ def _allowances(plan: Plan, opened: int, used_images: int, used_work: int) -> tu
 
 def _refusal(plan: Plan, which: str, allowances: tuple[Allowance, ...]) -> TooManyRequests:
     if which in ("concurrent", "unknown"):
-        message, wait = f"Your plan allows {plan.concurrent_tasks} tasks at once. Wait until one ends.", 1
+        message, wait = f"Your plan allows {plan.concurrent_tasks} tasks at once. Wait until one of them has ended.", 1
     else:
         limit = (
             f"{plan.daily_images} pictures" if which == "images" else f"{plan.daily_megapixel_steps} megapixel-steps"
         )
-        message, wait = f"Your plan allows {limit} a day. The count begins anew at 00:00 UTC.", seconds_until_midnight()
+        message, wait = f"Your plan allows {limit} a day. The count restarts at 00:00 UTC.", seconds_until_midnight()
     return TooManyRequests(message, retry_after=wait, allowances=allowances)
 
 

@@ -1,8 +1,8 @@
-"""Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for all
-counters of a request (docs/decisions/0006).
+"""Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for
+all counters of a request (docs/decisions/0006).
 
-When Redis is away every request is admitted, with a line in the log: a limit protects the service, it is not a reason
-to refuse work.
+While Redis is unreachable every request is admitted and a warning is logged: an outage of the counter is no reason to
+refuse work.
 """
 
 import functools
@@ -21,23 +21,20 @@ from redis.commands.core import Script
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Allowance, TooManyRequests
 
-_PAUSE_S = 1.0  # after a failed call Redis is left alone for so long, so that an outage costs each request nothing
-
+_PAUSE_S = 1.0  # no calls to Redis for this long after a failed one: in an outage requests do not wait for it
 
 _log = logging.getLogger(__name__)
-
-
-_away_until = 0.0
+_paused_until = 0.0
 
 
 def hit(counters: Sequence[tuple[str, str]], per_second: int) -> list[Allowance]:
-    """Count one request under each (name, whose) and say what is left of each; nothing when Redis is away.
+    """Count one request under each (name, whose). Returns what is left of each; empty while Redis is unreachable.
 
-    Raises TooManyRequests when it was one too many for any of them.
+    Raises TooManyRequests when any of them is over its limit.
     """
     window = settings.RATE_WINDOW_S
     quota = per_second * window
-    if time.monotonic() < _away_until:
+    if time.monotonic() < _paused_until:
         return []
     try:
         counts = _script()(keys=[f"rl:{name}:{whose}" for name, whose in counters], args=[window])
@@ -69,9 +66,9 @@ def headers(allowances: Sequence[Allowance]) -> dict[str, str]:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Who sends, as far as it can be trusted: the peer, or what TRUSTED_PROXIES proxies in front wrote down.
+    """The sender's address: the peer, or the X-Forwarded-For entry that the outermost of TRUSTED_PROXIES proxies wrote.
 
-    IPv6 addresses count by their /64, which one customer owns whole.
+    IPv6 addresses are cut to their /64, which usually belongs to one customer.
     """
     text = request.META.get("REMOTE_ADDR", "")
     if settings.TRUSTED_PROXIES:
@@ -87,7 +84,7 @@ def client_address(request: HttpRequest) -> str:
 
 
 def seconds_until_midnight() -> int:
-    """Seconds until the next day (UTC)."""
+    """Until the next day (UTC)."""
     return math.ceil(86400 - time.time() % 86400)
 
 
@@ -97,6 +94,6 @@ def _script() -> Script:
 
 
 def _note_outage(error: Exception) -> None:
-    global _away_until
-    _away_until = time.monotonic() + _PAUSE_S
-    _log.warning("limits are not counted, Redis is out of reach: %s", error)
+    global _paused_until
+    _paused_until = time.monotonic() + _PAUSE_S
+    _log.warning("limits are not counted, Redis is unreachable: %s", error)

@@ -1,12 +1,12 @@
-"""What becomes of a request when more waits than the workers can do in reasonable time. Pure: numbers in, a verdict
-out; `CrowdControl` is one request's way through it.
+"""Lowers or refuses requests while the queue is longer than the workers can process in reasonable time. Pure: numbers
+in, a decision out.
 
     seconds of work waiting   below lower_s   from lower_s                        from refuse_s
     paid plan                 accept          accept                              accept
-    other plans               accept          longer than lowered_side: lowered   refused, with the seconds until
-                                              to it, and the answer says so       it will be below lower_s
+    other plans               accept          sides over lowered_side are scaled  refuse, with the seconds until
+                                              down to it, and the answer says so  it will be below lower_s
 
-Seconds, not tasks: what waits is counted in pixel-steps and divided by the measured speed of the workers
+The queue is measured in seconds, not in tasks: its pixel-steps divided by the measured speed of the workers
 (estimates.seconds_waiting).
 """
 
@@ -19,8 +19,8 @@ SIDE_STEP = 8  # pixels
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """`width` and `height` to make, `lowered` if smaller than asked for; `retry_after` s when refused, else 0."""
+class SurgeDecision:
+    """`width` and `height` to generate, `lowered` if smaller than requested; `retry_after` s when refused, else 0."""
 
     width: int
     height: int
@@ -32,43 +32,43 @@ class Verdict:
         return self.retry_after > 0
 
 
-def judge(waiting_s: float, *, paid: bool, width: int, height: int, config: SurgeConfig) -> Verdict:
+def decide(waiting_s: float, *, paid: bool, width: int, height: int, config: SurgeConfig) -> SurgeDecision:
     """The table above."""
     if paid or waiting_s < config.lower_s:
-        return Verdict(width, height)
+        return SurgeDecision(width, height)
     if waiting_s >= config.refuse_s:
         retry = min(config.longest_retry_s, math.ceil(waiting_s - config.lower_s))
-        return Verdict(width, height, retry_after=max(1, retry))
+        return SurgeDecision(width, height, retry_after=max(1, retry))
     longest = max(width, height)
     if longest <= config.lowered_side:
-        return Verdict(width, height)
+        return SurgeDecision(width, height)
     factor = config.lowered_side / longest
-    return Verdict(_scaled(width, factor), _scaled(height, factor), lowered=True)
+    return SurgeDecision(_scaled(width, factor), _scaled(height, factor), lowered=True)
 
 
-class CrowdControl:
-    """The table for one request: first whether it is let in, then the size that it gets."""
+class SurgeControl:
+    """The table for one request: whether it is admitted, and at what size."""
 
     def __init__(self, waiting_s: float, *, paid: bool, least_side: int, config: SurgeConfig) -> None:
         self._waiting_s, self._paid, self._least_side, self._config = waiting_s, paid, least_side, config
-        self.lowered_from = ""  # the size asked for, once `fit` has made it smaller
+        self.lowered_from = ""  # the requested size, if `fit` has lowered it
 
     def fit(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size to make: smaller than `size` in a surge, unless the model makes none so small."""
-        verdict = judge(self._waiting_s, paid=self._paid, width=size[0], height=size[1], config=self._config)
-        if verdict.refused or not verdict.lowered or min(verdict.width, verdict.height) < self._least_side:
+        """The size to generate: lowered in a surge, unless that is below the model's smallest side."""
+        decision = decide(self._waiting_s, paid=self._paid, width=size[0], height=size[1], config=self._config)
+        if decision.refused or not decision.lowered or min(decision.width, decision.height) < self._least_side:
             return size
         self.lowered_from = f"{size[0]}x{size[1]}"
-        return verdict.width, verdict.height
+        return decision.width, decision.height
 
     @property
     def retry_after(self) -> int:
-        """Seconds after which to come back; 0: let in."""
-        return judge(
+        """Seconds after which the client may retry; 0: admitted."""
+        return decide(
             self._waiting_s, paid=self._paid, width=SIDE_STEP, height=SIDE_STEP, config=self._config
         ).retry_after
 
 
 def _scaled(side: int, factor: float) -> int:
-    """To a multiple of eight, as the models need it, and never below what they can do."""
+    """A multiple of 8, as the models need it, and at least 256."""
     return max(256, round(side * factor / SIDE_STEP) * SIDE_STEP)

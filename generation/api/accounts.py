@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, NotRequired, TypedDict
 
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -44,19 +44,57 @@ class UsageSerializer(StrictSerializer):
     group_by = serializers.ChoiceField(choices=tuple(usage.GROUPS), required=False, default="day")
 
 
+class KeyBody(TypedDict):
+    prefix: str
+    name: str
+    scopes: Annotated[list[str], "Empty: all."]
+    plan: Annotated[str | None, "Null: the team's plan."]
+    must_sign: bool
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class NewKeyBody(KeyBody):
+    api_key: Annotated[str, "The key itself: shown this once."]
+    replaces: NotRequired[str]
+
+
+class UsageSums(TypedDict):
+    tasks: int
+    succeeded: int
+    images: int
+    megapixel_steps: float
+
+
+class UsageLine(UsageSums):
+    group: str
+
+
+class UsageBody(TypedDict):
+    items: list[UsageLine]
+    total: UsageSums
+    group_by: str
+    since: str
+    until: str
+
+
 class KeysView(ApiView):
     """The caller's keys."""
 
     scopes: ClassVar = {"GET": "keys", "POST": "keys"}
 
-    @extend_schema(
-        **openapi_docs.operation("keys", "List your keys", "account", data=openapi_docs.listed(openapi_docs.OBJECT))
-    )
+    @extend_schema(**openapi_docs.operation("keys", "List your keys", "account", data=openapi_docs.listed(KeyBody)))
     def get(self, request: KeyRequest) -> Response:
         """Every key of the user, without its secret."""
         return Response({"items": [key_body(key) for key in _keys_of(request)]})
 
-    @extend_schema(**openapi_docs.operation("key-create", "Make a key", "account", code=201, request=KeySerializer))
+    @extend_schema(
+        **openapi_docs.operation(
+            "key-create", "Make a key", "account", data=NewKeyBody, code=201, request=KeySerializer
+        )
+    )
     def post(self, request: KeyRequest) -> Response:
         """A new key. Its text is in the answer, and nowhere else ever again."""
         asked = checked(KeySerializer, request.data)
@@ -71,7 +109,7 @@ class KeyView(ApiView):
 
     scopes: ClassVar = {"DELETE": "keys"}
 
-    @extend_schema(**openapi_docs.operation("key-revoke", "Revoke a key", "account", also=(404,)))
+    @extend_schema(**openapi_docs.operation("key-revoke", "Revoke a key", "account", data=KeyBody, also=(404,)))
     def delete(self, request: KeyRequest, prefix: str) -> Response:
         """End a key at once. It stays in the list."""
         key = _find(request, prefix)
@@ -88,7 +126,7 @@ class KeyRotateView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "key-rotate", "Replace a key", "account", code=201, also=(404,), request=RotateSerializer
+            "key-rotate", "Replace a key", "account", data=NewKeyBody, code=201, also=(404,), request=RotateSerializer
         )
     )
     def post(self, request: KeyRequest, prefix: str) -> Response:
@@ -112,7 +150,7 @@ class UsageView(ApiView):
             "usage",
             "Usage by day, model, kind or key",
             "account",
-            data=openapi_docs.listed(openapi_docs.OBJECT),
+            data=UsageBody,
             parameters=[UsageSerializer],
         )
     )
@@ -131,19 +169,23 @@ class UsageView(ApiView):
         return Response({"items": lines, "total": total, "group_by": asked["group_by"], **days})
 
 
-def key_body(key: ApiKey) -> dict[str, Any]:
+def key_body(key: ApiKey) -> KeyBody:
     """A key as its owner sees it."""
-    moments = ("created_at", "expires_at", "revoked_at", "last_used_at")
-    shown = {name: getattr(key, name) and getattr(key, name).isoformat(timespec="seconds") for name in moments}
-    plan = key.plan.name if key.plan else None
     return {
         "prefix": key.prefix,
         "name": key.name,
         "scopes": key.scopes,
-        "plan": plan,
+        "plan": key.plan.name if key.plan else None,
         "must_sign": key.must_sign,
-        **shown,
+        "created_at": key.created_at.isoformat(timespec="seconds"),
+        "expires_at": _iso(key.expires_at),
+        "revoked_at": _iso(key.revoked_at),
+        "last_used_at": _iso(key.last_used_at),
     }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
 
 
 def _keys_of(request: KeyRequest) -> Any:

@@ -24,7 +24,7 @@ class ApiView(APIView):
         try:
             return super().dispatch(request, *args, **kwargs)
         finally:
-            actor.acting(None)
+            actor.set_actor(None)
 
     def perform_authentication(self, request: Request) -> None:
         """Who asks; strangers are counted by their address, so that keys can't be guessed at speed."""
@@ -35,7 +35,7 @@ class ApiView(APIView):
             rates.hit([("ip", stranger)], settings.ANONYMOUS_RPS)
             raise
         if isinstance(request.auth, ApiKey):
-            actor.acting(request.auth.user, rates.client_address(request._request))
+            actor.set_actor(request.auth.user, rates.client_address(request._request))
 
     def check_throttles(self, request: Request) -> None:
         """Count the request for its address and its key. Raises TooManyRequests."""

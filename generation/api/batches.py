@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar, TypedDict
 
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -15,15 +15,44 @@ from generation.api.base import ApiView
 from generation.api.downloads import zip_response
 from generation.api.wait import base_url
 from generation.tasks import access, cancel, history
-from generation.tasks.models import Batch, Status, Task
-from generation.tasks.presentation import PUBLIC_STATUS, original_url
+from generation.tasks.models import Batch, Image, Status, Task
+from generation.tasks.presentation import (
+    PUBLIC_STATUS,
+    FailureBody,
+    JointStatus,
+    PublicStatus,
+    failure_body,
+    original_url,
+)
 from imagegenx_site.errors import Conflict
+
+
+class BatchTaskBody(TypedDict):
+    task_id: str
+    text: str
+    status: PublicStatus
+    progress: int
+    temp_url: Annotated[str | None, "Its first picture, once there is one."]
+    error: FailureBody | None
+    query_url: str
+
+
+class BatchBody(TypedDict):
+    batch_id: str
+    status: JointStatus
+    progress: float
+    size: int
+    batch_size: Annotated[int | None, "How many of the tasks may share a forward pass; null: no limit was set."]
+    counts: Annotated[dict[str, int], "Tasks by status."]
+    tasks: list[BatchTaskBody]
+    query_url: str
+    created_at: str
 
 
 class BatchView(ApiView):
     """A batch as it is now."""
 
-    @extend_schema(**openapi_docs.operation("batch", "See a batch", "image", data=openapi_docs.BATCH, also=(404,)))
+    @extend_schema(**openapi_docs.operation("batch", "See a batch", "image", data=BatchBody, also=(404,)))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The batch, with every task's status and first picture."""
         batch = history.find_batch(public_id, request.user)
@@ -34,9 +63,7 @@ class BatchCancelView(ApiView):
     """End what is still open of a batch."""
 
     @extend_schema(
-        **openapi_docs.operation(
-            "batch-cancel", "Cancel a batch", "image", data=openapi_docs.BATCH, also=(404,), request=None
-        )
+        **openapi_docs.operation("batch-cancel", "Cancel a batch", "image", data=BatchBody, also=(404,), request=None)
     )
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """Cancel every task that has not ended."""
@@ -62,7 +89,7 @@ class BatchDownloadView(ApiView):
         return zip_response(done, f"{batch.public_id}.zip")
 
 
-def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> dict[str, Any]:
+def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> BatchBody:
     """The batch as clients see it."""
     done = [task.id for task in tasks if task.status == Status.SUCCEEDED]
     images = access.images_of(done) if done else {}
@@ -72,7 +99,7 @@ def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> dict[st
         "status": history.joint_status(tasks) if tasks else "canceled",
         "progress": round(sum(progress) / max(len(progress), 1), 1),
         "size": batch.size,
-        "batch_size": batch.batch_size,
+        "batch_size": batch.batch_size or None,
         "counts": Counter(PUBLIC_STATUS[Status(task.status)] for task in tasks),
         "tasks": [_task_line(task, images.get(task.id, []), base_url) for task in tasks],
         "query_url": base_url + reverse("batch", args=[batch.public_id]),
@@ -80,13 +107,13 @@ def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> dict[st
     }
 
 
-def _task_line(task: Task, images: Sequence[Any], base_url: str) -> dict[str, Any]:
+def _task_line(task: Task, images: Sequence[Image], base_url: str) -> BatchTaskBody:
     return {
         "task_id": task.public_id,
         "text": task.text,
         "status": PUBLIC_STATUS[Status(task.status)],
         "progress": 100 if task.status == Status.SUCCEEDED else min(task.progress, 99),
         "temp_url": original_url(images[0], base_url) if images else None,
-        "error": {"code": task.error_code, "message": task.error_message} if task.error_code else None,
+        "error": failure_body(task),
         "query_url": base_url + reverse("task", args=[task.public_id]),
     }

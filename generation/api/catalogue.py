@@ -1,6 +1,6 @@
 """What can be asked for: models, styles, plans."""
 
-from typing import Any
+from typing import Annotated, Any, TypedDict, cast
 
 from django.forms.models import model_to_dict
 from drf_spectacular.utils import extend_schema
@@ -14,30 +14,40 @@ from generation.api.base import ApiView
 from generation.catalogue import snapshot
 from generation.catalogue.models import ImageModel, Style
 
-_MODEL_FIELDS = (
-    "name",
-    "title",
-    "family",
-    "kinds",
-    "control_types",
-    "aliases",
-    "min_side",
-    "max_side",
-    "default_width",
-    "default_height",
-    "default_steps",
-    "max_steps",
-    "default_cfg_scale",
-    "default_sampler",
-)
+
+class ModelBody(TypedDict):
+    name: str
+    title: str
+    family: str
+    kinds: list[str]
+    control_types: list[str]
+    aliases: list[str]
+    min_side: int
+    max_side: int
+    default_width: int
+    default_height: int
+    default_steps: int
+    max_steps: int
+    default_cfg_scale: float
+    default_sampler: str
+    revision: str
+    fallback: Annotated[str | None, "The model that takes over when this one fails."]
+
+
+class StyleBody(TypedDict):
+    name: str
+    title: str
+    title_zh: str
+    prompt: str
+    negative_prompt: str
+    tone: dict[str, Any]
+    child_safe: bool
 
 
 class ModelsView(ApiView):
     """The models."""
 
-    @extend_schema(
-        **openapi_docs.operation("models", "List models", "catalogue", data=openapi_docs.listed(openapi_docs.OBJECT))
-    )
+    @extend_schema(**openapi_docs.operation("models", "List models", "catalogue", data=openapi_docs.listed(ModelBody)))
     def get(self, request: KeyRequest) -> Response:
         """The enabled models; the first that can do a kind is its default."""
         return Response({"items": [_model(model) for model in snapshot.current().models]})
@@ -46,9 +56,7 @@ class ModelsView(ApiView):
 class StylesView(ApiView):
     """The styles."""
 
-    @extend_schema(
-        **openapi_docs.operation("styles", "List styles", "catalogue", data=openapi_docs.listed(openapi_docs.OBJECT))
-    )
+    @extend_schema(**openapi_docs.operation("styles", "List styles", "catalogue", data=openapi_docs.listed(StyleBody)))
     def get(self, request: KeyRequest) -> Response:
         """The enabled styles, with the words that they add."""
         return Response({"items": [_style(style) for style in snapshot.current().styles]})
@@ -68,9 +76,9 @@ class PlansView(ApiView):
         return Response({"items": plans, "current": plan_of(request.auth).name})
 
 
-def _model(model: ImageModel) -> dict[str, Any]:
-    shown = {name: getattr(model, name) for name in _MODEL_FIELDS}
-    return {**shown, "revision": model.revision, "fallback": model.fallback_id and _name_of(model.fallback_id)}
+def _model(model: ImageModel) -> ModelBody:
+    shown = {name: getattr(model, name) for name in ModelBody.__annotations__ if name != "fallback"}
+    return cast(ModelBody, {**shown, "fallback": model.fallback_id and _name_of(model.fallback_id)})
 
 
 def _name_of(pk: int) -> str | None:
@@ -78,6 +86,5 @@ def _name_of(pk: int) -> str | None:
     return next((model.name for model in snapshot.current().models if model.pk == pk), None)
 
 
-def _style(style: Style) -> dict[str, Any]:
-    names = ("name", "title", "title_zh", "prompt", "negative_prompt", "tone", "child_safe")
-    return {name: getattr(style, name) for name in names}
+def _style(style: Style) -> StyleBody:
+    return cast(StyleBody, {name: getattr(style, name) for name in StyleBody.__annotations__})

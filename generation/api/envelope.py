@@ -4,7 +4,8 @@ envelope.
 
 import json
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
@@ -59,11 +60,32 @@ def enveloped(data: Any) -> dict[str, Any]:
     return {"code": 200, "message": "success", "data": data}
 
 
-def error_body(error: ApiError, request_id: str | None = None) -> dict[str, Any]:
+class FaultBody(TypedDict):
+    field: str | None
+    code: str
+    message: str
+
+
+class ErrorData(TypedDict):
+    errors: list[FaultBody]
+    request_id: str | None
+
+
+class ErrorBody(TypedDict):
+    code: int
+    message: str
+    data: ErrorData
+
+
+def error_body(error: ApiError, request_id: str | None = None) -> ErrorBody:
     """A failure: the HTTP status, one sentence, and under `data.errors` each fault with field, code and what would be
     right.
     """
-    return {"code": error.http_status, "message": error.message, "data": {**error.details(), "request_id": request_id}}
+    return {
+        "code": error.http_status,
+        "message": error.message,
+        "data": {"errors": error.details()["errors"], "request_id": request_id},
+    }
 
 
 def problem_body(error: ApiError, request_id: str | None = None) -> dict[str, Any]:
@@ -136,7 +158,7 @@ def _of_status(status: int, code: str, message: str) -> ApiError:
     return error
 
 
-def json_bytes(body: dict[str, Any]) -> bytes:
+def json_bytes(body: Mapping[str, Any]) -> bytes:
     """An envelope as bytes, for answers made outside DRF."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 

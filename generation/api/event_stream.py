@@ -20,7 +20,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypedDict
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -45,7 +45,7 @@ from generation.api.wait import base_url
 from generation.tasks import access, watchers
 from generation.tasks.models import Status
 from generation.tasks.presentation import PUBLIC_STATUS
-from generation.tasks.view import Seen, see, shown_to_all
+from generation.tasks.view import TaskView, view_for, view_of
 from imagegenx_site.errors import ApiError, NotFound, Unauthorised
 from imagegenx_site.ids import from_public
 
@@ -56,6 +56,12 @@ _log = logging.getLogger(__name__)
 _ENTRY_ID: Final = re.compile(r"\d{1,15}-\d{1,10}")
 
 
+class TokenBody(TypedDict):
+    url: str
+    token: str
+    expires_at: str
+
+
 class EventTokenView(ApiView):
     """Tokens for browsers."""
 
@@ -63,7 +69,7 @@ class EventTokenView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "event-token", "A token for a browser's EventSource", "image", also=(404,), request=None
+            "event-token", "A token for a browser's EventSource", "image", data=TokenBody, also=(404,), request=None
         )
     )
     def post(self, request: KeyRequest, public_id: str) -> Response:
@@ -72,9 +78,12 @@ class EventTokenView(ApiView):
         token = signing.dumps(task.public_id, salt=_SALT)
         end = timezone.now() + timedelta(seconds=settings.EVENT_TOKEN_SECONDS)
         address = base_url(request) + reverse("task-events", args=[task.public_id])
-        return Response(
-            {"url": f"{address}?token={token}", "token": token, "expires_at": end.isoformat(timespec="seconds")}
-        )
+        body: TokenBody = {
+            "url": f"{address}?token={token}",
+            "token": token,
+            "expires_at": end.isoformat(timespec="seconds"),
+        }
+        return Response(body)
 
 
 @csrf_exempt
@@ -105,7 +114,7 @@ def _authorised(request: HttpRequest, public_id: str) -> UUID:
         raise Unauthorised("No API key, and no `token` in the address.")
     rates.hit([("key", str(key.pk))], plan_of(key).requests_per_second)
     require_scope(key, "read")
-    return see(public_id, key.user, base_url="").task_id
+    return view_for(public_id, key.user, base_url="").task_id
 
 
 def _of_token(token: str, public_id: str) -> UUID:
@@ -118,7 +127,7 @@ def _of_token(token: str, public_id: str) -> UUID:
     task_id = from_public(public_id)
     if task_id is None:
         raise access.no_task(public_id)
-    return shown_to_all(task_id, "").task_id
+    return view_of(task_id, "").task_id
 
 
 async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
@@ -135,12 +144,12 @@ async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
             ended = shown.ended
             yield _event("task", shown.body, reader.newest)
         while not ended:
-            happening = await _next(queue)
-            if happening is None:
+            event = await _next(queue)
+            if event is None:
                 yield b": ping\n\n"
-            elif not happening.id or watchers.later(happening.id, seen):
-                ended = happening.is_end
-                yield _of(happening)
+            elif not event.id or watchers.later(event.id, seen):
+                ended = event.is_end
+                yield _of(event)
         try:
             shown = await _shown(task_id, base)
             while shown.body["enlarging"]:  # the first version is there, a larger one follows
@@ -157,14 +166,14 @@ async def _told(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
 
 async def _until_updated(queue: watchers.Queue) -> AsyncIterator[bytes]:
     """What happens until the pictures have changed, or until it is time to look."""
-    while (happening := await _next(queue)) is not None:
-        yield _of(happening)
-        if happening.kind == "updated":
+    while (event := await _next(queue)) is not None:
+        yield _of(event)
+        if event.kind == "updated":
             return
     yield b": ping\n\n"
 
 
-async def _next(queue: watchers.Queue) -> watchers.Happening | None:
+async def _next(queue: watchers.Queue) -> watchers.Event | None:
     """The next event, or None after PING_S."""
     try:
         async with asyncio.timeout(PING_S):
@@ -173,15 +182,15 @@ async def _next(queue: watchers.Queue) -> watchers.Happening | None:
         return None
 
 
-def _of(happening: watchers.Happening) -> bytes:
-    data = happening.data
-    if happening.kind == "status":
+def _of(event: watchers.Event) -> bytes:
+    data = event.data
+    if event.kind == "status":
         data = {**data, "status": PUBLIC_STATUS[Status(data["status"])]}
-    return _event(happening.kind, data, happening.id)
+    return _event(event.kind, data, event.id)
 
 
-async def _shown(task_id: UUID, base: str) -> Seen:
-    return await sync_to_async(shown_to_all)(task_id, base)
+async def _shown(task_id: UUID, base: str) -> TaskView:
+    return await sync_to_async(view_of)(task_id, base)
 
 
 def _event(kind: str, data: Any, entry_id: str) -> bytes:

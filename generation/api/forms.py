@@ -8,19 +8,21 @@ import difflib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from generation.accounts import plans
 from generation.accounts.models import Plan, User
-from generation.catalogue import loras
+from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
-from generation.catalogue.parameters import MAX_SEED, SAMPLERS, SIDE_STEP, SIDES, LoraChoice, parse_resolution
+from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
 from generation.catalogue.snapshot import Catalogue
 from imagegenx_site.errors import Fault, InvalidRequest
 from imagegenx_site.outbound_http import fault_of, is_own_address
-from postprocessing.recipe import Recipe, RecipeError
+from postprocessing.recipe import BLOCK, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
 LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
@@ -43,6 +45,16 @@ class StrictSerializer(serializers.Serializer):
         if faults:
             raise serializers.ValidationError(faults)
         return value
+
+
+@extend_schema_field({**loras.list_of(loras.ENTRY).json_schema(), "description": LORAS_HELP})
+class LorasField(serializers.JSONField):
+    """Checked by the schema it shows."""
+
+
+@extend_schema_field({**BLOCK.json_schema(), "description": "See docs/postprocessing.md."})
+class PostprocessField(serializers.JSONField):
+    """Checked by the schema it shows."""
 
 
 class ParamsSerializer(StrictSerializer):
@@ -70,7 +82,7 @@ class ParamsSerializer(StrictSerializer):
     cfg_scale = serializers.FloatField(
         required=False, min_value=1, max_value=20, help_text="How closely to follow the text."
     )
-    sampler = serializers.ChoiceField(choices=SAMPLERS, required=False)
+    sampler = serializers.ChoiceField(choices=samplers.NAMES, required=False)
     seed = serializers.IntegerField(
         required=False, min_value=-1, max_value=MAX_SEED, help_text="Same seed, same picture; -1: any."
     )
@@ -84,16 +96,13 @@ class ParamsSerializer(StrictSerializer):
         required=False,
         help_text="False: made anew although an identical request with the same `seed` was answered already.",
     )
-    loras = serializers.JSONField(required=False, help_text=LORAS_HELP)
+    loras = LorasField(required=False)
     preview = serializers.BooleanField(required=False, help_text="Send small previews with the events.")
-    postprocess = serializers.JSONField(required=False, help_text="See docs/postprocessing.md.")
+    postprocess = PostprocessField(required=False)
 
-    def validate_loras(self, asked: Any) -> list[LoraChoice]:
-        model: ImageModel | None = self.context["model"]
-        found, faults = loras.chosen(asked, self.context["user"], model)
-        kept: list[Fault] = self.context["faults"]
-        kept += faults
-        return found
+    def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
+        entry = loras.VersionField(self.context["user"], self.context["model"])
+        return loras.list_of(entry).read(asked, "params.loras", self.context["faults"]) or ()
 
     def validate_model(self, name: str) -> str:
         catalogue: Catalogue = self.context["catalogue"]
@@ -119,15 +128,13 @@ class ParamsSerializer(StrictSerializer):
         sides = parse_resolution(text)
         if sides is None:
             raise _fault("malformed", "Write width x height in pixels, for example 512x512.")
-        plan: Plan = self.context["plan"]
         model: ImageModel | None = self.context["model"]
         low, high = (model.min_side, model.max_side) if model else SIDES
         if any(side % SIDE_STEP for side in sides):
             raise _fault("not_a_multiple", f"Width and height must be multiples of {SIDE_STEP}.")
         if min(sides) < low or max(sides) > high:
             raise _fault("out_of_range", f"Width and height must be from {low} to {high} pixels.")
-        if max(sides) > plan.max_side:
-            raise _fault("above_plan", f"Your plan allows up to {plan.max_side} pixels a side.")
+        _check_plan(self.context, sides=sides)
         return sides
 
     def validate_steps(self, steps: int) -> int:
@@ -137,20 +144,16 @@ class ParamsSerializer(StrictSerializer):
         return steps
 
     def validate_num_images(self, count: int) -> int:
-        plan: Plan = self.context["plan"]
-        if count > plan.max_images:
-            raise _fault("above_plan", f"Your plan allows up to {plan.max_images} pictures a request.")
+        _check_plan(self.context, images=count)
         return count
 
     def validate_postprocess(self, block: Any) -> Any:
         try:
             recipe = Recipe.from_json(block, path="params.postprocess")
         except RecipeError as error:
-            faults: list[Fault] = self.context["faults"]
-            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+            self.context["faults"].extend(error.faults)
             return {}
-        if recipe.upscale and not self.context["plan"].super_resolution:
-            raise _fault("above_plan", "Your plan does not include super-resolution.")
+        _check_plan(self.context, upscale=recipe.upscale is not None)
         if recipe.output.provenance and not settings.C2PA_CERTIFICATE:
             raise _fault("not_available", "This server has no certificate to sign with; leave `provenance` out.")
         return block or {}
@@ -162,15 +165,12 @@ class ParamsSerializer(StrictSerializer):
         try:
             Recipe.from_json(block, path="params.postprocess")
         except RecipeError as error:
-            faults: list[Fault] = self.context["faults"]
-            faults += [Fault(fault.field, fault.code, fault.message) for fault in error.faults]
+            self.context["faults"].extend(error.faults)
         return {**values, "postprocess": block}
 
 
 class GenerateSerializer(StrictSerializer):
-    """A text-to-image request."""
-
-    roles: ClassVar[Mapping[str, str]] = {}  # fields that hold pictures -> the role of the picture
+    """What the requests of every kind have."""
 
     text = serializers.CharField(max_length=MAX_TEXT, help_text="What to draw, in any language.")
     params = ParamsSerializer(required=False)
@@ -199,14 +199,12 @@ class GenerateSerializer(StrictSerializer):
         return url or ""
 
     def validate_priority(self, priority: int | None) -> int | None:
-        cap = self.context["plan"].priority_cap
-        if priority is not None and priority < cap:
-            raise _fault("above_plan", f"Your plan allows priority {cap} to 3.")
+        _check_plan(self.context, priority=priority)
         return priority
 
 
 @dataclass(frozen=True)
-class Asker:
+class RequestContext:
     """What a request is checked against: its kind, who sends it under which plan, and what there is to ask for."""
 
     kind: str
@@ -246,19 +244,16 @@ def _validated(
         serializer._context = {}
 
 
-def parse(body: Any, form: type[GenerateSerializer], asker: Asker) -> dict[str, Any]:
+def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) -> dict[str, Any]:
     """The checked values of a request body. Raises InvalidRequest with every fault."""
-    kind, catalogue, plan = asker.kind, asker.catalogue, asker.plan
+    kind, catalogue = context.kind, context.catalogue
     params = body.get("params") if isinstance(body, Mapping) else None
     named = params.get("model") if isinstance(params, Mapping) else None
     model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
-    found: list[Fault] = []
-    context = {**vars(asker), "model": model, "faults": found}
-    if kind not in plan.kinds:
-        found.append(Fault("kind", "above_plan", f"Your plan does not include {kind}."))
+    found = plans.faults(context.plan, kind=kind)
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
-    values, faults = _validated(form, body, context)
+    values, faults = _validated(form, body, {**vars(context), "model": model, "faults": found})
     if found or faults:
         raise InvalidRequest([*found, *faults])
     return {**values, "model": model}
@@ -267,6 +262,12 @@ def parse(body: Any, form: type[GenerateSerializer], asker: Asker) -> dict[str, 
 def style_of(catalogue: Catalogue, params: Mapping[str, Any]) -> Style | None:
     """The style that a checked request names."""
     return catalogue.style(params["style"]) if params.get("style") else None
+
+
+def _check_plan(context: Mapping[str, Any], **asked: Any) -> None:
+    """Refuse a field's value that the plan does not allow."""
+    for fault in plans.faults(context["plan"], **asked):
+        raise _fault(fault.code, fault.message)
 
 
 def _fault(code: str, message: str) -> serializers.ValidationError:

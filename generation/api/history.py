@@ -1,6 +1,6 @@
 """History: the caller's tasks, newest first."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -12,11 +12,12 @@ from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.forms import StrictSerializer, checked
 from generation.api.wait import base_url
+from generation.catalogue.kinds import task_kinds
 from generation.catalogue.parameters import parse_resolution
 from generation.tasks import access, history
 from generation.tasks.history import LARGEST_PAGE, Filters
 from generation.tasks.models import Status
-from generation.tasks.presentation import task_body
+from generation.tasks.presentation import TaskBody, task_body
 
 
 class FiltersSerializer(StrictSerializer):
@@ -27,7 +28,7 @@ class FiltersSerializer(StrictSerializer):
     since = serializers.DateField(required=False, help_text="First day, 2026-11-20.")
     until = serializers.DateField(required=False, help_text="Last day.")
     status = serializers.ChoiceField(required=False, choices=tuple(history.INNER_STATUS))
-    kind = serializers.ChoiceField(required=False, choices=("text2img", "img2img", "inpaint", "controlnet"))
+    kind = serializers.ChoiceField(required=False, choices=task_kinds())
     style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name
     model = serializers.CharField(required=False, max_length=60)
     resolution = serializers.CharField(required=False, max_length=20)
@@ -42,6 +43,13 @@ class FiltersSerializer(StrictSerializer):
         return sides
 
 
+class PageBody(TypedDict):
+    items: list[TaskBody]
+    next_cursor: str | None
+    has_more: bool
+    kept_days: int
+
+
 class HistoryView(ApiView):
     """The caller's tasks."""
 
@@ -52,7 +60,7 @@ class HistoryView(ApiView):
             "tasks",
             "List tasks, newest first",
             "image",
-            data=openapi_docs.listed(openapi_docs.TASK),
+            data=PageBody,
             parameters=[FiltersSerializer, OpenApiParameter("limit", int, description="1 to 100.")],
         )
     )
@@ -63,8 +71,13 @@ class HistoryView(ApiView):
         images = access.images_of([task.id for task in page.tasks if task.status == Status.SUCCEEDED])
         base = base_url(request)
         items = [task_body(task, images.get(task.id, []), base_url=base) for task in page.tasks]
-        more = {"next_cursor": page.next_cursor or None, "has_more": bool(page.next_cursor)}
-        return Response({"items": items, **more, "kept_days": settings.HISTORY_DAYS})
+        body: PageBody = {
+            "items": items,
+            "next_cursor": page.next_cursor or None,
+            "has_more": bool(page.next_cursor),
+            "kept_days": settings.HISTORY_DAYS,
+        }
+        return Response(body)
 
 
 def _filters(asked: dict[str, Any]) -> Filters:

@@ -1,7 +1,7 @@
-"""The requests of every kind of task beside text-to-image, and how pictures are given in them."""
+"""The requests of every kind of task, made of the table of kinds, and how pictures are given in them."""
 
+import functools
 import json
-from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from django.core.files.uploadedfile import UploadedFile
@@ -10,10 +10,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from generation.api.forms import MAX_TEXT, GenerateSerializer, ParamsSerializer
+from generation.catalogue.kinds import Kind, Option
 from generation.catalogue.models import ImageModel
 from generation.tasks import inputs
+from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 
-CONTROL_TYPES: Final = ("canny", "depth", "openpose")
 _PICTURE_HELP: Final = "An http(s) address, base64 (also as a data: URL), or the file of a multipart request."
 
 
@@ -35,125 +36,104 @@ class PictureField(serializers.Field):
         return value
 
 
-class Img2ImgParams(ParamsSerializer):
-    """`params` of an image-to-image request."""
+class KindParams(ParamsSerializer):
+    """`params` of a kind that has options of its own; `form_of` adds their fields."""
 
-    strength = serializers.FloatField(
-        required=False, min_value=0.05, max_value=1, help_text="How much may change: 0.05 little, 1 everything."
-    )
-
-
-class InpaintParams(Img2ImgParams):
-    """`params` of an inpainting request."""
-
-    mask_feather = serializers.IntegerField(
-        required=False, min_value=0, max_value=64, help_text="Pixels over which the mask's edge is soft."
-    )
-    area = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=16384),
-        required=False,
-        min_length=4,
-        max_length=4,
-        help_text="Instead of a mask: left, top, width and height in pixels of the picture.",
-    )
-
-
-class ControlParams(InpaintParams):
-    """`params` of a ControlNet request. Those of an input picture and its mask count where there are such."""
-
-    control_type = serializers.ChoiceField(
-        choices=CONTROL_TYPES, required=False, help_text="The model's first when left out."
-    )
-    control_strength = serializers.FloatField(required=False, min_value=0, max_value=2)
-    control_start = serializers.FloatField(
-        required=False, min_value=0, max_value=1, help_text="Part of the steps after which the picture begins to count."
-    )
-    control_end = serializers.FloatField(
-        required=False, min_value=0, max_value=1, help_text="Part of the steps after which it counts no more."
-    )
-
-    control_ready = serializers.BooleanField(
-        required=False,
-        help_text="True: the control picture is taken as it is. False: it is a photo. Left out: it is looked at.",
-    )
-
-    def validate_control_type(self, control_type: str) -> str:
-        model: ImageModel | None = self.context["model"]
-        if model and model.control_types and control_type not in model.control_types:
-            message = f"{model.name} has no ControlNet of this type. It has: {', '.join(model.control_types)}."
-            raise serializers.ValidationError(message, code="not_available")
-        return control_type
+    kind: ClassVar[Kind]
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        if values.get("control_start", 0.0) >= values.get("control_end", 1.0):
-            fault = serializers.ErrorDetail("`control_end` must be above `control_start`.", "out_of_range")
-            raise serializers.ValidationError({"control_end": [fault]})
+        for option in self.kind.options:
+            lower = self.kind.option(option.above)
+            if lower and values.get(lower.name, lower.default) >= values.get(option.name, option.default):
+                raise _fault_at(option.name, "out_of_range", f"`{option.name}` must be above `{lower.name}`.")
+        return super().validate(values)
+
+
+class KindSerializer(GenerateSerializer):
+    """A request of one kind, with its pictures; `form_of` adds their fields."""
+
+    kind: ClassVar[Kind]
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        params = values.get("params", {})
+        for picture in self.kind.pictures:
+            option = self.kind.drawn_by(picture.role)
+            drawn = params.get(option.name) if option else None
+            if option and picture.required and (picture.field in values) == bool(drawn):
+                raise _fault_at(picture.field, "required", f"Give either `{picture.field}` or `params.{option.name}`.")
+            if picture.part_of and picture.part_of not in values and (picture.field in values or drawn):
+                message = f"A {picture.field} or an area is one of `{picture.part_of}`."
+                raise _fault_at(picture.part_of, "required", message)
+            if option and drawn and not (drawn[2] and drawn[3]):
+                fault = serializers.ErrorDetail("Width and height must be at least 1.", "out_of_range")
+                raise serializers.ValidationError({"params": {option.name: [fault]}})
         return values
 
 
-class Img2ImgSerializer(GenerateSerializer):
-    """An image-to-image request."""
-
-    roles: ClassVar[Mapping[str, str]] = {"image": "image"}
-
-    image = PictureField(help_text=_PICTURE_HELP)
-    params = Img2ImgParams(required=False)
-
-
-class InpaintSerializer(GenerateSerializer):
-    """An inpainting request: what the mask shows white, or `params.area`, is painted anew."""
-
-    roles: ClassVar[Mapping[str, str]] = {"image": "image", "mask": "mask"}
-
-    image = PictureField(help_text=_PICTURE_HELP)
-    mask = PictureField(required=False, help_text=_PICTURE_HELP)
-    params = InpaintParams(required=False)
-
-    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        area = values.get("params", {}).get("area")
-        if ("mask" in values) == bool(area):
-            raise serializers.ValidationError({"mask": [_required("Give either `mask` or `params.area`.")]})
-        if area and not (area[2] and area[3]):
-            fault = serializers.ErrorDetail("Width and height must be at least 1.", "out_of_range")
-            raise serializers.ValidationError({"params": {"area": [fault]}})
-        return values
-
-
-class ControlnetSerializer(GenerateSerializer):
-    """A request whose picture keeps the lines, depth or pose of another, and may start from a picture of its own."""
-
-    roles: ClassVar[Mapping[str, str]] = {"image": "image", "mask": "mask", "control_image": "control"}
-
-    control_image = PictureField(help_text=_PICTURE_HELP)
-    image = PictureField(required=False, help_text="What to start from. " + _PICTURE_HELP)
-    mask = PictureField(required=False, help_text="What of `image` is painted anew: white. " + _PICTURE_HELP)
-    params = ControlParams(required=False)
-
-    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        if "image" not in values and ("mask" in values or "area" in values.get("params", {})):
-            raise serializers.ValidationError({"image": [_required("A mask or an area is one of `image`.")]})
-        return values
-
-
-class BatchSerializer(GenerateSerializer):
-    """Up to 100 texts that share everything else. Text number i takes the seed `seed + i * num_images`."""
+class BatchSerializer(KindSerializer):
+    """A request of many texts."""
 
     text = None  # type: ignore[assignment]  # `texts` stands for it
     texts = serializers.ListField(
         child=serializers.CharField(max_length=MAX_TEXT), min_length=1, max_length=100, help_text="What to draw."
     )
     batch_size = serializers.IntegerField(
-        required=False, min_value=1, max_value=16, help_text="How many to run together; the worker may take fewer."
+        required=False,
+        min_value=1,
+        max_value=16,
+        help_text="The most tasks of this batch that may share a forward pass; not set: as many as fit.",
     )
 
 
-FORMS: Final[Mapping[str, type[GenerateSerializer]]] = {
-    "text2img": GenerateSerializer,
-    "img2img": Img2ImgSerializer,
-    "inpaint": InpaintSerializer,
-    "controlnet": ControlnetSerializer,
-    "batch": BatchSerializer,
-}
+@functools.cache
+def form_of(kind: Kind) -> type[KindSerializer]:
+    """The form of a kind's requests."""
+    name = kind.path.title().replace("-", "")
+    fields: dict[str, Any] = {"__doc__": kind.description, "kind": kind}
+    for picture in kind.pictures:
+        required = picture.required and kind.drawn_by(picture.role) is None
+        fields[picture.field] = PictureField(required=required, help_text=f"{picture.help} {_PICTURE_HELP}".strip())
+    if kind.options:
+        fields["params"] = _params_of(kind, f"{name}Params")(required=False)
+    base = BatchSerializer if kind.many_texts else KindSerializer
+    return type(f"{name}Serializer", (base,), fields)
+
+
+def _params_of(kind: Kind, name: str) -> type[KindParams]:
+    fields: dict[str, Any] = {"__doc__": f"`params`. {kind.description}", "kind": kind}
+    for option in kind.options:
+        fields[option.name] = _field_of(option.value)
+        if option.of_model:
+            fields[f"validate_{option.name}"] = functools.partialmethod(_of_model, option)
+    return type(name, (KindParams,), fields)
+
+
+def _of_model(form: serializers.Serializer, option: Option, value: Any) -> Any:
+    """The value, if it is among those that the model offers."""
+    model: ImageModel | None = form.context["model"]
+    offered = getattr(model, option.of_model) if model else []
+    if model and offered and value not in offered:
+        message = f"{model.name} has no `{option.name}` {value}. It has: {', '.join(offered)}."
+        raise serializers.ValidationError(message, code="not_available")
+    return value
+
+
+def _field_of(value: Field) -> serializers.Field:
+    """The form's field for a part of a schema."""
+    about: dict[str, Any] = {"required": False, "help_text": value.help or None}
+    if isinstance(value, Choice):
+        return serializers.ChoiceField(choices=value.allowed, **about)
+    if isinstance(value, Boolean):
+        return serializers.BooleanField(**about)
+    if isinstance(value, Integer):
+        return serializers.IntegerField(min_value=value.low, max_value=value.high, **about)
+    if isinstance(value, Number):
+        return serializers.FloatField(min_value=value.low, max_value=value.high, **about)
+    if isinstance(value, List):
+        return serializers.ListField(
+            child=_field_of(value.item), min_length=value.least, max_length=value.most, **about
+        )
+    raise TypeError(f"there is no form field for {value}")
 
 
 def body_of(data: Any) -> Any:
@@ -175,5 +155,5 @@ def _json(text: str) -> Any:
         return text
 
 
-def _required(message: str) -> serializers.ErrorDetail:
-    return serializers.ErrorDetail(message, "required")
+def _fault_at(field: str, code: str, message: str) -> serializers.ValidationError:
+    return serializers.ValidationError({field: [serializers.ErrorDetail(message, code)]})

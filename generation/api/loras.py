@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar, TypedDict
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -30,14 +30,26 @@ class UploadSerializer(StrictSerializer):
     base_family = serializers.CharField(required=False, max_length=40, default="sd15", help_text="sd15, sd21, sdxl ...")
 
 
+class LoraBody(TypedDict):
+    name: str
+    version: int
+    title: str
+    sha256: str
+    bytes: int
+    rank: int
+    base_family: str
+    triggers: Annotated[list[str], "Words of a prompt that call it."]
+    state: str
+    uses: int
+    own: Annotated[bool, "The caller's own upload."]
+
+
 class LorasView(ApiView):
     """The LoRAs that the caller may use."""
 
     scopes: ClassVar = {"GET": "read"}
 
-    @extend_schema(
-        **openapi_docs.operation("loras", "List LoRAs", "lora", data=openapi_docs.listed(openapi_docs.OBJECT))
-    )
+    @extend_schema(**openapi_docs.operation("loras", "List LoRAs", "lora", data=openapi_docs.listed(LoraBody)))
     def get(self, request: KeyRequest) -> Response:
         """Every version, the newest of a name first."""
         rows = loras.visible(request.user).exclude(state=Lora.State.DELETED).select_related("owner")
@@ -55,6 +67,7 @@ class LoraUploadView(ApiView):
             "lora-upload",
             "Upload a LoRA",
             "lora",
+            data=LoraBody,
             code=201,
             also=(413, 415),
             request={"multipart/form-data": UploadSerializer},
@@ -92,7 +105,9 @@ class LoraStateView(ApiView):
 
 
 class LoraEnableView(LoraStateView):
-    @extend_schema(**openapi_docs.operation("lora-enable", "Enable a LoRA", "lora", also=(404,), request=None))
+    @extend_schema(
+        **openapi_docs.operation("lora-enable", "Enable a LoRA", "lora", data=LoraBody, also=(404,), request=None)
+    )
     def post(self, request: KeyRequest, name: str, version: int) -> Response:
         """Offer the version again."""
         return self.change(request, name, version)
@@ -101,7 +116,9 @@ class LoraEnableView(LoraStateView):
 class LoraDisableView(LoraStateView):
     state = Lora.State.DISABLED
 
-    @extend_schema(**openapi_docs.operation("lora-disable", "Disable a LoRA", "lora", also=(404,), request=None))
+    @extend_schema(
+        **openapi_docs.operation("lora-disable", "Disable a LoRA", "lora", data=LoraBody, also=(404,), request=None)
+    )
     def post(self, request: KeyRequest, name: str, version: int) -> Response:
         """Offer the version no more. Tasks that name it already are made as they were asked for."""
         return self.change(request, name, version)
@@ -121,10 +138,21 @@ class LoraView(ApiView):
         return Response({"name": str(row), "deleted": True})
 
 
-def lora_body(row: Lora, request: KeyRequest) -> dict[str, Any]:
+def lora_body(row: Lora, request: KeyRequest) -> LoraBody:
     """A version as clients see it."""
-    names = ("version", "title", "sha256", "bytes", "rank", "base_family", "triggers", "state", "uses")
-    return {"name": row.name, **{name: getattr(row, name) for name in names}, "own": row.owner_id == request.user.pk}
+    return {
+        "name": row.name,
+        "version": row.version,
+        "title": row.title,
+        "sha256": row.sha256,
+        "bytes": row.bytes,
+        "rank": row.rank,
+        "base_family": row.base_family,
+        "triggers": row.triggers,
+        "state": row.state,
+        "uses": row.uses,
+        "own": row.owner_id == request.user.pk,
+    }
 
 
 def _own(request: KeyRequest, name: str, version: int) -> Lora:

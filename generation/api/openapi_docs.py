@@ -1,19 +1,19 @@
-"""What the OpenAPI document says of each endpoint beside what its serializer says: answers, statuses, headers and
-examples.
+"""What the OpenAPI document says of each endpoint beside what its form says: the types of its answers, statuses,
+headers and examples.
 
 Every endpoint can answer the statuses in ALWAYS; what else it can answer is named where it is described.
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from generation.api.kind_forms import ControlnetSerializer, Img2ImgSerializer, InpaintSerializer
-
-__all__ = ["ControlnetSerializer", "Img2ImgSerializer", "InpaintSerializer", "operation", "submitting"]
-
-Schema = dict[str, Any]
+from generation.api.envelope import ErrorBody
+from generation.api.json_types import Schema, schema_of
+from generation.api.kind_forms import form_of
+from generation.catalogue.kinds import Kind
+from generation.tasks.presentation import TaskBody
 
 ALWAYS: Final = (400, 401, 403, 429)
 _MEANING: Final = {
@@ -28,69 +28,8 @@ _MEANING: Final = {
     429: "A limit of the plan. `Retry-After` says when to come back.",
     503: "No room, or the store is away. `Retry-After` says when to come back.",
 }
-_STRING: Final[Schema] = {"type": "string"}
-_INTEGER: Final[Schema] = {"type": "integer"}
-_FAULT: Final[Schema] = {
-    "type": "object",
-    "properties": {"field": {"type": ["string", "null"]}, "code": _STRING, "message": _STRING},
-    "required": ["field", "code", "message"],
-}
-ERROR: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "code": _INTEGER,
-        "message": _STRING,
-        "data": {
-            "type": "object",
-            "properties": {
-                "errors": {"type": "array", "items": _FAULT},
-                "request_id": {"type": ["string", "null"]},
-            },
-            "required": ["errors"],
-        },
-    },
-    "required": ["code", "message", "data"],
-}
+ERROR: Final = schema_of(ErrorBody)
 OBJECT: Final[Schema] = {"type": "object"}
-TASK: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "task_id": {"type": "string", "examples": ["img019aa2b3c4d57e8f9a0b1c2d3e4f5061"]},
-        "batch_id": {"type": ["string", "null"]},
-        "kind": _STRING,
-        "status": {"enum": ["queued", "running", "succeeded", "failed", "canceled", "expired"]},
-        "progress": {"type": "integer", "minimum": 0, "maximum": 100},
-        "position": {"type": ["integer", "null"], "description": "Place among what waits; 1 comes next."},
-        "estimated_time": {"type": ["number", "null"], "description": "Seconds until it will probably end."},
-        "query_url": _STRING,
-        "temp_url": {"type": ["string", "null"], "description": "The first picture, once there is one."},
-        "outputs": {"type": "array", "items": OBJECT},
-        "enlarging": {"type": "boolean", "description": "Larger pictures will replace these (`upscale.late`)."},
-        "input": OBJECT,
-        "priority": _INTEGER,
-        "attempts": _INTEGER,
-        "warnings": {"type": "array"},
-        "error": {"type": ["object", "null"]},
-        "created_at": _STRING,
-        "started_at": {"type": ["string", "null"]},
-        "finished_at": {"type": ["string", "null"]},
-        "expires_at": _STRING,
-    },
-    "required": ["task_id", "status", "progress", "query_url", "outputs"],
-}
-BATCH: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "batch_id": _STRING,
-        "status": {"enum": ["queued", "running", "succeeded", "failed", "canceled", "expired", "partial"]},
-        "progress": {"type": "number"},
-        "size": _INTEGER,
-        "counts": OBJECT,
-        "tasks": {"type": "array", "items": OBJECT},
-        "query_url": _STRING,
-    },
-    "required": ["batch_id", "status", "progress", "tasks"],
-}
 _PREFER: Final = OpenApiParameter(
     "Prefer", str, OpenApiParameter.HEADER, description="`wait=n`: answer with the finished task within n seconds."
 )
@@ -100,42 +39,28 @@ _CANCEL_AFTER: Final = OpenApiParameter(
 _IDEMPOTENCY: Final = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key again answers the first task."
 )
-_EXAMPLES: Final = {
-    "generate": {
-        "text": "a red circle on a white background",
-        "params": {"resolution": "256x256", "steps": 8, "seed": 7, "style": "cartoon"},
-    },
-    "img2img": {"text": "a blue circle", "image": "https://example.com/circle.png", "params": {"strength": 0.6}},
-    "inpaint": {
-        "text": "a green square",
-        "image": "https://example.com/circle.png",
-        "params": {"area": [64, 64, 128, 128], "mask_feather": 8},
-    },
-    "controlnet": {
-        "text": "a yellow star",
-        "control_image": "https://example.com/edges.png",
-        "params": {"control_type": "canny", "control_strength": 0.9},
-    },
-    "batch-generate": {"texts": ["a red circle", "a blue square"], "batch_size": 8, "params": {"steps": 8}},
-}
 
 
-def enveloped(data: Schema) -> Schema:
-    """The schema of a success whose `data` is this."""
+def enveloped(data: Any) -> Schema:
+    """The schema of a success whose `data` is of this type."""
     return {
         "type": "object",
-        "properties": {"code": {"const": 200}, "message": {"const": "success"}, "data": data},
+        "properties": {"code": {"const": 200}, "message": {"const": "success"}, "data": _schema(data)},
         "required": ["code", "message", "data"],
     }
 
 
-def listed(items: Schema) -> Schema:
+def listed(item: Any) -> Schema:
     """The schema of a list under `items`."""
     return {
         "type": "object",
-        "properties": {"items": {"type": "array", "items": items}},
+        "properties": {"items": {"type": "array", "items": _schema(item)}},
         "required": ["items"],
     }
+
+
+def _schema(data: Any) -> Schema:
+    return data if isinstance(data, dict) else schema_of(data)
 
 
 def operation(
@@ -143,47 +68,53 @@ def operation(
     summary: str,
     tag: str,
     *,
-    data: Schema = OBJECT,
+    data: Any = OBJECT,
     code: int = 200,
     also: tuple[int, ...] = (),
     **rest: Any,
 ) -> dict[str, Any]:
-    """Arguments of `extend_schema` for one method of an endpoint."""
+    """Arguments of `extend_schema` for one method of an endpoint; `data` is the type of its answer."""
     failures = {status: OpenApiResponse(ERROR, _MEANING[status]) for status in sorted({*ALWAYS, *also})}
     responses = {code: OpenApiResponse(enveloped(data), "Success."), **failures, **rest.pop("responses", {})}
     return {"operation_id": name, "summary": summary, "tags": [tag], "responses": responses, **rest}
 
 
-def submitting(name: str, form: Any, summary: str, *, batch: bool = False) -> dict[str, Any]:
-    """An endpoint that makes tasks."""
-    data = BATCH if batch else TASK
-    done = OpenApiResponse(enveloped(OBJECT), "The finished task (`Prefer: wait`), or the price of a dry run.")
-    types = ("application/json", "multipart/form-data")
+def submitting(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
+    """The endpoint that makes tasks of a kind; the types of its answers 202 and 200."""
+    finished = OpenApiResponse(enveloped(done), "The finished task (`Prefer: wait`), or the price of a dry run.")
+    example = OpenApiExample(kind.path, value=kind.example, request_only=True, media_type="application/json")
     return operation(
-        name,
-        summary,
+        kind.path,
+        kind.summary,
         "image",
-        data=data,
+        data=accepted,
         code=202,
         also=(409, 413, 415, 422, 503),
-        responses={200: done},
-        request=dict.fromkeys(types, form),
+        responses={200: finished},
+        request=dict.fromkeys(("application/json", "multipart/form-data"), form_of(kind)),
         parameters=[_PREFER, _CANCEL_AFTER, _IDEMPOTENCY],
-        examples=[OpenApiExample(name, value=_EXAMPLES[name], request_only=True, media_type="application/json")],
+        examples=[example],
     )
 
 
-def reading(name: str, summary: str, data: Schema = TASK) -> dict[str, Any]:
+def reading(name: str, summary: str, data: Any = TaskBody) -> dict[str, Any]:
     """GET of one thing, with an ETag."""
     known = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag already known.")
     same = {304: OpenApiResponse(None, "It is still as `If-None-Match` says.")}
     return operation(name, summary, "image", data=data, also=(404,), parameters=[known], responses=same)
 
 
+class DeletedBody(TypedDict):
+    task_id: str
+    deleted: bool
+
+
 def changing(name: str, summary: str, *, task: bool = False, accepted: bool = False) -> dict[str, Any]:
     """POST or DELETE of one task, without a body."""
     code = 202 if accepted else 200
-    return operation(name, summary, "image", data=TASK if task else OBJECT, code=code, also=(404, 409), request=None)
+    return operation(
+        name, summary, "image", data=TaskBody if task else DeletedBody, code=code, also=(404, 409), request=None
+    )
 
 
 def picture() -> dict[str, Any]:
@@ -192,7 +123,9 @@ def picture() -> dict[str, Any]:
     types = ("image/webp", "image/avif", "image/png", "image/jpeg")
     found: dict[Any, Any] = {(200, kind): binary for kind in types}
     found |= {302: OpenApiResponse(None, "The picture is at `Location`."), 304: OpenApiResponse(None, "Unchanged.")}
-    found[(202, "application/json")] = OpenApiResponse(OBJECT, "In the archive; ask again after `Retry-After` seconds.")
+    found[(202, "application/json")] = OpenApiResponse(
+        enveloped(dict[str, str]), "In the archive; ask again after `Retry-After` seconds."
+    )
     failures = {status: OpenApiResponse(ERROR, _MEANING[status]) for status in (*ALWAYS, 404, 409, 503)}
     asked = [
         OpenApiParameter("index", int, description="The picture's number, from 0."),

@@ -4,7 +4,10 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
+from generation.api.json_types import schema_of
 from generation.api.openapi_docs import ERROR
+from generation.tasks.outbox import EventBody
+from generation.webhooks.events import EVENTS
 
 _EVENTS = "/api/v1/image/task/{public_id}/events"
 
@@ -21,8 +24,26 @@ class KeyScheme(OpenApiAuthenticationExtension):
         return [bearer, {"type": "apiKey", "in": "header", "name": "X-API-Key"}]
 
 
+def _webhooks() -> dict[str, Any]:
+    """What is posted to webhook endpoints and to a request's `callback_url`."""
+    content = {"application/json": {"schema": schema_of(EventBody)}}
+    answers = {"2XX": {"description": "Taken."}, "410": {"description": "The endpoint is disabled."}}
+    return {
+        event: {
+            "post": {
+                "operationId": event,
+                "summary": f"{event}: the task as it is now",
+                "description": "Signed as Standard Webhooks say: webhook-id, webhook-timestamp, webhook-signature.",
+                "requestBody": {"content": content},
+                "responses": answers,
+            }
+        }
+        for event in EVENTS
+    }
+
+
 def finished(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Hook of drf-spectacular: add the event stream, and the OAuth flows."""
+    """Hook of drf-spectacular: add the event stream, webhooks and the OAuth flows."""
     failures = {
         str(status): {"description": what, "content": {"application/json": {"schema": ERROR}}}
         for status, what in ((401, "No key and no valid token."), (404, "No such task."), (429, "Too many requests."))
@@ -43,6 +64,7 @@ def finished(result: dict[str, Any], generator: Any, request: Any, public: bool)
             "responses": {"200": stream, **failures},
         }
     }
+    result["webhooks"] = _webhooks()
     flows = {
         "clientCredentials": {"tokenUrl": "/oauth/token/", "scopes": {}},
         "authorizationCode": {"authorizationUrl": "/oauth/authorize/", "tokenUrl": "/oauth/token/", "scopes": {}},

@@ -8,6 +8,7 @@ from PIL.Image import Image as Picture
 
 from generation.accounts.models import Plan
 from generation.catalogue import controls
+from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import SIDE_STEP
 from generation.tasks import inputs
@@ -18,19 +19,19 @@ Size = tuple[int, int]
 
 
 def size_and_inputs(
-    checked: Mapping[str, Any], roles: Mapping[str, str], model: ImageModel, plan: Plan, fit: Callable[[Size], Size]
+    checked: Mapping[str, Any], kind: Kind, model: ImageModel, plan: Plan, fit: Callable[[Size], Size]
 ) -> tuple[Size, tuple[InputPicture, ...]]:
     """Width and height of the task, and its pictures at that size. `fit` has the last word about the size. Raises
     InvalidRequest.
     """
     params = checked.get("params", {})
-    loaded = _loaded(checked, roles)
+    loaded = _loaded(checked, kind.roles)
     if "image" in loaded and params.get("area"):
         loaded["mask"] = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
     if "image" in loaded and "mask" in loaded:
         _or_fault("mask", inputs.check_same_shape, loaded["image"], loaded["mask"])
     if "control" in loaded:
-        control_type = controls.type_of(model, params)
+        control_type = kind.own_parameters(params, model)["control_type"]
         fault = controls.photo_fault(model, control_type, params.get("control_ready"), loaded["control"])
         if fault:
             raise InvalidRequest([fault])

@@ -4,65 +4,67 @@ plan, its pictures fetched and brought to size, and the content policy asked.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
-from generation.api.forms import Asker, parse, style_of
-from generation.api.kind_forms import FORMS, body_of
+from generation.api.forms import RequestContext, parse, style_of
+from generation.api.kind_forms import body_of, form_of
 from generation.api.pictures import size_and_inputs
-from generation.catalogue import controls, prompts, snapshot
+from generation.catalogue import prompts, snapshot
+from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, Parameters, new_seed
 from generation.policy import rules
-from generation.tasks.submit import Submission, crowd_control
+from generation.tasks.submit import Submission, surge_control
 from imagegenx_site.errors import InvalidRequest
-
-_KIND_OF_TASKS: Final = {"batch": "text2img"}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a request asks for: one submission, or one for each text of a batch."""
+class ParsedRequest:
+    """What a request asks for: one submission, or one for each text of a batch.
+
+    `batch_size`: how many tasks of a batch may share a forward pass, 0 for no limit; None for what is no batch.
+    """
 
     submissions: tuple[Submission, ...]
     dry_run: bool = False
-    batch_size: int = 0
+    batch_size: int | None = None
 
 
-def wanted_of(data: Any, *, kind: str, api_key: ApiKey, host: str = "") -> Wanted:
+def parse_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> ParsedRequest:
     """Check a request and decide everything it leaves open. Raises InvalidRequest with every fault."""
     plan, known = plan_of(api_key), snapshot.current()
-    task_kind = _KIND_OF_TASKS.get(kind, kind)
-    checked = parse(body_of(data), FORMS[kind], Asker(task_kind, api_key.user, plan, known, host))
+    context = RequestContext(kind.task_kind, api_key.user, plan, known, host)
+    checked = parse(body_of(data), form_of(kind), context)
     style = style_of(known, checked.get("params", {}))
     texts: Sequence[str] = checked.get("texts") or [checked["text"]]
-    _ask_policy(api_key, checked, texts, style, task_kind)
-    first = _submission(checked, texts[0], task_kind, style, api_key)
+    _ask_policy(api_key, checked, texts, style, kind.task_kind)
+    first = _submission(checked, texts[0], kind, style, api_key)
     rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
-    batch_size = checked.get("batch_size", 4) if kind == "batch" else 0
-    return Wanted((first, *rest), bool(checked.get("dry_run")), batch_size)
+    batch_size = checked.get("batch_size", 0) if kind.many_texts else None
+    return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
 
 
 def _ask_policy(key: ApiKey, checked: Mapping[str, Any], texts: Sequence[str], style: Style | None, kind: str) -> None:
     names = [f"texts[{number}]" for number in range(len(texts))] if "texts" in checked else ["text"]
     keywords = " ".join(checked.get("params", {}).get("style_keywords", ()))
     words = [*zip(names, texts, strict=True), *([("params.style_keywords", keywords)] if keywords else [])]
-    found = rules.faults(key, rules.Asked(tuple(words), style, checked["model"], kind))
+    found = rules.faults(key, rules.PolicySubject(tuple(words), style, checked["model"], kind))
     if found:
         raise InvalidRequest(found)
 
 
-def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style | None, api_key: ApiKey) -> Submission:
+def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style | None, api_key: ApiKey) -> Submission:
     plan = plan_of(api_key)
     params: Mapping[str, Any] = checked.get("params", {})
     model: ImageModel = checked["model"]
-    crowd = crowd_control(plan, model)
-    sides, pictures = size_and_inputs(checked, FORMS[kind].roles, model, plan, crowd.fit)
+    control = surge_control(plan, model)
+    sides, pictures = size_and_inputs(checked, kind, model, plan, control.fit)
     seed = params.get("seed", -1)
     priority = checked.get("priority")
     parameters = Parameters(
-        kind=kind,
+        kind=kind.task_kind,
         text=prompts.composed(text, _words(style, model), params.get("style_keywords", ())),
         negative_text=prompts.composed_negative(params.get("negative_text", ""), _words(style, model)),
         width=sides[0],
@@ -75,13 +77,13 @@ def _submission(checked: Mapping[str, Any], text: str, kind: str, style: Style |
         style=style.name if style else "",
         postprocess=params.get("postprocess", {}),
         style_tone=style.tone if style else {},
-        loras=tuple(params.get("loras", ())),
+        loras=params.get("loras", ()),
         deterministic=params.get("deterministic", False),
         preview=params.get("preview", False) and not rules.is_checked(rules.must_check(api_key)),
         check_images=rules.must_check(api_key),
         cache=seed != -1 and params.get("cache", True),
-        lowered_from=crowd.lowered_from,
-        **_of_kind(kind, params, model),
+        lowered_from=control.lowered_from,
+        **kind.own_parameters(params, model),
     )
     return Submission(
         parameters=parameters,
@@ -108,22 +110,6 @@ def _with_text(
 def _words(style: Style | None, model: ImageModel) -> Style | None:
     """The style whose words go into the prompt: none for a model that knows too few words for them."""
     return style if model.options.get("style_prompts", True) else None
-
-
-def _of_kind(kind: str, params: Mapping[str, Any], model: ImageModel) -> dict[str, Any]:
-    """The parameters that only some kinds have."""
-    if kind in ("img2img", "inpaint"):
-        return {"strength": params.get("strength", 0.8)}
-    if kind == "controlnet":
-        return {
-            "control_type": controls.type_of(model, params),
-            "control_scale": params.get("control_strength", 1.0),
-            "control_start": params.get("control_start", 0.0),
-            "control_end": params.get("control_end", 1.0),
-            "control_ready": params.get("control_ready"),
-            "strength": params.get("strength", 0.8),
-        }
-    return {}
 
 
 def _sampler(asked: str, model: ImageModel) -> str:

@@ -1,7 +1,7 @@
 """The endpoints that make tasks and those of one task. Each parses, calls one service and answers."""
 
 import re
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, TypedDict
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -11,98 +11,71 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
-from generation.api.batches import batch_body
-from generation.api.forms import GenerateSerializer
+from generation.api.batches import BatchBody, batch_body
 from generation.api.json_parser import JSONParser
-from generation.api.kind_forms import BatchSerializer, body_of
-from generation.api.submission import Wanted, wanted_of
+from generation.api.kind_forms import body_of
+from generation.api.submission import ParsedRequest, parse_request
 from generation.api.wait import DeferredResponse, base_url, prefer_wait
+from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat
 from generation.tasks import delete as tasks_delete
 from generation.tasks import submit as tasks_submit
 from generation.tasks.estimates import Outlook
 from generation.tasks.models import Status, Task
-from generation.tasks.presentation import input_body, task_body
+from generation.tasks.presentation import InputBody, TaskBody, input_body, task_body, with_options
 from generation.tasks.submit import Idempotency, Submitted
-from generation.tasks.view import see
+from generation.tasks.view import view_for
 from imagegenx_site.errors import Fault, InvalidRequest
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
+class PriceBody(TypedDict):
+    """What a dry run answers."""
+
+    valid: bool
+    tasks: int
+    images: int
+    megapixel_steps: float
+    priority: int
+    input: Annotated[InputBody, with_options]
+
+
 class SubmitView(ApiView):
     """POST: make a task. 202 with the task; with `Prefer: wait=n` the finished task, when it ends within n seconds."""
 
-    kind: ClassVar[str] = "text2img"
+    kind: ClassVar[Kind]
     parser_classes = [JSONParser, MultiPartParser]
 
     def submit(self, request: KeyRequest) -> Response:
         """Check the request, then make its tasks, or only price them for a dry run."""
         data = _with_deadline(request)
-        idempotency = _idempotency(request, self.kind, data)
-        wanted = wanted_of(data, kind=self.kind, api_key=request.auth, host=request.get_host())
-        if wanted.dry_run:
-            return Response(_priced(wanted))
+        idempotency = _idempotency(request, self.kind.name, data)
+        parsed = parse_request(data, kind=self.kind, api_key=request.auth, host=request.get_host())
+        if parsed.dry_run:
+            return Response(price_body(parsed))
         made = tasks_submit.submit(
-            wanted.submissions,
+            parsed.submissions,
             user=request.user,
             api_key=request.auth,
             idempotency=idempotency,
-            batch_size=wanted.batch_size,
+            batch_size=parsed.batch_size,
         )
         allowances_of(request).extend(made.allowances)
         return submitted_response(request, made)
 
 
-class GenerateView(SubmitView):
-    @extend_schema(**openapi_docs.submitting("generate", GenerateSerializer, "Draw a text"))
-    def post(self, request: KeyRequest) -> Response:
-        """Text to picture."""
+def submit_view(kind: Kind) -> type[SubmitView]:
+    """The endpoint of a kind."""
+
+    def post(self: SubmitView, request: KeyRequest) -> Response:
         return self.submit(request)
 
-
-class Img2ImgView(SubmitView):
-    kind = "img2img"
-
-    @extend_schema(
-        **openapi_docs.submitting("img2img", openapi_docs.Img2ImgSerializer, "Draw from a picture and a text")
-    )
-    def post(self, request: KeyRequest) -> Response:
-        """Picture to picture."""
-        return self.submit(request)
-
-
-class InpaintView(SubmitView):
-    kind = "inpaint"
-
-    @extend_schema(
-        **openapi_docs.submitting("inpaint", openapi_docs.InpaintSerializer, "Draw a part of a picture anew")
-    )
-    def post(self, request: KeyRequest) -> Response:
-        """Inpainting."""
-        return self.submit(request)
-
-
-class ControlnetView(SubmitView):
-    kind = "controlnet"
-
-    @extend_schema(
-        **openapi_docs.submitting(
-            "controlnet", openapi_docs.ControlnetSerializer, "Keep lines, depth or pose of a picture"
-        )
-    )
-    def post(self, request: KeyRequest) -> Response:
-        """ControlNet."""
-        return self.submit(request)
-
-
-class BatchGenerateView(SubmitView):
-    kind = "batch"
-
-    @extend_schema(**openapi_docs.submitting("batch-generate", BatchSerializer, "Draw up to 100 texts", batch=True))
-    def post(self, request: KeyRequest) -> Response:
-        """Many texts at once."""
-        return self.submit(request)
+    post.__doc__ = kind.description
+    accepted, done = (BatchBody, PriceBody) if kind.many_texts else (TaskBody, TaskBody | PriceBody)
+    described = extend_schema(**openapi_docs.submitting(kind, accepted, done))(post)
+    name = f"{kind.path.title().replace('-', '')}View"
+    return type(name, (SubmitView,), {"__doc__": kind.summary, "kind": kind, "post": described})
 
 
 class TaskView(ApiView):
@@ -113,7 +86,7 @@ class TaskView(ApiView):
     @extend_schema(**openapi_docs.reading("task", "See a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
-        task = see(public_id, request.user, base_url=base_url(request))
+        task = view_for(public_id, request.user, base_url=base_url(request))
         if task.etag in request.headers.get("If-None-Match", ""):
             return Response(status=304, headers={"ETag": task.etag})
         response = Response(task.body, headers={"ETag": task.etag})
@@ -165,19 +138,19 @@ def submitted_response(request: KeyRequest, made: Submitted) -> Response:
     return response
 
 
-def _body(request: KeyRequest, task: Task, outlook: Outlook | None = None) -> dict[str, Any]:
+def _body(request: KeyRequest, task: Task, outlook: Outlook | None = None) -> TaskBody:
     images = access.images_of([task.id])[task.id] if task.status == Status.SUCCEEDED else []
     return task_body(task, images, base_url=base_url(request), outlook=outlook or estimates.outlook(task))
 
 
-def _priced(wanted: Wanted) -> dict[str, Any]:
+def price_body(parsed: ParsedRequest) -> PriceBody:
     """What a dry run answers: that the request is right, what it would cost and how it was understood."""
-    first = wanted.submissions[0]
+    first = parsed.submissions[0]
     return {
         "valid": True,
-        "tasks": len(wanted.submissions),
-        "images": sum(one.parameters.num_images for one in wanted.submissions),
-        "megapixel_steps": round(sum(one.parameters.cost for one in wanted.submissions), 4),
+        "tasks": len(parsed.submissions),
+        "images": sum(one.parameters.num_images for one in parsed.submissions),
+        "megapixel_steps": round(sum(one.parameters.cost for one in parsed.submissions), 4),
         "priority": first.priority,
         "input": input_body(first.text, first.model.key, first.parameters.to_json()),
     }

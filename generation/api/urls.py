@@ -15,6 +15,7 @@ from generation.api import (
     tasks,
     webhooks,
 )
+from generation.catalogue.kinds import KINDS
 
 AUTHENTICATION = openapi_schema.KeyScheme  # drf-spectacular learns of our authentication when its class is imported
 
@@ -34,11 +35,7 @@ class UuidText:
 register_converter(UuidText, "uuidtext")
 
 urlpatterns = [
-    path("image/generate", tasks.GenerateView.as_view(), name="generate"),
-    path("image/img2img", tasks.Img2ImgView.as_view(), name="img2img"),
-    path("image/inpaint", tasks.InpaintView.as_view(), name="inpaint"),
-    path("image/controlnet", tasks.ControlnetView.as_view(), name="controlnet"),
-    path("image/batch-generate", tasks.BatchGenerateView.as_view(), name="batch-generate"),
+    *(path(f"image/{kind.path}", tasks.submit_view(kind).as_view(), name=kind.path) for kind in KINDS.values()),
     path("image/batch/<str:public_id>", batches.BatchView.as_view(), name="batch"),
     path("image/batch/<str:public_id>/cancel", batches.BatchCancelView.as_view(), name="batch-cancel"),
     path("image/batch/<str:public_id>/download", batches.BatchDownloadView.as_view(), name="batch-download"),

@@ -1,7 +1,7 @@
 """Webhook endpoints, their secrets, and the log of deliveries."""
 
 from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, TypedDict
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -13,7 +13,7 @@ from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.forms import StrictSerializer, checked
-from generation.tasks.outbox import EVENTS
+from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from imagegenx_site.ids import floor
@@ -47,16 +47,41 @@ class ChangeSerializer(StrictSerializer):
     enabled = serializers.BooleanField(required=False)
 
 
+class EndpointBody(TypedDict):
+    id: int
+    url: Annotated[str, "Empty: the endpoint of requests' `callback_url`."]
+    events: list[str]
+    enabled: bool
+    disabled_reason: str
+    created_at: str
+
+
+class SecretBody(EndpointBody):
+    secret: Annotated[str, "Signs what is sent."]
+
+
+class EndpointsBody(TypedDict):
+    items: list[EndpointBody]
+    callbacks: SecretBody
+
+
+class DeliveryBody(TypedDict):
+    id: str
+    event_id: str
+    type: str
+    url: str
+    state: str
+    attempts: list[dict[str, Any]]
+    next_at: str | None
+    delivered_at: str | None
+
+
 class EndpointsView(ApiView):
     """The caller's webhook endpoints."""
 
     scopes: ClassVar = {"GET": "webhooks", "POST": "webhooks"}
 
-    @extend_schema(
-        **openapi_docs.operation(
-            "webhooks", "List webhook endpoints", "webhooks", data=openapi_docs.listed(openapi_docs.OBJECT)
-        )
-    )
+    @extend_schema(**openapi_docs.operation("webhooks", "List webhook endpoints", "webhooks", data=EndpointsBody))
     def get(self, request: KeyRequest) -> Response:
         """The endpoints, and the default whose secret signs what goes to a request's `callback_url`."""
         default, _ = WebhookEndpoint.objects.get_or_create(user=request.user, url="")
@@ -66,7 +91,13 @@ class EndpointsView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "webhook-create", "Add a webhook endpoint", "webhooks", code=201, also=(409,), request=EndpointSerializer
+            "webhook-create",
+            "Add a webhook endpoint",
+            "webhooks",
+            data=SecretBody,
+            code=201,
+            also=(409,),
+            request=EndpointSerializer,
         )
     )
     def post(self, request: KeyRequest) -> Response:
@@ -89,7 +120,7 @@ class EndpointView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "webhook-change", "Change an endpoint", "webhooks", also=(404,), request=ChangeSerializer
+            "webhook-change", "Change an endpoint", "webhooks", data=EndpointBody, also=(404,), request=ChangeSerializer
         )
     )
     def patch(self, request: KeyRequest, pk: int) -> Response:
@@ -116,7 +147,11 @@ class RotateSecretView(ApiView):
 
     scopes: ClassVar = {"POST": "webhooks"}
 
-    @extend_schema(**openapi_docs.operation("webhook-rotate", "Rotate a secret", "webhooks", also=(404,), request=None))
+    @extend_schema(
+        **openapi_docs.operation(
+            "webhook-rotate", "Rotate a secret", "webhooks", data=SecretBody, also=(404,), request=None
+        )
+    )
     def post(self, request: KeyRequest, pk: int) -> Response:
         """A new secret. The one before signs beside it until the next rotation."""
         row = _find(request, pk, default=True)
@@ -132,7 +167,7 @@ class DeliveriesView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "deliveries", "List deliveries", "webhooks", data=openapi_docs.listed(openapi_docs.OBJECT), also=(404,)
+            "deliveries", "List deliveries", "webhooks", data=openapi_docs.listed(DeliveryBody), also=(404,)
         )
     )
     def get(self, request: KeyRequest, pk: int) -> Response:
@@ -148,7 +183,9 @@ class RedeliverView(ApiView):
     scopes: ClassVar = {"POST": "webhooks"}
 
     @extend_schema(
-        **openapi_docs.operation("redeliver", "Send a delivery again", "webhooks", also=(404, 409), request=None)
+        **openapi_docs.operation(
+            "redeliver", "Send a delivery again", "webhooks", data=DeliveryBody, also=(404, 409), request=None
+        )
     )
     def post(self, request: KeyRequest, delivery_id: str) -> Response:
         """Send an event again, with the same `webhook-id`. It leaves within seconds."""
@@ -162,7 +199,7 @@ class RedeliverView(ApiView):
         return Response(delivery_body(row))
 
 
-def endpoint_body(row: WebhookEndpoint) -> dict[str, Any]:
+def endpoint_body(row: WebhookEndpoint) -> EndpointBody:
     """An endpoint without its secret."""
     return {
         "id": row.pk,
@@ -174,7 +211,7 @@ def endpoint_body(row: WebhookEndpoint) -> dict[str, Any]:
     }
 
 
-def delivery_body(row: Delivery) -> dict[str, Any]:
+def delivery_body(row: Delivery) -> DeliveryBody:
     """A delivery and its attempts."""
     return {
         "id": str(row.pk),
@@ -184,7 +221,7 @@ def delivery_body(row: Delivery) -> dict[str, Any]:
         "state": row.state,
         "attempts": row.log,
         "next_at": row.next_at.isoformat(timespec="seconds") if row.state == Delivery.State.PENDING else None,
-        "delivered_at": row.delivered_at and row.delivered_at.isoformat(timespec="seconds"),
+        "delivered_at": row.delivered_at.isoformat(timespec="seconds") if row.delivered_at else None,
     }
 
 

@@ -5,8 +5,7 @@ Whether a picture is a photo is told by its pixels where the request does not sa
 workers/engine/models/controls.py.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from PIL import ImageChops
 from PIL.Image import Image as Picture
@@ -17,11 +16,6 @@ from imagegenx_site.errors import Fault
 DRAWN_BY_ALL: Final = "canny"
 GREY_SPREAD: Final = 12  # of 255 between the channels of a grey pixel
 DARK: Final = 32  # of 255
-
-
-def type_of(model: ImageModel, params: Mapping[str, Any]) -> str:
-    """The control type that a request means: the model's first where it names none."""
-    return str(params.get("control_type", next(iter(model.control_types), DRAWN_BY_ALL)))
 
 
 def photo_fault(model: ImageModel, control_type: str, ready: bool | None, picture: Picture) -> Fault | None:

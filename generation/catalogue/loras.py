@@ -13,23 +13,27 @@ import os
 import re
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from safetensors import SafetensorError, safe_open
 
-from generation.accounts.models import User
 from generation.catalogue.models import ImageModel, Lora
 from generation.catalogue.parameters import LoraChoice, Parameters
 from imagegenx_site import caches
 from imagegenx_site.errors import Fault, InvalidRequest
+from imagegenx_site.schema import Field, List, Number, Object, Schema, Text
 from storage.disk import sync_folder
 
-MOST: Final = 3  # LoRAs of one task
-HEAVIEST: Final = 2.0
+ENTRY: Final = Object(  # one of `params.loras`
+    {"name": Text(60, required=True), "weight": Number(0.0, 2.0)},
+    shorthand="name",
+    form="Give a name, or an object with `name` and `weight`.",
+)
 MAX_HEADER: Final = 10 << 20  # bytes
 MAX_RANK: Final = 256
 _CHUNK: Final = 1 << 20
@@ -39,49 +43,54 @@ _DOWN: Final = re.compile(r"(lora_down\.weight|lora_A\.(default\.)?weight|lora\.
 _DTYPES: Final = ("F16", "BF16", "F32")
 
 
-def visible(user: User) -> QuerySet[Lora]:
+class Owner(Protocol):
+    """Whose LoRAs they are: a person, maybe of a team (accounts.models.User)."""
+
+    @property
+    def pk(self) -> Any: ...
+    @property
+    def team_id(self) -> int | None: ...
+
+
+def visible(user: Owner) -> QuerySet[Lora]:
     """The LoRAs that a user may name: everybody's, and those of the own team."""
     mine = Q(owner=user) | (Q(owner__team_id=user.team_id) if user.team_id else Q())
     return Lora.objects.filter(Q(owner=None) | mine)
 
 
-def chosen(asked: Any, user: User, model: ImageModel | None) -> tuple[list[LoraChoice], list[Fault]]:
-    """The LoRAs of a request, bound to their versions, and what is wrong with it."""
-    if not isinstance(asked, list):
-        return [], [Fault("params.loras", "wrong_type", "Give a list of names, or of {name, weight}.")]
-    if len(asked) > MOST:
-        return [], [Fault("params.loras", "out_of_range", f"At most {MOST} LoRAs can be combined.")]
-    found: list[LoraChoice] = []
-    faults: list[Fault] = []
-    for number, entry in enumerate(asked):
-        one = _one(entry, f"params.loras[{number}]", user, model)
-        if isinstance(one, Fault):
-            faults.append(one)
-        else:
-            found.append(one)
-    return found, faults
+@dataclass(frozen=True)
+class VersionField(Field):
+    """An entry of `params.loras`, bound to the version that it means for this user and model."""
+
+    user: Owner
+    model: ImageModel | None
+    expected: str = ENTRY.expected
+
+    def read(self, value: Any, path: str, faults: list[Fault]) -> LoraChoice | None:
+        entry = ENTRY.read(value, path, faults)
+        row = _named(entry["name"], self.user) if entry else None
+        if entry and row is None:
+            faults.append(Fault(f"{path}.name", "unknown_lora", "There is no such active LoRA; see /api/v1/lora."))
+        elif row and self.model and row.base_family != self.model.family:
+            message = f"{row.name} was made for {row.base_family}, and {self.model.name} is {self.model.family}."
+            faults.append(Fault(f"{path}.name", "wrong_family", message))
+        elif row:
+            return LoraChoice(str(row), row.sha256, row.source, entry.get("weight", 1.0), row.pk)
+        return None
+
+    def json_schema(self) -> Schema:
+        return ENTRY.json_schema()
 
 
-def _one(entry: Any, field: str, user: User, model: ImageModel | None) -> LoraChoice | Fault:
-    entry = {"name": entry} if isinstance(entry, str) else entry
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or entry.keys() - {"name", "weight"}:
-        return Fault(field, "wrong_type", "Give a name, or an object with `name` and `weight`.")
-    weight = entry.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= HEAVIEST:
-        return Fault(f"{field}.weight", "out_of_range", f"A weight is from 0 to {HEAVIEST:g}.")
-    row = _named(entry["name"], user)
-    if row is None:
-        return Fault(f"{field}.name", "unknown_lora", "There is no such active LoRA; see /api/v1/lora.")
-    if model is not None and row.base_family != model.family:
-        message = f"{row.name} was made for {row.base_family}, and {model.name} is {model.family}."
-        return Fault(f"{field}.name", "wrong_family", message)
-    return LoraChoice(str(row), row.sha256, row.source, float(weight), row.pk)
+def list_of(entry: Field) -> List:
+    """The schema of `params.loras`."""
+    return List(entry, 0, 3, "LoRAs", form="Give a list of names, or of {name, weight}.")
 
 
-def _named(text: str, user: User) -> Lora | None:
+def _named(text: str, user: Owner) -> Lora | None:
     """The active version: `name@3`, or the newest of `name`; the team's own before everybody's."""
     name, _, version = text.partition("@")
-    if not name.isprintable() or len(text) > 60:
+    if not name.isprintable():
         return None
     mine, own = (
         (f"team:{user.team_id}", Q(owner__team=user.team_id)) if user.team_id else (f"user:{user.pk}", Q(owner=user))
@@ -104,7 +113,9 @@ def _active(scope: str, name: str, whose: Q) -> list[Lora]:
     return [row for values in kept["rows"] if (row := caches.unpacked(Lora, values)) is not None]
 
 
-def receive(name: str, chunks: Iterable[bytes], *, owner: User | None, family: str, root: Path, max_bytes: int) -> Lora:
+def receive(
+    name: str, chunks: Iterable[bytes], *, owner: Owner | None, family: str, root: Path, max_bytes: int
+) -> Lora:
     """Keep an upload as the next version of `name`, everybody's when it has no owner. The same content again is the
     version that it already is.
 
@@ -187,7 +198,7 @@ def count_use(parameters: Parameters) -> None:
         Lora.objects.filter(pk=row).update(uses=F("uses") + 1)
 
 
-def _new_version(name: str, owner: User | None, **fields: Any) -> Lora:
+def _new_version(name: str, owner: Owner | None, **fields: Any) -> Lora:
     same_team = Q(owner__team_id=owner.team_id) if owner and owner.team_id else Q(owner=owner)
     mine = Lora.objects.filter(same_team, name=name)
     for _ in range(5):  # two uploads at once: the loser of the number takes the next
@@ -198,7 +209,12 @@ def _new_version(name: str, owner: User | None, **fields: Any) -> Lora:
         try:
             with transaction.atomic():
                 return Lora.objects.create(
-                    name=name, version=newest + 1, owner=owner, state=Lora.State.ACTIVE, title=name, **fields
+                    name=name,
+                    version=newest + 1,
+                    owner_id=owner.pk if owner else None,
+                    state=Lora.State.ACTIVE,
+                    title=name,
+                    **fields,
                 )
         except IntegrityError:
             continue

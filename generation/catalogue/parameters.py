@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+from generation.queue.values import BatchKey
+
 SCHEMA: Final = 1  # raised when the stored form changes; `from_json` reads all earlier ones
-SAMPLERS: Final = (
-    "auto", "euler", "euler_a", "dpm++", "dpm++_karras", "dpm++_sde", "dpm++_sde_karras", "ddim", "unipc", "lcm",
-    "heun",
-)  # fmt: skip
 MAX_SEED: Final = 2**53 - 1  # what every JSON reader holds exactly
 SIDES: Final = (256, 2048)  # pixels, smallest and largest
 SIDE_STEP: Final = 8  # the factor of the models' autoencoders
@@ -88,9 +86,9 @@ class Parameters:
         """Megapixel-steps of the whole task: the unit of fair sharing, estimates and quotas."""
         return self.width * self.height * self.steps * self.num_images / 1e6
 
-    def batch_key(self, model_key: str) -> str:
-        """What can share a forward pass with this task: the same model in the same revision at the same size."""
-        return f"{model_key}:{self.width}x{self.height}"
+    def batch_key(self, model_key: str) -> BatchKey:
+        """With whom this task may share a forward pass."""
+        return BatchKey(model_key, self.width, self.height)
 
 
 def new_seed() -> int:

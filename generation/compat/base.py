@@ -20,8 +20,9 @@ from rest_framework.response import Response
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
 from generation.api.envelope import as_api_error, json_bytes
-from generation.api.submission import wanted_of
+from generation.api.submission import parse_request
 from generation.api.wait import DeferredResponse, finished_instead, when_ended
+from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, submit
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import redis_clients
@@ -85,7 +86,7 @@ class CompatView(ApiView):
         return found
 
     def drawn(
-        self, request: KeyRequest, body: Mapping[str, Any], kind: str, answer: Callable[[Task, Sequence[Image]], Any]
+        self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, answer: Callable[[Task, Sequence[Image]], Any]
     ) -> Response:
         """Submit, and answer `answer(task, pictures)` when the task has succeeded."""
         task_id = self._repeated(request) or self._submitted(request, body, kind)
@@ -109,9 +110,9 @@ class CompatView(ApiView):
             failed[name] = value
         return failed
 
-    def _submitted(self, request: KeyRequest, body: Mapping[str, Any], kind: str) -> UUID:
-        wanted = wanted_of(body, kind=kind, api_key=request.auth, host=request.get_host())
-        made = submit.submit(wanted.submissions, user=request.user, api_key=request.auth)
+    def _submitted(self, request: KeyRequest, body: Mapping[str, Any], kind: Kind) -> UUID:
+        parsed = parse_request(body, kind=kind, api_key=request.auth, host=request.get_host())
+        made = submit.submit(parsed.submissions, user=request.user, api_key=request.auth)
         allowances_of(request).extend(made.allowances)
         task_id = made.tasks[0].id
         try:

@@ -23,6 +23,7 @@ from django.core.files.uploadedfile import UploadedFile
 from PIL import Image as Pillow
 from PIL import ImageChops, UnidentifiedImageError
 
+from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
@@ -55,7 +56,7 @@ _PARAMS: Final = {  # our fields -> theirs, for errors
 }
 
 
-def generation_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str) -> dict[str, Any]:
+def generation_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: Kind) -> dict[str, Any]:
     """Our request body. Raises InvalidRequest for what can't be done here."""
     given = {name: value for name, value in asked.items() if value not in (None, "")}
     given |= {name: _number(given[name], int) for name in _WHOLE if name in given}
@@ -63,7 +64,7 @@ def generation_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str) -
     faults = _refused(given)
     if faults:
         raise InvalidRequest(faults)
-    model = model_named(catalogue, given.get("model"), kind)
+    model = model_named(catalogue, given.get("model"), kind.name)
     params: dict[str, Any] = {_OWN[name]: given[name] for name in _OWN if name in given}
     params["model"] = model.name if model else given.get("model")
     if params["model"] is None:
@@ -75,7 +76,7 @@ def generation_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str) -
     if model and "steps" not in params and given.get("quality") in _EFFORT:
         params["steps"] = max(1, min(model.max_steps, round(model.default_steps * _EFFORT[given["quality"]])))
     params["postprocess"] = _output(given)
-    if kind in ("img2img", "inpaint"):
+    if kind.option("strength"):
         strength = given.get("strength", given.get("denoising_strength"))
         params |= {} if strength is None else {"strength": strength}
     return {"text": given.get("prompt", ""), "params": params}

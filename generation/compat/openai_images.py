@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from generation.api.authentication import KeyRequest
 from generation.api.wait import base_url
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import of_pictures
 from generation.catalogue.models import ImageModel
 from generation.compat import openai_form
 from generation.compat.base import CompatView
@@ -35,10 +36,11 @@ class GenerationsView(OpenAiView):
     def post(self, request: KeyRequest) -> Response:
         """`client.images.generate(...)`."""
         asked = _object(request.data)
-        _check_model(asked, "text2img")
-        body = openai_form.generation_body(asked, snapshot.current(), "text2img")
+        kind = of_pictures(())
+        _check_model(asked, kind.name)
+        body = openai_form.generation_body(asked, snapshot.current(), kind)
         base = base_url(request)
-        return self.drawn(request, body, "text2img", lambda task, images: openai_form.answer(task, images, asked, base))
+        return self.drawn(request, body, kind, lambda task, images: openai_form.answer(task, images, asked, base))
 
 
 class EditsView(OpenAiView):
@@ -51,9 +53,9 @@ class EditsView(OpenAiView):
         asked = _object(request.data)
         pictures = _pictures(request.data)
         mask = asked.get("mask")
-        kind = "inpaint" if mask else "img2img"
+        kind = of_pictures(("image", "mask") if mask else ("image",))
         fields = {name: value for name, value in asked.items() if name not in ("image", "image[]", "mask")}
-        _check_model(asked, kind)
+        _check_model(asked, kind.name)
         body = openai_form.generation_body(fields, snapshot.current(), kind)
         body["image"] = pictures[0]
         if isinstance(mask, UploadedFile):
@@ -91,7 +93,7 @@ def _entries() -> list[dict[str, Any]]:
     for model in known.models:
         for name in (model.name, *model.aliases):
             found.setdefault(name, model)
-    default = known.default_model("text2img")
+    default = known.default_model(of_pictures(()).name)
     for alias in settings.OPENAI_ALIASES if default else ():
         found.setdefault(alias, default)  # type: ignore[arg-type]
     return [

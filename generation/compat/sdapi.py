@@ -11,7 +11,9 @@ from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
 from generation.catalogue import loras, snapshot
+from generation.catalogue.kinds import of_pictures
 from generation.catalogue.models import Lora
+from generation.catalogue.samplers import SAMPLERS
 from generation.compat import sdapi_form as form
 from generation.compat.base import CompatView
 from generation.tasks import cancel, estimates
@@ -53,8 +55,9 @@ class Txt2ImgView(SdapiView):
     def post(self, request: KeyRequest) -> Response:
         """Answers when the pictures are finished."""
         asked = _object(request)
-        body = form.request_body(asked, snapshot.current(), "text2img", chosen_model(request))
-        return self.drawn(request, body, "text2img", lambda task, images: form.answer(task, images, asked))
+        kind = of_pictures(())
+        body = form.request_body(asked, snapshot.current(), kind.name, chosen_model(request))
+        return self.drawn(request, body, kind, lambda task, images: form.answer(task, images, asked))
 
 
 class Img2ImgView(SdapiView):
@@ -63,9 +66,9 @@ class Img2ImgView(SdapiView):
     def post(self, request: KeyRequest) -> Response:
         """Answers when the pictures are finished."""
         asked = _object(request)
-        wanted = "inpaint" if asked.get("mask") else "img2img"
-        body = form.request_body(asked, snapshot.current(), wanted, chosen_model(request))
-        kind = form.picture_fields(asked, body)
+        kind = of_pictures(("image", "mask") if asked.get("mask") else ("image",))
+        body = form.request_body(asked, snapshot.current(), kind.name, chosen_model(request))
+        body = form.with_pictures(asked, body)
         return self.drawn(request, body, kind, lambda task, images: form.answer(task, images, asked))
 
 
@@ -76,7 +79,7 @@ class ProgressView(SdapiView):
         """All zero when nothing is open: that is how programs see that their job is done."""
         task = _open_tasks(request).order_by("id").first()
         running = task is not None and task.status != Status.QUEUED
-        steps = int(task.params["steps"]) if task else 0
+        steps = task.parameters.steps if task else 0
         done = round(task.progress / 100 * steps) if task else 0
         state = {"job": task.public_id if task else "", "job_count": 1 if task else 0, "job_no": 0}
         state |= {"sampling_step": done, "sampling_steps": steps, "skipped": False, "interrupted": False}
@@ -108,7 +111,7 @@ class OptionsView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """The model that the key's next picture is made with."""
-        model = form.model_titled(snapshot.current(), chosen_model(request), "text2img")
+        model = form.model_titled(snapshot.current(), chosen_model(request), of_pictures(()).name)
         title = model.title if model else None
         return Response({"sd_model_checkpoint": title, "sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1})
 
@@ -143,7 +146,7 @@ class SamplersView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """By the names that A1111 gives them."""
-        return Response([{"name": name, "aliases": [ours], "options": {}} for name, ours in form.SAMPLERS.items()])
+        return Response([{"name": one.a1111, "aliases": [one.name], "options": {}} for one in SAMPLERS.values()])
 
 
 class LorasView(SdapiView):

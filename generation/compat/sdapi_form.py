@@ -22,25 +22,14 @@ from typing import Any, Final
 from PIL import ImageOps
 
 from generation.api.pictures import load_picture
+from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
-from generation.catalogue.parameters import Parameters
+from generation.catalogue.samplers import AUTO, BY_A1111_NAME, SAMPLERS
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
 from generation.tasks.models import Image, Task
 from imagegenx_site.errors import Fault, InvalidRequest
 
-SAMPLERS: Final = {  # A1111's names -> ours
-    "Euler a": "euler_a",
-    "Euler": "euler",
-    "DPM++ 2M": "dpm++",
-    "DPM++ 2M Karras": "dpm++_karras",
-    "DPM++ SDE": "dpm++_sde",
-    "DDIM": "ddim",
-    "UniPC": "unipc",
-    "LCM": "lcm",
-    "Heun": "heun",
-}
-_NAMES: Final = {ours: theirs for theirs, ours in SAMPLERS.items()}
 _LORA: Final = re.compile(r"<lora:([^:<>]{1,60})(?::([0-9.]{1,8}))?(?::[^<>]*)?>")
 _SIDES: Final = (256, 8)  # smallest side, and step, in pixels
 
@@ -66,19 +55,19 @@ def request_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str, chos
     return {"text": text, "params": params}
 
 
-def picture_fields(asked: Mapping[str, Any], body: dict[str, Any]) -> str:
-    """Put the pictures of an img2img request into our body; the kind that it is. Raises InvalidRequest."""
+def with_pictures(asked: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """Our body with the pictures of an img2img request. Raises InvalidRequest."""
     pictures = asked.get("init_images")
     if not isinstance(pictures, list) or not pictures or not isinstance(pictures[0], str):
         raise InvalidRequest([Fault("init_images", "required", "Send one picture in base64.")])
-    body["image"] = pictures[0]
-    body["params"]["strength"] = min(max(0.05, _number(asked, "denoising_strength", 0.75)), 1.0)
+    strength = min(max(0.05, _number(asked, "denoising_strength", 0.75)), 1.0)
+    params = {**body["params"], "strength": strength}
     if not asked.get("mask"):
-        return "img2img"
-    mask = str(asked["mask"])
-    body["mask"] = _inverted(mask) if asked.get("inpainting_mask_invert") else mask
-    body["params"]["mask_feather"] = min(max(0, _whole(asked, "mask_blur", 4)), 64)
-    return "inpaint"
+        return {**body, "image": pictures[0], "params": params}
+    given = str(asked["mask"])
+    mask = _inverted(given) if asked.get("inpainting_mask_invert") else given
+    params["mask_feather"] = min(max(0, _whole(asked, "mask_blur", 4)), 64)
+    return {**body, "image": pictures[0], "mask": mask, "params": params}
 
 
 def model_titled(catalogue: Catalogue, title: str, kind: str) -> ImageModel | None:
@@ -100,9 +89,9 @@ def _without_loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
 
 def _sampler(asked: Mapping[str, Any]) -> str:
     name = str(asked.get("sampler_name") or asked.get("sampler_index") or "")
-    if str(asked.get("scheduler") or "").lower() == "karras" and f"{name} Karras" in SAMPLERS:
+    if str(asked.get("scheduler") or "").lower() == "karras" and f"{name} Karras" in BY_A1111_NAME:
         name = f"{name} Karras"
-    return SAMPLERS.get(name, "auto")
+    return BY_A1111_NAME[name].name if name in BY_A1111_NAME else AUTO
 
 
 def _whole(asked: Mapping[str, Any], name: str, default: int) -> int:
@@ -141,9 +130,9 @@ def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any]) -> dic
 
 
 def _info(task: Task, images: Sequence[Image]) -> dict[str, Any]:
-    params = Parameters.from_json(task.params)
+    params = task.parameters
     seeds = [image.seed for image in images]
-    sampler = _NAMES.get(params.sampler, params.sampler)
+    sampler = SAMPLERS[params.sampler].a1111 if params.sampler in SAMPLERS else params.sampler
     facts = f"Steps: {params.steps}, Sampler: {sampler}, CFG scale: {params.cfg_scale:g}"
     rest = f"Size: {params.width}x{params.height}, Model: {task.model_key}"
     lines = [f"{params.text}\nNegative prompt: {params.negative_text}\n{facts}, Seed: {seed}, {rest}" for seed in seeds]
@@ -160,7 +149,7 @@ def _info(task: Task, images: Sequence[Image]) -> dict[str, Any]:
         "cfg_scale": params.cfg_scale,
         "steps": params.steps,
         "batch_size": len(seeds),
-        "denoising_strength": params.strength if params.kind != "text2img" else None,
+        "denoising_strength": params.strength if KINDS[params.kind].option("strength") else None,
         "sd_model_name": task.model_key.partition("@")[0],
         "infotexts": lines,
         "job_timestamp": task.created_at.strftime("%Y%m%d%H%M%S"),

@@ -1,11 +1,11 @@
-"""What may not be drawn: blocked terms, and profiles that bound what a key may ask for."""
+"""The content policy: blocked terms, profiles that restrict a key, and recorded refusals."""
 
 from django.db import models
 from django.utils import timezone
 
 
 class PolicyProfile(models.Model):
-    """Bounds for the keys bound to it, for example a child-safe one: allowed styles, models and subjects."""
+    """Restricts the keys bound to it to some styles, models and subjects: a child-safe profile, for example."""
 
     name = models.SlugField(unique=True)
     title = models.CharField(max_length=100)
@@ -24,10 +24,9 @@ class PolicyProfile(models.Model):
 
 
 class BlockedTerm(models.Model):
-    """A word or phrase that no text may hold: for everybody, for the keys of a profile, or for one key.
+    """A word or phrase that no text may contain: for everybody, for the keys of a profile, or for one key.
 
-    It is compared without regard to case, accents, width, look-alike letters and letters set apart
-    (generation/policy/rules.py).
+    generation/policy/rules.py says how texts are compared.
     """
 
     term = models.CharField(max_length=100)
@@ -47,7 +46,7 @@ class BlockedTerm(models.Model):
 
 
 class PolicyRefusal(models.Model):
-    """That a request was refused, and by which rule. Holds no word of the request."""
+    """A refused request and the rule that refused it. Holds no text of the request."""
 
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="+")
     api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE, related_name="+")

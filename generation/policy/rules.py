@@ -1,10 +1,10 @@
-"""What may be asked for: blocked terms of the deployment, of a profile and of a key, and a profile's bounds.
+"""The content policy: blocked terms of the deployment, of a profile and of a key, and the bounds of a profile.
 
-A text is compared in a form where case, accents, width, invisible characters, look-alike letters, digits that stand for
-letters and letters set apart (`b l o o d`) make no difference. Terms of scripts that write spaces match whole words
-(and their plurals), terms of the others match anywhere.
+Texts are normalised before they are compared: case, accents, width, invisible characters, look-alike letters, digits
+in place of letters and spaced-out letters (`b l o o d`) make no difference. Terms in scripts with spaces match whole
+words (and their plurals), terms in other scripts match anywhere.
 
-A refusal is written down with its reason and rule, without the text.
+A refusal is recorded with its reason and rule, without the text.
 """
 
 import functools
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Term:
-    """A blocked term in the form in which it is compared."""
+    """A blocked term. `plain`: its normalised form; `spaced`: of a script that writes spaces between words."""
 
     row: int
     plain: str
@@ -40,13 +40,12 @@ class Term:
     key: int | None
 
     def applies_to(self, key: ApiKey) -> bool:
-        """Whether this key's requests are compared with it."""
         return (self.profile in (None, key.profile_id)) and (self.key in (None, key.pk))
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a request wants, as far as policy looks at it. `texts` are field names and their words."""
+class PolicySubject:
+    """What policy checks of a request. `texts`: (field name, text)."""
 
     texts: tuple[tuple[str, str], ...]
     style: Style | None
@@ -54,76 +53,76 @@ class Asked:
     kind: str
 
 
-def faults(key: ApiKey, asked: Asked) -> list[Fault]:
-    """Why the request is refused; nothing when it is not. Each refusal is written down."""
-    found = [*_blocked(key, asked.texts)]
+def faults(key: ApiKey, subject: PolicySubject) -> list[Fault]:
+    """Why the request is refused; empty when it is not. Each refusal is recorded."""
+    found = [*_term_faults(key, subject.texts)]
     if key.profile_id:
         profile = _rules.get().profiles.get(key.profile_id)
-        found += _out_of_bounds(profile, asked) if profile else []
+        found += _profile_faults(profile, subject) if profile else []
     for fault, rule in found:
-        PolicyRefusal.objects.create(user_id=key.user_id, api_key=key, reason=fault.code, rule=rule, kind=asked.kind)
+        PolicyRefusal.objects.create(user_id=key.user_id, api_key=key, reason=fault.code, rule=rule, kind=subject.kind)
         _log.info("refused by policy", extra={"reason": fault.code, "rule": rule, "key": key.prefix})
     return [fault for fault, _ in found]
 
 
 def must_check(key: ApiKey) -> bool:
-    """Whether the key's profile wants its pictures looked at (workers/stages/picture_check.py)."""
+    """Whether the key's profile requires its pictures to be checked (workers/stages/picture_check.py)."""
     profile = _rules.get().profiles.get(key.profile_id) if key.profile_id else None
     return profile is not None and profile.check_images
 
 
-def is_checked(wanted: bool) -> bool:
-    """Whether pictures are looked at, of a task whose key's profile wants it or not."""
-    return wanted or bool(settings.IMAGE_CHECKER and settings.IMAGE_CHECK == "all")
+def is_checked(required: bool) -> bool:
+    """Whether the pictures of a task are checked; `required`: by the profile of its key (`must_check`)."""
+    return required or bool(settings.IMAGE_CHECKER and settings.IMAGE_CHECK == "all")
 
 
-def _blocked(key: ApiKey, texts: Sequence[tuple[str, str]]) -> Iterable[tuple[Fault, str]]:
+def _term_faults(key: ApiKey, texts: Sequence[tuple[str, str]]) -> Iterable[tuple[Fault, str]]:
     terms = [term for term in _rules.get().terms if term.applies_to(key)]
     for name, text in texts if terms else ():
         forms = _Forms(text)
-        reasons = {term.reason: term for term in terms if forms.holds(term.plain, term.spaced)}
+        reasons = {term.reason: term for term in terms if forms.contain(term.plain, term.spaced)}
         for reason, term in reasons.items():
             yield Fault(name, f"policy_{reason}", "The content policy does not allow this text."), f"term:{term.row}"
 
 
-def _out_of_bounds(profile: PolicyProfile, asked: Asked) -> Iterable[tuple[Fault, str]]:
+def _profile_faults(profile: PolicyProfile, subject: PolicySubject) -> Iterable[tuple[Fault, str]]:
     rule = f"profile:{profile.pk}"
     if profile.check_images and not settings.IMAGE_CHECKER:
         message = "This key's pictures must be checked, and there is no checker. Ask the operator to set IMAGE_CHECKER."
         yield Fault("key", "policy_no_checker", message), rule
-    if profile.child_safe_styles and (asked.style is None or not asked.style.child_safe):
+    if profile.child_safe_styles and (subject.style is None or not subject.style.child_safe):
         message = "This key may use styles that are marked as child-safe only; see /api/v1/styles."
         yield Fault("params.style", "policy_style", message), rule
-    if profile.model_names and asked.model and asked.model.name not in profile.model_names:
+    if profile.model_names and subject.model and subject.model.name not in profile.model_names:
         message = f"This key may use these models: {', '.join(profile.model_names)}."
         yield Fault("params.model", "policy_model", message), rule
-    subjects = [(plain_form(subject), _is_spaced(subject)) for subject in profile.subjects]
-    for name, text in asked.texts if subjects else ():
+    allowed_subjects = [(plain_form(text), _is_spaced(text)) for text in profile.subjects]
+    for name, text in subject.texts if allowed_subjects else ():
         forms = _Forms(text)
-        if name != "params.style_keywords" and not any(forms.holds(*subject) for subject in subjects):
+        if name != "params.style_keywords" and not any(forms.contain(*allowed) for allowed in allowed_subjects):
             message = f"This key may draw these subjects: {', '.join(profile.subjects)}."
             yield Fault(name, "policy_subject", message), rule
 
 
 class _Forms:
-    """A text in the forms in which terms are looked for."""
+    """The normalised readings of a text, in which terms are searched."""
 
     def __init__(self, text: str) -> None:
         words = plain_form(text)
-        read = [words, _merged(words), *map(_merged, {words.translate(_DIGIT_LETTERS), _without_signs(text)})]
-        self._spaced = tuple(f" {form} " for form in dict.fromkeys(read))
+        forms = [words, _merged(words), *map(_merged, {words.translate(_DIGIT_LETTERS), _digits_as_letters(text)})]
+        self._spaced = tuple(f" {form} " for form in dict.fromkeys(forms))
         self._solid = words.replace(" ", "")
 
-    def holds(self, term: str, spaced: bool) -> bool:
+    def contain(self, term: str, spaced: bool) -> bool:
         if not spaced:
             return term in self._solid
-        wanted = (f" {term} ", f" {term}s ", f" {term}es ")
-        return any(want in form for form in self._spaced for want in wanted)
+        words = (f" {term} ", f" {term}s ", f" {term}es ")
+        return any(word in form for form in self._spaced for word in words)
 
 
 def plain_form(text: str) -> str:
-    """The text without what readers overlook: compatibility forms, case, accents, invisible signs, look-alikes,
-    punctuation.
+    """The text without case, accents, compatibility forms, invisible characters and punctuation, and with look-alike
+    letters replaced.
     """
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
     visible = (sign for sign in folded if unicodedata.category(sign) not in ("Mn", "Cf", "Cc") or sign in "\n\t")
@@ -131,13 +130,13 @@ def plain_form(text: str) -> str:
     return " ".join("".join(sign if sign.isalnum() else " " for sign in letters).split())
 
 
-def _without_signs(text: str) -> str:
-    """The plain form with digits and signs read as the letters they look like."""
+def _digits_as_letters(text: str) -> str:
+    """The plain form with digits and symbols replaced by the letters that they resemble."""
     return plain_form(text.translate(_DIGIT_LETTERS)).translate(_DIGIT_LETTERS)
 
 
 def _merged(words: str) -> str:
-    """Letters that stand alone, one after the other, as the word they spell."""
+    """Successive single letters joined to one word: `b l o o d` becomes `blood`."""
     merged: list[str] = []
     alone = False
     for word in words.split(" "):
@@ -150,7 +149,7 @@ def _merged(words: str) -> str:
 
 
 def _is_spaced(text: str) -> bool:
-    """Whether the term is of a script that puts spaces between words."""
+    """Whether the text is in a script with spaces between words."""
     return not any(unicodedata.name(sign, "").startswith(_SOLID_SCRIPTS) for sign in text)
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from redis import Redis
 
 from generation.queue.lua import load_script
+from generation.queue.values import BatchKey
 from imagegenx_site.config import QueueConfig
 
 LUA = Path(__file__).parent / "lua"
@@ -46,14 +47,14 @@ class Claimed:
 
     task_id: str
     priority: int
-    batch_key: str
+    batch_key: BatchKey
     fence: int
     memo: str = field(repr=False)  # the Redis hash as JSON, to write it again after Redis has lost it
 
     @property
     def alone(self) -> bool:
         """It was on board when a worker died, or asked for it: it shares no batch."""
-        return "#" in self.batch_key
+        return bool(self.batch_key.alone)
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,10 @@ class Buffer:
         self,
         slots: int,
         *,
-        warm_key: str = "",
-        only_key: str = "",
+        warm_key: BatchKey | None = None,
+        only_key: BatchKey | None = None,
         only_class: int | None = None,
-        closed: Iterable[str] = (),
+        closed: Iterable[BatchKey] = (),
         join: bool = False,
         wait_for_mates: bool = True,
         loaded: Iterable[str] | None = None,
@@ -116,20 +117,22 @@ class Buffer:
             config.own_queue,
             slots,
             ",".join(config.models),
-            warm_key,
-            only_key,
+            warm_key or "",
+            only_key or "",
             "" if only_class is None else only_class,
             config.affinity_ms,
             config.window_ms if wait_for_mates else 0,
             config.least_batch,
             self._shares,
-            ",".join(closed),
+            ",".join(map(str, closed)),
             int(join),
             "*" if loaded is None else ",".join(loaded),
             config.cold_ms,
         )
         rows = [answer[i : i + 5] for i in range(1, len(answer), 5)]
-        tasks = tuple(Claimed(id_, int(class_), key, int(fence), memo) for id_, class_, key, fence, memo in rows)
+        tasks = tuple(
+            Claimed(id_, int(class_), BatchKey.parse(key), int(fence), memo) for id_, class_, key, fence, memo in rows
+        )
         return Claim(tasks, int(answer[0]) / 1000)
 
     def tick(self, held: Sequence[Claimed]) -> Tick:

@@ -39,7 +39,7 @@ class Entry:
 
     task_id: UUID
     priority: int
-    batch_key: str
+    batch_key: str  # the text of a BatchKey, as the row has it
     user_id: int
     weight: float
     created_ms: int

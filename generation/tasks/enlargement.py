@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 
 from generation.tasks.models import GIVEN_UP, Image, Status, Task
-from postprocessing.recipe import Recipe
 
 
-def is_to_come(task: Task, images: Sequence[Image]) -> bool:
+def is_due(task: Task, images: Sequence[Image]) -> bool:
     """Whether a succeeded task still gets larger pictures in place of those it has."""
-    return task.status == Status.SUCCEEDED and task.stage_owner != GIVEN_UP and bool(first_versions(task, images))
+    return task.status == Status.SUCCEEDED and task.stage_owner != GIVEN_UP and bool(not_enlarged(task, images))
 
 
-def first_versions(task: Task, images: Sequence[Image]) -> list[Image]:
-    """Those pictures that a late enlargement has not replaced yet."""
-    block = task.params.get("postprocess") or {}
-    if not block.get("upscale") or not Recipe.from_json(block).late:
+def not_enlarged(task: Task, images: Sequence[Image]) -> list[Image]:
+    """Those pictures that an enlargement after delivery has not replaced yet."""
+    if not task.parameters.postprocess.get("upscale") or not task.recipe.late:
         return []
     return [image for image in images if (image.width, image.height) == (task.width, task.height)]

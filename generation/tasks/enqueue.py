@@ -19,5 +19,5 @@ def entry_of(task: Task) -> queue_client.Entry:
         created_ms=int(task.created_at.timestamp() * 1000),
         expires_ms=int(task.expires_at.timestamp() * 1000),
         model=task.model_key,
-        samples=int(task.params.get("num_images", 1)),
+        samples=task.parameters.num_images,
     )

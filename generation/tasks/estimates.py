@@ -67,7 +67,7 @@ def outlook_from(task: Task, place: queue_client.Place | None) -> Outlook:
     after = place.after if place and place.after else AFTER_GPU_S
     if task.status not in (Status.QUEUED, Status.RUNNING):
         return Outlook(None, round(after, 2))
-    alone = int(task.params["steps"]) * place.step if place and place.step else 0.0
+    alone = task.parameters.steps * place.step if place and place.step else 0.0
     left = max(alone, task.cost * full) * (100 - task.progress) / 100 + after
     if task.status != Status.QUEUED or place is None or not place.waiting:
         return Outlook(None, round(left, 2))

@@ -1,6 +1,6 @@
-"""What happens to tasks, as it happens: one Redis stream, written by every process, read once by each web process.
+"""Events of tasks: one Redis stream, written by every process, read by one reader in each event loop of the web.
 
-Events are hints for those who watch; the row is the truth. An unreachable Redis therefore costs a watcher a second,
+Events are hints for watchers; the row is the truth. An unreachable Redis therefore costs a watcher a second,
 never a task.
 """
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def publish(task_id: UUID, kind: str, data: dict[str, Any]) -> None:
-    """Tell those who watch the task. `kind`: status, progress or preview."""
+    """To the watchers of the task. `kind`: status, progress or preview."""
     entry = {"task": str(task_id), "kind": kind, "data": json.dumps(data)}
     try:
         redis_clients.text_client().xadd(STREAM, entry, maxlen=MAX_LENGTH, approximate=True)

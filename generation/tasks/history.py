@@ -12,12 +12,12 @@ from django.db.models import QuerySet
 from generation.accounts.models import User
 from generation.tasks.access import may_see
 from generation.tasks.models import Batch, Status, Task
-from generation.tasks.presentation import PUBLIC_STATUS
+from generation.tasks.presentation import PUBLIC_STATUS, JointStatus
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 from imagegenx_site.ids import floor, from_public
 
 LARGEST_PAGE: Final = 100
-INNER_STATUS: Final = {
+INNER_STATUS: Final[dict[str, tuple[Status, ...]]] = {
     word: tuple(status for status, public in PUBLIC_STATUS.items() if public == word)
     for word in dict.fromkeys(PUBLIC_STATUS.values())
 }
@@ -105,7 +105,7 @@ def tasks_of(batch: Batch) -> list[Task]:
     return list(rows.order_by("id"))
 
 
-def joint_status(tasks: Sequence[Task]) -> str:
+def joint_status(tasks: Sequence[Task]) -> JointStatus:
     """One word for many tasks: queued until one runs, running until all ended, then succeeded, failed or canceled
     when all did so, and `partial` otherwise.
     """
@@ -119,15 +119,15 @@ def joint_status(tasks: Sequence[Task]) -> str:
 
 def succeeded_of(user: User, public_ids: Sequence[str]) -> list[Task]:
     """The tasks of these ids that succeeded, in the order given. Raises NotFound when one is not the caller's."""
-    wanted: dict[UUID, str] = {}
+    texts: dict[UUID, str] = {}
     for text in public_ids:
         task_id = from_public(text)
         if task_id is None:
             raise NotFound(f"There is no task {text[:60]} of yours.")
-        wanted[task_id] = text
-    rows = Task.objects.select_related("user").filter(pk__in=wanted, deleted_at=None)
+        texts[task_id] = text
+    rows = Task.objects.select_related("user").filter(pk__in=texts, deleted_at=None)
     found = {task.id: task for task in rows if may_see(task, user)}
-    missing = [text for task_id, text in wanted.items() if task_id not in found]
+    missing = [text for task_id, text in texts.items() if task_id not in found]
     if missing:
         raise NotFound(f"There is no task {missing[0]} of yours.")
-    return [found[task_id] for task_id in wanted if found[task_id].status == Status.SUCCEEDED]
+    return [found[task_id] for task_id in texts if found[task_id].status == Status.SUCCEEDED]

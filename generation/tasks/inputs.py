@@ -4,7 +4,7 @@
     URL                   outbound_http.py: public addresses only, few redirects, MAX_INPUT_BYTES, INPUT_TIMEOUT_S
     upload, base64        MAX_BODY_BYTES of the request, MAX_INPUT_BYTES of the picture
 
-What a picture is, is told by its content, never by a name or a header: PNG, JPEG or WebP, one frame, at most
+The content decides what a picture is, never a name or a header: PNG, JPEG or WebP, one frame, at most
 MAX_INPUT_PIXELS. It is turned as its EXIF says, its alpha laid on white, brought to the task's size and stored anew as
 PNG, so nothing of the client's file but its pixels goes further.
 """
@@ -25,7 +25,6 @@ from imagegenx_site.errors import Fault
 from imagegenx_site.outbound_http import OutboundError, fault_of, get
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
-ROLES: Final = ("image", "mask", "control")
 _DATA_URL: Final = re.compile(r"data:[a-z]+/[a-z0-9.+-]+;base64,")
 _SAME_SHAPE: Final = 0.02  # relative difference of two aspect ratios that still counts as the same shape
 _PNG_EFFORT: Final = 1  # these files live for one task: speed counts, size does not
@@ -41,7 +40,7 @@ class InputFault(Exception):
         self.code, self.message = code, message
 
     def at(self, field: str) -> Fault:
-        """The fault as the client is told of it."""
+        """The fault as the client gets it."""
         return Fault(field, self.code, self.message)
 
 
@@ -64,7 +63,7 @@ class InputPicture:
 
 
 def form_fault(given: Given) -> str | None:
-    """What is wrong with the way a picture is given, as far as can be told without fetching or decoding it."""
+    """What is wrong with the way a picture is given, as far as it shows without fetching or decoding it."""
     if isinstance(given, UploadedFile):
         return "The uploaded file is empty." if not given.size else None
     if given[:8].lower().startswith(("http://", "https://")):

@@ -2,12 +2,17 @@
 (generation/tasks/partitions.py).
 """
 
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from django.db import models
 from django.utils import timezone
 
+from generation.catalogue.parameters import Parameters
 from imagegenx_site.ids import moment_of, public, uuid7
+from postprocessing.recipe import Recipe
 
 
 class Status(models.TextChoices):
@@ -28,7 +33,7 @@ class Status(models.TextChoices):
 
 OPEN = (Status.QUEUED, Status.RUNNING, Status.GENERATED, Status.PROCESSED, Status.STORED)
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
-GIVEN_UP = "given up"  # as the owner of a late step: nobody is to try it again
+GIVEN_UP = "given up"  # as the owner of an enlargement: it is not tried again
 
 
 class Batch(models.Model):
@@ -47,6 +52,23 @@ class Batch(models.Model):
     def public_id(self) -> str:
         """The id that clients see."""
         return public(self.id, "bat")
+
+
+class _Work:
+    """What the JSON of a row asks for, parsed when it is first needed."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self.params = params
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        return Parameters.from_json(self.params)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        asked = self.parameters
+        recipe = Recipe.from_json(dict(asked.postprocess), dict(asked.style_tone))
+        return recipe.marked(asked.plan_watermark)
 
 
 class Task(models.Model):
@@ -89,6 +111,8 @@ class Task(models.Model):
     updated_at = models.DateTimeField(default=timezone.now)
     deleted_at = models.DateTimeField(null=True, blank=True, help_text="Hidden from its owner; text and pictures gone.")
 
+    _work: _Work | None = None
+
     class Meta:
         ordering = ["-id"]
         indexes = [
@@ -104,6 +128,23 @@ class Task(models.Model):
     def public_id(self) -> str:
         """The id that clients see."""
         return public(self.id)
+
+    @property
+    def parameters(self) -> Parameters:
+        """What `params` says. Parsed once for each value that the field is given: assign it, don't change it in place.
+        Raises ValueError for a row that a newer program wrote.
+        """
+        return self._parsed().parameters
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is done to the pictures: the request's own block, the style's tone, the plan's mark."""
+        return self._parsed().recipe
+
+    def _parsed(self) -> _Work:
+        if self._work is None or self._work.params is not self.params:
+            self._work = _Work(self.params)
+        return self._work
 
     @property
     def terminal(self) -> bool:
@@ -161,11 +202,10 @@ def day_of(identifier: UUID) -> str:
     return moment_of(identifier).date().isoformat()
 
 
-"""What was used on days that are over: kept when the tasks themselves are gone (generation/tasks/usage.py)."""
-
-
 class UsageDay(models.Model):
-    """The tasks that one key sent on one day (UTC), by model and kind."""
+    """The tasks that one key sent on one day (UTC) that is over, by model and kind: kept when the tasks themselves are
+    gone (generation/tasks/usage.py).
+    """
 
     day = models.DateField()
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="usage_days")

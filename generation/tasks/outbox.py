@@ -1,51 +1,49 @@
-"""Webhook rows of a task: written in the transaction that ends it (or its late step), so an end and its delivery exist
-together or not at all. generation/webhooks/delivery.py sends them.
+"""Webhooks of a task: its outbox rows, written in the transaction that ends it (or its late step), so that an end and
+its delivery exist together or not at all; and the body that a receiver gets.
 """
 
-from typing import Final
+from typing import Annotated, Final, TypedDict
 from uuid import UUID
 
-from generation.tasks.models import Status, Task
-from generation.webhooks.models import Delivery, WebhookEndpoint
-from imagegenx_site.ids import derived
+from django.conf import settings
+
+from generation.tasks.models import Image, Status, Task
+from generation.tasks.presentation import TaskBody, task_body
+from generation.webhooks import delivery, events, outbox
+from generation.webhooks.models import Delivery
 
 _EVENT_OF: Final = {
-    Status.SUCCEEDED: "task.succeeded",
-    Status.FAILED: "task.failed",
-    Status.CANCELLED: "task.canceled",
-    Status.EXPIRED: "task.expired",
+    Status.SUCCEEDED: events.SUCCEEDED,
+    Status.FAILED: events.FAILED,
+    Status.CANCELLED: events.CANCELED,
+    Status.EXPIRED: events.EXPIRED,
 }
 
 
-UPDATED: Final = "task.updated"  # of a succeeded task: the larger version is there, or will not come
-
-
-EVENTS: Final = (*_EVENT_OF.values(), UPDATED)
+class EventBody(TypedDict):
+    type: str
+    timestamp: Annotated[str, "When it happened."]
+    data: TaskBody
 
 
 def write_delivery(task_id: UUID, event: str = "") -> None:
-    """The outbox rows of a task that has just ended (or of another `event`), for those who want to know. Runs in the
-    caller's transaction; repeated it changes nothing.
-    """
-    task = Task.objects.select_related("user").get(pk=task_id)
-    event = event or _EVENT_OF[Status(task.status)]
-    if task.callback_url:
-        own, _ = WebhookEndpoint.objects.get_or_create(user=task.user, url="")
-        _write(task, event, own, task.callback_url)
-    for endpoint in WebhookEndpoint.objects.filter(user=task.user, disabled_at=None).exclude(url=""):
-        if not endpoint.events or event in endpoint.events:
-            _write(task, event, endpoint, endpoint.url)
+    """The outbox rows of a task that has just ended, or of another `event`."""
+    task = Task.objects.get(pk=task_id)
+    outbox.write(task.id, task.user_id, event or _EVENT_OF[Status(task.status)], task.callback_url)
 
 
-def _write(task: Task, event: str, endpoint: WebhookEndpoint, url: str) -> None:
-    suffix = ":updated" if event == UPDATED else ""  # a task has one end, and at most one update after it
-    Delivery.objects.get_or_create(
-        id=derived(task.id, f"delivery:{endpoint.pk}{suffix}"),
-        defaults={
-            "task": task,
-            "endpoint": endpoint,
-            "event_id": f"evt_{derived(task.id, f'event{suffix}').hex}",
-            "event_type": event,
-            "url": url,
-        },
-    )
+def send(delivery_id: UUID) -> bool:
+    """One attempt at a delivery; see `delivery.send`."""
+    return delivery.send(delivery_id, payload)
+
+
+def payload(row: Delivery) -> EventBody:
+    """The event with the task as the API shows it now."""
+    task = row.task
+    moment = row.created_at if row.event_type == events.UPDATED else task.finished_at or task.updated_at
+    images = list(Image.objects.filter(task=task))
+    return {
+        "type": row.event_type,
+        "timestamp": moment.isoformat(),
+        "data": task_body(task, images, base_url=settings.PUBLIC_URL),
+    }

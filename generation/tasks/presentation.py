@@ -1,11 +1,12 @@
 """The task as clients see it: one body for the answer to a submission, to a poll, in events and in webhooks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict, cast
 
 from django.conf import settings
 from django.urls import reverse
 
+from generation.catalogue.kinds import KINDS
 from generation.tasks import enlargement
 from generation.tasks.estimates import Outlook
 from generation.tasks.models import Image, Status, Task
@@ -14,8 +15,10 @@ from storage.drivers import FILES_PATH, signed_path
 from storage.openings import openings
 from storage.store import get_store
 
-# What clients are told of the inner states. `canceled` is the spelling of the APIs that integrators know.
-PUBLIC_STATUS = {
+PublicStatus = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
+JointStatus = PublicStatus | Literal["partial"]  # of a batch
+# `canceled` is the spelling of the APIs that integrators know.
+PUBLIC_STATUS: Final[dict[Status, PublicStatus]] = {
     Status.QUEUED: "queued",
     Status.RUNNING: "running",
     Status.GENERATED: "running",
@@ -28,7 +31,82 @@ PUBLIC_STATUS = {
 }
 
 
-def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Outlook | None = None) -> dict[str, Any]:
+class LoraBody(TypedDict):
+    name: str
+    weight: float
+
+
+class InputBody(TypedDict):
+    """The parameters as they were decided, so that the same request can be sent again; kinds add their own."""
+
+    text: str
+    model: Annotated[str, "`name@revision`."]
+    resolution: str
+    lowered_from: NotRequired[Annotated[str, "The resolution asked for, where a surge made it smaller."]]
+    loras: list[LoraBody]
+    steps: NotRequired[int]
+    cfg_scale: NotRequired[float]
+    sampler: NotRequired[str]
+    seed: NotRequired[int]
+    num_images: NotRequired[int]
+    style: NotRequired[str]
+    postprocess: NotRequired[Annotated[dict[str, Any], "See docs/postprocessing.md."]]
+
+
+def with_options(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an input with every kind's own parameters."""
+    own = {
+        option.stored: option.value.json_schema() if option.default is not None else {}
+        for kind in KINDS.values()
+        for option in kind.options
+        if option.stored
+    }
+    return {**schema, "properties": {**schema["properties"], **own}}
+
+
+class OutputBody(TypedDict):
+    index: int
+    url: Annotated[str, "Needs no key, and expires."]
+    thumbnail_url: str
+    width: int
+    height: int
+    format: str
+    bytes: int
+    sha256: str
+    seed: int
+
+
+class FailureBody(TypedDict):
+    code: str
+    message: str
+
+
+class TaskBody(TypedDict):
+    """The task in answers, events and webhooks."""
+
+    task_id: Annotated[str, {"examples": ["img019aa2b3c4d57e8f9a0b1c2d3e4f5061"]}]
+    batch_id: str | None
+    kind: str
+    status: PublicStatus
+    progress: Annotated[int, {"minimum": 0, "maximum": 100}]
+    position: Annotated[int | None, "Place among what waits; 1 comes next."]
+    estimated_time: Annotated[float | None, "Seconds until it will probably end."]
+    query_url: str
+    temp_url: Annotated[str | None, "The first picture, once there is one."]
+    outputs: list[OutputBody]
+    enlarging: Annotated[bool, "Larger pictures will replace these (`upscale.late`)."]
+    input: Annotated[InputBody, with_options]
+    priority: int
+    attempts: int
+    warnings: list[str]
+    error: FailureBody | None
+    created_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    expires_at: str | None
+
+
+def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Outlook | None = None) -> TaskBody:
     """The task. `images` are its pictures (none before it succeeded); without `outlook` its place and the time it will
     take are null.
 
@@ -44,16 +122,16 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
         "status": PUBLIC_STATUS[Status(task.status)],
         "progress": 100 if done else min(task.progress, 99),
         "position": outlook.position if outlook else None,
-        "estimated_time": 0.0 if task.terminal else outlook and outlook.seconds,
+        "estimated_time": 0.0 if task.terminal else outlook.seconds if outlook else None,
         "query_url": query_url,
         "temp_url": outputs[0]["url"] if outputs else None,
         "outputs": outputs,
-        "enlarging": enlargement.is_to_come(task, images),
+        "enlarging": enlargement.is_due(task, images),
         "input": input_body(task.text, task.model_key, task.params),
         "priority": task.priority,
         "attempts": task.attempt,
         "warnings": task.warnings,
-        "error": {"code": task.error_code, "message": task.error_message} if task.error_code else None,
+        "error": failure_body(task),
         "created_at": _iso(task.created_at),
         "started_at": _iso(task.started_at),
         "finished_at": _iso(task.finished_at),
@@ -61,7 +139,12 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
     }
 
 
-def _output(image: Image, base_url: str) -> dict[str, Any]:
+def failure_body(task: Task) -> FailureBody | None:
+    """Why a task failed."""
+    return {"code": task.error_code, "message": task.error_message} if task.error_code else None
+
+
+def _output(image: Image, base_url: str) -> OutputBody:
     return {
         "index": image.index,
         "url": original_url(image, base_url),
@@ -91,21 +174,15 @@ def image_url(key: str, base_url: str) -> str:
     return address
 
 
-def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as they were decided, so that the same request can be sent again."""
+def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> InputBody:
     names = ("steps", "cfg_scale", "sampler", "seed", "num_images", "style", "postprocess")
-    shown = {name: params[name] for name in (*names, *_OF_KIND.get(params["kind"], ())) if name in params}
+    kind = KINDS.get(params["kind"])  # None: a row from before the kind was taken out of the table
+    shown = {name: params[name] for name in (*names, *(kind.stored if kind else ())) if name in params}
     sides = f"{params['width']}x{params['height']}"
     loras = [{"name": lora["name"], "weight": lora["weight"]} for lora in params.get("loras", ())]
     lowered = {"lowered_from": params["lowered_from"]} if params.get("lowered_from") else {}
-    return {"text": text, "model": model_key, "resolution": sides, **lowered, "loras": loras, **shown}
-
-
-_OF_KIND = {
-    "img2img": ("strength",),
-    "inpaint": ("strength",),
-    "controlnet": ("control_type", "control_scale", "control_start", "control_end", "control_ready", "strength"),
-}
+    found = {"text": text, "model": model_key, "resolution": sides, **lowered, "loras": loras, **shown}
+    return cast(InputBody, found)
 
 
 def _iso(moment: Any) -> str | None:

@@ -5,12 +5,13 @@ operator.
 from dataclasses import replace
 from typing import Final
 
-from generation.accounts.models import ApiKey, User
-from generation.accounts.plans import plan_of
+from generation.accounts import plans
+from generation.accounts.models import ApiKey, Plan, User
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import ROLES
 from generation.catalogue.parameters import Parameters
 from generation.policy import rules
-from generation.tasks.inputs import ROLES, InputPicture
+from generation.tasks.inputs import InputPicture
 from generation.tasks.models import Task
 from generation.tasks.submit import Submission, Submitted, submit
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest
@@ -30,9 +31,9 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
     """
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
-    parameters, plan = Parameters.from_json(task.params), plan_of(api_key)
+    parameters, plan = task.parameters, plans.plan_of(api_key)
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
-    _check_plan(parameters, api_key)
+    _check_plan(parameters, plan)
     _check_policy(task, parameters, api_key)
     priority = max(task.priority, plan.priority_cap)
     submission = _again(task, parameters, priority, plan.queue_seconds)
@@ -44,7 +45,7 @@ def repeat_for_owner(task: Task) -> Task:
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
     waited = int((task.expires_at - task.created_at).total_seconds())
-    submission = _again(task, Parameters.from_json(task.params), task.priority, max(1, waited))
+    submission = _again(task, task.parameters, task.priority, max(1, waited))
     return submit([submission], user=task.user).tasks[0]
 
 
@@ -76,24 +77,22 @@ def _inputs(parameters: Parameters) -> tuple[InputPicture, ...]:
     return tuple(found)
 
 
-def _check_plan(parameters: Parameters, api_key: ApiKey) -> None:
-    plan = plan_of(api_key)
-    recipe = Recipe.from_json(dict(parameters.postprocess))
-    above = {
-        "kind": parameters.kind not in plan.kinds,
-        "resolution": max(parameters.width, parameters.height) > plan.max_side,
-        "number of pictures": parameters.num_images > plan.max_images,
-        "super-resolution": bool(recipe.upscale) and not plan.super_resolution,
-    }
-    beyond = [name for name, is_above in above.items() if is_above]
-    if beyond:
-        raise Forbidden(f"Your plan does not include what this task needs: {', '.join(beyond)}.")
+def _check_plan(parameters: Parameters, plan: Plan) -> None:
+    found = plans.faults(
+        plan,
+        kind=parameters.kind,
+        sides=(parameters.width, parameters.height),
+        images=parameters.num_images,
+        upscale=Recipe.from_json(dict(parameters.postprocess)).upscale is not None,
+    )
+    if found:
+        raise Forbidden(" ".join(fault.message for fault in found))
 
 
 def _check_policy(task: Task, parameters: Parameters, api_key: ApiKey) -> None:
     """Keywords are part of the composed prompt only, so that is looked at as well."""
     words = (("text", task.text), ("params.style_keywords", parameters.text))
     style = snapshot.current().style(parameters.style) if parameters.style else None
-    found = rules.faults(api_key, rules.Asked(words, style, task.model, task.kind))
+    found = rules.faults(api_key, rules.PolicySubject(words, style, task.model, task.kind))
     if found:
         raise InvalidRequest(list(dict.fromkeys(Fault("text", fault.code, fault.message) for fault in found)))

@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -29,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """A picture as 8-bit RGB PNG, and what the client is told about how it was made."""
+    """A picture as 8-bit RGB PNG, and the warnings that the client gets with it."""
 
     png: bytes
     warnings: tuple[str, ...]
@@ -37,8 +36,8 @@ class Result:
 
 def find(task_id: UUID, identities: Sequence[str]) -> dict[str, Result]:
     """Those of the pictures that are kept, by identity. The task is noted as one that has them."""
-    lifetime = _lifetime()
-    if not identities or not lifetime:
+    seconds = lifetime()
+    if not identities or not seconds:
         return {}
     found = {}
     try:
@@ -48,7 +47,7 @@ def find(task_id: UUID, identities: Sequence[str]) -> dict[str, Result]:
             if entry is not None:
                 known = json.loads(entry)
                 found[identity] = Result(get_store("raw").read(known["object"]), tuple(known["warnings"]))
-        _note(task_id, list(found), lifetime)
+        _note(task_id, list(found), seconds)
         redis_clients.text_client().hincrby(COUNT, "hits", len(found))
         redis_clients.text_client().hincrby(COUNT, "misses", len(identities) - len(found))
     except (RedisError, StorageError) as error:
@@ -58,15 +57,15 @@ def find(task_id: UUID, identities: Sequence[str]) -> dict[str, Result]:
 
 def keep(task_id: UUID, identity: str, result: Result) -> None:
     """Remember a picture that the task's own run has made."""
-    lifetime = _lifetime()
-    if not lifetime:
+    seconds = lifetime()
+    if not seconds:
         return
     key = keys.result_key(identity, hashlib.sha256(result.png).hexdigest())
     try:
         get_store("raw").put(key, result.png, "image/png")
-        _note(task_id, [identity], lifetime)
+        _note(task_id, [identity], seconds)
         entry = json.dumps({"object": key, "warnings": result.warnings})
-        redis_clients.text_client().set(_entry(identity), entry, ex=lifetime)
+        redis_clients.text_client().set(_entry(identity), entry, ex=seconds)
     except (RedisError, StorageError) as error:
         _log.warning("result not kept", extra={"task_id": str(task_id), "error": str(error)})
 
@@ -83,22 +82,13 @@ def delete_of(task_id: UUID) -> None:
         _log.warning("results of a deleted task stay", extra={"task_id": str(task_id), "error": str(error)})
 
 
-def sweep() -> int:
-    """Delete the objects whose entries have expired; how many there were. Run by the clock."""
-    old = datetime.now(UTC) - timedelta(seconds=_lifetime(), minutes=5)
-    expired = [found.key for found in get_store("raw").list(keys.RESULTS) if found.modified < old]
-    for key in expired:
-        get_store("raw").delete(key)
-    return len(expired)
-
-
 def counted() -> dict[str, int]:
     """Hits and misses of all workers so far."""
     return {name: int(count) for name, count in redis_clients.text_client().hgetall(COUNT).items()}
 
 
-def _lifetime() -> int:
-    """Seconds."""
+def lifetime() -> int:
+    """Of an entry, in seconds; its object is swept a little later (workers/housekeeping/results.py)."""
     return int(settings.RESULT_CACHE_HOURS * 3600)
 
 

@@ -1,23 +1,67 @@
-"""The stages after the GPU: their order, their queues, and the messages that start them."""
+"""The stages after the GPU: what each takes a task from and moves it to, its queue, and the messages that start it.
+
+A stage is a row of STAGES and a file of its name in workers/stages/, whose Celery function has the name too.
+"""
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from celery import chain, signature
 from kombu.exceptions import OperationalError
 
+from generation.tasks.models import TERMINAL, Status
+
 logger = logging.getLogger(__name__)
 
 
-STAGES = (("postprocess", "cpu"), ("upload", "io"), ("notify", "io"))  # function and queue, in order
+@dataclass(frozen=True)
+class Stage:
+    """`source` and `target`: the states of a task before and after it. `cancellable`: a cancel that was asked for ends
+    the task before this stage. `exhausted`: what follows the last failed try (the task fails, the client is warned, or
+    there is no last try). `label`: what a task that waits for it waits for.
+    """
+
+    name: str
+    queue: str
+    source: Status
+    target: Status
+    cancellable: bool
+    exhausted: Literal["fail", "warn", "retry"]
+    label: str
+
+    @property
+    def after_delivery(self) -> bool:
+        """Whether the client has the pictures already; then no move follows."""
+        return self.source in TERMINAL
 
 
-LATE = "late"  # queue of enlargements after delivery: processes of their own, so that first versions never wait for one
+# The order is the order of the work. Queue `late` has processes of its own, so that no first version waits for it.
+STAGES: Final = (
+    Stage("postprocess", "cpu", Status.GENERATED, Status.PROCESSED, True, "fail", "post-processing"),
+    Stage("upload", "io", Status.PROCESSED, Status.STORED, True, "fail", "upload"),
+    Stage("notify", "io", Status.STORED, Status.SUCCEEDED, False, "retry", "its webhook"),
+    Stage("enlarge", "late", Status.SUCCEEDED, Status.SUCCEEDED, False, "warn", "enlargement"),
+)
+QUEUES: Final = tuple(dict.fromkeys(stage.queue for stage in STAGES))
 
 
-def send_stages(task_id: str, stages: Sequence[tuple[str, str]] = STAGES) -> None:
-    """The messages for what follows the GPU. Lost ones are sent again."""
+def named(name: str) -> Stage:
+    """The stage of that name. Raises KeyError."""
+    return {stage.name: stage for stage in STAGES}[name]
+
+
+def stages_from(state: str) -> tuple[Stage, ...]:
+    """The stages to come for a task in that state, in order: up to its success, and after that those after delivery."""
+    states = [stage.source for stage in STAGES]
+    first = STAGES[states.index(Status(state)) :]
+    return tuple(stage for stage in first if stage.after_delivery == first[0].after_delivery)
+
+
+def send_stages(task_id: str, state: str = Status.GENERATED) -> None:
+    """The messages for what follows that state. Lost ones are sent again."""
+    steps = stages_from(state)
     try:
-        chain(*(signature(name, (task_id,), queue=queue, immutable=True) for name, queue in stages)).apply_async()
+        chain(*(signature(one.name, (task_id,), queue=one.queue, immutable=True) for one in steps)).apply_async()
     except OperationalError as error:
         logger.warning("stages of %s are left to the reconciler: %s", task_id, error)

@@ -27,8 +27,12 @@ from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
 from generation.catalogue.models import ImageModel
+from generation.queue.values import BatchKey
 from generation.tasks import events, outbox
 from generation.tasks.models import GIVEN_UP, Status, Task
+from generation.tasks.reasons import Code, Reason
+from generation.tasks.stages import STAGES, Stage
+from generation.webhooks import events as webhook_events
 from imagegenx_site import caches, metrics
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
@@ -42,15 +46,6 @@ MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.CANCELLED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
-
-# What a CPU or IO stage takes a task from.
-STAGE_FROM: Final[Mapping[str, str]] = {
-    "postprocess": Status.GENERATED,
-    "upload": Status.PROCESSED,
-    "notify": Status.STORED,
-    "enlarge": Status.SUCCEEDED,  # no move follows: the pictures' rows change
-}
-AFTER_CANCEL: Final = ("notify", "enlarge")  # stages that a wish to cancel comes too late for
 
 
 class IllegalMove(Exception):
@@ -78,22 +73,22 @@ def _move(
     *,
     among: Sequence[str] | None = None,
     fence: Q | None = None,
-    reason: str = "",
+    reason: Reason | None = None,
     **changes: Any,
 ) -> bool:
     """The one door: move the row when it is in a legal state and the fence holds. Answers whether this call moved
     it.
     """
-    entry: dict[str, Any] = {"to": str(to)} | ({"reason": reason} if reason else {})
+    entry = {"to": str(to)} | (reason.entry() if reason else {})
     caches.tasks().hold(str(task_id))  # no poll may show the old state after somebody saw the new one
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
     if moved:
-        transaction.on_commit(lambda: _tell(task_id, to))
+        transaction.on_commit(lambda: _publish_move(task_id, to))
     return bool(moved)
 
 
-def _tell(task_id: UUID, to: str) -> None:
+def _publish_move(task_id: UUID, to: str) -> None:
     """After the commit."""
     metrics.MOVES.labels(to).inc()
     caches.tasks().forget(str(task_id))
@@ -124,14 +119,14 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
         cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
         won = [row[0] for row in cursor.fetchall()]
     for task_id in won:
-        transaction.on_commit(lambda task_id=task_id: _tell(task_id, Status.RUNNING))  # type: ignore[misc]
+        transaction.on_commit(lambda task_id=task_id: _publish_move(task_id, Status.RUNNING))  # type: ignore[misc]
     mine = Task.objects.filter(
         pk__in=won, status=Status.RUNNING, worker=worker
     )  # not: claimed anew by another meanwhile
-    return list(mine.select_related("model__fallback"))
+    return list(mine.select_related("model__fallback", "batch"))
 
 
-def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_attempt: bool = True) -> bool:
+def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_attempt: bool = True) -> bool:
     """running -> queued: a worker that stops, or gives up paused work, returns what it holds.
 
     With `count_attempt` false the claim is not counted against the task, because the task did nothing wrong.
@@ -143,12 +138,12 @@ def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: str, count_at
     )
 
 
-def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, reason: str) -> bool:
+def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, cause: str) -> bool:
     """running -> queued on another model, after the task's own failed it. The caller enqueues it under its new key."""
     held = Q(worker=worker, attempt=attempt)
     changes: dict[str, Any] = {"model": model, "model_key": model.key}
-    changes["batch_key"] = f"{model.key}:{task.width}x{task.height}"
-    reason = f"falls back to {model.name}: {reason}"
+    changes["batch_key"] = str(BatchKey(model.key, task.width, task.height))
+    reason = Reason(Code.FELL_BACK, f"falls back to {model.name}", model=model.name, cause=cause)
     return _move(
         task.id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
     )
@@ -173,33 +168,36 @@ def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequen
 # ---- on the CPU and IO workers -------------------------------------------------------------------------------------
 
 
-def take_stage(task_id: UUID, stage: str, owner: str, seconds: float) -> Task | None:
+def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task | None:
     """A lease on one stage of the task; None when it is not in that state, or somebody else works on it.
 
     A task whose cancel was asked for is cancelled here instead: before each stage, never in the middle of one.
     """
-    state = STAGE_FROM[stage]
-    taken = _lease(Task.objects.filter(_is_free(owner), pk=task_id, status=state), stage, owner, seconds)
-    if not taken and stage not in AFTER_CANCEL:
-        cancel_if_requested(task_id, among=[state])
-    return Task.objects.select_related("user", "model").get(pk=task_id) if taken else None
+    free = Task.objects.filter(_is_free(owner), pk=task_id, status=stage.source)
+    taken = _lease(free, stage, owner, seconds)
+    if not taken and stage.cancellable:
+        cancel_if_requested(task_id, among=[stage.source])
+    mine = Task.objects.select_related("user", "model").filter(pk=task_id, stage_owner=owner)
+    return mine.first() if taken else None
 
 
-def take_mates(task: Task, stage: str, owner: str, seconds: float, limit: int) -> list[Task]:
+def take_mates(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
     """Leases on the same stage of up to `limit` waiting tasks that ask for the same work: equal size and
     post-processing.
 
     Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
     """
-    alike = {f"params__{name}": task.params.get(name) or {} for name in ("postprocess", "style_tone", "plan_watermark")}
-    same = Q(status=STAGE_FROM[stage], width=task.width, height=task.height, stage_attempts=0, **alike)
+    asked = task.parameters
+    recipe = {"postprocess": asked.postprocess, "style_tone": asked.style_tone, "plan_watermark": asked.plan_watermark}
+    alike = {f"params__{name}": value for name, value in recipe.items()}
+    same = Q(status=stage.source, width=task.width, height=task.height, stage_attempts=0, **alike)
     waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
     with transaction.atomic():
         ids = list(waiting.select_for_update(skip_locked=True).values_list("id", flat=True)[:limit])
-        taken = _lease(Task.objects.filter(pk__in=ids, status=STAGE_FROM[stage]), stage, owner, seconds) if ids else 0
+        taken = _lease(Task.objects.filter(pk__in=ids, status=stage.source), stage, owner, seconds) if ids else 0
     if not taken:
         return []
-    mine = Task.objects.filter(pk__in=ids, status=STAGE_FROM[stage], stage_owner=owner)
+    mine = Task.objects.filter(pk__in=ids, status=stage.source, stage_owner=owner)
     return list(mine.select_related("user", "model").order_by("id"))
 
 
@@ -207,12 +205,12 @@ def _is_free(owner: str) -> Q:
     return Q(stage_owner="") | Q(stage_until__lte=timezone.now()) | Q(stage_owner=owner)
 
 
-def _lease(rows: QuerySet[Task], stage: str, owner: str, seconds: float) -> int:
+def _lease(rows: QuerySet[Task], stage: Stage, owner: str, seconds: float) -> int:
     """Take the stage of these rows, but for those whose cancel was asked for; how many there were."""
     now = timezone.now()
-    wanted = rows if stage in AFTER_CANCEL else rows.filter(cancel_requested=False)
+    left = rows.filter(cancel_requested=False) if stage.cancellable else rows
     changes = {"stage_until": now + timedelta(seconds=seconds), "stage_attempts": F("stage_attempts") + 1}
-    return wanted.update(stage_owner=owner, updated_at=now, **changes)
+    return left.update(stage_owner=owner, updated_at=now, **changes)
 
 
 def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:
@@ -225,13 +223,13 @@ def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) 
 def renew_stage(owner: str, seconds: float) -> bool:
     """A longer lease on everything that `owner` holds; False when it holds nothing any more."""
     until = timezone.now() + timedelta(seconds=seconds)
-    held = Q(stage_owner=owner, status__in=set(STAGE_FROM.values()))
+    held = Q(stage_owner=owner, status__in=[stage.source for stage in STAGES])
     return bool(Task.objects.filter(held, stage_until__isnull=False).update(stage_until=until))
 
 
-def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
-    """The late step of a succeeded task is done; with a warning for the client: it is given up. Written together with
-    the rows of its webhooks, which the clock sends.
+def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
+    """The enlargement of a succeeded task is done; with a warning for the client: it is given up. Written together
+    with the rows of its webhooks, which the clock sends.
     """
     changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
     if warning:
@@ -242,7 +240,7 @@ def end_late_step(task_id: UUID, *, owner: str, warning: str = "") -> bool:
     with transaction.atomic():
         ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
         if ended:
-            outbox.write_delivery(task_id, outbox.UPDATED)
+            outbox.write_delivery(task_id, webhook_events.UPDATED)
         transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
     return bool(ended)
 
@@ -268,13 +266,13 @@ def _free(now: datetime) -> dict[str, Any]:
     return {"stage_owner": "", "stage_until": None, "stage_attempts": 0}
 
 
-# ---- an operator's wish ---------------------------------------------------------------------------------------------
+# ---- by an operator -------------------------------------------------------------------------------------------------
 
 
 def set_priority(task_id: UUID, priority: int) -> bool:
     """Another class for a task that waits; not a move. Answers whether it waited, and in another class."""
     rows = Task.objects.filter(pk=task_id, status=Status.QUEUED).exclude(priority=priority)
-    entry = {"reason": f"an operator made it P{priority}"}
+    entry = Reason(Code.PRIORITY_CHANGED, f"an operator made it P{priority}").entry()
     caches.tasks().hold(str(task_id))
     moved = rows.update(priority=priority, updated_at=timezone.now(), history=_appended(entry))
     transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
@@ -289,15 +287,15 @@ def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, a
     that claim.
     """
     fence = Q() if worker is None else Q(worker=worker, attempt=attempt, status=Status.RUNNING)
-    reason = f"{code}: {message}"
+    reason = Reason(code, f"{code}: {message}")
     changes = {"error_code": code[:50], "error_message": message[:1000], "finished_at": timezone.now()}
-    return _ended(task_id, Status.FAILED, fence=fence, reason=reason[:300], **changes)
+    return _ended(task_id, Status.FAILED, fence=fence, reason=reason, **changes)
 
 
 def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fence: Any) -> bool:
     """-> cancelled for a task whose cancel was asked for."""
-    wanted = Q(cancel_requested=True, **fence)
-    return _ended(task_id, Status.CANCELLED, among=among, fence=wanted, finished_at=timezone.now())
+    asked = Q(cancel_requested=True, **fence)
+    return _ended(task_id, Status.CANCELLED, among=among, fence=asked, finished_at=timezone.now())
 
 
 def request_cancel(task_id: UUID) -> bool:

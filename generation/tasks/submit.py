@@ -97,13 +97,13 @@ def submit(
     user: User,
     api_key: ApiKey | None = None,
     idempotency: Idempotency | None = None,
-    batch_size: int = 0,
+    batch_size: int | None = None,
 ) -> Submitted:
     """Make the rows of a request, then, once they are committed, their buffer entries and tickets.
 
     1 a repeat with the same idempotency key answers what the first one made; 2 in a surge free plans are turned away,
     3 the plan's quotas are counted, 4 input pictures stored, 5 all rows written in one transaction. When 4 or 5 fails,
-    3 is taken back. `batch_size` over 0 makes a batch.
+    3 is taken back. With a `batch_size` (0: no limit) they are a batch.
     Raises Unprocessable when the key was used for another body, Conflict while the first is under way,
     TooManyRequests, Busy in a surge and when the store does not take the pictures.
     """
@@ -111,7 +111,7 @@ def submit(
         first = _replayed(idempotency, api_key)
         if first:
             return first
-    batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size else None
+    batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size is not None else None
     ids = sorted(uuid7() for _ in submissions)  # in the order of a batch's texts also within one ms
     tasks = [
         _new_row(task_id, submission, user, api_key, batch)
@@ -136,15 +136,15 @@ def submit(
     return Submitted(tuple(tasks), batch, allowances=admission.allowances, outlook=outlook)
 
 
-def crowd_control(plan: Plan, model: ImageModel | None = None) -> surge.CrowdControl:
+def surge_control(plan: Plan, model: ImageModel | None = None) -> surge.SurgeControl:
     """What the present backlog means for a request under this plan."""
     waiting_s = 0.0 if plan.paid else estimates.seconds_waiting()
     config = surge.SurgeConfig(settings.SURGE_LOWER_S, settings.SURGE_REFUSE_S, settings.SURGE_SIDE)
-    return surge.CrowdControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
+    return surge.SurgeControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
 
 
 def _let_in(plan: Plan) -> None:
-    retry_after = crowd_control(plan).retry_after
+    retry_after = surge_control(plan).retry_after
     if retry_after:
         raise Busy(
             "More work waits than can be done soon. Try again later, or use a paid plan.", retry_after=retry_after
@@ -154,7 +154,7 @@ def _let_in(plan: Plan) -> None:
 def _admitted(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
     if api_key is None:  # our own work: commands and tests
         return quotas.Admission()
-    images = sum(int(task.params["num_images"]) for task in tasks)
+    images = sum(task.parameters.num_images for task in tasks)
     work = sum(task.cost for task in tasks)
     return quotas.admit(
         user,
@@ -177,7 +177,7 @@ def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> N
             except StorageError as error:
                 _log.error("input picture not stored", extra={"task_id": str(task.id), "error": str(error)})
                 raise Busy("The picture could not be stored. Try again in a moment.", retry_after=5) from error
-            task.params[f"{picture.role}_key"] = key
+            task.params = {**task.params, f"{picture.role}_key": key}
 
 
 def _write(
@@ -219,7 +219,7 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         params=parameters.to_json(),
         width=parameters.width,
         height=parameters.height,
-        batch_key=parameters.batch_key(model.key),
+        batch_key=str(parameters.batch_key(model.key)),
         cost=parameters.cost,
         callback_url=submission.callback_url,
         warnings=_warnings(parameters),

@@ -1,4 +1,4 @@
-"""A task as polls see it, answered from the cache: who may see it, its ETag, its body with signed URLs.
+"""A task as polls see it, answered from the cache: access, ETag, body with signed URLs.
 
 Bodies are kept with links that begin with "/" and get the caller's address when they are given out. The estimated time
 of an open task is what it was when the body was made, less the time since.
@@ -27,7 +27,7 @@ _OUTPUT_LINKS: Final = ("url", "thumbnail_url")
 
 
 @dataclass(frozen=True)
-class Seen:
+class TaskView:
     """What a poll answers. `ended`: it will not change any more, but for its URLs."""
 
     task_id: UUID
@@ -36,22 +36,22 @@ class Seen:
     ended: bool
 
 
-def see(public_id: str, user: User, *, base_url: str) -> Seen:
+def view_for(public_id: str, user: User, *, base_url: str) -> TaskView:
     """The caller's task, or a team-mate's. Raises NotFound for any other id, known or not."""
     task_id = from_public(public_id)
     found = _found(task_id) if task_id else None
     if task_id is None or found is None or (found["user"] != user.pk and not access.is_team_mate(found["user"], user)):
         raise access.no_task(public_id)
-    return _shown(task_id, found, base_url)
+    return _view(task_id, found, base_url)
 
 
-def shown_to_all(task_id: UUID, base_url: str) -> Seen:
-    """A task for somebody whose right to see it is known already. Raises NotFound when it was deleted meanwhile."""
-    close_old_connections()  # who watches a task for long finds its connection broken by a restart of Postgres
+def view_of(task_id: UUID, base_url: str) -> TaskView:
+    """A task for somebody who is known to have access to it. Raises NotFound when it was deleted meanwhile."""
+    close_old_connections()  # a stream lives longer than a connection that a restart of Postgres breaks
     found = _found(task_id)
     if found is None:
         raise access.no_task(public(task_id))
-    return _shown(task_id, found, base_url)
+    return _view(task_id, found, base_url)
 
 
 def _found(task_id: UUID) -> dict[str, Any] | None:
@@ -59,9 +59,9 @@ def _found(task_id: UUID) -> dict[str, Any] | None:
     return None if kept is None else json.loads(kept)
 
 
-def _shown(task_id: UUID, found: dict[str, Any], base_url: str) -> Seen:
+def _view(task_id: UUID, found: dict[str, Any], base_url: str) -> TaskView:
     body = _at(found["body"], base_url, time.time() - found["made"])
-    return Seen(task_id, body, found["etag"], found["ended"])
+    return TaskView(task_id, body, found["etag"], found["ended"])
 
 
 def _load(task_id: UUID) -> bytes | None:

@@ -1,10 +1,10 @@
-"""Waiting for what happens to tasks without asking Postgres all the time: one reader of the event stream for each event
-loop, which hands each event to those who watch its task.
+"""Waiting for events of tasks without polling Postgres: one reader of the event stream for each event loop, which hands
+each event to the watchers of its task.
 
 Race, and why nothing is missed: the reader (0) has its place in the stream; a watcher (1) subscribes, (2) looks at the
 row, (3) waits. An event between 1 and 3 is in its queue. Events are hints that can be lost (Redis was away), so the
-reader also looks at all watched rows together every LOOK_S, or every AWAY_LOOK_S while Redis does not answer, and tells
-of the ends that nobody heard of.
+reader also reads all watched rows together every LOOK_S, or every AWAY_LOOK_S while Redis does not answer, and
+publishes the ends that it finds there.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Happening:
-    """One entry of the stream; `id` is empty when it was seen in the row instead."""
+class Event:
+    """One entry of the stream; `id` is empty when it was read from the row instead."""
 
     id: str
     kind: str
@@ -50,7 +50,7 @@ class Happening:
         return self.kind == "status" and self.data["status"] in TERMINAL
 
 
-Queue = asyncio.Queue[Happening]
+Queue = asyncio.Queue[Event]
 
 
 class EventReader:
@@ -65,18 +65,18 @@ class EventReader:
 
     @property
     def newest(self) -> str:
-        """The id of the newest entry that this reader has seen; "" before the first."""
+        """The id of the newest entry that this reader has read; "" before the first."""
         return self._newest
 
-    async def since(self, task_id: UUID, last: str) -> list[Happening]:
+    async def since(self, task_id: UUID, last: str) -> list[Event]:
         """The task's events after the entry `last`, as far as the stream reaches back; nothing when Redis is away."""
-        found: list[Happening] = []
+        found: list[Event] = []
         try:
             async with redis_clients.stream_reader() as client:
                 while entries := await client.xrange(STREAM, min=f"({last}", count=_PAGE):
                     last = entries[-1][0]
                     mine = (entry for entry in entries if entry[1]["task"] == str(task_id))
-                    found += [Happening(name, fields["kind"], json.loads(fields["data"])) for name, fields in mine]
+                    found += [Event(name, fields["kind"], json.loads(fields["data"])) for name, fields in mine]
         except redis.RedisError as error:
             _log.warning("event stream out of reach: %s", error)
         return found
@@ -100,7 +100,7 @@ class EventReader:
         for task in self._tasks:
             task.cancel()
         self._placed.clear()
-        works = (self._read(), self._look_now_and_then())
+        works = (self._read(), self._look_regularly())
         self._tasks = [asyncio.create_task(work, context=contextvars.Context()) for work in works]
 
     async def _read(self) -> None:
@@ -120,14 +120,14 @@ class EventReader:
                     continue
                 for entry_id, fields in _entries(answer):
                     last = self._newest = entry_id
-                    self._hand_out(entry_id, fields["task"], fields["kind"], fields["data"])
+                    self._publish(entry_id, fields["task"], fields["kind"], fields["data"])
 
     def _note_reach(self, *, away: bool) -> None:
         """Watchers need not wait for a place in the stream that can't be had."""
         self._away = away
         self._placed.set()
 
-    async def _look_now_and_then(self) -> None:
+    async def _look_regularly(self) -> None:
         waited = 0.0
         while True:
             await asyncio.sleep(AWAY_LOOK_S)
@@ -138,17 +138,17 @@ class EventReader:
             watched = list(self._watchers)
             for start in range(0, len(watched), _PAGE):
                 for task_id, status in await ends_of(watched[start : start + _PAGE], keep_connection=False):
-                    self._hand_out("", task_id, "status", json.dumps({"status": status}))
+                    self._publish("", task_id, "status", json.dumps({"status": status}))
 
-    def _hand_out(self, entry_id: str, task_id: str, kind: str, data: str) -> None:
+    def _publish(self, entry_id: str, task_id: str, kind: str, data: str) -> None:
         queues = self._watchers.get(task_id)
         if not queues:
             return
-        happening = Happening(entry_id, kind, json.loads(data))
+        event = Event(entry_id, kind, json.loads(data))
         for queue in queues:
             if queue.full():
                 queue.get_nowait()
-            queue.put_nowait(happening)
+            queue.put_nowait(event)
 
 
 def _entries(answer: Any) -> list[tuple[str, dict[str, str]]]:

@@ -1,5 +1,5 @@
-"""Lost workers and devices: raised where the loss is seen, cleared by the successor of the same name, shown in the
-admin, by GET /healthz/workers and as a log line with the field `alert`.
+"""Alerts of lost workers and devices: raised where the loss is noticed, cleared by the worker that replaces the lost
+one, shown in the admin, by GET /healthz/workers and as a log line with the field `alert`.
 """
 
 import logging
@@ -14,24 +14,24 @@ logger = logging.getLogger(__name__)
 
 
 def name_of(unique: str) -> str:
-    """`gpu1` of `gpu1-4711-5f3a`: what stays the same over restarts."""
+    """`gpu1` of `gpu1-4711-5f3a`: the part that stays the same over restarts."""
     return unique.rsplit("-", 2)[0]
 
 
 def raise_alert(kind: str, worker: str, message: str) -> None:
-    """`worker` as it calls itself in its lease. Several alerts of one loss are one: the first, which knows most.
+    """`worker`: the name in its lease. While an alert for the worker is open, no second one is created.
 
     Raises django.db.Error.
     """
     name = name_of(worker)
     logger.error("%s: %s", name, message, extra={"alert": kind, "worker": worker})
     if not Alert.objects.filter(worker=name, cleared_at=None).exists():
-        back = timezone.now() if _successor_lives(worker) else None
-        Alert.objects.create(kind=kind, worker=name, message=message[:500], cleared_at=back)
+        cleared_at = timezone.now() if _is_replaced(worker) else None
+        Alert.objects.create(kind=kind, worker=name, message=message[:500], cleared_at=cleared_at)
 
 
-def _successor_lives(worker: str) -> bool:
-    """The alert comes late: another worker of that name works already."""
+def _is_replaced(worker: str) -> bool:
+    """Whether a worker started again under that name is already running."""
     try:
         return any(name_of(other) == name_of(worker) and other != worker for other in queue_client.living_workers())
     except redis.RedisError:
@@ -39,13 +39,14 @@ def _successor_lives(worker: str) -> bool:
 
 
 def clear(worker: str) -> None:
-    """The worker works again. Raises django.db.Error."""
+    """Close the open alerts of a worker that works again. Raises django.db.Error."""
     Alert.objects.filter(worker=name_of(worker), cleared_at=None).update(cleared_at=timezone.now())
 
 
 def health() -> tuple[bool, dict[str, object]]:
-    """Whether every GPU worker that was seen works, and the facts: living workers, open alerts. Raises
-    django.db.Error.
+    """Whether at least one GPU worker lives and no alert is open; and the living workers and open alerts.
+
+    Raises django.db.Error.
     """
     try:
         living = sorted(queue_client.living_workers())

@@ -1,7 +1,7 @@
-"""Which tables are audited: one entry for each saved or deleted row, with the values before and after.
+"""The audited tables: django-auditlog writes an entry with the values before and after for each saved or deleted row.
 
-Written by django-auditlog. Tasks and deliveries are not among them: the product moves them, and each carries its own
-history. Columns that hold secrets, or that the product counts up by itself, are left out.
+Tasks and deliveries are not audited: only the product changes them, and each row has its own history. Columns with
+secrets, or with values that the product counts, are left out.
 """
 
 from typing import Final
@@ -28,7 +28,7 @@ AUDITED: Final[dict[type[models.Model], list[str]]] = {
 }
 
 
-def connect() -> None:
-    """Begin to watch the tables; called once, when the process starts."""
+def register_tables() -> None:
+    """Called once, when the process starts."""
     for model, left_out in AUDITED.items():
         auditlog.register(model, exclude_fields=left_out)

@@ -1,11 +1,11 @@
-"""What went wrong with a worker: a row that stays for the operator, and is cleared when the worker is back."""
+"""Alerts for operators."""
 
 from django.db import models
 from django.utils import timezone
 
 
 class Alert(models.Model):
-    """One loss. `cleared_at` is set by the successor of the same name once it can work."""
+    """A lost worker or device. `cleared_at` is set when a worker of the same name works again."""
 
     class Kind(models.TextChoices):
         DEVICE_LOST = "device_lost", "the device or the engine failed"

@@ -1,9 +1,8 @@
-"""What the product tells Prometheus.
+"""The metrics of the product, for Prometheus.
 
-Counters and histograms are counted where things happen, in every process. With PROMETHEUS_MULTIPROC_DIR (the run script
-sets it: VAR_DIR/run/metrics) all processes of a machine write there and GET /metrics of the web process adds them up;
-without it each process has its own. The state of things (queues, tasks, spool) is read when it is asked for, from the
-servers that all processes share.
+Every process counts its own counters and histograms. With PROMETHEUS_MULTIPROC_DIR (the run script sets it:
+VAR_DIR/run/metrics) all processes of a machine write them there and GET /metrics of the web process adds them up;
+without it each process has its own. Gauges of shared state (queues, tasks, spool) are read at each scrape.
 
     imagegenx_http_seconds{method,route,status}      histogram
     imagegenx_task_seconds{model,size}               histogram: submitted to succeeded
@@ -16,14 +15,14 @@ servers that all processes share.
     imagegenx_batch_samples{model}                   histogram: samples that shared it    (and so the next five)
     imagegenx_embeddings_total{result}               counter: prompts, hit or miss
     imagegenx_out_of_memory_total{model}             counter: passes that did not fit
-    imagegenx_paused_bytes                           gauge: memory of samples that wait on board
+    imagegenx_paused_bytes                           gauge: memory of paused samples
     imagegenx_model_bytes{model}                     gauge: memory of loaded models
     imagegenx_model_loads_total{model,outcome}       counter: loaded, failed
-    imagegenx_tasks_returned_total                   counter: paused, and back to the queue   (workers/gpu/delivery.py)
+    imagegenx_tasks_returned_total                   counter: paused and requeued   (workers/gpu/delivery.py)
     imagegenx_queue_messages{queue}                  gauge: Celery messages in Redis
     imagegenx_tasks_waiting{class}, imagegenx_tasks_open{status}    gauges: the buffer, the rows
     imagegenx_spool_files, _bytes, _oldest_seconds, _full           gauges: of the machine's spool
-    imagegenx_store_down                             gauge: 1 while pictures go to the spool at once
+    imagegenx_store_down                             gauge: 1 while pictures are spooled instead of stored
     imagegenx_results_total{result}                  counter: pictures answered from earlier runs
     imagegenx_scrape_failures{source}                gauge: 1 where a source did not answer
 """
@@ -47,29 +46,27 @@ from prometheus_client.registry import Collector
 from redis import RedisError
 
 from generation.queue import client as queue_client
-from generation.tasks import results
+from generation.tasks import results, stages
 from generation.tasks.models import OPEN, Task
 from imagegenx_site import redis_clients
 from storage.store import images
 
-QUEUES: Final = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
-
+QUEUES: Final = (*(f"p{number}" for number in queue_client.CLASSES), *stages.QUEUES)
 
 _log = logging.getLogger(__name__)
 
 
-class State(Collector):
-    """What is read at the moment of asking. A source that is away is named, and the others are told all the same."""
+class SystemCollector(Collector):
+    """Gauges read at each scrape. A source that fails is counted in `imagegenx_scrape_failures`; the others go on."""
 
     def collect(self) -> Iterator[Metric]:
-        """Every figure that can be had."""
         failures = GaugeMetricFamily("imagegenx_scrape_failures", "1: the source did not answer.", labels=["source"])
         for source in (_redis, _rows, _spool):
             try:
                 yield from list(source())
                 failures.add_metric([source.__name__.strip("_")], 0)
             except (RedisError, DatabaseError, OSError) as error:
-                _log.warning("no metrics of %s: %s", source.__name__, error)
+                _log.warning("could not read metrics of %s: %s", source.__name__, error)
                 failures.add_metric([source.__name__.strip("_")], 1)
         yield failures
 
@@ -119,7 +116,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         counted = prometheus.CollectorRegistry()
         MultiProcessCollector(counted)
     read = prometheus.CollectorRegistry()
-    read.register(State())
+    read.register(SystemCollector())
     text = prometheus.generate_latest(counted) + prometheus.generate_latest(read)
     return HttpResponse(text, content_type="text/plain; version=0.0.4; charset=utf-8")
 

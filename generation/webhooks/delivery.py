@@ -1,10 +1,9 @@
-"""Telling the client's server that a task ended, or that its pictures were replaced by larger ones: an outbox row
-first, signed attempts afterwards (Standard Webhooks).
+"""Sends webhooks when a task has ended or its pictures were replaced by larger ones: first an outbox row, then signed
+attempts (Standard Webhooks).
 
-1 `write_delivery` runs in the transaction that ends the task (or its late step), so an end and its delivery exist
-together or not at all.
-2 `due` lists the rows whose time has come, `send` posts one. A crash between post and note repeats the post with
-  the same webhook-id, which the receiver uses to drop the second.
+1 `outbox.write` runs in the transaction that ends the task or replaces its pictures: both happen or neither.
+2 `due` lists the pending deliveries, `send` makes one attempt. After a crash between the POST and its record the POST
+  is repeated with the same webhook-id, by which the receiver recognises the duplicate.
 
 The body is the task as the API shows it. 2xx is success, a redirect is a failure and never followed, 410 disables the
 endpoint.
@@ -13,6 +12,7 @@ endpoint.
 import json
 import logging
 import random
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -23,43 +23,37 @@ from django.db.models import F
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from generation.tasks.models import Image
-from generation.tasks.outbox import UPDATED
-from generation.tasks.presentation import task_body
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from imagegenx_site.outbound_http import OutboundError, post
 
 # Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks
 # recommends).
 BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
+_LEASE_S: Final = 60  # a sender's claim of a delivery: after a crash it is due again after this time
 
-
-_LEASE_S: Final = 60  # a row taken for sending is left alone for so long; a crashed sender's row comes back after it
-
-
+Payload = Callable[[Delivery], Mapping[str, Any]]
 _log = logging.getLogger(__name__)
 
 
 def due(limit: int = 100) -> list[UUID]:
-    """Deliveries whose time has come."""
     rows = Delivery.objects.filter(state=Delivery.State.PENDING, next_at__lte=timezone.now()).order_by("next_at")
     return list(rows.values_list("id", flat=True)[:limit])
 
 
-def send(delivery_id: UUID) -> bool:
-    """Make one attempt, when it is due and nobody else is at it. Answers whether the receiver took it."""
+def send(delivery_id: UUID, payload: Payload) -> bool:
+    """Make one attempt, if the delivery is due and no other sender has claimed it. Returns whether it was accepted."""
     now = timezone.now()
-    mine = Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING, next_at__lte=now)
-    if not mine.update(next_at=now + timedelta(seconds=_LEASE_S)):
+    claimable = Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING, next_at__lte=now)
+    if not claimable.update(next_at=now + timedelta(seconds=_LEASE_S)):
         return False
     delivery = Delivery.objects.select_related("task", "endpoint").get(pk=delivery_id)
-    status, fault = _attempt(delivery)
-    return _note(delivery, status, fault)
+    status, fault = _attempt(delivery, payload(delivery))
+    return _record(delivery, status, fault)
 
 
-def _attempt(delivery: Delivery) -> tuple[int | None, str]:
-    """Post it once: the status of the answer and, when there was none, why."""
-    body = json.dumps(_payload(delivery), ensure_ascii=False).encode()
+def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, str]:
+    """POST once. Returns the status of the answer (None without one), and why the attempt failed ("" if it did not)."""
+    body = json.dumps(event, ensure_ascii=False).encode()
     moment = datetime.now(UTC).replace(microsecond=0)
     headers = {
         "content-type": "application/json",
@@ -78,24 +72,13 @@ def _attempt(delivery: Delivery) -> tuple[int | None, str]:
 
 
 def signature(endpoint: WebhookEndpoint, event_id: str, moment: datetime, body: bytes) -> str:
-    """The webhook-signature header: one signature for each living secret. `moment` must be UTC with whole seconds."""
+    """The webhook-signature header: one signature per valid secret. `moment` must be UTC with whole seconds."""
     secrets = [endpoint.secret, *([endpoint.previous_secret] if endpoint.previous_secret else [])]
     return " ".join(Webhook(secret).sign(event_id, moment, body.decode()) for secret in secrets)
 
 
-def _payload(delivery: Delivery) -> dict[str, Any]:
-    task = delivery.task
-    images = list(Image.objects.filter(task=task))
-    moment = delivery.created_at if delivery.event_type == UPDATED else task.finished_at or task.updated_at
-    return {
-        "type": delivery.event_type,
-        "timestamp": moment.isoformat(),
-        "data": task_body(task, images, base_url=settings.PUBLIC_URL),
-    }
-
-
-def _note(delivery: Delivery, status: int | None, fault: str) -> bool:
-    """Write the outcome down and decide what follows."""
+def _record(delivery: Delivery, status: int | None, fault: str) -> bool:
+    """Record the attempt and schedule the next one, or give the delivery up. Returns whether it succeeded."""
     now = timezone.now()
     entry = {"at": now.isoformat(timespec="milliseconds"), "status": status, "fault": fault}
     changes: dict[str, Any] = {
@@ -113,14 +96,16 @@ def _note(delivery: Delivery, status: int | None, fault: str) -> bool:
         changes |= {"next_at": now + timedelta(seconds=BACKOFF_S[delivery.attempts] * random.uniform(0.9, 1.2))}
     with transaction.atomic():
         Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING).update(**changes)
-        _judge(delivery.endpoint, arrived=not fault, gave_up=gave_up, gone=status == 410)
+        _update_endpoint(delivery.endpoint, arrived=not fault, gave_up=gave_up, gone=status == 410)
     if fault:
         _log.info("webhook not delivered", extra={"task_id": str(delivery.task_id), "fault": fault})
     return not fault
 
 
-def _judge(endpoint: WebhookEndpoint, *, arrived: bool, gave_up: bool, gone: bool) -> None:
-    """Disable a registered endpoint that is gone, or at which WEBHOOK_GIVE_UP_AFTER events in a row were given up."""
+def _update_endpoint(endpoint: WebhookEndpoint, *, arrived: bool, gave_up: bool, gone: bool) -> None:
+    """Count given-up deliveries. Disables a registered endpoint that answered 410, or with WEBHOOK_GIVE_UP_AFTER
+    deliveries given up in a row.
+    """
     row = WebhookEndpoint.objects.filter(pk=endpoint.pk)
     if arrived:
         row.exclude(given_up=0).update(given_up=0)

@@ -1,4 +1,4 @@
-"""Who is told when a task ends, and every attempt to tell."""
+"""Webhook endpoints, deliveries and their attempts."""
 
 import base64
 import secrets
@@ -15,8 +15,8 @@ def new_secret() -> str:
 
 
 class WebhookEndpoint(models.Model):
-    """An address that a user registered, or the account's default (empty URL) whose secret signs `callback_url`
-    deliveries.
+    """A URL that a user registered, or the account's default endpoint (empty URL), whose secret signs the deliveries to
+    a `callback_url`.
     """
 
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="webhook_endpoints")
@@ -39,8 +39,8 @@ class WebhookEndpoint(models.Model):
 
 
 class Delivery(models.Model):
-    """One event for one address: written in the transaction that ends the task or its late step, sent afterwards,
-    retried until it arrives.
+    """One event for one URL: written in the transaction that ends the task or replaces its pictures, then sent and
+    retried until it succeeds or is given up.
     """
 
     class State(models.TextChoices):

@@ -1,8 +1,8 @@
-"""Finding a font that has every character of a text: the shipped one first, so that pictures are alike everywhere,
-then fontconfig's.
+"""Finds a font with every character of a text: the shipped one first, so that pictures look the same on every machine,
+then those of fontconfig.
 
-Fontconfig is asked through its programs fc-list and fc-match; without them only the shipped font (Chinese and Latin)
-is known.
+Fontconfig is queried with its programs fc-list and fc-match; without them only the shipped font (Chinese and Latin) is
+known.
 """
 
 import re
@@ -23,7 +23,7 @@ _TIMEOUT = 10  # s
 
 @dataclass(frozen=True)
 class FontFile:
-    """A face: a file, and its number within a collection."""
+    """A font face: a file, and the face's index in a collection."""
 
     path: str
     index: int = 0
@@ -34,9 +34,7 @@ class FontFile:
 
 @lru_cache(maxsize=256)
 def find_font(text: str, family: str = "") -> FontFile:
-    """The font for `text`: of the named family, or the best that has all its characters. Raises FontMissing saying
-    what to do.
-    """
+    """A font with all characters of `text`; of the named family, if one is named. Raises FontMissing."""
     if not family:
         shipped = FontFile(str(SHIPPED))
         return shipped if not missing_characters(text, shipped) else _any_system_font(text)
@@ -57,7 +55,7 @@ def missing_characters(text: str, font: FontFile) -> list[str]:
 def _system_font(family: str) -> FontFile:
     if family.casefold() == "wenquanyi micro hei":
         return FontFile(str(SHIPPED))
-    # In a fontconfig pattern these signs have meanings of their own.
+    # These characters are special in a fontconfig pattern.
     pattern = re.sub(r"([\\:,=-])", r"\\\1", family)
     found = _lines("fc-match", "--format", "%{file}\t%{index}\t%{family}\n", pattern)
     for path, index, families in found:
@@ -91,7 +89,7 @@ def _any_system_font(text: str) -> FontFile:
 
 
 def _lines(program: str, *arguments: str) -> list[list[str]]:
-    """Rows of tab-separated fields that a fontconfig program answers; none where fontconfig is not installed."""
+    """The tab-separated output of a fontconfig program; empty where fontconfig is not installed."""
     if shutil.which(program) is None:
         return []
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=_TIMEOUT, check=False)

@@ -9,7 +9,7 @@ from PIL import Image
 from postprocessing.decoding import decode
 from postprocessing.formats import encode, srgb_profile
 from postprocessing.metadata import Notes, parameters_text
-from postprocessing.pipeline import finish, process, thumbnail
+from postprocessing.pipeline import process, process_each, thumbnail
 from postprocessing.recipe import FORMATS, Output, Recipe
 from postprocessing.tests.pictures import psnr, scene
 
@@ -122,7 +122,7 @@ def test_thumbnails():
 def test_a_finished_thumbnail_shows_what_the_file_shows():
     """A customer's watermark must not be missing from the small picture."""
     recipe = Recipe.from_json({"watermark": {"kind": "qr", "text": "mine", "scale": 1.0, "position": "center"}})
-    (finished,) = finish([scene(512, 512)], recipe, [NOTES])
+    (finished,) = process_each([scene(512, 512)], recipe, [NOTES])
     assert finished.original == process([scene(512, 512)], recipe, [NOTES])[0]
     assert (finished.thumbnail.width, finished.thumbnail.height) == (256, 256)
     assert cv2.QRCodeDetector().detectAndDecode(decode(finished.thumbnail.data))[0] == "mine"

@@ -10,7 +10,7 @@ from PIL import Image
 from postprocessing.errors import ProvenanceUnavailable
 from postprocessing.formats import Encoded
 from postprocessing.metadata import Notes
-from postprocessing.pipeline import finish, process
+from postprocessing.pipeline import process, process_each
 from postprocessing.recipe import FORMATS, Recipe, RecipeError
 from postprocessing.tests.certificates import Chain, make_chain
 from postprocessing.tests.pictures import scene
@@ -88,7 +88,7 @@ def test_an_edited_picture_is_signed_as_a_composite(chain):
 
 
 def test_the_thumbnail_is_not_signed(chain):
-    (done,) = finish([scene(32, 32)], Recipe.from_json({"provenance": True}), signer=chain.signer)
+    (done,) = process_each([scene(32, 32)], Recipe.from_json({"provenance": True}), signer=chain.signer)
     with pytest.raises(c2pa.C2paError, match="ManifestNotFound"):
         reader(done.thumbnail)
 

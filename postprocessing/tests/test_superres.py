@@ -15,7 +15,7 @@ from postprocessing.recipe import Recipe
 from postprocessing.superres import (
     SuperResConfig,
     load_network,
-    pictures_in_a_call,
+    pictures_per_call,
     upscale,
     with_margin,
     without_margin,
@@ -94,7 +94,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(config, monkeypatch):
     held = []
     monkeypatch.setattr(superres, "_strip", _noting(superres._strip, held))
     upscale([scene(120, 120, seed=seed) for seed in range(7)], 2, config)
-    assert max(held) == pictures_in_a_call((120, 120), config) == 1, "three tiles a row, four tiles a call"
+    assert max(held) == pictures_per_call((120, 120), config) == 1, "three tiles a row, four tiles a call"
 
 
 def _noting(strip, held):

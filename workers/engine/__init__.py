@@ -15,7 +15,8 @@
 one at the next step boundary (its Cancelled comes with the next step; unknown ids are ignored). `step` never raises for
 one sample's fault. `running` lists the requests on board or waiting for their model; `idle`: there are none.
 `surplus` lists tasks to hand back because paused samples hold more than `EngineConfig.paused_bytes`.
-`warm_key`: the batch key being served ("name@revision:256x256") or None. `discard_all` drops everybody without events.
+`warm_key`: the BatchKey being served (generation/queue/values.py) or None. `discard_all` drops everybody, without
+events.
 
 When nothing runs, `step` returns at once with no events; while a model is loading or a remote one is asked it also
 returns at once, so wait a little (some ms) after a step without events. `pool.unload_idle()` belongs into that pause.
@@ -33,14 +34,26 @@ if TYPE_CHECKING:
     from workers.engine.batching.engine import Engine
     from workers.engine.errors import EngineError, InvalidRequest, ModelUnavailable
     from workers.engine.models.pool import ModelPool, PoolConfig
-    from workers.engine.requests import Cancelled, Event, Failed, Finished, LoraUse, Progress, SampleRequest
+    from workers.engine.requests import (
+        Cancelled,
+        Event,
+        Failed,
+        Finished,
+        LoraUse,
+        Progress,
+        SampleId,
+        SampleRequest,
+        TaskBatch,
+    )
     from workers.engine.spec import ModelSpec
 
 __all__ = [
     "Engine",
     "EngineConfig",
     "SampleRequest",
+    "SampleId",
     "LoraUse",
+    "TaskBatch",
     "Event",
     "Progress",
     "Finished",
@@ -54,7 +67,17 @@ __all__ = [
     "ModelSpec",
 ]
 
-_REQUESTS = ("SampleRequest", "LoraUse", "Event", "Progress", "Finished", "Failed", "Cancelled")
+_REQUESTS = (
+    "SampleRequest",
+    "SampleId",
+    "LoraUse",
+    "TaskBatch",
+    "Event",
+    "Progress",
+    "Finished",
+    "Failed",
+    "Cancelled",
+)
 _HOMES = {
     "Engine": "workers.engine.batching.engine",
     "EngineConfig": "workers.engine.batching.config",

@@ -6,12 +6,31 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from generation.catalogue.kinds import engine_kind
+from generation.catalogue.parameters import Parameters
+from generation.queue.values import BatchKey
 
 if TYPE_CHECKING:
     import numpy as np
 
-KINDS = ("text2img", "img2img", "inpaint", "controlnet", "controlnet_img2img", "controlnet_inpaint", "remove")
+
+@dataclass(frozen=True, order=True)
+class SampleId:
+    """One picture of a task; its text is "task/index"."""
+
+    task_id: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.task_id}/{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> SampleId:
+        """Raises ValueError for anything but the text of an id."""
+        task_id, _, index = text.rpartition("/")
+        return cls(task_id, int(index))
 
 
 @dataclass(frozen=True)
@@ -23,78 +42,100 @@ class LoraUse:
     weight: float
 
 
-_NOT_PIXELS = {"sample_id", "task_id", "priority", "alone", "arrived", "preview_every", "cacheable", "returned"}
+@dataclass(frozen=True)
+class TaskBatch:
+    """The batch request that made a sample's task: at most `limit` of its tasks may share a forward pass."""
+
+    id: str
+    limit: int
+
+
+_NOT_PIXELS: Final = {
+    "num_images", "style", "image_key", "mask_key", "control_key", "postprocess", "style_tone", "plan_watermark",
+    "preview", "cache", "check_images", "lowered_from", "schema",
+}  # fmt: skip
+"""Parameters that do not change what the engine makes. Any other one is part of a sample's identity."""
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """One image: everything that decides its pixels, and whose it is.
+    """One image of a task: what is asked for, and what the worker adds.
 
-    `image` and `control_image` are uint8 [H, W, 3] RGB; `mask` is uint8 [H, W], 255 where the picture is repainted.
-    Pictures of another size than `width` x `height` are resized to it. `control_ready`: the control picture is to be
-    taken as it is (True), drawn from (False), or looked at (None). `arrived` is in monotonic seconds and orders
-    samples of one priority. `preview_every`: a preview with every so many steps, 0 for none.
-    `deterministic` and `alone` both keep the sample out of shared forward passes: the first is the wish of the client
-    (same seed, same bits), the second the caution of the worker (the sample's batch broke before).
-    `cacheable`: the picture of an identical sample may stand for its own. `returned`: how often its task went back to
-    the queue because paused work took too much memory.
+    `index`: its number within the task. `image` and `control_image` are uint8 [H, W, 3] RGB; `mask` is uint8 [H, W],
+    255 where the picture is repainted. Pictures of another size than the result are resized to it. `loras` are those of
+    the parameters, with the files where they lie. `batch`: where a batch request set a limit. `alone` keeps the sample
+    out of shared forward passes because its batch broke before. `arrived` is in monotonic seconds and orders samples of
+    one priority. `preview_every`: a preview with every so many steps, 0 for none. `returned`: how often its task went
+    back to the queue because paused work took too much memory.
     """
 
-    sample_id: str
+    sample_id: SampleId
     task_id: str
-    priority: int
+    parameters: Parameters
     model: str
-    kind: str
-    prompt: str
-    negative_prompt: str
-    width: int
-    height: int
-    steps: int
-    cfg_scale: float
-    sampler: str
-    seed: int
-    strength: float = 0.8
+    priority: int
+    index: int = 0
     image: np.ndarray | None = field(default=None, repr=False)
     mask: np.ndarray | None = field(default=None, repr=False)
     control_image: np.ndarray | None = field(default=None, repr=False)
-    control_type: str | None = None
-    control_ready: bool | None = None
-    control_scale: float = 1.0
-    control_start: float = 0.0
-    control_end: float = 1.0
     loras: tuple[LoraUse, ...] = ()
-    deterministic: bool = False
+    batch: TaskBatch | None = None
     alone: bool = False
     arrived: float = 0.0
     preview_every: int = 0
-    cacheable: bool = False
     returned: int = 0
+
+    @functools.cached_property
+    def kind(self) -> str:
+        """The pipelines' word for the task."""
+        return engine_kind(self.parameters)
+
+    @property
+    def width(self) -> int:
+        return self.parameters.width
+
+    @property
+    def height(self) -> int:
+        return self.parameters.height
+
+    @property
+    def steps(self) -> int:
+        return self.parameters.steps
+
+    @property
+    def seed(self) -> int:
+        return self.parameters.seed_of(self.index)
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the picture of an identical sample may stand for its own."""
+        return self.parameters.cache
+
+    @functools.cached_property
+    def batch_key(self) -> BatchKey:
+        return BatchKey(self.model, self.width, self.height)
 
     @functools.cached_property
     def identity(self) -> str:
         """SHA-256 in hex of everything that decides the pixels, contents of pictures included. Samples of one identity
         have the same picture, whoever asked for them."""
-        named = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_PIXELS}
-        return hashlib.sha256(json.dumps(named, sort_keys=True, default=_plain).encode()).hexdigest()
+        asked = {item.name: getattr(self.parameters, item.name) for item in fields(Parameters)}
+        decisive = {name: value for name, value in asked.items() if name not in _NOT_PIXELS}
+        decisive |= {"model": self.model, "kind": self.kind, "seed": self.seed}
+        decisive |= {"loras": [(lora.sha256, lora.weight) for lora in self.loras]}
+        decisive |= {name: _digest(getattr(self, name)) for name in ("image", "mask", "control_image")}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def batch_key(self) -> str:
-        """What the queue calls a batch key: model, revision and size."""
-        return f"{self.model}:{self.width}x{self.height}"
 
-
-def _plain(value: Any) -> Any:
-    """LoRAs and pictures in a form that JSON takes. Where a LoRA's file lies does not matter."""
-    if isinstance(value, LoraUse):
-        return [value.sha256, value.weight]
-    return [value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+def _digest(picture: np.ndarray | None) -> tuple[Any, ...] | None:
+    return None if picture is None else (*picture.shape, hashlib.sha256(picture.tobytes()).hexdigest())
 
 
 @dataclass(frozen=True)
 class Progress:
     """`step` of `steps` denoising steps are done. `preview` is uint8 [h, w, 3] RGB where one was asked for."""
 
-    sample_id: str
+    sample_id: SampleId
     step: int
     steps: int
     preview: np.ndarray | None = field(default=None, repr=False)
@@ -104,7 +145,7 @@ class Progress:
 class Finished:
     """The sample's picture: float32 [H, W, 3] RGB in 0..1. `warnings` are sentences for the client."""
 
-    sample_id: str
+    sample_id: SampleId
     image: np.ndarray = field(repr=False)
     warnings: tuple[str, ...] = ()
 
@@ -113,7 +154,7 @@ class Finished:
 class Failed:
     """The sample ended without a picture. `retryable`: the same request may succeed at another try."""
 
-    sample_id: str
+    sample_id: SampleId
     error: Exception
     retryable: bool
 
@@ -122,7 +163,7 @@ class Failed:
 class Cancelled:
     """The sample was cancelled and its memory is free."""
 
-    sample_id: str
+    sample_id: SampleId
 
 
 Event = Progress | Finished | Failed | Cancelled

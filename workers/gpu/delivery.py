@@ -10,13 +10,13 @@ from prometheus_client import Counter
 
 from generation.tasks import enqueue, results, states
 from generation.tasks.models import Status, Task
+from generation.tasks.reasons import Code, Reason
 from generation.tasks.stages import send_stages
 from storage import raw
 from storage.errors import StorageError
 from workers.gpu import failures
 from workers.gpu.held_tasks import HeldTask, Settlement
 from workers.gpu.png import encode_png
-from workers.gpu.samples import PAUSED_TOO_MUCH
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,9 @@ def deliver_patiently(held: HeldTask, worker: str, *, patience: float) -> Settle
         except (StorageError, OSError, Error) as error:
             logger.error("pictures of %s are not safe yet: %s", held.id, error)
             if time.monotonic() > until:
-                return hand_back(held, worker, f"the pictures could not be kept: {error}"[:250], count=True)
+                return hand_back(
+                    held, worker, Reason(Code.NOT_STORED, f"the pictures could not be kept: {error}"), count=True
+                )
             time.sleep(0.5)
 
 
@@ -64,11 +66,11 @@ def abandon(held: HeldTask, worker: str) -> Settlement:
         return failures.after_failure(task, worker, error, retryable=held.retryable)
     if held.ending == "returned":
         RETURNED.inc()
-        return hand_back(held, worker, PAUSED_TOO_MUCH)
+        return hand_back(held, worker, Reason(Code.PAUSED_MEMORY, "paused work held too much memory"))
     return Settlement("ended")
 
 
-def hand_back(held: HeldTask, worker: str, reason: str, *, count: bool = False) -> Settlement:
+def hand_back(held: HeldTask, worker: str, reason: Reason, *, count: bool = False) -> Settlement:
     """running -> queued; `count` says whether the attempt is held against the task."""
     close_old_connections()
     task = held.task
@@ -76,10 +78,10 @@ def hand_back(held: HeldTask, worker: str, reason: str, *, count: bool = False) 
     return Settlement("waiting")
 
 
-def after_broken_engine(held: HeldTask, worker: str, reason: str) -> Settlement:
+def after_broken_engine(held: HeldTask, worker: str, reason: Reason) -> Settlement:
     """The device or the engine failed under this task."""
     close_old_connections()
-    return failures.after_device_loss(held.task, worker, reason, alone=held.claimed.alone)
+    return failures.after_device_loss(held.task, worker, reason.text, alone=held.claimed.alone)
 
 
 def enqueue_again(task_id: str) -> None:

@@ -13,16 +13,13 @@ alone, for the second time    -> fail
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from generation.catalogue.models import ImageModel
 from generation.tasks import states
 from generation.tasks.models import Task
+from generation.tasks.reasons import Code, Reason, codes
 from workers.gpu.held_tasks import Settlement
-
-FAULT: Final = "inference failed"  # begins the reasons in a row's history that count as failures
-FALLBACK: Final = "falls back to"
-LONE_LOSS: Final = "lost its device while it ran alone"
 
 
 class Next(Enum):
@@ -36,11 +33,10 @@ class Next(Enum):
 def failures_on_this_model(history: Sequence[Mapping[str, Any]]) -> int:
     """Failed inferences noted in a row's history since it last changed its model."""
     count = 0
-    for entry in history:
-        reason = str(entry.get("reason", ""))
-        if reason.startswith(FALLBACK):
+    for code in codes(history):
+        if code == Code.FELL_BACK:
             count = 0
-        elif reason.startswith(FAULT):
+        elif code == Code.INFERENCE_FAILED:
             count += 1
     return count
 
@@ -56,38 +52,40 @@ def classify(*, retryable: bool, earlier_failures: int, has_fallback: bool) -> N
 
 def after_failure(task: Task, worker: str, error: Exception, *, retryable: bool) -> Settlement:
     """Moves the row on; answers what its buffer entry becomes. `task` is the row as this worker claimed it."""
-    reason = f"{FAULT}: {type(error).__name__}: {error}"[:250]
+    cause = f"inference failed: {type(error).__name__}: {error}"
     fallback = usable_fallback(task)
     earlier = failures_on_this_model(task.history)
     way = classify(retryable=retryable, earlier_failures=earlier, has_fallback=fallback is not None)
     if way is Next.RETRY:
-        states.hand_back(task.id, worker=worker, attempt=task.attempt, reason=reason)
+        states.hand_back(task.id, worker=worker, attempt=task.attempt, reason=Reason(Code.INFERENCE_FAILED, cause))
         return Settlement("alone")
     if way is Next.FALL_BACK and fallback is not None:
-        moved = states.fall_back(task, fallback, worker=worker, attempt=task.attempt, reason=reason)
+        moved = states.fall_back(task, fallback, worker=worker, attempt=task.attempt, cause=cause)
         return Settlement("ended", enqueue_again=moved)
     code = "inference_failed" if retryable else "invalid_request"
-    states.fail(task.id, code=code, message=str(error) or reason, worker=worker, attempt=task.attempt)
+    states.fail(task.id, code=code, message=str(error) or cause, worker=worker, attempt=task.attempt)
     return Settlement("ended")
 
 
 def after_device_loss(task: Task, worker: str, reason: str, *, alone: bool) -> Settlement:
     """The same for a task under which the device or the engine failed; it counts as an attempt."""
-    if alone and any(str(entry.get("reason", "")).startswith(LONE_LOSS) for entry in task.history):
+    if alone and Code.DEVICE_LOST_ALONE in codes(task.history):
         message = f"The task lost its device twice while it ran alone ({reason})."
         states.fail(task.id, code="worker_crashed", message=message, worker=worker, attempt=task.attempt)
         return Settlement("ended")
-    noted = f"{LONE_LOSS}: {reason}" if alone else reason
-    states.hand_back(task.id, worker=worker, attempt=task.attempt, reason=noted[:250])
+    lone = Reason(Code.DEVICE_LOST_ALONE, f"lost its device while it ran alone: {reason}")
+    noted = lone if alone else Reason(Code.DEVICE_LOST, reason)
+    states.hand_back(task.id, worker=worker, attempt=task.attempt, reason=noted)
     return Settlement("alone")
 
 
-def told_of_fallbacks(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the client is told when another model than the one asked for makes the picture, and why."""
-    reasons = [str(entry.get("reason", "")) for entry in history]
-    found = [reason.removeprefix(FALLBACK).strip() for reason in reasons if reason.startswith(FALLBACK)]
-    return [f"made by model {name}, because the one asked for failed: {why.strip()}" for name, _, why in
-            (reason.partition(":") for reason in found)]  # fmt: skip
+def fallback_warnings(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For the client: that another model than the one asked for makes the picture, and why."""
+    return [
+        f"made by model {entry.get('model', '')}, because the one asked for failed: {entry.get('cause', '')}"
+        for entry in history
+        if entry.get("code") == Code.FELL_BACK
+    ]
 
 
 def usable_fallback(task: Task) -> ImageModel | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from generation.queue.buffer import Claimed, Outcome
-from workers.engine.requests import SampleRequest
+from workers.engine.requests import SampleId, SampleRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +39,8 @@ class HeldTask:
     spec: ModelSpec
     samples: tuple[SampleRequest, ...]
     to_admit: deque[SampleRequest] = field(default_factory=deque)
-    on_board: set[str] = field(default_factory=set)
-    done: dict[str, float] = field(default_factory=dict)  # sample -> finished part of its steps, 0 to 1
+    on_board: set[SampleId] = field(default_factory=set)
+    done: dict[SampleId, float] = field(default_factory=dict)  # sample -> finished part of its steps, 0 to 1
     images: dict[int, np.ndarray] = field(default_factory=dict)  # float32 [H, W, 3] RGB in 0..1
     warnings: list[str] = field(default_factory=list)
     ending: Ending = ""

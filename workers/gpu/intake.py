@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from generation.queue.buffer import Buffer, Claimed, Tick
+from generation.queue.values import BatchKey
 from workers.gpu import rows
 from workers.gpu.held_tasks import HeldTask, Settlement
 
@@ -32,7 +33,7 @@ DATABASE_PAUSE_S = 1.0  # after rows could not be claimed
 class Roomy(Protocol):
     """What the intake asks of an engine."""
 
-    warm_key: str | None
+    warm_key: BatchKey | None
 
     @property
     def full_of_paused(self) -> bool: ...
@@ -91,7 +92,7 @@ class Intake:
         alone = any(task.claimed.alone for task in held.values())
         if now < self._not_before or self._waiting == 0 or alone or self._boarding:
             return
-        warm = engine.warm_key or ""
+        warm = engine.warm_key
         only_class = URGENT if warm and self._p0_waits else None
         priority = URGENT if only_class == URGENT else LEAST_URGENT
         keys = {task.claimed.batch_key for task in held.values()}
@@ -101,7 +102,7 @@ class Intake:
         claim = self.buffer.claim(
             1,
             warm_key=warm,
-            only_key=warm if engine.full_of_paused else "",
+            only_key=warm if engine.full_of_paused else None,
             only_class=only_class,
             closed=closed,
             join=bool(held),
@@ -148,9 +149,7 @@ class Intake:
         return boarding
 
 
-def _room(engine: Roomy, held: Mapping[str, HeldTask], batch_key: str, priority: int) -> int:
+def _room(engine: Roomy, held: Mapping[str, HeldTask], key: BatchKey, priority: int) -> int:
     """Samples of that key that would be admitted now, less those that are on their way."""
-    model, _, size = batch_key.partition("#")[0].rpartition(":")
-    width, _, height = size.partition("x")
-    coming = sum(len(task.to_admit) for task in held.values() if task.claimed.batch_key == batch_key)
-    return engine.room(model, int(width), int(height), priority) - coming
+    coming = sum(len(task.to_admit) for task in held.values() if task.claimed.batch_key == key)
+    return engine.room(key.model, key.width, key.height, priority) - coming

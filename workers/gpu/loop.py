@@ -18,9 +18,11 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from generation.queue.buffer import Buffer, Claimed
+from generation.queue.values import BatchKey
+from generation.tasks.reasons import Code, Reason
 from imagegenx_site import readiness
 from imagegenx_site.config import GpuConfig
-from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
+from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
 from workers.gpu import delivery, worker_alerts
 from workers.gpu.held_tasks import HeldTask, Settlement
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 class EngineLike(Protocol):
     """What the loop asks of an engine; see workers/engine/__init__.py."""
 
-    warm_key: str | None
+    warm_key: BatchKey | None
 
     @property
     def idle(self) -> bool: ...
@@ -44,7 +46,7 @@ class EngineLike(Protocol):
     def surplus(self) -> list[str]: ...
     def room(self, model: str, width: int, height: int, priority: int) -> int: ...
     def admit(self, request: SampleRequest) -> None: ...
-    def cancel(self, sample_id: str) -> None: ...
+    def cancel(self, sample_id: SampleId) -> None: ...
     def step(self) -> list[Event]: ...
     def discard_all(self) -> None: ...
 
@@ -123,7 +125,8 @@ class EngineLoop(threading.Thread):
             self.broken = error
             logger.exception("the engine thread ends; its tasks are put back")
             readiness.withdraw()
-            self._give_everything_back(f"the device or the engine failed: {error}"[:250], delivery.after_broken_engine)
+            failed = Reason(Code.DEVICE_LOST, f"the device or the engine failed: {error}")
+            self._give_everything_back(failed, delivery.after_broken_engine)
             self.keeper.retire()
             worker_alerts.report_broken(self.worker, error)
             self._on_broken()
@@ -216,7 +219,7 @@ class EngineLoop(threading.Thread):
         if events:
             self._intake.worked()
         for event in events:
-            held = self._held.get(event.sample_id.rpartition("/")[0])
+            held = self._held.get(event.sample_id.task_id)
             if held is not None:
                 self._note(held, event)
         self.reporter.steps(self._held, events, crowded=self._intake.crowded)
@@ -233,7 +236,7 @@ class EngineLoop(threading.Thread):
         held.on_board.discard(event.sample_id)
         if isinstance(event, Finished):
             held.done[event.sample_id] = 1.0
-            held.images[int(event.sample_id.rpartition("/")[2])] = event.image
+            held.images[event.sample_id.index] = event.image
             held.warnings += [warning for warning in event.warnings if warning not in held.warnings]
         elif isinstance(event, Failed):
             logger.error("sample %s failed: %s", event.sample_id, event.error)
@@ -292,11 +295,11 @@ class EngineLoop(threading.Thread):
         if not (self._held or self._intake.busy or self._unsettled):
             return False
         if self._stop_at is not None and time.monotonic() > self._stop_at and not self._leaving:
-            self._give_everything_back("the worker was stopped", delivery.hand_back)
+            self._give_everything_back(Reason(Code.STOPPED, "the worker was stopped"), delivery.hand_back)
             return False
         return True
 
-    def _give_everything_back(self, reason: str, give_back: Callable[[HeldTask, str, str], Settlement]) -> None:
+    def _give_everything_back(self, reason: Reason, give_back: Callable[[HeldTask, str, Reason], Settlement]) -> None:
         """Rows and buffer entries of everything on board; what cannot be said is found by watchdog and reconciler."""
         boarding = self._intake.boarded(wait=True)
         self._unsettled += boarding.settled

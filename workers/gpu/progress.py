@@ -43,9 +43,9 @@ class ProgressReporter:
     def steps(self, held: Mapping[str, HeldTask], step_events: Sequence[Event], *, crowded: bool) -> None:
         """What one step brought; `crowded`: tasks wait besides, so that batches are as full as they can be."""
         now = time.monotonic()
-        known = [event for event in step_events if event.sample_id.rpartition("/")[0] in held]
+        known = [event for event in step_events if event.sample_id.task_id in held]
         progress = [event for event in known if isinstance(event, Progress)]
-        batches = {event.sample_id: held[event.sample_id.rpartition("/")[0]].task for event in progress}
+        batches = {event.sample_id: held[event.sample_id.task_id].task for event in progress}
         self._pace.stepped([(task.batch_key, task.width * task.height) for task in batches.values()], crowded, now)
         if self._busy is not None and not self._busy.done():
             return
@@ -59,11 +59,11 @@ class ProgressReporter:
                 del memory[task_id]
 
     def _jobs(self, held: Mapping[str, HeldTask], event: Progress, now: float) -> list[Callable[[], None]]:
-        task_id = event.sample_id.rpartition("/")[0]
+        task_id = event.sample_id.task_id
         task = held[task_id]
         jobs: list[Callable[[], None]] = []
         if event.preview is not None:
-            data = {"index": int(event.sample_id.rpartition("/")[2]), "jpeg": _jpeg(event.preview)}
+            data = {"index": event.sample_id.index, "jpeg": _jpeg(event.preview)}
             jobs.append(partial(events.publish, UUID(task_id), "preview", data))
         if now - self._told.get(task_id, 0.0) >= EVENT_EVERY_S:
             self._told[task_id] = now

@@ -58,5 +58,5 @@ def _held(claim: Claimed, task: Task) -> HeldTask:
     found = {index: known[one.identity] for index, one in enumerate(samples) if one.cacheable and one.identity in known}
     images = {index: decode_png(result.png) for index, result in found.items()}
     warnings = dict.fromkeys(warning for result in found.values() for warning in result.warnings)
-    told = [*failures.told_of_fallbacks(task.history), *warnings]
-    return HeldTask(claim, task, spec_of(task.model), samples, images=images, warnings=told)
+    warned = [*failures.fallback_warnings(task.history), *warnings]
+    return HeldTask(claim, task, spec_of(task.model), samples, images=images, warnings=warned)

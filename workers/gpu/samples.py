@@ -1,6 +1,7 @@
 """From a task's row to what the engine takes: a SampleRequest for each picture, and the description of its model."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,13 +9,12 @@ import numpy as np
 from django.conf import settings
 
 from generation.catalogue.models import ImageModel
-from generation.catalogue.parameters import LoraChoice, Parameters
 from generation.tasks.models import Task
+from generation.tasks.reasons import Code, codes
 from storage.store import get_store
-from workers.engine.requests import LoraUse, SampleRequest
+from workers.engine.requests import LoraUse, SampleId, SampleRequest, TaskBatch
 from workers.engine.spec import ModelSpec
 
-PAUSED_TOO_MUCH = "paused work held too much memory"  # the reason, in a row's history, of going back to the queue
 PREVIEW_EVERY = 5  # steps between previews, where a request asks for them
 
 
@@ -25,7 +25,7 @@ def spec_of(model: ImageModel) -> ModelSpec:
         revision=model.revision,
         family=model.family,
         source=_located(model.source),
-        precision=model.precision if model.precision != "auto" else _precision(),
+        precision=model.precision if model.precision != "auto" else settings.GPU_PRECISION,
         options=dict(model.options),
     )
 
@@ -36,65 +36,34 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     The model is the row's present revision: weights that were replaced while the task waited are gone. Raises
     storage.errors.StorageError when an input picture cannot be read, ValueError when it is no picture.
     """
-    wanted = Parameters.from_json(task.params)
-    image, mask, control = (_picture(wanted.image_key), _mask(wanted.mask_key), _picture(wanted.control_key))
-    arrived = time.monotonic()
-    returned = sum(entry.get("reason") == PAUSED_TOO_MUCH for entry in task.history)
-    return tuple(
-        SampleRequest(
-            sample_id=f"{task.id}/{index}",
-            task_id=str(task.id),
-            priority=task.priority,
-            model=task.model.key,
-            kind=_engine_kind(wanted),
-            prompt=wanted.text,
-            negative_prompt=wanted.negative_text,
-            width=wanted.width,
-            height=wanted.height,
-            steps=wanted.steps,
-            cfg_scale=wanted.cfg_scale,
-            sampler=wanted.sampler,
-            seed=wanted.seed_of(index),
-            strength=wanted.strength,
-            image=image,
-            mask=mask,
-            control_image=control,
-            control_type=wanted.control_type or None,
-            control_ready=wanted.control_ready,
-            control_scale=wanted.control_scale,
-            control_start=wanted.control_start,
-            control_end=wanted.control_end,
-            loras=tuple(map(_lora, wanted.loras)),
-            deterministic=wanted.deterministic,
-            alone=alone,
-            arrived=arrived,
-            preview_every=PREVIEW_EVERY if wanted.preview else 0,
-            cacheable=wanted.cache,
-            returned=returned,
-        )
-        for index in range(wanted.num_images)
+    parameters = task.parameters
+    first = SampleRequest(
+        sample_id=SampleId(str(task.id), 0),
+        task_id=str(task.id),
+        parameters=parameters,
+        model=task.model.key,
+        priority=task.priority,
+        image=_picture(parameters.image_key),
+        mask=_mask(parameters.mask_key),
+        control_image=_picture(parameters.control_key),
+        loras=tuple(LoraUse(lora.sha256, _located(lora.source), lora.weight) for lora in parameters.loras),
+        batch=TaskBatch(str(task.batch_id), task.batch.batch_size) if task.batch and task.batch.batch_size else None,
+        alone=alone,
+        arrived=time.monotonic(),
+        preview_every=PREVIEW_EVERY if parameters.preview else 0,
+        returned=codes(task.history).count(Code.PAUSED_MEMORY),
     )
-
-
-def _engine_kind(wanted: Parameters) -> str:
-    """A control picture may stand beside an input picture, and that beside a mask."""
-    if wanted.kind != "controlnet" or not wanted.image_key:
-        return wanted.kind
-    return "controlnet_inpaint" if wanted.mask_key else "controlnet_img2img"
-
-
-def _precision() -> str:
-    return settings.GPU_PRECISION
+    others = (
+        replace(first, sample_id=SampleId(str(task.id), index), index=index)
+        for index in range(1, parameters.num_images)
+    )
+    return (first, *others)
 
 
 def _located(source: str) -> str:
     if "://" in source:
         return source
     return str(Path(settings.MODELS_DIR, source))  # an absolute source stays as it is
-
-
-def _lora(choice: LoraChoice) -> LoraUse:
-    return LoraUse(choice.sha256, _located(choice.source), choice.weight)
 
 
 def _decoded(key: str, flag: int) -> np.ndarray | None:

@@ -22,6 +22,13 @@ _CHUNK: Final = 1000  # rows and openings looked at together
 _log = logging.getLogger(__name__)
 
 
+@shared_task(name="maintenance.archive")
+def archive_old_images() -> None:
+    """Originals that nobody opened for ARCHIVE_AFTER_DAYS."""
+    if settings.ARCHIVE_AFTER_DAYS:
+        archive_unopened(settings.ARCHIVE_AFTER_DAYS)
+
+
 def archive_unopened(days: int) -> int:
     """Move the originals that are older than `days` and were not opened for as long; how many.
 
@@ -35,8 +42,9 @@ def archive_unopened(days: int) -> int:
     return moved
 
 
+@shared_task(name="maintenance.returns")
 def bring_back() -> int:
-    """Bring back what was asked for; how many."""
+    """Originals that somebody asked for while they were in the archive; how many came back."""
     back = archive.bring_back_asked(get_store("images"), redis_clients.cache_client())
     for key in back:
         task_id = keys.parse(key).task_id
@@ -49,7 +57,7 @@ def _archive(store: Store, key: str, row: Image) -> bool:
     try:
         moved = archive.move_to_archive(store, key)
         if not moved and not store.exists(keys.archive_key(key)):
-            return False  # gone; manage.py check_storage tells
+            return False  # gone; manage.py check_storage reports it
     except StorageError as error:
         _log.warning("%s is not archived: %s", key, error)
         return False
@@ -67,16 +75,3 @@ def _chunks(days: int) -> Iterator[dict[str, Image]]:
         found = rows.only("id", "task_id", "key").iterator(_CHUNK)
         while chunk := list(islice(found, _CHUNK)):
             yield {row.key: row for row in chunk}
-
-
-@shared_task(name="maintenance.archive")
-def archive_by_the_clock() -> None:
-    """Originals that nobody opened for ARCHIVE_AFTER_DAYS."""
-    if settings.ARCHIVE_AFTER_DAYS:
-        archive_unopened(settings.ARCHIVE_AFTER_DAYS)
-
-
-@shared_task(name="maintenance.returns")
-def bring_back_from_archive() -> None:
-    """Originals that somebody asked for while they were in the archive."""
-    bring_back()

@@ -9,6 +9,6 @@ from generation.tasks.models import IdempotencyKey
 
 
 @shared_task(name="maintenance.idempotency")
-def forget_idempotency_keys() -> None:
+def delete_old_keys() -> None:
     """Idempotency keys older than a day."""
     IdempotencyKey.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()

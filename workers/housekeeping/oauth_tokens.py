@@ -5,6 +5,6 @@ from django.core.management import call_command
 
 
 @shared_task(name="maintenance.tokens")
-def forget_oauth_tokens() -> None:
+def delete_expired_tokens() -> None:
     """OAuth tokens that have expired."""
     call_command("cleartokens", verbosity=0)

@@ -6,6 +6,6 @@ from storage.store import images
 
 
 @shared_task(name="maintenance.spool")
-def bring_spool_to_store() -> None:
+def sync_spool() -> None:
     """Pictures that waited on this machine while the object store was away."""
     images().sync()

@@ -8,6 +8,6 @@ from generation.tasks import usage
 
 
 @shared_task(name="maintenance.usage")
-def close_usage() -> None:
+def close_yesterday() -> None:
     """The ledger of yesterday, written anew each hour: tasks of late evening end after midnight."""
     usage.close_day(datetime.now(UTC).date() - timedelta(days=1))

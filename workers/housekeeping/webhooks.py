@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from generation.tasks import outbox
 from generation.webhooks import delivery
 
 
@@ -9,4 +10,4 @@ from generation.webhooks import delivery
 def send_webhooks() -> None:
     """Deliveries whose time has come: first attempts of ends that no worker saw, and repeats."""
     for delivery_id in delivery.due():
-        delivery.send(delivery_id)
+        outbox.send(delivery_id)

@@ -1,4 +1,4 @@
-"""The reconciler process: `python -m workers.recovery.reconciler`. What it repairs, and how: workers/recovery/jobs.py.
+"""The reconciler process: `python -m workers.recovery.reconciler`. What it repairs: workers/recovery/__init__.py.
 
 Any number of these may run, one of them is active: the holder of a Postgres advisory lock, which goes with its
 connection. The others look every half second whether it is free.
@@ -9,7 +9,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import django
 from django.conf import settings
@@ -17,27 +18,30 @@ from django.db import Error, connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+if TYPE_CHECKING:
+    from workers.recovery.schedule import Repair
+
 logger = logging.getLogger(__name__)
 LOCK = 0x1A6E6E78  # the advisory lock of the active one
 
 
 class Schedule:
-    """Runs jobs at their periods; one that fails is tried again at its next turn and keeps nobody else from working."""
+    """Runs repairs at their periods; one that fails is tried again at its next turn and stops no other."""
 
-    def __init__(self, jobs: list[tuple[float, Callable[[], None]]]) -> None:
-        self._jobs = jobs
-        self._due = dict.fromkeys(range(len(jobs)), 0.0)
+    def __init__(self, repairs: "Sequence[Repair]") -> None:
+        self._repairs = repairs
+        self._due = {repair.name: 0.0 for repair in repairs}
 
     def run_due(self) -> None:
         """Raises django.db.Error: without Postgres there is nothing to reconcile, and the lock may be lost."""
-        for number, (period, job) in enumerate(self._jobs):
-            if time.monotonic() < self._due[number]:
+        for repair in self._repairs:
+            if time.monotonic() < self._due[repair.name]:
                 continue
             try:
-                job()
+                repair.run()
             except (RedisError, OperationalError) as error:
-                logger.warning("%s: Redis is out of reach: %s", job.__name__, error)
-            self._due[number] = time.monotonic() + period
+                logger.warning("%s: Redis is out of reach: %s", repair.name, error)
+            self._due[repair.name] = time.monotonic() + repair.period
 
 
 def hold_lock() -> bool:
@@ -48,7 +52,7 @@ def hold_lock() -> bool:
 
 
 def run(schedule: Schedule, stopping: threading.Event) -> None:
-    """Works whenever it holds the lock, until it is told to stop."""
+    """Works whenever it holds the lock, until it has to stop."""
     active = False
     while not stopping.is_set():
         try:
@@ -70,14 +74,15 @@ def main() -> None:
     django.setup()
     from imagegenx_site import readiness
     from imagegenx_site.redis_clients import connect
-    from workers.recovery.jobs import Repairs, RepairsConfig
+    from workers.recovery.schedule import RecoveryConfig, repairs
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    repairs = Repairs(connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), RepairsConfig())
+    redis = connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S)
+    schedule = Schedule(repairs(redis, RecoveryConfig()))
     readiness.announce()
-    run(Schedule(repairs.schedule()), stopping)
+    run(schedule, stopping)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What happens to a task after the GPU, as Celery functions on the queues cpu, io and late.
+"""What happens to a task after the GPU, one file a stage, as Celery functions (generation/tasks/stages.py has the
+table of states and queues). Importing this package registers them with Celery.
 
 Each takes a lease on its stage in the row, works, and moves the row on. The chain of messages is only the fast path:
 the reconciler sends a stage again from the row's state when its lease ran out, so every function may run twice and must
@@ -8,10 +9,10 @@ then do nothing the second time.
                   those of waiting tasks of the same size that ask for the same
     upload        -> the images store, verified
     notify        -> succeeded, with the webhook's outbox row; its first attempt; the raw store emptied
-    enlarge       for recipes with a late step: the whole recipe, after the first version was delivered
+    enlarge       for recipes that go on after delivery: the whole recipe, once the first version is out
 
-The raw picture stays until the end: only then is there nothing left that would need it. Importing this package
-registers the functions with Celery.
+The raw picture stays until the end: only then is there nothing left that would need it. What the stages share:
+lease.py, faults.py, render.py, images.py, picture_check.py.
 """
 
 from workers.stages import enlarge, notify, postprocess, upload

@@ -1,51 +1,56 @@
 """stored -> succeeded, with the outbox row of the webhook and its first attempt; the raw store is emptied."""
 
 import logging
+from typing import Final
 
-from celery import current_app, shared_task
+from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 
 from generation.catalogue import loras
-from generation.catalogue.parameters import Parameters
 from generation.tasks import enlargement, estimates, outbox, stages, states
 from generation.tasks.models import Task
-from generation.webhooks import delivery
 from generation.webhooks.models import Delivery
 from imagegenx_site.metrics import TASK, WAIT
-from workers.stages.files import clear_raw, recipe_of
-from workers.stages.runner import run_stage
+from workers.stages import lease
+from workers.stages.faults import settled
+from workers.stages.images import clear_raw
 
+STAGE: Final = stages.named("notify")
 _log = logging.getLogger(__name__)
 
 
-def note_success(task: Task) -> None:
-    """A task has just succeeded."""
+@shared_task(name=STAGE.name)
+def notify(task_id: str) -> None:
+    """The end of the task; those whose recipe goes on after delivery keep their lossless pictures."""
+    task = lease.take(STAGE, task_id)
+    if task is None:
+        return
+    with settled(STAGE, task):
+        _succeed(task)
+        _note_time_after_gpu(task)
+        for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
+            outbox.send(delivery_id)
+        clear_raw(task, but_lossless=task.recipe.late)
+        if enlargement.not_enlarged(task, list(task.images.all())):
+            stages.send_stages(str(task.id), STAGE.target)
+
+
+def _succeed(task: Task) -> None:
+    with transaction.atomic():
+        if states.mark_succeeded(task.id, owner=task.stage_owner):
+            loras.count_use(task.parameters)
+            outbox.write_delivery(task.id)
+            transaction.on_commit(lambda: observe_success(task))
+
+
+def observe_success(task: Task) -> None:
+    """For the metrics: a task has just succeeded."""
     size = 256 * -(-max(task.width, task.height) // 256)  # by the longer side, in steps of 256
     TASK.labels(task.model_key, str(size)).observe((timezone.now() - task.created_at).total_seconds())
     if task.started_at:
         WAIT.labels(f"P{task.priority}").observe((task.started_at - task.created_at).total_seconds())
-
-
-@shared_task(name="notify")
-def notify(task_id: str) -> None:
-    """stored -> succeeded."""
-    run_stage("notify", task_id, _notify)
-
-
-def _notify(task: Task, owner: str) -> None:
-    with transaction.atomic():
-        if states.mark_succeeded(task.id, owner=owner):
-            loras.count_use(Parameters.from_json(task.params))
-            outbox.write_delivery(task.id)
-            transaction.on_commit(lambda: note_success(task))
-    _note_time_after_gpu(task)
-    for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
-        delivery.send(delivery_id)
-    clear_raw(task, but_lossless=recipe_of(Parameters.from_json(task.params)).late)
-    if enlargement.first_versions(task, list(task.images.all())):
-        current_app.send_task("enlarge", (str(task.id),), queue=stages.LATE)
 
 
 def _note_time_after_gpu(task: Task) -> None:

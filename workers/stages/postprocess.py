@@ -1,70 +1,69 @@
 """generated -> processed: encoded originals and thumbnails, made together with those of tasks that ask for the same."""
 
-import itertools
 import logging
 from typing import Final
 
 from celery import shared_task
 from django.conf import settings
 
-from generation.catalogue.parameters import Parameters
 from generation.tasks import stages, states
 from generation.tasks.models import Task
 from storage.store import get_store
-from workers.stages.files import keep_files, make_files, recipe_of
-from workers.stages.runner import run_leased, run_stage
+from workers.stages import lease, picture_check
+from workers.stages.faults import settled
+from workers.stages.images import save_images
+from workers.stages.render import read_lossless, render
 
+STAGE: Final = stages.named("postprocess")
+GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
 _log = logging.getLogger(__name__)
 
-GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
 
-
-@shared_task(name="postprocess")
+@shared_task(name=STAGE.name, time_limit=660, soft_time_limit=600)  # s; enlarging on a CPU takes minutes
 def postprocess(task_id: str) -> None:
-    """generated -> processed."""
-    run_stage("postprocess", task_id, _postprocess)
+    """A task, and with it waiting ones that ask for the same."""
+    task = lease.take(STAGE, task_id)
+    if task is None:
+        return
+    with settled(STAGE, task):
+        _postprocess(task)
 
 
-def _postprocess(task: Task, owner: str) -> None:
-    """Its pictures, together with those of waiting tasks that ask for the same. A fault stays with the task it came
-    from: after one, those that are not done are worked on alone.
-    """
-    group = [task, *_mates(task, owner)]
-    left = _process_together(group, owner) if len(group) > 1 else group
-    for mate in left:
-        if mate.pk != task.pk:
-            run_leased("postprocess", mate, owner, _process)
+def _postprocess(task: Task) -> None:
+    """A fault stays with the task that it came from: after one, those that are not done are worked on alone."""
+    left = [task, *_take_mates(task)]
+    if len(left) > 1:
+        try:
+            _process(left, task)
+        except Exception:
+            _log.exception("a group failed; %d go on alone", len(left))
+    for mate in [other for other in left if other.pk != task.pk]:
+        with settled(STAGE, mate):
+            _process([mate], task)
     if task in left:
-        _process(task, owner)
+        _process([task], task)
 
 
-def _mates(task: Task, owner: str) -> list[Task]:
+def _take_mates(task: Task) -> list[Task]:
     """Leases on waiting tasks, so many that the group stays quick: a lone task is never kept waiting for mates."""
-    parameters = Parameters.from_json(task.params)
-    upscale = recipe_of(parameters).first_version().upscale
-    pixels = task.width * task.height * parameters.num_images * (upscale.scale**2 if upscale else 1)
+    upscale = task.recipe.first_version().upscale
+    pixels = task.width * task.height * task.parameters.num_images * (upscale.scale**2 if upscale else 1)
     room = min(settings.POSTPROCESS_GROUP, GROUP_PIXELS // pixels) - 1
-    if room < 1:
-        return []
-    return states.take_mates(task, "postprocess", owner, settings.STAGE_SECONDS, room)
+    return states.take_mates(task, STAGE, task.stage_owner, settings.STAGE_SECONDS, room) if room > 0 else []
 
 
-def _process_together(group: list[Task], owner: str) -> list[Task]:
-    """Tasks of one recipe and size as one batch; those that a fault left undone."""
-    left = list(group)
-    try:
-        files = make_files(group, owner)
-        for task in group:
-            keep_files(get_store("raw"), task, dict(enumerate(itertools.islice(files, task.params["num_images"]))))
-            states.mark_processed(task.id, owner=owner)
-            left.remove(task)
-            if task is not group[0]:  # the first one's chain of messages goes on by itself
-                stages.send_stages(str(task.id), stages.STAGES[1:])
-    except Exception:
-        _log.exception("a group failed; %d of %d go on alone", len(left), len(group))
-    return left
-
-
-def _process(task: Task, owner: str) -> None:
-    keep_files(get_store("raw"), task, dict(enumerate(make_files([task], owner))))
-    states.mark_processed(task.id, owner=owner)
+def _process(left: list[Task], first: Task) -> None:
+    """Make the first versions of these tasks as one batch, once the content policy has looked at the pictures. A task
+    is taken from the list when its row has moved. The chain of messages of `first` goes on by itself, the others get
+    one.
+    """
+    group = [(task, read_lossless(task, range(task.parameters.num_images))) for task in left]
+    for task, lossless in group:
+        picture_check.look(task.parameters, list(lossless.values()))
+    files = render(group, left[0].recipe.first_version())
+    for task, lossless in group:
+        save_images(get_store("raw"), task, dict(zip(lossless, files, strict=False)))
+        states.mark_processed(task.id, owner=task.stage_owner)
+        left.remove(task)
+        if task.pk != first.pk:
+            stages.send_stages(str(task.id), STAGE.target)

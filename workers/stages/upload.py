@@ -1,28 +1,32 @@
 """processed -> stored: files from the raw store into the images store, verified."""
 
+from typing import Final
+
 from celery import shared_task
 
-from generation.tasks import states
-from generation.tasks.models import Task
+from generation.tasks import stages, states
 from storage.store import get_store
-from workers.stages.files import in_parallel, stored_keys
-from workers.stages.runner import run_stage
+from workers.stages import lease
+from workers.stages.faults import settled
+from workers.stages.images import in_parallel, stored_keys
+
+STAGE: Final = stages.named("upload")
 
 
-@shared_task(name="upload")
+@shared_task(name=STAGE.name)
 def upload(task_id: str) -> None:
-    """processed -> stored."""
-    run_stage("upload", task_id, _upload)
+    """All files of the task, side by side."""
+    task = lease.take(STAGE, task_id)
+    if task is None:
+        return
+    with settled(STAGE, task):
+        in_parallel(_move, stored_keys(task))
+        states.mark_stored(task.id, owner=task.stage_owner)
 
 
-def _upload(task: Task, owner: str) -> None:
+def _move(key: str) -> None:
     source, target = get_store("raw"), get_store("images")
-
-    def move(key: str) -> None:
-        if source.exists(key):
-            target.put(key, source.read(key))
-        elif not target.exists(key):  # neither waiting nor uploaded by an earlier run of this stage
-            raise FileNotFoundError(f"{key} is in neither store")
-
-    in_parallel(move, stored_keys(task))
-    states.mark_stored(task.id, owner=owner)
+    if source.exists(key):
+        target.put(key, source.read(key))
+    elif not target.exists(key):  # neither waiting nor uploaded by an earlier run of this stage
+        raise FileNotFoundError(f"{key} is in neither store")

@@ -25,14 +25,24 @@ from generation.tasks import cancel as tasks_cancel
 from generation.tasks import priority as tasks_priority
 from generation.tasks import states
 from generation.tasks.models import TERMINAL, Status, Task
+from generation.tasks.reasons import Code, Reason
 from generation.webhooks.models import Delivery
 from imagegenx_site import redis_clients
 from workers.gpu import failures
-from workers.gpu.samples import PAUSED_TOO_MUCH
-from workers.recovery.jobs import Repairs, RepairsConfig
+from workers.recovery.audit import AuditConfig
+from workers.recovery.cancels import CancelsConfig
+from workers.recovery.redis_epoch import RedisEpochConfig
+from workers.recovery.schedule import RecoveryConfig, repairs
+from workers.recovery.stages import StageMessages, StageMessagesConfig
 
 WORKERS = 2
 HOOK = "https://client.example.com/hook"
+AT_ONCE = RecoveryConfig(
+    redis_epoch=RedisEpochConfig(grace=0),
+    cancels=CancelsConfig(settled=0),
+    stages=StageMessagesConfig(patience=0),
+    audit=AuditConfig(settled=0),
+)
 ENDS = {str(state) for state in TERMINAL}
 
 
@@ -77,7 +87,7 @@ class Worker:
 
     def hand_back(self) -> None:
         for claim, task in self.held.values():
-            reason = "the worker was stopped"
+            reason = Reason(Code.STOPPED, "the worker was stopped")
             states.hand_back(task.id, worker=self.name, attempt=task.attempt, reason=reason, count_attempt=False)
             self.buffer.settle(claim, "waiting")
         self.held.clear()
@@ -86,7 +96,11 @@ class Worker:
         """The youngest one leaves, because paused work holds too much memory; or the worker dies half way."""
         for task_id, (claim, task) in list(self.held.items())[-1:]:
             states.hand_back(
-                task.id, worker=self.name, attempt=task.attempt, reason=PAUSED_TOO_MUCH, count_attempt=False
+                task.id,
+                worker=self.name,
+                attempt=task.attempt,
+                reason=Reason(Code.PAUSED_MEMORY, "no memory"),
+                count_attempt=False,
             )
             if not dies:
                 self.buffer.settle(claim, "waiting")
@@ -108,7 +122,7 @@ class Interleavings(RuleBasedStateMachine):
         self.ids: list[UUID] = []
         self.starts = 0
         self.workers = [self.start(number) for number in range(WORKERS)]
-        self.repairs = Repairs(self.redis, RepairsConfig(settled=0, epoch_grace=0, stage_patience=0))
+        self.repairs = repairs(self.redis, AT_ONCE)
         ids = [
             task_id
             for priority in (1, 2)
@@ -208,7 +222,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule()
     def reconciler_restarts(self) -> None:
         """Another one takes over: it remembers nothing."""
-        self.repairs = Repairs(self.redis, self.repairs.config)
+        self.repairs = repairs(self.redis, AT_ONCE)
 
     @rule()
     def flush_redis(self) -> None:
@@ -219,8 +233,8 @@ class Interleavings(RuleBasedStateMachine):
     @rule()
     def repair(self) -> None:
         self.redis.delete("gq:grace")
-        for _, job in self.repairs.schedule():
-            job()
+        for repair in self.repairs:
+            repair.run()
         for task in Task.objects.filter(status=Status.QUEUED):
             state, priority = self.redis.hmget(f"gq:t:{task.id}", "st", "cls")
             assert state != "w" or priority == str(task.priority), "the entry waits in another class than its row"
@@ -262,8 +276,7 @@ class Interleavings(RuleBasedStateMachine):
         assert Task.objects.count() == len(self.ids)
         unsent = Task.objects.filter(status=Status.GENERATED).count()
         self.redis.delete("cpu")
-        self.repairs._sent.clear()
-        self.repairs.stages()
+        StageMessages(AT_ONCE.stages).run()
         assert self.redis.llen("cpu") == unsent
         self.nobody_ends_twice()
 

@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,10 @@ from workers.engine import (
     ModelPool,
     ModelSpec,
     PoolConfig,
+    SampleId,
     SampleRequest,
 )
+from workers.engine.tests.driving import sample
 
 MODELS = Path(__file__).resolve().parents[2] / "fixtures" / "models"
 CONTROLNETS = {"controlnets": {"canny": "../controlnet-canny"}}
@@ -47,30 +48,16 @@ def engine() -> Iterator[Engine]:
     engine.discard_all()
 
 
-def wish(prompt: str, seed: int = 7, **changes: Any) -> SampleRequest:
-    plain = SampleRequest(
-        sample_id=f"{prompt}/{seed}",
-        task_id=prompt,
-        priority=2,
-        model="mini@1",
-        kind="text2img",
-        prompt=prompt,
-        negative_prompt="",
-        width=256,
-        height=256,
-        steps=20,
-        cfg_scale=4.0,
-        sampler="dpm++",
-        seed=seed,
-    )
-    return replace(plain, **changes)
+def wish(text: str, seed: int = 7, **changes: Any) -> SampleRequest:
+    fields = {"sample_id": SampleId(text, seed), "width": 256, "height": 256, "steps": 20, "sampler": "dpm++"}
+    return sample(text=text, seed=seed, **(fields | changes))
 
 
 def run(engine: Engine, *wishes: SampleRequest) -> list[np.ndarray]:
     """The pictures of all wishes, made together: float32 [H, W, 3] RGB, 0 to 1, in their order."""
     for one in wishes:
         engine.admit(one)
-    done: dict[str, np.ndarray] = {}
+    done: dict[SampleId, np.ndarray] = {}
     deadline = time.monotonic() + 120
     while len(done) < len(wishes):
         assert time.monotonic() < deadline
@@ -146,7 +133,7 @@ def test_img2img_keeps_the_picture_at_low_strength_and_leaves_it_at_high(engine:
             kind="img2img",
             image=source,
             strength=strength,
-            sample_id=f"i/{strength}",
+            sample_id=SampleId(f"i{strength}", 0),
         )
         for strength in (0.25, 1.0)
     )
@@ -186,10 +173,21 @@ def test_controlnet_finds_the_edges_of_its_picture_again(engine: Engine) -> None
     for x, y, radius in ((95, 150, 58), (160, 110, 62)):
         photo = np.full((256, 256, 3), 250, np.uint8)
         cv2.circle(photo, (x, y), radius, (220, 40, 40), -1)
-        controlled = wish(
-            "a red circle, white background", kind="controlnet", control_image=photo, control_type="canny", steps=10
+        controlled: dict[str, Any] = {
+            "kind": "controlnet",
+            "control_image": photo,
+            "control_type": "canny",
+            "steps": 10,
+        }
+        on, off = (
+            wish(
+                "a red circle, white background",
+                **controlled,
+                control_scale=scale,
+                sample_id=SampleId(f"c{x}-{scale}", 0),
+            )
+            for scale in (1.0, 0.0)
         )
-        on, off = (replace(controlled, control_scale=scale, sample_id=f"c/{x}/{scale}") for scale in (1.0, 0.0))
         followed, free = run(engine, on, off)
         asked = edges_of(photo)
         assert found_again(asked, followed) > max(0.6, found_again(asked, free) + 0.2)
@@ -202,8 +200,11 @@ def test_a_lora_at_weight_nought_does_nothing_and_at_one_draws_its_style(engine:
     prompt = "a yellow star on a blue background"
     without, nought, whole = run(
         engine,
-        wish(prompt, sample_id="none"),
-        *(wish(prompt, loras=(LoraUse(digest, str(file), weight),), sample_id=f"l/{weight}") for weight in (0.0, 1.0)),
+        wish(prompt, sample_id=SampleId("none", 0)),
+        *(
+            wish(prompt, loras=(LoraUse(digest, str(file), weight),), sample_id=SampleId(f"l{weight}", 0))
+            for weight in (0.0, 1.0)
+        ),
     )
     assert np.abs(nought - without).max() < 1e-3
     assert (centre(whole), corners(whole)) == ("yellow", {"blue"})

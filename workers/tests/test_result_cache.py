@@ -11,13 +11,14 @@ from fixtures.fleet import submit
 from generation.accounts.models import User
 from generation.catalogue.parameters import Parameters
 from generation.queue.buffer import Claimed
+from generation.queue.values import BatchKey
 from generation.tasks import delete, results
 from generation.tasks.models import Task
 from imagegenx_site import redis_clients
 from storage import keys, raw
 from storage.store import get_store
 from workers.gpu import delivery, rows
-from workers.housekeeping import leftovers
+from workers.housekeeping import raw_store
 from workers.housekeeping import results as housekeeping_results
 
 WORKER = "gpu1-a"
@@ -41,7 +42,7 @@ def task_of(user, *, cache=True, **params):
 
 
 def board(task):
-    claimed = Claimed(str(task.id), task.priority, task.batch_key, 1, "{}")
+    claimed = Claimed(str(task.id), task.priority, BatchKey.parse(task.batch_key), 1, "{}")
     (held,) = rows.board([claimed], WORKER).held
     return held
 
@@ -50,7 +51,7 @@ def run(held, *, grey=0.5, warnings=()):
     """What the engine does: a picture for each sample that it was given."""
     held.warnings += warnings
     for sample in held.to_admit:
-        index = int(sample.sample_id.rpartition("/")[2])
+        index = sample.sample_id.index
         held.images[index] = np.full((sample.height, sample.width, 3), grey, np.float32)
     delivery.deliver(held, WORKER)
 
@@ -134,8 +135,8 @@ def test_it_can_be_switched_off_and_ends_with_its_time(user, settings):
     run(board(task_of(user)))
     client = Redis.from_url(site_settings.REDIS_URL)
     assert all(0 < client.ttl(key) <= 3600 for key in client.keys("gq:res:*") if key != b"gq:res:count")
-    leftovers.clear_leftovers()
-    assert results.sweep() == 0
+    raw_store.sweep_raw_store()
+    assert housekeeping_results.sweep_results() == 0
     settings.RESULT_CACHE_HOURS = -1  # everything is older than that
     housekeeping_results.sweep_results()
     assert list(get_store("raw").list(keys.RESULTS)) == []

@@ -28,7 +28,9 @@ from django.utils import timezone
 
 from generation.accounts.models import Team, User
 from generation.catalogue.models import ImageModel
-from generation.tasks import states, view
+from generation.catalogue.parameters import Parameters
+from generation.tasks import states
+from generation.tasks import view as task_views
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import caches, redis_clients
 from imagegenx_site.ids import image_id, uuid7
@@ -65,10 +67,10 @@ def make_tasks(count: int) -> list[Task]:
 
 def _task(user: User, model: ImageModel, status: str) -> Task:
     sides = {"width": 256, "height": 256}
-    params = {"kind": "text2img", "steps": 8, "cfg_scale": 4, "sampler": "euler", "seed": 7, "num_images": 1, **sides}
+    parameters = Parameters("text2img", "a red circle", "", 256, 256, 8, 4, "euler", 7)
     fields = {"model": model, "model_key": model.key, "kind": "text2img", "text": "a red circle", "batch_key": "x"}
     worker = {"worker": "bench", "attempt": 1, "expires_at": timezone.now()}
-    return Task(id=uuid7(), user=user, status=status, params=params, **fields, **worker, **sides)
+    return Task(id=uuid7(), user=user, status=status, params=parameters.to_json(), **fields, **worker, **sides)
 
 
 def _image(task: Task) -> Image:
@@ -120,10 +122,12 @@ def run(options: argparse.Namespace) -> list[Row]:
     load = (options.moves, options.exponent)
     redis_clients.cache_client().flushdb()
     rows = [
-        measure("no cache", polls(tasks, options.polls // 10, *load, 0), lambda task: view._load(task.id)),
+        measure("no cache", polls(tasks, options.polls // 10, *load, 0), lambda task: task_views._load(task.id)),
         *(
             measure(
-                way, polls(tasks, options.polls, *load, 0), lambda task: view.see(task.public_id, user, base_url="")
+                way,
+                polls(tasks, options.polls, *load, 0),
+                lambda task: task_views.view_for(task.public_id, user, base_url=""),
             )
             for way in ("cold", "warm")
         ),

@@ -23,9 +23,10 @@ from deploy.bench.api.__main__ import BODY, unlimited_key
 from generation.accounts import key_cache, plans
 from generation.accounts.models import ApiKey
 from generation.admission import rates
-from generation.api.forms import Asker, parse
-from generation.api.kind_forms import FORMS
+from generation.api.forms import RequestContext, parse
+from generation.api.kind_forms import form_of
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import KINDS
 from generation.catalogue.parameters import Parameters
 from generation.queue import client as queue_client
 from generation.tasks import enqueue, submit
@@ -45,7 +46,7 @@ class Parts:
         self.key = ApiKey.objects.select_related("user__team__plan").get(prefix=self.prefix)
         self.known = snapshot.current()
         self.plan = plans.plan_of(self.key)
-        self.asker = Asker("text2img", self.key.user, self.plan, self.known)
+        self.context = RequestContext("text2img", self.key.user, self.plan, self.known)
         self.parameters = Parameters("text2img", "x", "", 256, 256, 8, 4.0, "euler", 7)
         submission = submit.Submission(self.parameters, self.known.models[0], "x", 2)
         self.row = lambda: submit._new_row(uuid7(), submission, self.key.user, self.key, None)
@@ -71,11 +72,11 @@ class Parts:
         }
 
     def _new_serializer(self) -> None:
-        context = {**vars(self.asker), "model": self.known.models[0], "faults": []}
-        assert FORMS["text2img"](data=BODY, context=context).is_valid()
+        context = {**vars(self.context), "model": self.known.models[0], "faults": []}
+        assert form_of(KINDS["text2img"])(data=BODY, context=context).is_valid()
 
     def _kept_serializer(self) -> None:
-        parse(BODY, FORMS["text2img"], self.asker)
+        parse(BODY, form_of(KINDS["text2img"]), self.context)
 
     def _entry(self) -> queue_client.Entry:
         return enqueue.entry_of(self.row())

@@ -29,8 +29,10 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from deploy.bench.engine.serving import EngineServer, OneAtATime, Server, StaticBatches, stock_batch
 from deploy.bench.engine.step_overhead import measure_overhead
 from deploy.bench.plot import line_plot
+from generation.catalogue.parameters import Parameters
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, SampleRequest
 from workers.engine.models.diffusers_model import DiffusersModel
+from workers.engine.requests import SampleId
 
 Servers = dict[str, Callable[[], Server]]
 ROWS_EACH = 2  # of a task: with and without its prompt
@@ -50,7 +52,7 @@ class Arrival:
 class Outcome:
     """Latencies in seconds by sample, in order of arrival, and when the last one was done."""
 
-    latencies: dict[str, float] = field(default_factory=dict)
+    latencies: dict[SampleId, float] = field(default_factory=dict)
     ended: float = 0.0
     batches: list[int] = field(default_factory=list)
 
@@ -60,19 +62,21 @@ def workload(count: int, side: int, seed: int = 1) -> list[SampleRequest]:
     chance = random.Random(seed)
     return [
         SampleRequest(
-            sample_id=f"t{number}/0",
+            sample_id=SampleId(f"t{number}", 0),
             task_id=f"t{number}",
             priority=0 if chance.random() < 0.15 else 2,
             model="bench@1",
-            kind="text2img",
-            prompt=f"a {chance.choice(['red', 'blue', 'green'])} {chance.choice(['circle', 'star', 'cat'])}",
-            negative_prompt="",
-            width=side,
-            height=side,
-            steps=chance.choice([4, 6, 8, 12]),
-            cfg_scale=chance.choice([4.0, 7.5]),
-            sampler=chance.choice(["euler", "dpm++", "ddim"]),
-            seed=number,
+            parameters=Parameters(
+                kind="text2img",
+                text=f"a {chance.choice(['red', 'blue', 'green'])} {chance.choice(['circle', 'star', 'cat'])}",
+                negative_text="",
+                width=side,
+                height=side,
+                steps=chance.choice([4, 6, 8, 12]),
+                cfg_scale=chance.choice([4.0, 7.5]),
+                sampler=chance.choice(["euler", "dpm++", "ddim"]),
+                seed=number,
+            ),
         )
         for number in range(count)
     ]
@@ -155,7 +159,8 @@ def offline(
     bare_pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     bare_pipeline.set_progress_bar_config(disable=True)
     bare_pipeline.scheduler = EulerDiscreteScheduler.from_config(bare_pipeline.scheduler.config)
-    alike = [replace(one, steps=8, sampler="euler", cfg_scale=4.0, priority=2) for one in workload(batch, side)]
+    same: dict[str, Any] = {"steps": 8, "sampler": "euler", "cfg_scale": 4.0}
+    alike = [replace(one, parameters=replace(one.parameters, **same), priority=2) for one in workload(batch, side)]
     engine = Engine(pool, EngineConfig(batch_limits={2048: batch}))
 
     def ours() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from workers.engine import Cancelled, Engine, EngineConfig, Failed, Finished, ModelPool, SampleRequest
+from workers.engine import Cancelled, Engine, EngineConfig, Failed, Finished, ModelPool, SampleId, SampleRequest
 from workers.engine.models.diffusers_model import DiffusersModel
 
 WINDOW = 0.05  # seconds that a static batch waits for company
@@ -23,7 +23,7 @@ class Server(Protocol):
 
     def idle_until(self, now: float) -> float | None: ...
 
-    def work(self, now: float) -> list[str]: ...
+    def work(self, now: float) -> list[SampleId]: ...
 
 
 class OneAtATime:
@@ -43,7 +43,7 @@ class OneAtATime:
         """Idle for ever while the queue is empty."""
         return None if self._queue else float("inf")
 
-    def work(self, now: float) -> list[str]:
+    def work(self, now: float) -> list[SampleId]:
         """Run the next task from start to end."""
         request = min(self._queue, key=lambda one: (one.priority != 0, one.arrived))
         self._queue.remove(request)
@@ -72,7 +72,7 @@ class StaticBatches:
         full = any(len(self._mates(request)) >= LARGEST for request in self._queue)
         return None if full or closes <= now else closes
 
-    def work(self, now: float) -> list[str]:
+    def work(self, now: float) -> list[SampleId]:
         """Run the batch of the most urgent task."""
         leader = min(self._queue, key=lambda one: (one.priority != 0, one.arrived))
         batch = self._mates(leader)[:LARGEST]
@@ -101,7 +101,7 @@ class EngineServer:
         """Idle for ever while there is nothing on board or waiting."""
         return None if self._queue or not self._engine.idle else float("inf")
 
-    def work(self, now: float) -> list[str]:
+    def work(self, now: float) -> list[SampleId]:
         """Admit and take one step."""
         for request in sorted(self._queue, key=lambda one: (one.priority != 0, one.arrived)):
             if self._engine.room(request.model, request.width, request.height, request.priority) > 0:
@@ -118,16 +118,16 @@ def stock_batch(pipeline: Any, requests: Sequence[SampleRequest]) -> None:
     """One call of a stock pipeline for tasks that agree in everything but prompt and seed."""
     first = requests[0]
     pipeline(
-        prompt=[request.prompt for request in requests],
-        negative_prompt=[request.negative_prompt for request in requests],
+        prompt=[request.parameters.text for request in requests],
+        negative_prompt=[request.parameters.negative_text for request in requests],
         width=first.width,
         height=first.height,
         num_inference_steps=first.steps,
-        guidance_scale=first.cfg_scale,
+        guidance_scale=first.parameters.cfg_scale,
         generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         output_type="pt",
     )
 
 
 def _key(request: SampleRequest) -> tuple[int, str, float]:
-    return (request.steps, request.sampler, request.cfg_scale)
+    return (request.steps, request.parameters.sampler, request.parameters.cfg_scale)

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from generation.catalogue.parameters import Parameters
 from workers.engine import Engine, EngineConfig, ModelPool, SampleRequest
+from workers.engine.requests import SampleId
 
 SAMPLERS = ("euler", "euler_a", "dpm++", "dpm++_sde", "ddim", "unipc", "lcm")
 STEPS = 24
@@ -41,9 +43,8 @@ def _per_step(pool: ModelPool, model: str, side: int, samplers: list[str]) -> fl
     for number, sampler in enumerate(samplers):
         engine.admit(
             SampleRequest(
-                sample_id=f"o{number}/0", task_id=f"o{number}", priority=2, model=model, kind="text2img",
-                prompt="a cat", negative_prompt="", width=side, height=side, steps=STEPS, cfg_scale=5.0,
-                sampler=sampler, seed=number,
+                sample_id=SampleId(f"o{number}", 0), task_id=f"o{number}", priority=2, model=model,
+                parameters=Parameters("text2img", "a cat", "", side, side, STEPS, 5.0, sampler, seed=number),
             )
         )  # fmt: skip
     engine.step()

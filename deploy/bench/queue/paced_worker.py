@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from deploy.bench.queue.load import BATCH, COST
+from generation.queue.values import BatchKey
 from imagegenx_site.celery import app
 from workers.engine.batching import scheduler
-from workers.engine.requests import Cancelled, Event, Finished, Progress, SampleRequest
+from workers.engine.requests import Cancelled, Event, Finished, Progress, SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
 from workers.gpu.worker import install
 from workers.simulation import CAPACITY, POLICY
@@ -28,11 +29,11 @@ class PacedEngine:
     """The interface of workers.engine.Engine."""
 
     def __init__(self) -> None:
-        self.warm_key: str | None = None
-        self._board: dict[str, SampleRequest] = {}
-        self._done: Counter[str] = Counter()
-        self._passed_over: Counter[str] = Counter()
-        self._cancelled: set[str] = set()
+        self.warm_key: BatchKey | None = None
+        self._board: dict[SampleId, SampleRequest] = {}
+        self._done: Counter[SampleId] = Counter()
+        self._passed_over: Counter[SampleId] = Counter()
+        self._cancelled: set[SampleId] = set()
         path = Path(os.environ["VAR_DIR"], f"steps-{os.getpid()}.jsonl")
         self._log = path.open("a", buffering=1)
 
@@ -46,7 +47,7 @@ class PacedEngine:
         return []
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:
-        same = [one.priority for one in self._board.values() if one.batch_key == f"{model}:{width}x{height}"]
+        same = [one.priority for one in self._board.values() if one.batch_key == BatchKey(model, width, height)]
         return scheduler.room(
             same_key=len(same), same_key_urgent=same.count(scheduler.URGENT), on_board=len(self._board), limit=BATCH,
             capacity=CAPACITY, priority=priority,
@@ -55,7 +56,7 @@ class PacedEngine:
     def admit(self, request: SampleRequest) -> None:
         self._board[request.sample_id] = request
 
-    def cancel(self, sample_id: str) -> None:
+    def cancel(self, sample_id: SampleId) -> None:
         self._cancelled.add(sample_id)
 
     def discard_all(self) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from deploy.bench import postprocess
 from deploy.bench.plain_pictures import plain
 from deploy.bench.postprocess import STEPS, measure, product, sample
-from postprocessing.compare import at_quality, reference
+from postprocessing.compare import encoded_size, reference
 from postprocessing.decoding import decode
 from postprocessing.formats import encode
 from postprocessing.pipeline import render
@@ -32,11 +32,11 @@ def test_ssim_of_known_cases():
 def test_auto_is_the_smallest_file_that_is_as_good_as_a_jpeg_90(form):
     picture = scene(64, 64)
     bound = reference(picture)
-    found = at_quality(picture, Output(form, auto=True, metadata="none"))
+    found = encoded_size(picture, Output(form, auto=True, metadata="none"))
     assert bound.ssim < INDISTINGUISHABLE
     assert found.ssim >= bound.ssim
     assert found.bytes < bound.bytes
-    smaller = [at_quality(picture, Output(form, quality, metadata="none")) for quality in range(50, 100, 7)]
+    smaller = [encoded_size(picture, Output(form, quality, metadata="none")) for quality in range(50, 100, 7)]
     assert all(other.ssim < bound.ssim for other in smaller if other.bytes < found.bytes)
 
 
@@ -50,7 +50,7 @@ def test_auto_writes_a_flat_drawing_without_loss():
 
 def test_bench_formats_says_what_is_saved_by_kind_of_picture(tmp_path, capsys, monkeypatch):
     drawn = {"drawings": [scene(48, 48)]}
-    monkeypatch.setattr("postprocessing.compare.drawn_pictures", lambda: drawn)
+    monkeypatch.setattr("postprocessing.compare.synthetic_pictures", lambda: drawn)
     (tmp_path / "mine").mkdir()
     Image.fromarray(scene(64, 64)).save(tmp_path / "mine" / "a.png")
     call_command("bench_formats", tmp_path / "mine", json=tmp_path / "formats.json")

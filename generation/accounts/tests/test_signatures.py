@@ -42,7 +42,7 @@ def test_the_published_vectors(vector: dict[str, Any]) -> None:
     assert signatures.signature(digest, text) == vector["signature"]
 
 
-def test_a_signed_request_is_taken_once(owner: User) -> None:
+def test_a_signed_request_is_accepted_once(owner: User) -> None:
     _, text = ApiKey.make(owner, must_sign=True)
     body = b'{"text": "a red circle"}'
     headers = signed(text, "POST", GENERATE, body=body)
@@ -77,7 +77,7 @@ def test_the_query_is_signed_in_any_order(owner: User, key_of: Callable[..., str
     assert Client().get("/api/v1/image/tasks?limit=5&text=a+b", headers=headers).status_code == 200
 
 
-def test_scopes_bound_what_a_key_may(client_of: ClientOf, owner: User) -> None:
+def test_scopes_limit_a_key(client_of: ClientOf, owner: User) -> None:
     reader = client_of(owner, scopes=["read"])
     assert reader.get("/api/v1/styles").status_code == 200
     response = reader.post(GENERATE, "{}", content_type="application/json")
@@ -107,7 +107,7 @@ def test_keys_are_made_rotated_and_revoked(client_of: ClientOf, owner: User, mak
     assert stranger.delete(f"/api/v1/keys/{made['prefix']}").status_code == 404
 
 
-def test_a_key_gives_away_no_more_than_it_has(client_of: ClientOf, owner: User) -> None:
+def test_a_key_grants_no_more_scopes_than_it_has(client_of: ClientOf, owner: User) -> None:
     client = client_of(owner, scopes=["keys", "read"])
 
     def make(**body: Any) -> Any:

@@ -77,7 +77,7 @@ def test_a_task_is_found_by_its_id_and_by_words(staff: Client, finished: Task, m
     assert finished.public_id not in by_word
 
 
-def test_the_page_of_a_task_tells_its_parameters_and_history(staff: Client, finished: Task) -> None:
+def test_the_page_of_a_task_shows_its_parameters_and_history(staff: Client, finished: Task) -> None:
     page = staff.get(f"/admin/generation/task/{finished.pk}/change/").content.decode()
     assert "running, worker gpu1-4711-5f3a, attempt 1" in page
     assert "queued, reason worker lost: it died" in page
@@ -129,7 +129,7 @@ def act(staff: Client, action: str, *tasks: Task) -> None:
     assert staff.post("/admin/generation/task/", chosen).status_code == 302
 
 
-def test_ended_tasks_are_made_again_for_their_users(staff: Client, make_task: MakeTask, owner: User) -> None:
+def test_ended_tasks_are_repeated_for_their_users(staff: Client, make_task: MakeTask, owner: User) -> None:
     failed, waiting = make_task(Status.FAILED), make_task()
     act(staff, "make_again", failed, waiting)
     [new] = Task.objects.exclude(pk__in=[failed.pk, waiting.pk])
@@ -175,6 +175,12 @@ def test_the_page_of_queues_and_workers(staff: Client, make_task: MakeTask) -> N
     redis_clients.bytes_client().flushdb()
 
 
+def test_the_form_of_a_plan_says_how_requests_are_counted(staff: Client) -> None:
+    page = staff.get("/admin/generation/plan/add/").content.decode()
+    assert "Counted per API key, and per user and IP address." in page
+    assert "Per IP address." not in page
+
+
 def test_the_page_of_queues_is_for_staff(client_of: Callable[..., Client], owner: User) -> None:
     assert client_of(owner).get("/admin/generation/task/queues/").status_code == 302
 
@@ -207,7 +213,7 @@ def test_a_file_that_is_no_lora_is_refused_at_its_field(staff: Client) -> None:
     assert Lora.objects.count() == 0
 
 
-def test_the_facts_of_a_lora_can_not_be_edited(staff: Client) -> None:
+def test_the_file_facts_of_a_lora_are_read_only(staff: Client) -> None:
     upload(staff, lora_bytes())
     row = Lora.objects.get()
     changed = {"title": "Ink", "sha256": "0" * 64, "uses": 99, "state": "disabled", "name": "other"}
@@ -221,9 +227,7 @@ def changes_of(row: models.Model) -> list[tuple[str | None, str, set[str]]]:
     return [(entry.actor and entry.actor.username, entry.get_action_display(), set(entry.changes)) for entry in entries]
 
 
-def test_changes_are_written_down_with_who_made_them(
-    staff: Client, client_of: Callable[..., Client], owner: User
-) -> None:
+def test_changes_are_audited_with_their_actor(staff: Client, client_of: Callable[..., Client], owner: User) -> None:
     style = Style.objects.get(name="cartoon")
     form = {"name": "cartoon", "title": "Cartoon!", "prompt": "{text}", "tone": "{}", "position": 1, "enabled": "on"}
     assert staff.post(f"/admin/generation/style/{style.pk}/change/", form).status_code == 302
@@ -240,7 +244,7 @@ def test_changes_are_written_down_with_who_made_them(
     assert "Cartoon!" in page
 
 
-def test_a_change_from_an_address_that_is_none_is_written_down_too(owner: User, client_of: Callable) -> None:
+def test_a_change_without_an_ip_address_is_audited_too(owner: User, client_of: Callable) -> None:
     client = client_of(owner)
     client.defaults["REMOTE_ADDR"] = "unix:"
     made = client.post("/api/v1/keys", {}, content_type="application/json").json()["data"]

@@ -1,4 +1,4 @@
-"""Limits hold exactly under concurrency, every answer says what is left, and an outage of Redis refuses nothing."""
+"""Limits are exact under concurrency, every answer says what is left, and an outage of Redis refuses nothing."""
 
 import json
 import os
@@ -45,8 +45,8 @@ def limit(user: User, **changes: Any) -> Plan:
 
 
 @pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Redis is out of reach."""
+def redis_unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Redis is unreachable."""
     client = redis.Redis.from_url("redis://127.0.0.1:1/0", decode_responses=True, socket_connect_timeout=0.2)
     monkeypatch.setattr(redis_clients, "text_client", lambda: client)
     quotas._script.cache_clear()
@@ -54,10 +54,10 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     quotas._script.cache_clear()
     rates._script.cache_clear()
-    rates._away_until = 0.0
+    rates._paused_until = 0.0
 
 
-def test_of_100_calls_at_once_exactly_10_are_admitted(owner: User) -> None:
+def test_exactly_10_of_100_concurrent_calls_are_admitted(owner: User) -> None:
     plan = limit(owner, concurrent_tasks=10)
 
     def ask(_: int) -> str:
@@ -75,7 +75,7 @@ def test_of_100_calls_at_once_exactly_10_are_admitted(owner: User) -> None:
 
 
 @pytest.mark.parametrize("what", ["images", "work"])
-def test_a_daily_quota_is_exact_when_many_ask_at_once(owner: User, what: str) -> None:
+def test_a_daily_quota_is_exact_under_concurrency(owner: User, what: str) -> None:
     plan = limit(owner, concurrent_tasks=None, daily_images=10, daily_megapixel_steps=None)
     if what == "work":
         plan = limit(owner, daily_images=None, daily_megapixel_steps=5)
@@ -91,7 +91,7 @@ def test_a_daily_quota_is_exact_when_many_ask_at_once(owner: User, what: str) ->
         assert sum(pool.map(ask, range(100))) == 10
 
 
-def test_requests_a_second_are_exact_when_many_ask_at_once(settings: Any) -> None:
+def test_requests_per_second_are_exact_under_concurrency(settings: Any) -> None:
     settings.RATE_WINDOW_S = 30
 
     def ask(_: int) -> bool:
@@ -125,7 +125,7 @@ def test_too_many_requests_a_second_are_429_with_retry_after(client_of: ClientOf
     assert response["RateLimit"] == '"ip";r=0;t=5, "key";r=0;t=5'
 
 
-def test_ended_tasks_make_room(client_of: ClientOf, owner: User) -> None:
+def test_an_ended_task_makes_room_for_another(client_of: ClientOf, owner: User) -> None:
     limit(owner, concurrent_tasks=2)
     client = client_of(owner)
     assert [post(client).status_code for _ in range(3)] == [202, 202, 429]
@@ -142,9 +142,7 @@ def test_open_tasks_are_counted_again_after_redis_was_emptied(client_of: ClientO
     assert post(client).status_code == 429
 
 
-def test_a_row_written_while_open_tasks_are_compared_keeps_its_place(
-    owner: User, make_task: Callable[..., Task]
-) -> None:
+def test_a_row_written_during_the_comparison_stays_counted(owner: User, make_task: Callable[..., Task]) -> None:
     """Its id is known to Redis, its row appears between the comparison's two looks into Postgres."""
     plan, task_id, looks = limit(owner, concurrent_tasks=1), uuid7(), []
     quotas.admit(owner, plan, [task_id], images=1, megapixel_steps=1, look_up=open_tasks.look_up)
@@ -163,7 +161,7 @@ def test_a_row_written_while_open_tasks_are_compared_keeps_its_place(
     assert len(looks) == 2
 
 
-def test_what_failed_or_was_repeated_costs_nothing(client_of: ClientOf, owner: User) -> None:
+def test_failed_and_repeated_requests_are_not_counted(client_of: ClientOf, owner: User) -> None:
     limit(owner, daily_images=3)
     client = client_of(owner)
     assert post(client, {"text": "x", "params": {"num_images": 4}}).status_code == 429
@@ -174,7 +172,9 @@ def test_what_failed_or_was_repeated_costs_nothing(client_of: ClientOf, owner: U
     assert Task.objects.count() == 2
 
 
-def test_when_redis_is_away_everything_is_admitted(away: None, client_of: ClientOf, owner: User) -> None:
+def test_everything_is_admitted_while_redis_is_unreachable(
+    redis_unreachable: None, client_of: ClientOf, owner: User
+) -> None:
     limit(owner, requests_per_second=1, concurrent_tasks=1, daily_images=1)
     client = client_of(owner)
     began = time.monotonic()
@@ -201,7 +201,7 @@ def test_guessing_keys_is_slowed_down(seeded: None, settings: Any) -> None:
         ("testclient", "", 0, "unknown"),
     ],
 )
-def test_who_sends(rf: Any, settings: Any, peer: str, forwarded: str, proxies: int, address: str) -> None:
+def test_client_address(rf: Any, settings: Any, peer: str, forwarded: str, proxies: int, address: str) -> None:
     settings.TRUSTED_PROXIES = proxies
     headers = {"x-forwarded-for": forwarded} if forwarded else {}
     assert rates.client_address(rf.get("/", REMOTE_ADDR=peer, headers=headers)) == address
@@ -248,7 +248,7 @@ def wait_for(port: int) -> None:
             return
 
 
-def test_of_100_calls_over_two_processes_exactly_10_are_admitted(
+def test_exactly_10_of_100_calls_to_two_processes_are_admitted(
     two_processes: list[str], owner: User, key_of: Callable[..., str]
 ) -> None:
     limit(owner, concurrent_tasks=10, requests_per_second=1000)

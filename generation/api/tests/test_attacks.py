@@ -64,7 +64,7 @@ def poisoned(client: Client, owner: User, make_task: Callable[..., Task]) -> Tas
     endpoint = WebhookEndpoint.objects.create(user=owner, url="https://x.example/" + SCRIPT)
     facts = {"task": task, "endpoint": endpoint, "event_id": "e", "event_type": "task.failed"}
     Delivery.objects.create(url=endpoint.url, log=[{"fault": SCRIPT}], **facts)
-    actor.acting(owner)
+    actor.set_actor(owner)
     ApiKey.make(owner, name=SCRIPT)
     Style.objects.create(name="bad", title=SCRIPT, title_zh=SCRIPT, prompt=SCRIPT)
     Team.objects.create(name=SCRIPT, plan=owner.team.plan)  # type: ignore[union-attr]
@@ -72,7 +72,7 @@ def poisoned(client: Client, owner: User, make_task: Callable[..., Task]) -> Tas
     BlockedTerm.objects.create(term=SCRIPT)
     PolicyProfile.objects.create(name="bad", title=SCRIPT, subjects=[SCRIPT])
     ImageModel.objects.filter(name="mini").update(title=SCRIPT)
-    actor.acting(None)
+    actor.set_actor(None)
     return task
 
 

@@ -20,6 +20,8 @@ from generation.tasks import partitions
 from generation.tasks.models import Batch, Image, Status, Task
 from imagegenx_site.ids import uuid7
 from storage.store import get_store
+from workers.engine.requests import TaskBatch
+from workers.gpu.samples import samples_of
 
 ClientOf = Callable[..., Client]
 MakeTask = Callable[..., Task]
@@ -56,6 +58,15 @@ def test_a_batch_is_one_task_for_each_text_with_seeds_of_its_own(client: Client)
     assert [task.text for task in tasks] == ["a red circle", "蓝色方形", "a star"]
     assert [task.params["seed"] for task in tasks] == [10, 12, 14]
     assert client.get(data["query_url"]).json()["data"]["tasks"][1]["text"] == "蓝色方形"
+
+
+def test_a_batch_without_batch_size_has_no_limit_and_one_with_it_hands_it_to_the_samples(client: Client) -> None:
+    assert make_batch(client).json()["data"]["batch_size"] is None
+    assert {sample.batch for task in Task.objects.all() for sample in samples_of(task, alone=False)} == {None}
+    Task.objects.all().delete()
+    make_batch(client, batch_size=1)
+    batch = TaskBatch(str(Batch.objects.latest("created_at").id), 1)
+    assert {sample.batch for task in Task.objects.all() for sample in samples_of(task, alone=False)} == {batch}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """The OpenAPI document is true: whatever is sent, no endpoint breaks, and none answers what it does not say."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import schemathesis
 from django.core.signals import request_finished, request_started
@@ -13,9 +15,13 @@ from django.test import Client
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as hypothesis_settings
 
-from fixtures.rows import finish
+from fixtures.rows import finish, picture_bytes
 from generation.accounts.models import User
+from generation.catalogue.models import ImageModel, Lora
 from generation.tasks.models import Task
+from generation.tasks.outbox import payload
+from generation.webhooks.events import EVENTS
+from generation.webhooks.models import Delivery, WebhookEndpoint
 
 CALLS = 6  # for each endpoint: enough to meet wrong types, bounds and missing fields; longer runs find nothing else
 _QUICK = hypothesis_settings(
@@ -79,6 +85,68 @@ def test_problem_json_on_demand(db: None) -> None:
 @pytest.mark.parametrize("sent", ["x" * 200, "a b", "a\tb", ""])
 def test_a_strange_request_id_is_replaced(db: None, sent: str) -> None:
     assert len(Client().get("/healthz", headers={"x-request-id": sent})["X-Request-Id"]) == 32
+
+
+def test_answers_are_as_the_document_says(
+    document: dict[str, Any],
+    client_of: Callable[..., Client],
+    owner: User,
+    make_task: Callable[..., Task],
+    able_model: ImageModel,
+) -> None:
+    client, done = client_of(owner), finish(make_task())
+    asked = {"text": "x", "params": {"resolution": "256x256", "seed": 1}}
+    given = base64.b64encode(picture_bytes((256, 256))).decode()
+    control = {**asked, "control_image": given, "params": {"control_type": "canny"}}
+    checked = [
+        holds(document, client, "get", "/api/v1/image/task/{public_id}", public_id=done.public_id)["outputs"],
+        holds(document, client, "post", "/api/v1/image/generate", asked),
+        holds(document, client, "post", "/api/v1/image/controlnet", control)["input"]["control_end"],
+        holds(document, client, "post", "/api/v1/image/generate", {**asked, "dry_run": True}),
+        holds(document, client, "post", "/api/v1/image/generate", {"text": ""})["errors"],
+        holds(document, client, "post", "/api/v1/image/batch-generate", {"texts": ["x", "y"]})["tasks"],
+        holds(document, client, "get", "/api/v1/image/tasks")["items"],
+        holds(document, client, "post", "/api/v1/keys", {"name": "second"}),
+        holds(document, client, "post", "/api/v1/webhooks", {"url": "https://hook.example/"}),
+    ]
+    assert all(checked)
+    Lora.objects.create(name="ink", owner=owner, sha256="0" * 64, source="x", state=Lora.State.ACTIVE)
+    for path in ("models", "styles", "lora", "keys", "webhooks", "usage"):
+        assert holds(document, client, "get", f"/api/v1/{path}")["items"] or path == "usage"
+
+
+def test_what_webhooks_get_is_as_the_document_says(document: dict[str, Any], make_task: Callable[..., Task]) -> None:
+    task = finish(make_task())
+    endpoint = WebhookEndpoint.objects.create(user=task.user, url="https://hook.example/")
+    row = Delivery.objects.create(task=task, endpoint=endpoint, event_id="e", event_type=EVENTS[0], url=endpoint.url)
+    sent = document["webhooks"][EVENTS[0]]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    jsonschema.validate(json.loads(json.dumps(payload(row))), strict(sent))
+    assert document["webhooks"].keys() == set(EVENTS)
+
+
+def holds(
+    document: dict[str, Any], client: Client, method: str, path: str, body: Any = None, **names: str
+) -> dict[str, Any]:
+    """The `data` of an answer that has been checked against the document; no field of it is undocumented."""
+    send = getattr(client, method)
+    address = path.format(**names)
+    answer = send(address, json.dumps(body), content_type="application/json") if body else send(address)
+    described = document["paths"][path][method]["responses"][str(answer.status_code)]
+    jsonschema.validate(answer.json(), strict(described["content"]["application/json"]["schema"]))
+    found: dict[str, Any] = answer.json()["data"]
+    return found
+
+
+def strict(schema: Any) -> Any:
+    """The schema, with no fields beside those it names."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: strict(part) for name, part in schema.items()}
+    closed = "properties" in schema and schema.get("type") == "object"
+    open_lists = closed and schema["properties"].keys() == {"items"}  # sums and cursors stand beside some lists
+    return {"additionalProperties": False, **inner} if closed and not open_lists else inner
 
 
 @pytest.fixture

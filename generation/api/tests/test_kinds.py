@@ -147,7 +147,8 @@ def test_the_part_of_the_steps_that_a_control_picture_guides_reaches_the_engine(
     shown = post(client, CONTROL, body).json()["data"]["input"]
     assert (shown["control_start"], shown["control_end"]) == (0.1, 0.6)
     [sample] = samples_of(Task.objects.get(), alone=False)
-    assert (sample.control_start, sample.control_end, sample.control_scale) == (0.1, 0.6, 1.0)
+    asked = sample.parameters
+    assert (asked.control_start, asked.control_end, asked.control_scale) == (0.1, 0.6, 1.0)
     arguments = picture_arguments(sample, lambda control_type, photo: photo)
     assert (arguments["control_guidance_start"], arguments["control_guidance_end"]) == (0.1, 0.6)
 

@@ -166,7 +166,7 @@ def no_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         fresh()
         yield
     fresh()
-    rates._away_until = 0.0
+    rates._paused_until = 0.0
 
 
 def test_without_redis_tasks_are_taken_and_shown(client_of: ClientOf, owner: User, no_redis: None) -> None:

@@ -11,9 +11,9 @@ from generation.accounts.models import ApiKey, Plan, Team, User
 
 
 class Command(BaseCommand):
-    """Makes the team, the user and a new key; keys can't be shown again, so every call makes another one.
+    """Creates the team, the user and a new key: keys can't be shown again, so every call creates another one.
 
-    The admin's password is set to --admin-password, or to a new one that is printed.
+    Sets the admin's password to --admin-password, or to a new one that is printed.
     """
 
     help = "Make the demo user with an API key, and the admin. Prints both."
@@ -34,5 +34,5 @@ class Command(BaseCommand):
         )
         admin.set_password(password)
         admin.save(update_fields=["password"])
-        made = {"api_key": key, "admin": {"user": "admin", "password": password}}
-        self.stdout.write(json.dumps(made) if options["json"] else f"key: {key}\nadmin: admin / {password}")
+        account = {"api_key": key, "admin": {"user": "admin", "password": password}}
+        self.stdout.write(json.dumps(account) if options["json"] else f"key: {key}\nadmin: admin / {password}")

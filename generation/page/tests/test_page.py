@@ -1,4 +1,4 @@
-"""The page for people: opens for anybody, loads nothing of others, and has every word in both languages."""
+"""The page: anybody may open it, it loads nothing from elsewhere, and every label is there in both languages."""
 
 import re
 from pathlib import Path
@@ -11,17 +11,38 @@ FOLDER = Path(settings.BASE_DIR) / "generation"
 SCRIPT = (FOLDER / "static/generation/create.js").read_text("utf-8")
 
 
-def words(language: str) -> set[str]:
+def texts(language: str) -> dict[str, str]:
     block = re.search(rf"^  {language}: {{(.*?)^  }},", SCRIPT, re.S | re.M)
     assert block
-    return set(re.findall(r"(\w+): \"", block[1]))
+    return dict(re.findall(r"(\w+): \"([^\"]+)\"", block[1]))
 
 
-def test_every_word_is_there_in_both_languages() -> None:
+def test_every_text_is_there_in_both_languages() -> None:
     page = (FOLDER / "templates/generation/create.html").read_text("utf-8")
-    assert words("en") == words("zh")
-    assert set(re.findall(r'data-text="(\w+)"', page)) <= words("en")
-    assert {"queued", "running", "succeeded", "failed", "canceled", "expired"} <= words("en")
+    assert texts("en").keys() == texts("zh").keys()
+    assert set(re.findall(r'data-text="(\w+)"', page)) <= texts("en").keys()
+    assert set(re.findall(r'label\("(\w+)"\)', SCRIPT)) <= texts("en").keys()
+    assert {"queued", "running", "succeeded", "failed", "canceled", "expired"} <= texts("en").keys()
+
+
+def test_the_form_is_labelled_as_such_forms_are() -> None:
+    names = ("prompt", "negative", "style", "model", "size", "generate", "history")
+    english, chinese = texts("en"), texts("zh")
+    assert [english[name] for name in names] == [
+        "Prompt",
+        "Negative prompt",
+        "Style",
+        "Model",
+        "Size",
+        "Generate",
+        "History",
+    ]
+    assert [chinese[name] for name in names] == ["提示词", "反向提示词", "风格", "模型", "尺寸", "生成", "历史记录"]
+
+
+def test_the_script_finds_its_elements() -> None:
+    page = (FOLDER / "templates/generation/create.html").read_text("utf-8")
+    assert set(re.findall(r'\$\("([\w-]+)"\)', SCRIPT)) <= set(re.findall(r'id="([\w-]+)"', page))
 
 
 def test_the_page_runs_no_script_but_its_own() -> None:
@@ -36,7 +57,7 @@ def test_the_page_runs_no_script_but_its_own() -> None:
         "/api/docs",
     }
     assert not re.findall(r"<script(?![^>]*src=)|\son\w+=", page)
-    assert "innerHTML" not in SCRIPT, "words are text, never markup"
+    assert "innerHTML" not in SCRIPT, "strings become text, never markup"
 
 
 def test_its_files_are_served(live: str) -> None:

@@ -1,4 +1,4 @@
-"""What may not be asked for: in any spelling, for whom, and what is written down about it."""
+"""Blocked terms in every spelling, the bounds of profiles, and what is recorded of a refusal."""
 
 import json
 import logging
@@ -58,11 +58,11 @@ def test_a_blocked_term_is_found_in_every_spelling(client: Client, text: str) ->
 
 
 @pytest.mark.parametrize("text", ["bloodhound", "a red circle", "红色圆形", "naked tree, lady bird", "class assembly"])
-def test_other_words_are_free(client: Client, text: str) -> None:
+def test_other_words_are_allowed(client: Client, text: str) -> None:
     assert post(client, text).status_code == 202
 
 
-def test_a_refusal_is_written_down_without_the_text(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_recorded_without_the_text(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         post(client, "the naked lady of Shalott")
     row = PolicyRefusal.objects.get()
@@ -71,12 +71,12 @@ def test_a_refusal_is_written_down_without_the_text(client: Client, caplog: pyte
     assert "Shalott" not in json.dumps(list(PolicyRefusal.objects.values()), default=str)
 
 
-def test_keywords_and_every_text_of_a_batch_are_looked_at(client: Client) -> None:
+def test_keywords_and_every_text_of_a_batch_are_checked(client: Client) -> None:
     assert faults(post(client, "x", style_keywords=["blood"])) == {"params.style_keywords": "policy_violence"}
     assert faults(post(client, "blood", "/api/v1/image/batch-generate")) == {"texts[1]": "policy_violence"}
 
 
-def test_terms_of_a_key_and_of_a_profile_bind_only_those(client: Client, client_of: Any, owner: User) -> None:
+def test_terms_of_a_profile_apply_to_its_keys_only(client: Client, client_of: Any, owner: User) -> None:
     profile = PolicyProfile.objects.create(name="kids", title="Children")
     bound = client_of(owner, profile=profile)
     BlockedTerm.objects.create(term="spider", reason="scary", profile=profile)

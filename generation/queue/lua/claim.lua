@@ -24,8 +24,10 @@ for batch in string.gmatch(ARGV[12], '[^,]+') do closed[batch] = true end
 local join = ARGV[13] == '1'
 
 local function serves(batch)
-  if closed[batch] or (join and string.find(batch, '#', 1, true)) then return false end
-  return serves_all or served[string.match(batch, '^(.-)@') or batch] or served[string.match(batch, '^(.*):[^:]*$') or batch]
+  if closed[batch] then return false end
+  local key = batch_key(batch)
+  if join and key.alone ~= '' then return false end
+  return serves_all or served[key.name] or served[key.model]
 end
 
 -- Models that this worker would have to load are for others at first. `soonest`: ms until the first of those is for everybody.
@@ -33,7 +35,7 @@ local loaded, all_loaded, cold, soonest = {}, ARGV[14] == '*', tonumber(ARGV[15]
 for model in string.gmatch(ARGV[14], '[^,]+') do loaded[model] = true end
 local others_live = redis.call('ZCARD', 'gq:lease') > 1
 local function for_others(batch, age)
-  if all_loaded or not others_live or age >= cold or loaded[string.match(batch, '^(.*):[^:]*$') or batch] then return false end
+  if all_loaded or not others_live or age >= cold or loaded[batch_key(batch).model] then return false end
   soonest = math.min(soonest or cold, cold - age)
   return true
 end
@@ -82,7 +84,7 @@ local function choose_key(class)
 end
 
 local function prefer_warm(class, batch, age)
-  if warm == '' or warm == batch or age >= affinity or string.find(batch, '#', 1, true) or not serves(warm) then return batch end
+  if warm == '' or warm == batch or age >= affinity or batch_key(batch).alone ~= '' or not serves(warm) then return batch end
   if first_live(class, warm) then return warm end
   return batch
 end

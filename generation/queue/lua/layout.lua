@@ -11,6 +11,16 @@ local function heads_key(class) return 'gq:k:' .. class end
 local function users_key(class) return 'gq:f:' .. class end
 local function running_key(worker) return 'gq:run:' .. worker end
 
+-- What a batch key's text says: see generation/queue/values.py, whose parser this one equals. `alone` is '' or the task it belongs to.
+local function batch_key(text)
+  local shared, alone = string.match(text, '^([^#]*)#?(.*)$')
+  local model = string.match(shared, '^(.*):[^:]*$')
+  return {model = model, name = string.match(model, '^(.-)@') or model, alone = alone}
+end
+
+-- The key of a task that shares with nobody.
+local function alone_key(text, id) return text .. '#' .. id end
+
 local function exact(number) return string.format('%.17g', number) end
 
 local function now_ms()

@@ -38,7 +38,7 @@ for _, worker in ipairs(workers) do
         local batch = task[4]
         local crashes = redis.call('HINCRBY', task_key(id), 'cr', 1)
         if not task[8] and (crashes > 1 or isolate) then
-          batch = batch .. '#' .. id
+          batch = alone_key(batch, id)
           redis.call('HSET', task_key(id), 'key', batch, 'iso', 1)
         end
         redis.call('HSET', task_key(id), 'st', 'w')

@@ -10,7 +10,7 @@ if outcome == 'ended' then
 end
 local batch = task[5]
 if outcome == 'alone' and not task[8] then
-  batch = batch .. '#' .. id
+  batch = alone_key(batch, id)
   redis.call('HSET', task_key(id), 'iso', 1, 'key', batch)
 end
 redis.call('HSET', task_key(id), 'st', 'w')

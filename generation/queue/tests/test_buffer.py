@@ -3,11 +3,14 @@
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-KEY = "mini@1:256x256"
-OTHER = "mini@1:512x512"
+from generation.queue.values import BatchKey
+
+KEY = BatchKey("mini@1", 256, 256)
+OTHER = BatchKey("mini@1", 512, 512)
 
 
 def ids(claim):
@@ -135,8 +138,8 @@ def test_the_warm_key_ends_when_the_fair_choice_has_waited_two_seconds(make_buff
 
 
 def test_a_worker_takes_only_the_models_it_serves(make_buffer, enqueue):
-    enqueue(key="sdxl@1:1024x1024")
-    mine = enqueue(key="mini@2:256x256")
+    enqueue(key=BatchKey("sdxl@1", 1024, 1024))
+    mine = enqueue(key=BatchKey("mini@2", 256, 256))
     assert ids(make_buffer(models=("mini",)).claim(8)) == [mine]
     assert make_buffer(models=("mini",)).claim(8).tasks == ()
 
@@ -324,7 +327,7 @@ def test_who_is_alone_for_another_reason_is_not_blamed_for_its_first_crash(make_
     make_buffer("gpu1-a").settle(held, "alone")
     for worker in ("gpu1-b", "gpu1-c"):
         (held,) = make_buffer(worker).claim(1).tasks
-        assert held.batch_key == f"mini@1:256x256#{task}"
+        assert held.batch_key == replace(KEY, alone=task)
         reaped = make_buffer("watchdog").reap(worker, "killed")
         assert (reaped.requeued, reaped.dead) == (((task,), ()) if worker == "gpu1-b" else ((), (task,)))
 

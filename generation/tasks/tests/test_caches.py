@@ -17,7 +17,7 @@ from generation.catalogue import loras
 from generation.catalogue.models import Lora
 from generation.tasks import delete, states
 from generation.tasks.models import Status, Task
-from generation.tasks.view import see
+from generation.tasks.view import view_for
 from imagegenx_site import caches, redis_clients
 from imagegenx_site.cache import Cache, CacheConfig
 from imagegenx_site.ids import public, uuid7
@@ -70,7 +70,7 @@ def test_a_poll_is_never_behind_the_row(make_task: Any, owner: Any):
         while not done.is_set():
             for task in tasks:
                 row = Task.objects.values_list("status", flat=True).get(pk=task.pk)
-                poll = see(task.public_id, owner, base_url="").body["status"]
+                poll = view_for(task.public_id, owner, base_url="").body["status"]
                 looks.append(poll)
                 if SHOWN[poll] < min(ORDER.index(row), 1) or (row == Status.SUCCEEDED and poll != "succeeded"):
                     behind.append((row, poll))
@@ -86,15 +86,15 @@ def test_a_poll_is_never_behind_the_row(make_task: Any, owner: Any):
         reader.join()
     assert behind == []
     assert len(looks) > len(tasks)
-    assert {see(task.public_id, owner, base_url="").body["status"] for task in tasks} == {"succeeded"}
+    assert {view_for(task.public_id, owner, base_url="").body["status"] for task in tasks} == {"succeeded"}
 
 
 def test_a_mover_that_dies_after_its_commit_leaves_no_old_status(make_task: Any, owner: Any, monkeypatch: Any):
     task = make_task()
-    assert see(task.public_id, owner, base_url="").body["status"] == "queued"
-    monkeypatch.setattr(states, "_tell", lambda *_: None)  # the process was killed between commit and this call
+    assert view_for(task.public_id, owner, base_url="").body["status"] == "queued"
+    monkeypatch.setattr(states, "_publish_move", lambda *_: None)  # the process was killed between commit and this call
     states.claim([task.id], "w1")
-    assert see(task.public_id, owner, base_url="").body["status"] == "running"
+    assert view_for(task.public_id, owner, base_url="").body["status"] == "running"
 
 
 def test_progress_and_deletion_are_seen_at_once(make_task: Any, client_of: Any, owner: Any):

@@ -55,16 +55,21 @@ def test_a_task_whose_picture_or_model_is_gone_can_not_be_made_again(client: Cli
 
 
 @pytest.mark.parametrize(
-    ("changes", "params"),
-    [({"width": 2048}, {"width": 2048}), ({}, {"num_images": 9}), ({}, {"postprocess": {"upscale": {"scale": 2}}})],
+    ("changes", "params", "message"),
+    [
+        ({"width": 2048}, {"width": 2048}, "Your plan allows up to 1024 pixels a side."),
+        ({}, {"num_images": 9}, "Your plan allows up to 4 pictures a request."),
+        ({}, {"postprocess": {"upscale": {"scale": 2}}}, "Your plan does not include super-resolution."),
+    ],
 )
 def test_a_key_of_a_smaller_plan_is_held_to_it(
-    client_of: Any, owner: User, make_task: MakeTask, changes: dict, params: dict
+    client_of: Any, owner: User, make_task: MakeTask, changes: dict, params: dict, message: str
 ) -> None:
     task = make_task(Status.FAILED, **changes)
     task.params |= params
     task.save(update_fields=["params"])
-    assert retry(client_of(owner, plan=Plan.objects.get(name="free")), task).status_code == 403
+    refused = retry(client_of(owner, plan=Plan.objects.get(name="free")), task)
+    assert (refused.status_code, refused.json()["message"]) == (403, message)
     assert retry(client_of(owner), task).status_code == 202
 
 

@@ -8,8 +8,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from generation.tasks import states
+from generation.tasks import stages, states
 from generation.tasks.models import OPEN, TERMINAL, Status, Task
+from generation.tasks.reasons import Code, Reason
 from generation.tasks.states import MOVES
 
 WORKER, OWNER = "gpu1-1", "cpu1-1"
@@ -21,7 +22,7 @@ def move(task: Task, to: str, source: str) -> bool:
     if to == Status.RUNNING:
         return bool(states.claim([task.id], "gpu2-1"))
     if to == Status.QUEUED:
-        return states.hand_back(task.id, worker=WORKER, attempt=1, reason="worker stops")
+        return states.hand_back(task.id, worker=WORKER, attempt=1, reason=Reason(Code.STOPPED, "worker stops"))
     if to == Status.GENERATED:
         return states.mark_generated(task.id, worker=WORKER, attempt=1)
     if to == Status.PROCESSED:
@@ -84,7 +85,7 @@ def test_a_claim_leaves_out_what_is_cancelled_or_too_late(make_task: MakeTask) -
 def test_a_worker_that_lost_its_claim_moves_nothing(make_task: MakeTask, fence: dict) -> None:
     task = make_task(Status.RUNNING, worker=WORKER, attempt=1)
     assert not states.mark_generated(task.id, **fence)
-    assert not states.hand_back(task.id, reason="", **fence)
+    assert not states.hand_back(task.id, reason=Reason(Code.STOPPED, ""), **fence)
     assert not states.fail(task.id, code="x", message="x", **fence)
     task.refresh_from_db()
     assert task.status == "running"
@@ -111,17 +112,17 @@ def test_of_two_claimers_at_once_one_can_finish_each_task(transactional_db: None
 
 def test_of_two_stage_workers_one_gets_the_lease_until_it_ends(make_task: MakeTask) -> None:
     task = make_task(Status.GENERATED)
-    assert states.take_stage(task.id, "postprocess", "first", 60) is not None
-    assert states.take_stage(task.id, "postprocess", "second", 60) is None
+    assert states.take_stage(task.id, stages.named("postprocess"), "first", 60) is not None
+    assert states.take_stage(task.id, stages.named("postprocess"), "second", 60) is None
     Task.objects.filter(pk=task.id).update(stage_until=timezone.now() - timedelta(seconds=1))
-    assert states.take_stage(task.id, "postprocess", "second", 60) is not None
+    assert states.take_stage(task.id, stages.named("postprocess"), "second", 60) is not None
     assert not states.mark_processed(task.id, owner="first")
     assert states.mark_processed(task.id, owner="second")
 
 
 def test_a_stage_is_not_begun_for_a_task_whose_cancel_was_asked_for(make_task: MakeTask) -> None:
     task = make_task(Status.PROCESSED, cancel_requested=True)
-    assert states.take_stage(task.id, "upload", OWNER, 60) is None
+    assert states.take_stage(task.id, stages.named("upload"), OWNER, 60) is None
     task.refresh_from_db()
     assert task.status == "cancelled"
 

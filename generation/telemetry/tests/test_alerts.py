@@ -1,4 +1,4 @@
-"""What an operator sees of lost workers."""
+"""Alerts of lost workers and devices."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from imagegenx_site import redis_clients
 
 @pytest.fixture
 def lease(db: None) -> Iterator[Callable[[str], None]]:
-    """Makes a worker live, as far as Redis knows."""
+    """Writes the lease of a worker into Redis."""
     redis_clients.bytes_client().delete("gq:lease")
 
     def live(worker: str) -> None:
@@ -49,14 +49,14 @@ def test_a_lost_device_turns_health_red_until_its_worker_is_back(lease: Callable
     assert health()[0] == 200
 
 
-def test_an_alert_that_comes_after_the_successor_does_not_stay(lease: Callable[[str], None]) -> None:
+def test_an_alert_raised_after_the_replacement_started_is_cleared(lease: Callable[[str], None]) -> None:
     lease("gpu1-99-ef56")
     alerts.raise_alert(Alert.Kind.WORKER_LOST, "gpu1-17-ab12", "the worker process died")
     assert Alert.objects.get().cleared_at is not None
     assert health()[0] == 200
 
 
-def test_an_operator_clears_the_alert_of_a_worker_that_was_taken_away(lease: Callable[[str], None]) -> None:
+def test_an_operator_clears_the_alert_of_a_removed_worker(lease: Callable[[str], None]) -> None:
     lease("gpu2-18-cd34")
     alerts.raise_alert(Alert.Kind.WORKER_LOST, "gpu1-17-ab12", "the worker process died")
     client = Client()

@@ -1,4 +1,4 @@
-"""What Prometheus is told: counted where it happens, read when it is asked for."""
+"""GET /metrics: counters of every process, gauges read at the scrape, who may read them."""
 
 import re
 from typing import Any
@@ -43,7 +43,7 @@ def test_requests_moves_and_caches_are_counted(make_task: Any, client_of: Any, o
     assert grown('imagegenx_store_seconds_count{operation="put",outcome="stored"}') == 2
 
 
-def test_the_state_is_read_when_asked_for(make_task: Any, monkeypatch: Any) -> None:
+def test_gauges_are_read_at_the_scrape(make_task: Any, monkeypatch: Any) -> None:
     before = figures()["imagegenx_spool_files"]
     make_task()
     images().spool.add("images/2026/11/25/019aa2b3-c4d5-7e8f-9a0b-1c2d3e4f5061/0-0123456789abcdef.webp", b"12345")
@@ -58,7 +58,7 @@ def test_the_state_is_read_when_asked_for(make_task: Any, monkeypatch: Any) -> N
     assert (ready["status"], ready["spool"]["files"], ready["spool"]["store_down"]) == ("ok", 1, True)
 
 
-def test_a_source_that_is_away_is_named_and_the_rest_is_told(monkeypatch: Any) -> None:
+def test_a_source_that_fails_is_counted_and_the_others_are_exported(monkeypatch: Any) -> None:
     def away() -> Any:
         raise ConnectionError("redis")
 
@@ -77,7 +77,7 @@ def test_a_stage_that_fails_counts_as_failed() -> None:
     assert figures()[name] == before + 1
 
 
-def test_strangers_are_not_told(settings: Any) -> None:
+def test_metrics_need_the_token(settings: Any) -> None:
     assert Client().get("/metrics", REMOTE_ADDR="203.0.113.7").status_code == 403
     assert Client().get("/metrics", headers={"x-forwarded-for": "127.0.0.1"}).status_code == 403
     settings.METRICS_TOKEN = "secret"
@@ -85,12 +85,12 @@ def test_strangers_are_not_told(settings: Any) -> None:
     assert figures(Client(headers={"authorization": "Bearer secret"}))
 
 
-def test_what_is_told_stands_in_the_list_of_the_module(make_task: Any) -> None:
-    notify.note_success(finish(make_task()))
+def test_every_metric_is_listed_in_the_docstring(make_task: Any) -> None:
+    notify.observe_success(finish(make_task()))
     caches.tasks().get("x", lambda: b"1")
-    told = {re.sub(r"(_bucket|_count|_sum|_created)?(\{.*)?$", "", name) for name in figures()}
-    told = {name for name in told if name.startswith("imagegenx_")}
+    exposed = {re.sub(r"(_bucket|_count|_sum|_created)?(\{.*)?$", "", name) for name in figures()}
+    exposed = {name for name in exposed if name.startswith("imagegenx_")}
     named = set(re.findall(r"imagegenx_\w+", prometheus.__doc__ or ""))
     named |= {f"imagegenx_spool_{rest}" for rest in ("bytes", "oldest_seconds", "full")}
-    assert {"imagegenx_task_seconds", "imagegenx_spool_full", "imagegenx_tasks_open"} <= told
-    assert [name for name in told if not {name, f"{name}_total"} & named] == []
+    assert {"imagegenx_task_seconds", "imagegenx_spool_full", "imagegenx_tasks_open"} <= exposed
+    assert [name for name in exposed if not {name, f"{name}_total"} & named] == []

@@ -68,13 +68,13 @@ def test_a_private_address_is_refused_in_every_spelling(host: str, receiver: Rec
         "http://x/" + "a" * 2000,
     ],
 )
-def test_what_is_no_address_is_refused_before_anything_is_resolved(url: str) -> None:
+def test_an_invalid_url_is_refused_before_it_is_resolved(url: str) -> None:
     assert outbound_http.fault_of(url)
     with pytest.raises(OutboundError):
         get(url, allowed=("0.0.0.0/0",), **LIMITS)
 
 
-def test_an_allowed_block_can_be_reached_and_no_other(receiver: Receiver) -> None:
+def test_only_allowed_private_networks_can_be_reached(receiver: Receiver) -> None:
     receiver.answers = [(200, {}, b"x")]
     assert get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS) == b"x"
     with pytest.raises(OutboundError):
@@ -92,7 +92,7 @@ def test_a_redirect_is_checked_like_the_first_address(receiver: Receiver) -> Non
     assert [path for path, *_ in receiver.got] == ["/", "/"]
 
 
-def test_redirects_without_end_are_cut(receiver: Receiver) -> None:
+def test_endless_redirects_are_stopped(receiver: Receiver) -> None:
     receiver.answers = [(302, {"location": "/again"}, b"")]
     with pytest.raises(OutboundError, match="redirects"):
         get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
@@ -127,7 +127,7 @@ def test_a_name_with_one_private_address_among_others_is_refused(
         get("http://mixed.example/", allowed=(), **LIMITS)
 
 
-def test_a_long_answer_is_cut_and_a_packed_one_stays_packed(receiver: Receiver) -> None:
+def test_a_long_answer_is_cut_and_a_compressed_one_is_not_decompressed(receiver: Receiver) -> None:
     receiver.answers = [(200, {}, b"x" * 20_000)]
     with pytest.raises(OutboundError, match="longer"):
         get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
@@ -143,6 +143,6 @@ def test_proxies_of_the_environment_are_ignored(receiver: Receiver, monkeypatch:
     assert receiver.got == []
 
 
-def test_addresses_in_ipv6_clothes() -> None:
+def test_ipv4_addresses_embedded_in_ipv6() -> None:
     hidden = ipaddress.ip_address("::ffff:10.0.0.1")
     assert str(outbound_http.embedded_ipv4(hidden)) == "10.0.0.1"

@@ -41,7 +41,7 @@ def register(client: Client, url: str, **more: Any) -> dict[str, Any]:
     return data
 
 
-def told(task: Task) -> list[Delivery]:
+def deliveries_of(task: Task) -> list[Delivery]:
     """The deliveries of an ended task, as the notify stage writes them."""
     outbox.write_delivery(task.id)
     return list(Delivery.objects.filter(task=task).order_by("endpoint_id"))
@@ -53,8 +53,8 @@ def due_now() -> None:
 
 def test_the_reference_library_verifies_what_arrives(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     endpoint = register(client, f"{receiver.url}/hook")
-    [delivery] = told(finish(make_task()))
-    assert webhooks_delivery.send(delivery.id)
+    [delivery] = deliveries_of(finish(make_task()))
+    assert outbox.send(delivery.id)
     [(path, headers, body)] = receiver.got
     assert path == "/hook"
     event = Webhook(endpoint["secret"]).verify(body, headers)
@@ -63,7 +63,7 @@ def test_the_reference_library_verifies_what_arrives(client: Client, receiver: R
     assert event["data"]["outputs"][0]["url"].startswith("https://images.example/files/")
     with pytest.raises(WebhookVerificationError):
         Webhook(endpoint["secret"]).verify(body.replace(b"succeeded", b"failed"), headers)
-    assert not webhooks_delivery.send(delivery.id), "a delivered event is not sent again"
+    assert not outbox.send(delivery.id), "a delivered event is not sent again"
 
 
 def by_standardwebhooks(secret: str, body: bytes, headers: dict[str, str]) -> None:
@@ -83,12 +83,12 @@ def by_replicate(secret: str, body: bytes, headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("verify", [by_standardwebhooks, by_svix, by_openai, by_replicate])
-def test_verifiers_of_others_take_what_arrives_and_nothing_else(
+def test_other_verifiers_accept_deliveries_and_refuse_forgeries(
     client: Client, receiver: Receiver, make_task: MakeTask, verify: Callable[[str, bytes, dict], None]
 ) -> None:
     secret = register(client, f"{receiver.url}/hook")["secret"]
-    [delivery] = told(finish(make_task(text="雪中的红狐狸")))
-    assert webhooks_delivery.send(delivery.id)
+    [delivery] = deliveries_of(finish(make_task(text="雪中的红狐狸")))
+    assert outbox.send(delivery.id)
     [(_, headers, body)] = receiver.got
     assert "雪中的红狐狸" in body.decode()
     verify(secret, body, headers)
@@ -109,8 +109,8 @@ def test_both_secrets_verify_after_a_rotation(client: Client, receiver: Receiver
     endpoint = register(client, f"{receiver.url}/hook")
     new = call(client, "POST", f"{WEBHOOKS}/{endpoint['id']}/rotate").json()["data"]["secret"]
     assert new != endpoint["secret"]
-    [delivery] = told(finish(make_task()))
-    webhooks_delivery.send(delivery.id)
+    [delivery] = deliveries_of(finish(make_task()))
+    outbox.send(delivery.id)
     _, headers, body = receiver.got[0]
     for secret in (new, endpoint["secret"]):
         Webhook(secret).verify(body, headers)
@@ -118,39 +118,39 @@ def test_both_secrets_verify_after_a_rotation(client: Client, receiver: Receiver
 
 def test_a_callback_is_signed_with_the_accounts_secret(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     task = finish(make_task(callback_url=f"{receiver.url}/mine"))
-    [delivery] = told(task)
-    webhooks_delivery.send(delivery.id)
+    [delivery] = deliveries_of(task)
+    outbox.send(delivery.id)
     secret = client.get(WEBHOOKS).json()["data"]["callbacks"]["secret"]
     Webhook(secret).verify(receiver.got[0][2], receiver.got[0][1])
 
 
-def test_a_failed_attempt_comes_again_with_the_same_id(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
+def test_a_failed_attempt_is_retried_with_the_same_id(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     register(client, receiver.url)
     receiver.answers = [(500, {}, b""), (302, {"location": f"{receiver.url}/else"}, b""), (200, {}, b"")]
-    [delivery] = told(finish(make_task()))
+    [delivery] = deliveries_of(finish(make_task()))
     for expected in (False, False, True):
         due_now()
-        assert webhooks_delivery.send(delivery.id) is expected
+        assert outbox.send(delivery.id) is expected
     ids = {headers["webhook-id"] for _, headers, _ in receiver.got}
     assert (len(receiver.got), len(ids)) == (3, 1), "a redirect is not followed"
     delivery.refresh_from_db()
     assert [entry["status"] for entry in delivery.log] == [500, 302, 200]
 
 
-def test_the_waits_grow_to_about_a_day(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
+def test_retries_back_off_over_about_a_day(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     register(client, receiver.url)
     receiver.answers = [(500, {}, b"")]
-    [delivery] = told(finish(make_task()))
+    [delivery] = deliveries_of(finish(make_task()))
     waits = []
     for _ in webhooks_delivery.BACKOFF_S:
         due_now()
-        webhooks_delivery.send(delivery.id)
+        outbox.send(delivery.id)
         delivery.refresh_from_db()
         waits.append((delivery.next_at - timezone.now()).total_seconds())
     assert waits == sorted(waits)
     assert 24 * 3600 < sum(waits) < 48 * 3600
     due_now()
-    webhooks_delivery.send(delivery.id)
+    outbox.send(delivery.id)
     delivery.refresh_from_db()
     assert delivery.state == Delivery.State.GIVEN_UP
 
@@ -162,39 +162,39 @@ def test_an_endpoint_is_disabled_after_events_in_a_row_were_given_up(
     endpoint = register(client, receiver.url)
     receiver.answers = [(500, {}, b"")]
     for _ in range(2):
-        [delivery] = told(finish(make_task()))
+        [delivery] = deliveries_of(finish(make_task()))
         Delivery.objects.filter(pk=delivery.pk).update(attempts=len(webhooks_delivery.BACKOFF_S))
-        webhooks_delivery.send(delivery.id)
+        outbox.send(delivery.id)
     [listed] = client.get(WEBHOOKS).json()["data"]["items"]
     assert (listed["enabled"], listed["disabled_reason"]) == (False, "2 events in a row could not be delivered")
-    assert told(finish(make_task())) == []
+    assert deliveries_of(finish(make_task())) == []
     back = call(client, "PATCH", f"{WEBHOOKS}/{endpoint['id']}", {"enabled": True}).json()["data"]
     assert back["enabled"]
 
 
-def test_gone_disables_at_once(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
+def test_410_gone_disables_the_endpoint(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     register(client, receiver.url)
     receiver.answers = [(410, {}, b"")]
-    [delivery] = told(finish(make_task()))
-    webhooks_delivery.send(delivery.id)
+    [delivery] = deliveries_of(finish(make_task()))
+    outbox.send(delivery.id)
     assert WebhookEndpoint.objects.exclude(url="").get().disabled_reason == "the receiver answered 410 Gone"
 
 
 def test_a_delivery_can_be_sent_again(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     endpoint = register(client, receiver.url)
-    [delivery] = told(finish(make_task()))
-    webhooks_delivery.send(delivery.id)
+    [delivery] = deliveries_of(finish(make_task()))
+    outbox.send(delivery.id)
     [line] = client.get(f"{WEBHOOKS}/{endpoint['id']}/deliveries").json()["data"]["items"]
     assert (line["state"], line["attempts"][0]["status"]) == ("delivered", 204)
     assert call(client, "POST", f"{WEBHOOKS}/deliveries/{line['id']}/send").status_code == 200
     assert webhooks_delivery.due() == [delivery.id]
-    assert webhooks_delivery.send(delivery.id)
+    assert outbox.send(delivery.id)
     assert receiver.got[0][1]["webhook-id"] == receiver.got[1][1]["webhook-id"]
 
 
 def test_only_chosen_events_are_sent(client: Client, receiver: Receiver, make_task: MakeTask) -> None:
     register(client, receiver.url, events=["task.failed"])
-    assert told(finish(make_task())) == []
+    assert deliveries_of(finish(make_task())) == []
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_only_chosen_events_are_sent(client: Client, receiver: Receiver, make_ta
         "x" * 2001,
     ],
 )
-def test_addresses_that_can_never_be_called_are_refused(client: Client, url: str) -> None:
+def test_urls_that_can_never_be_called_are_refused(client: Client, url: str) -> None:
     assert call(client, "POST", WEBHOOKS, {"url": url}).status_code == 400
     body = {"text": "x", "callback_url": url}
     assert call(client, "POST", "/api/v1/image/generate", body).status_code == 400
@@ -220,8 +220,8 @@ def test_a_private_address_is_not_called(
 ) -> None:
     settings.PRIVATE_CALLBACKS = []
     register(client, receiver.url)
-    [delivery] = told(finish(make_task()))
-    assert not webhooks_delivery.send(delivery.id)
+    [delivery] = deliveries_of(finish(make_task()))
+    assert not outbox.send(delivery.id)
     delivery.refresh_from_db()
     assert "private address" in delivery.log[0]["fault"]
     assert receiver.got == []

@@ -12,15 +12,15 @@ class Command(BaseCommand):
     help = "Bytes saved by WebP and AVIF, by kind of picture: at the defaults and at the same SSIM, beside JPEG 90."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        text = "folders of pictures, a kind each, never compressed with loss before; drawn ones are always there"
+        text = "folders of pictures, one kind each, never compressed with loss before; synthetic ones are always added"
         parser.add_argument("folders", type=Path, nargs="*", help=text)
         default = settings.BASE_DIR / "docs" / "benchmarks" / "formats.json"
         parser.add_argument("--json", type=Path, default=default, help="where the figures go")
 
     def handle(self, *args: Any, folders: list[Path], **options: Any) -> None:
-        from postprocessing.compare import drawn_pictures, totals
+        from postprocessing.compare import synthetic_pictures, totals
 
-        kinds = {folder.name: _read(folder) for folder in folders} | drawn_pictures()
+        kinds = {folder.name: _read(folder) for folder in folders} | synthetic_pictures()
         columns = ("bytes", "of JPEG 90", "of auto", "SSIM lowest", "mean")
         self.stdout.write(f"{'pictures':14} {'n':>3} {'as':13}" + "".join(f"{name:>12}" for name in columns))
         results = {}

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import torch
 
+from generation.queue.values import BatchKey
+
 logger = logging.getLogger(__name__)
 
 NEAR = 0.05  # a batch is as good as the best if a row takes no more than this part longer
@@ -81,7 +83,7 @@ class Calibrator:
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
 
-    def known(self, batch_key: str, precision: str) -> int | None:
+    def known(self, batch_key: BatchKey, precision: str) -> int | None:
         """The row limit of a batch key, if it was measured before."""
         return self._table.get(self._key(batch_key, precision))
 
@@ -95,7 +97,7 @@ class Calibrator:
         torch.cuda.synchronize(self._device)
         return time.perf_counter()
 
-    def took(self, batch_key: str, precision: str, rows: int, seconds: float, ceiling: int) -> int | None:
+    def took(self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int) -> int | None:
         """Take note of a pass. The row limit, once enough was seen of batches up to near `ceiling` rows; else None."""
         key = self._key(batch_key, precision)
         seen = self._seen.setdefault(key, _Seen())
@@ -110,9 +112,9 @@ class Calibrator:
         logger.info("%s: batches of up to %d rows (ms by rows: %s)", key, limit, _milliseconds(sure))
         return limit
 
-    def _key(self, batch_key: str, precision: str) -> str:
-        model, _, size = batch_key.rpartition(":")
-        return f"{model}|{size}|{precision}|{_device_name(self._device)}"
+    def _key(self, batch_key: BatchKey, precision: str) -> str:
+        size = f"{batch_key.width}x{batch_key.height}"
+        return f"{batch_key.model}|{size}|{precision}|{_device_name(self._device)}"
 
 
 def _milliseconds(seconds: Mapping[int, float]) -> dict[int, float]:

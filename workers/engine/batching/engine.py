@@ -13,6 +13,7 @@ from collections import deque
 
 import torch
 
+from generation.queue.values import BatchKey
 from workers.engine.batching import hub, scheduler
 from workers.engine.batching.calibration import Calibrator
 from workers.engine.batching.config import EngineConfig
@@ -25,7 +26,7 @@ from workers.engine.errors import EngineError, ModelUnavailable
 from workers.engine.interception import Phase
 from workers.engine.metrics import BATCH, OUT_OF_MEMORY, STEP
 from workers.engine.models.pool import ModelPool
-from workers.engine.requests import Cancelled, Event, Failed, SampleRequest
+from workers.engine.requests import Cancelled, Event, Failed, SampleId, SampleRequest
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +40,14 @@ class Engine:
         """Without a `calibrator` the row limits are those of the configuration."""
         self.config = config or EngineConfig()
         self.limits = RowLimits(self.config.batch_limits)
-        self.warm_key: str | None = None
+        self.warm_key: BatchKey | None = None
         self._pool = pool
         self._tuner = Tuner(self.limits, pool, calibrator)
         self._waiting: deque[SampleRequest] = deque()
-        self._board: dict[str, HostedSample] = {}
+        self._board: dict[SampleId, HostedSample] = {}
         self._twins = Twins()
         self._paused = PausedWork(self.config.paused_bytes)
-        self._cancelled: set[str] = set()
+        self._cancelled: set[SampleId] = set()
         self._events: list[Event] = []
         self._thread: int | None = None
 
@@ -67,7 +68,7 @@ class Engine:
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         """How many more samples of that model, size and priority would be admitted now."""
         aboard = self._taking_room()
-        key = f"{model}:{width}x{height}"
+        key = BatchKey(model, width, height)
         same = [request for request in aboard if request.batch_key == key]
         return scheduler.room(
             same_key=len(same),
@@ -95,7 +96,7 @@ class Engine:
         if not self._twins.waits(request):
             self._waiting.append(request)
 
-    def cancel(self, sample_id: str) -> None:
+    def cancel(self, sample_id: SampleId) -> None:
         """End a sample at the next step boundary. Unknown ids are ignored."""
         self._cancelled.add(sample_id)
 
@@ -248,4 +249,6 @@ def _as_parked(sample: HostedSample) -> scheduler.Parked:
         priority=request.priority,
         arrived=request.arrived,
         passed_over=sample.passed_over,
+        task_id=request.task_id,
+        batch=request.batch,
     )

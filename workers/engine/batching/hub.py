@@ -30,7 +30,7 @@ def group_key(sample: HostedSample) -> Hashable:
     call = _call_of(sample)
     request = sample.request
     apart = ("alone", request.sample_id)
-    if request.alone or request.deterministic or call.module.rule is None:
+    if request.alone or request.parameters.deterministic or call.module.rule is None:
         return apart
     try:
         shape = call.module.rule.key(call.arguments)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from generation.queue.values import BatchKey
+
 RECOVER_AFTER = 200  # forward passes without trouble before a lowered limit is doubled
 
 
@@ -26,33 +28,33 @@ class RowLimits:
 
     def __init__(self, table: Mapping[int, int]) -> None:
         self._table = table
-        self._calibrated: dict[str, int] = {}
-        self._lowered: dict[str, _Lowered] = {}
+        self._calibrated: dict[BatchKey, int] = {}
+        self._lowered: dict[BatchKey, _Lowered] = {}
 
-    def ceiling(self, batch_key: str, width: int, height: int) -> int:
+    def ceiling(self, batch_key: BatchKey, width: int, height: int) -> int:
         """Rows when memory is no trouble: two for each sample of the table, as guidance doubles the rows."""
         return self._calibrated.get(batch_key) or 2 * samples_for_size(width, height, self._table)
 
-    def rows(self, batch_key: str, width: int, height: int) -> int:
+    def rows(self, batch_key: BatchKey, width: int, height: int) -> int:
         """Rows allowed now."""
         lowered = self._lowered.get(batch_key)
         ceiling = self.ceiling(batch_key, width, height)
         return min(ceiling, lowered.rows) if lowered else ceiling
 
-    def calibrate(self, batch_key: str, rows: int) -> None:
+    def calibrate(self, batch_key: BatchKey, rows: int) -> None:
         """Set the measured limit of a key."""
         self._calibrated[batch_key] = max(1, rows)
 
-    def is_calibrated(self, batch_key: str) -> bool:
+    def is_calibrated(self, batch_key: BatchKey) -> bool:
         """Whether the limit of a key was measured."""
         return batch_key in self._calibrated
 
-    def halve(self, batch_key: str, failed_rows: int) -> int:
+    def halve(self, batch_key: BatchKey, failed_rows: int) -> int:
         """A pass of `failed_rows` rows did not fit. Returns the new limit, at least 1."""
         self._lowered[batch_key] = _Lowered(max(1, failed_rows // 2))
         return self._lowered[batch_key].rows
 
-    def went_well(self, batch_key: str, width: int, height: int) -> None:
+    def went_well(self, batch_key: BatchKey, width: int, height: int) -> None:
         """A pass fitted. After enough of them a lowered limit is doubled, up to its ceiling."""
         lowered = self._lowered.get(batch_key)
         if lowered is None:

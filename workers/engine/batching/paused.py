@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from generation.queue.values import BatchKey
 from workers.engine.batching import scheduler
 from workers.engine.batching.hosted import HostedSample
 from workers.engine.metrics import PAUSED
@@ -18,7 +19,7 @@ class PausedWork:
         """`limit` in bytes."""
         self._limit = limit
         self._held = 0
-        self._size: dict[str, int] = {}  # of one sample, by batch key
+        self._size: dict[BatchKey, int] = {}  # of one sample, by batch key
 
     def passed_over(self, samples: Iterable[HostedSample]) -> None:
         """The forward pass that comes next goes by without these."""
@@ -35,7 +36,9 @@ class PausedWork:
         """Whether P0 is on board and no more may be paused for it."""
         return self._held >= self._limit and _p0_in(aboard)
 
-    def room(self, batch_key: str, aboard: Sequence[SampleRequest], boarding: Sequence[SampleRequest]) -> int | None:
+    def room(
+        self, batch_key: BatchKey, aboard: Sequence[SampleRequest], boarding: Sequence[SampleRequest]
+    ) -> int | None:
         """How many more samples of a key might be paused; None: nobody would be, or it is not known what they hold.
         Those `boarding` are not measured yet."""
         if not _p0_in(aboard):

@@ -5,15 +5,22 @@ The rules, in this order:
    if all of them are P0). Everybody else is paused: simply not chosen.
 2. Otherwise the key of the oldest sample is served, the oldest samples first.
 3. Nobody starves: a sample passed over `patience` times in a row has its key served next, itself first.
-4. A batch never has more rows than the limit of its size, rounded down to a bucket where buckets are set (shapes a
+4. Of a batch request with a limit, only so many tasks take part, the oldest first; its others wait for them to end.
+5. A batch never has more rows than the limit of its size, rounded down to a bucket where buckets are set (shapes a
    compiled model knows); what does not fit waits one step. One sample always runs, however many rows it has.
-5. What the paused samples hold in memory is bounded: beyond it whole tasks go back to the queue.
+6. What the paused samples hold in memory is bounded: beyond it whole tasks go back to the queue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workers.engine.requests import SampleId
+
+from workers.engine.requests import TaskBatch
 
 URGENT = 0
 
@@ -37,18 +44,20 @@ class Parked:
     """A sample waiting for its next forward pass, as the policy sees it.
 
     `key` says with whom it may share, `rows` how many rows it brings (2 with guidance), `passed_over` how many
-    forward passes it has seen go by without it since its last one.
+    forward passes it has seen go by without it since its last one. `batch`: the limit of its batch request.
     """
 
-    sample_id: str
+    sample_id: SampleId
     key: Hashable
     rows: int
     priority: int
     arrived: float
     passed_over: int = 0
+    task_id: str = ""
+    batch: TaskBatch | None = None
 
     @property
-    def age_order(self) -> tuple[float, str]:
+    def age_order(self) -> tuple[float, SampleId]:
         return (self.arrived, self.sample_id)
 
 
@@ -56,6 +65,7 @@ def choose(parked: Sequence[Parked], row_limit: Callable[[Parked], int], policy:
     """The members of the next forward pass, all of one key; empty only if nobody is parked."""
     if not parked:
         return []
+    parked = _within_batch_limits(parked)
     urgent = [sample for sample in parked if sample.priority == URGENT]
     starving = [sample for sample in parked if sample.passed_over >= policy.patience]
     if starving:
@@ -70,6 +80,20 @@ def choose(parked: Sequence[Parked], row_limit: Callable[[Parked], int], policy:
         in_queue = sum(sample.priority == URGENT for sample in queue)
         queue = queue[: max(policy.urgent_cap, in_queue)]
     return _fit(queue, row_limit(leader), policy.row_buckets)
+
+
+def _within_batch_limits(parked: Sequence[Parked]) -> list[Parked]:
+    """All but those whose batch request has as many older tasks among them as it may have in one forward pass."""
+    taking_part: dict[str, set[str]] = {}
+    kept = []
+    for sample in sorted(parked, key=lambda sample: sample.age_order):
+        if sample.batch is not None:
+            tasks = taking_part.setdefault(sample.batch.id, set())
+            if sample.task_id not in tasks and len(tasks) >= sample.batch.limit:
+                continue
+            tasks.add(sample.task_id)
+        kept.append(sample)
+    return kept
 
 
 def _fit(queue: Sequence[Parked], limit: int, buckets: Sequence[int]) -> list[Parked]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workers.engine.requests import Event, Failed, Finished, Progress, SampleRequest
+from workers.engine.requests import Event, Failed, Finished, Progress, SampleId, SampleRequest
 
 
 class Twins:
@@ -18,7 +18,7 @@ class Twins:
 
     def __init__(self) -> None:
         self._runs: dict[str, SampleRequest] = {}  # by identity: the one that later ones wait for
-        self._waiting: dict[str, list[SampleRequest]] = {}  # by the id of the one that runs
+        self._waiting: dict[SampleId, list[SampleRequest]] = {}  # by the id of the one that runs
 
     def waits(self, request: SampleRequest) -> bool:
         """Whether `request` now waits for a twin; else it is to run, and later ones may wait for it."""
@@ -36,7 +36,7 @@ class Twins:
         """All who wait for a twin."""
         return [request for waiting in self._waiting.values() for request in waiting]
 
-    def leave(self, sample_id: str) -> bool:
+    def leave(self, sample_id: SampleId) -> bool:
         """Whether a sample waited for a twin; it does no longer."""
         for waiting in self._waiting.values():
             for request in waiting:
@@ -61,7 +61,7 @@ class Twins:
         self._runs.clear()
         self._waiting.clear()
 
-    def _end(self, sample_id: str) -> list[SampleRequest]:
+    def _end(self, sample_id: SampleId) -> list[SampleRequest]:
         for identity in [identity for identity, run in self._runs.items() if run.sample_id == sample_id]:
             del self._runs[identity]
         return self._waiting.pop(sample_id, [])

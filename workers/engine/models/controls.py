@@ -30,7 +30,7 @@ Draw = Callable[[str, np.ndarray], np.ndarray]
 
 
 def control_picture(request: SampleRequest, draw: Draw) -> Image.Image:
-    """The picture for the ControlNet of `request.control_type`, in the size of the result.
+    """The picture for the ControlNet of the request, in the size of the result.
 
     Without a control picture the input picture serves as the photo. `draw` makes depth and pose pictures of photos;
     what it raises is raised here. Raises InvalidRequest if there is no picture at all.
@@ -38,8 +38,8 @@ def control_picture(request: SampleRequest, draw: Draw) -> Image.Image:
     source = request.control_image if request.control_image is not None else request.image
     if source is None:
         raise InvalidRequest("a ControlNet task needs a control picture")
-    control_type = request.control_type or ""
-    ready = request.control_ready
+    control_type = request.parameters.control_type
+    ready = request.parameters.control_ready
     if ready is None:
         ready = request.control_image is not None or control_type == "canny"
         ready = ready and looks_ready(control_type, source)

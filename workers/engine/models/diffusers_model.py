@@ -13,6 +13,7 @@ import diffusers
 import numpy as np
 import torch
 
+from generation.catalogue.samplers import AUTO
 from workers.engine.errors import InvalidRequest
 from workers.engine.interception import Phase, SharedModule, await_outside, shared
 from workers.engine.interface import Generated, OnStep
@@ -28,7 +29,7 @@ from workers.engine.models.precision import INT8
 from workers.engine.models.preprocessors import Preprocessors
 from workers.engine.models.previews import preview
 from workers.engine.models.prompts import PromptEncoder
-from workers.engine.models.samplers import AUTO, choose_scheduler
+from workers.engine.models.samplers import choose_scheduler
 from workers.engine.models.speed import apply_speed, wants_tiles
 from workers.engine.requests import SampleRequest
 from workers.engine.spec import ModelSpec
@@ -120,13 +121,14 @@ class DiffusersModel:
         if name is None:
             kinds = ", ".join(self.family.pipelines)
             raise InvalidRequest(f"model {self.spec.name} does not do {request.kind}; it does {kinds}")
-        sampler = request.sampler
+        sampler = request.parameters.sampler
         if sampler != AUTO and not self.family.any_sampler:
             warnings.append(f"model {self.spec.name} has a schedule of its own; sampler {sampler} was not used")
             sampler = AUTO
         tiled = bool(self._tiled) and wants_tiles(self._speed, request.width, request.height)
-        control_type = request.control_type if request.kind.startswith("controlnet") else None
-        controlnet = {"controlnet": self._controlnet(control_type)} if request.kind.startswith("controlnet") else {}
+        controlled = request.kind.startswith("controlnet")
+        control_type = request.parameters.control_type if controlled else None
+        controlnet = {"controlnet": self._controlnet(control_type)} if controlled else {}
         own = self.components["scheduler"]
         scheduler = choose_scheduler(own, sampler, request.steps)
 
@@ -148,13 +150,13 @@ class DiffusersModel:
             "width": request.width,
             "height": request.height,
             "num_inference_steps": steps_for(request, warnings),
-            self.family.guidance: request.cfg_scale,
+            self.family.guidance: request.parameters.cfg_scale,
             "generator": torch.Generator("cpu").manual_seed(request.seed),
             "output_type": "pt",
             **picture_arguments(request, self._draw),
         }
         accepted = parameters_of(type(pipeline).__call__)
-        if "negative_prompt" not in accepted and request.negative_prompt:
+        if "negative_prompt" not in accepted and request.parameters.negative_text:
             warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
         taken = {name: value for name, value in arguments.items() if name in accepted or name not in _OPTIONAL}
         return {name: value for name, value in taken.items() if value is not None}  # what is left out has a default

@@ -18,31 +18,32 @@ def picture_arguments(request: SampleRequest, draw: Draw) -> dict[str, Any]:
 
     `draw` makes control pictures of photos (controls.py).
     """
-    kind = request.kind
+    kind, asked = request.kind, request.parameters
     arguments: dict[str, Any] = {}
     if kind.endswith(("img2img", "inpaint")):
         arguments["image"] = _sized(_needed(request.image, "an input picture", kind), request)
-        arguments["strength"] = request.strength
+        arguments["strength"] = asked.strength
     if kind.endswith("inpaint"):
         arguments["mask_image"] = _sized(_needed(request.mask, "a mask", kind), request)
     if kind.startswith("controlnet"):
         control = control_picture(request, draw)
         arguments["image" if kind == "controlnet" else "control_image"] = control
-        arguments["controlnet_conditioning_scale"] = float(request.control_scale)
-        arguments["control_guidance_start"] = request.control_start
-        arguments["control_guidance_end"] = request.control_end
+        arguments["controlnet_conditioning_scale"] = float(asked.control_scale)
+        arguments["control_guidance_start"] = asked.control_start
+        arguments["control_guidance_end"] = asked.control_end
     return arguments
 
 
 def steps_for(request: SampleRequest, warnings: list[str]) -> int:
     """Steps to ask of the pipeline. Of them it runs the part `strength`, which must be one step at least."""
-    if not request.kind.endswith(("img2img", "inpaint")) or int(request.steps * request.strength) >= 1:
-        return request.steps
-    if request.strength <= 0:
+    steps, strength = request.parameters.steps, request.parameters.strength
+    if not request.kind.endswith(("img2img", "inpaint")) or int(steps * strength) >= 1:
+        return steps
+    if strength <= 0:
         raise InvalidRequest("strength must be above 0")
-    steps = math.ceil(1 / request.strength)
-    warnings.append(f"{request.steps} steps at strength {request.strength} leave none to run; {steps} were asked for")
-    return steps
+    needed = math.ceil(1 / strength)
+    warnings.append(f"{steps} steps at strength {strength} leave none to run; {needed} were asked for")
+    return needed
 
 
 def _needed(picture: np.ndarray | None, what: str, kind: str) -> np.ndarray:

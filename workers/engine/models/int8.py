@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
+from generation.catalogue.parameters import Parameters
+from generation.catalogue.samplers import AUTO
 from workers.engine.models.families import Family
-from workers.engine.requests import SampleRequest
+from workers.engine.requests import SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,9 @@ def calibration_samples(spec: ModelSpec, family: Family) -> list[SampleRequest]:
     grey, everywhere = np.full((SIDE, SIDE, 3), 127, np.uint8), np.full((SIDE, SIDE), 255, np.uint8)
     return [
         SampleRequest(
-            sample_id=f"calibration/{number}", task_id="calibration", priority=3, model=spec.key, kind=kind,
-            prompt=prompt, negative_prompt="", width=SIDE, height=SIDE, steps=STEPS, cfg_scale=5.0, sampler="auto",
-            seed=number, image=grey, mask=everywhere,
+            sample_id=SampleId("calibration", number), task_id="calibration", model=spec.key, priority=3,
+            parameters=Parameters(kind, prompt, "", SIDE, SIDE, STEPS, cfg_scale=5.0, sampler=AUTO, seed=number),
+            image=grey, mask=everywhere,
         )
         for number, prompt in enumerate(prompts)
     ]  # fmt: skip

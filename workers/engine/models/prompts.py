@@ -55,21 +55,22 @@ class PromptEncoder:
     def arguments(self, request: SampleRequest, pipeline: Any, warnings: list[str]) -> dict[str, Any]:
         """Arguments for the pipeline: the texts themselves, or their embeddings where it could not encode them."""
         self._remember(pipeline, request.loras)
-        negative = request.negative_prompt or self._family.empty_negative
+        text, negative_text = request.parameters.text, request.parameters.negative_text
+        negative = negative_text or self._family.empty_negative
         if not self._family.chunked_prompts:
-            self._warn_of_cuts(request, warnings)
-            if request.negative_prompt and not self._family.reads_negative:
+            self._warn_of_cuts(text, negative_text, warnings)
+            if negative_text and not self._family.reads_negative:
                 warnings.append(f"model {self._name} makes nothing of a negative prompt; it was not used")
                 negative = None
-            return {"prompt": request.prompt, "negative_prompt": negative}
-        positive_pieces, negative_pieces = parse(request.prompt), parse(negative or "")
+            return {"prompt": text, "negative_prompt": negative}
+        positive_pieces, negative_pieces = parse(text), parse(negative or "")
         if self._short(positive_pieces) and self._short(negative_pieces):
             plain = "".join(piece.text for piece in negative_pieces)
             return {
                 "prompt": "".join(piece.text for piece in positive_pieces),
                 "negative_prompt": plain if negative is not None else None,
             }
-        key = ("chunks", request.prompt, negative, request.loras)
+        key = ("chunks", text, negative, request.loras)
         with self._under_loras(request.loras):
             return self.cache.get(
                 key, lambda: self._embeddings(positive_pieces, negative_pieces, zeros=negative is None)
@@ -116,9 +117,9 @@ class PromptEncoder:
         parts = [_encode_chunks(tokenizer, encoder, pieces, chunks, several) for tokenizer, encoder in encoders]
         return _Encoded(torch.cat([part.hidden for part in parts], dim=-1), parts[-1].pooled)
 
-    def _warn_of_cuts(self, request: SampleRequest, warnings: list[str]) -> None:
+    def _warn_of_cuts(self, prompt: str, negative: str, warnings: list[str]) -> None:
         tokenizer, limit = self._widest_reader()
-        for title, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+        for title, text in (("prompt", prompt), ("negative prompt", negative)):
             length = len(tokenizer(self._as_told(tokenizer, text), verbose=False).input_ids) if text else 0
             if length > limit:
                 warnings.append(f"the {title} has {length} tokens, of which model {self._name} reads {limit}")

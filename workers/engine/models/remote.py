@@ -60,7 +60,7 @@ class RemoteModel:
         size = self._size(request)
         if size != (request.width, request.height):
             warnings.append(f"model {self.spec.name} made {size[0]}x{size[1]}; the picture was resized")
-        if request.negative_prompt:
+        if request.parameters.negative_text:
             warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
         picture = await_outside(self._callers.submit(self._ask, request, size))
         if picture.size != (request.width, request.height):
@@ -92,7 +92,7 @@ class RemoteModel:
     def _ask(self, request: SampleRequest, size: tuple[int, int]) -> Image.Image:
         """One HTTP request; runs in a thread of its own."""
         assert self._client is not None
-        fields: dict[str, Any] = {"prompt": request.prompt, "n": 1, "size": f"{size[0]}x{size[1]}"}
+        fields: dict[str, Any] = {"prompt": request.parameters.text, "n": 1, "size": f"{size[0]}x{size[1]}"}
         fields["model"] = self._options.get("model", self.spec.name)
         fields["response_format"] = "b64_json"
         try:

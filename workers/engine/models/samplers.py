@@ -1,44 +1,19 @@
-"""Samplers by name: the diffusers scheduler class and what of its configuration the name decides.
+"""From a sampler's name to a scheduler of diffusers.
 
 A scheduler has state (its step index, earlier model outputs), so every sample gets its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import diffusers
 
+from generation.catalogue.samplers import AUTO, NAMES, SAMPLERS
 from workers.engine.errors import InvalidRequest
 
-AUTO = "auto"
 LCM_STEPS = 50  # what LCM models are distilled from
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """`class_name` in diffusers, and the settings laid over those of the model's own scheduler."""
-
-    class_name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-SAMPLERS: Mapping[str, Sampler] = {
-    "euler": Sampler("EulerDiscreteScheduler"),
-    "euler_a": Sampler("EulerAncestralDiscreteScheduler"),
-    "dpm++": Sampler("DPMSolverMultistepScheduler"),
-    "dpm++_karras": Sampler("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "dpm++_sde": Sampler("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "dpm++_sde_karras": Sampler(
-        "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}
-    ),
-    "ddim": Sampler("DDIMScheduler"),
-    "unipc": Sampler("UniPCMultistepScheduler"),
-    "lcm": Sampler("LCMScheduler"),
-    "heun": Sampler("HeunDiscreteScheduler"),
-}
 
 
 @dataclass(frozen=True)
@@ -56,13 +31,15 @@ class SchedulerChoice:
 def choose_scheduler(own: Any, sampler: str, steps: int) -> SchedulerChoice:
     """What `sampler` means for a model whose own scheduler is `own`.
 
-    Raises InvalidRequest for a name that is not in SAMPLERS.
+    Raises InvalidRequest for a name that is not in the catalogue.
     """
-    if sampler != AUTO and sampler not in SAMPLERS:
-        raise InvalidRequest(f"sampler {sampler!r} is not one of {', '.join([AUTO, *SAMPLERS])}")
-    choice = SAMPLERS.get(sampler)
-    scheduler_class = getattr(diffusers, choice.class_name) if choice else type(own)
-    settings = dict(choice.settings) if choice else {}
+    if sampler not in NAMES:
+        raise InvalidRequest(f"sampler {sampler!r} is not one of {', '.join(NAMES)}")
+    if sampler == AUTO:
+        scheduler_class, settings = type(own), {}
+    else:
+        entry = SAMPLERS[sampler]
+        scheduler_class, settings = getattr(diffusers, entry.scheduler), dict(entry.settings)
     if issubclass(scheduler_class, diffusers.LCMScheduler):  # it refuses more steps than it was distilled from
         settings["original_inference_steps"] = max(LCM_STEPS, steps)
     return SchedulerChoice(scheduler_class, tuple(settings.items()))

@@ -2,24 +2,38 @@
 
 import itertools
 import time
+from dataclasses import fields
 
 import numpy as np
 import torch
 
+from generation.catalogue.parameters import Parameters
 from workers.engine import Cancelled, Failed, Finished, Progress, SampleRequest
+from workers.engine.requests import SampleId
 
 _numbers = itertools.count()
 
 
-def sample(**changes):
-    """A small text2img request; every field may be changed."""
+_PARAMETERS = {field.name for field in fields(Parameters)} - {"loras"}
+_KEYS = {"controlnet_img2img": {"image_key": "i"}, "controlnet_inpaint": {"image_key": "i", "mask_key": "m"}}
+
+
+def sample(kind="text2img", **changes):
+    """A small request; every field of it and of its parameters may be changed. `kind` as the pipelines call it."""
     number = next(_numbers)
-    fields = {
-        "sample_id": f"task{number}/0", "task_id": f"task{number}", "priority": 2, "arrived": float(number),
-        "model": "mini@1", "kind": "text2img", "prompt": "a red circle on a white background", "negative_prompt": "",
-        "width": 64, "height": 64, "steps": 3, "cfg_scale": 4.0, "sampler": "euler", "seed": 7,
+    asked = {
+        "text": "a red circle on a white background", "negative_text": "", "width": 64, "height": 64, "steps": 3,
+        "cfg_scale": 4.0, "sampler": "euler", "seed": 7,
     }  # fmt: skip
-    return SampleRequest(**{**fields, **changes})
+    asked |= {"kind": "controlnet", **_KEYS[kind]} if kind in _KEYS else {"kind": kind}
+    asked |= {name: changes.pop(name) for name in list(changes) if name in _PARAMETERS}
+    own = {
+        "sample_id": SampleId(f"task{number}", 0),
+        "task_id": f"task{number}",
+        "priority": 2,
+        "arrived": float(number),
+    }
+    return SampleRequest(**{**own, "model": "mini@1", "parameters": Parameters(**asked), **changes})
 
 
 class Run:

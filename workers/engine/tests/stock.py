@@ -43,9 +43,10 @@ class Stock:
     def __call__(self, request):
         pipeline = self.pipeline(request)
         pipeline.set_progress_bar_config(disable=True)
+        asked = request.parameters
         call = {
-            "prompt": request.prompt, "negative_prompt": request.negative_prompt or None,
-            self.guidance: request.cfg_scale, "num_inference_steps": request.steps,
+            "prompt": asked.text, "negative_prompt": asked.negative_text or None,
+            self.guidance: asked.cfg_scale, "num_inference_steps": asked.steps,
             "generator": torch.Generator().manual_seed(request.seed), "output_type": "pt", **self.pictures(request),
         }  # fmt: skip
         if request.kind not in ("img2img",) or self.name not in ("StableDiffusion", "StableDiffusionXL"):
@@ -54,11 +55,11 @@ class Stock:
             return as_array(pipeline(**call).images)
 
     def pipeline(self, request):
-        parts = dict(self.loaded.components)
-        if request.sampler != "auto":
-            scheduler, changes = SAMPLERS[request.sampler]
+        parts, sampler = dict(self.loaded.components), request.parameters.sampler
+        if sampler != "auto":
+            scheduler, changes = SAMPLERS[sampler]
             own = self.loaded.scheduler.config
-            if request.sampler == "lcm" and request.steps > 50:  # stock LCM refuses more unless told so
+            if sampler == "lcm" and request.steps > 50:  # stock LCM refuses more unless told so
                 changes = {"original_inference_steps": request.steps}
             parts["scheduler"] = getattr(diffusers, scheduler).from_config(own, **changes)
         else:
@@ -73,16 +74,16 @@ class Stock:
         def picture(array):
             return Image.fromarray(array)
 
-        kind = request.kind
+        kind, asked = request.kind, request.parameters
         if kind == "text2img":
             return {}
         control = {
-            "controlnet_conditioning_scale": request.control_scale, "control_guidance_start": request.control_start,
-            "control_guidance_end": request.control_end,
+            "controlnet_conditioning_scale": asked.control_scale, "control_guidance_start": asked.control_start,
+            "control_guidance_end": asked.control_end,
         }  # fmt: skip
         if kind == "controlnet":
             return {"image": picture(request.control_image), **control}
-        call = {"image": picture(request.image), "strength": request.strength}
+        call = {"image": picture(request.image), "strength": asked.strength}
         if kind.endswith("inpaint"):
             call["mask_image"] = picture(request.mask)
         if kind.startswith("controlnet"):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from generation.queue.values import BatchKey
 from workers.engine import Engine, EngineConfig
 from workers.engine.batching.calibration import LEAST_ROWS, PASSES, CalibrationTable, Calibrator, knee
 from workers.engine.batching.limits import RECOVER_AFTER
@@ -30,20 +31,20 @@ def calibrator(tmp_path, **how):
 
 def learn(watching, cost, rows=ROWS, passes=PASSES, ceiling=32):
     """The limit concluded from passes that cost so much, None if nothing was."""
-    found = [watching.took("m@1:64x64", "fp32", n, cost(n), ceiling) for n in rows for _ in range(passes)]
+    found = [watching.took(BatchKey("m@1", 64, 64), "fp32", n, cost(n), ceiling) for n in rows for _ in range(passes)]
     return next((limit for limit in found if limit is not None), None)
 
 
 def test_a_limit_is_concluded_once_enough_was_seen_and_remembered(tmp_path):
     watching = calibrator(tmp_path)
-    assert watching.known("m@1:64x64", "fp32") is None
+    assert watching.known(BatchKey("m@1", 64, 64), "fp32") is None
     assert learn(watching, lambda rows: 6 + 13 * rows) == 8
     assert list(json.loads((tmp_path / "rows.json").read_text()).values()) == [8]
     later = calibrator(tmp_path)
-    assert later.known("m@1:64x64", "fp32") == 8
-    assert later.known("m@1:64x64", "bf16") is None
-    assert later.known("m@1:72x64", "fp32") is None
-    assert later.known("m@2:64x64", "fp32") is None
+    assert later.known(BatchKey("m@1", 64, 64), "fp32") == 8
+    assert later.known(BatchKey("m@1", 64, 64), "bf16") is None
+    assert later.known(BatchKey("m@1", 72, 64), "fp32") is None
+    assert later.known(BatchKey("m@2", 64, 64), "fp32") is None
 
 
 @pytest.mark.parametrize("how", [{"rows": ROWS[:4]}, {"rows": (16, 32)}, {"passes": PASSES - 1}])

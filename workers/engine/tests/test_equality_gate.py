@@ -5,7 +5,6 @@ together: they join at random steps, are paused and resumed at random, and neigh
 """
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,21 +39,23 @@ def engine_for(*specs):
     return Engine(pool, EngineConfig(batch_limits={2048: 8}, capacity=200))
 
 
-def drawn(kind, sampler, chance, model):
-    """A request with everything else drawn at random."""
+def drawn(kind, sampler, chance, model, **changes):
+    """A request with everything else drawn at random, but for `changes`."""
     noise = np.random.default_rng(chance.randrange(2**32))
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[:, : chance.randrange(16, 56)] = 255
     lines = np.zeros((SIDE, SIDE, 3), np.uint8)
     lines[chance.randrange(SIDE), :] = lines[:, chance.randrange(SIDE)] = 255
     start = chance.choice([0.0, 0.0, 0.3])
-    return sample(
-        model=model, kind=kind, sampler=sampler, steps=chance.randint(2, 9), seed=chance.randrange(2**48),
-        cfg_scale=chance.choice([1, 3, 5.5, 7.5, 12]), strength=chance.choice([0.5, 0.6, 0.8, 1.0]),
-        prompt=chance.choice(["a red cat", "树", ""]), negative_prompt=chance.choice(["", "blurry"]),
-        image=noise.integers(0, 256, (SIDE, SIDE, 3), np.uint8), mask=mask, control_image=lines, control_type="canny",
-        control_scale=chance.choice([0.4, 1.0, 1.5]), control_start=start, control_end=chance.choice([0.7, 1.0]),
-    )  # fmt: skip
+    fields = {
+        "steps": chance.randint(2, 9), "seed": chance.randrange(2**48),
+        "cfg_scale": chance.choice([1, 3, 5.5, 7.5, 12]), "strength": chance.choice([0.5, 0.6, 0.8, 1.0]),
+        "text": chance.choice(["a red cat", "树", ""]), "negative_text": chance.choice(["", "blurry"]),
+        "image": noise.integers(0, 256, (SIDE, SIDE, 3), np.uint8), "mask": mask, "control_image": lines,
+        "control_scale": chance.choice([0.4, 1.0, 1.5]), "control_start": start,
+        "control_end": chance.choice([0.7, 1.0]),
+    }  # fmt: skip
+    return sample(model=model, kind=kind, sampler=sampler, control_type="canny", **(fields | changes))
 
 
 def pausing(chance):
@@ -93,8 +94,8 @@ def differences(engine, stock, requests, chance, monkeypatch, neighbours=()):
     assert run.cancelled <= {request.sample_id for request in neighbours}
     assert len(run.cancelled) >= len(neighbours) // 2
     return {
-        (request.kind, request.sampler, request.sample_id): worst(run.images[request.sample_id], stock(request))
-        for request in requests
+        (one.kind, one.parameters.sampler, one.sample_id): worst(run.images[one.sample_id], stock(one))
+        for one in requests
     }
 
 
@@ -150,12 +151,11 @@ def test_one_step_and_sizes_that_no_power_of_two_divides(models, monkeypatch):
     chance = random.Random(8)
     engine = engine_for(ModelSpec("sd", "1", "sd15", str(models / "sd"), options=CONTROLNETS))
     shortest = [sample(model="sd@1", sampler=sampler, steps=1, seed=3) for sampler in (*SAMPLERS, "auto")]
+    pictures = {"image": np.full((56, 88, 3), 90, np.uint8), "control_image": np.zeros((104, 72, 3), np.uint8)}
     odd = [
-        replace(drawn(kind, "euler", chance, "sd@1"), width=width, height=height)
+        drawn(kind, "euler", chance, "sd@1", width=width, height=height, **pictures)
         for kind, width, height in (("text2img", 72, 104), ("controlnet", 72, 104), ("img2img", 88, 56))
     ]
-    pictures = {"image": np.full((56, 88, 3), 90, np.uint8), "control_image": np.zeros((104, 72, 3), np.uint8)}
-    odd = [replace(request, **pictures) for request in odd]
     found = differences(engine, Stock(models / "sd"), [*shortest, *odd], chance, monkeypatch)
     assert max(found.values()) <= 1e-4
 

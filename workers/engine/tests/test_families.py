@@ -31,8 +31,8 @@ def requests(kind, chance):
     for _ in range(4):
         yield sample(
             model="m@1", kind=kind, sampler="auto", steps=chance.randint(2, 6),
-            cfg_scale=chance.choice([1.0, 3.0, 5.0]), seed=chance.randrange(2**48), prompt=chance.choice(PROMPTS),
-            negative_prompt=chance.choice(["blurry", "bad"]), mask=mask,
+            cfg_scale=chance.choice([1.0, 3.0, 5.0]), seed=chance.randrange(2**48), text=chance.choice(PROMPTS),
+            negative_text=chance.choice(["blurry", "bad"]), mask=mask,
             image=noise.integers(0, 256, (64, 64, 3), np.uint8), strength=chance.choice([0.6, 1.0]),
         )  # fmt: skip
 
@@ -78,14 +78,14 @@ def test_a_pipeline_that_nobody_declared_runs_alone_and_rightly(tmp_path):
     tiny_models.save_pixart(tmp_path)
     engine = engine_for(ModelSpec("m", "1", "diffusers", str(tmp_path)))
     requests = [sample(model="m@1", sampler="auto", seed=seed, steps=2) for seed in (1, 2)]
-    requests.append(sample(model="m@1", sampler="ddim", seed=1, steps=1, prompt="x" * 400))
+    requests.append(sample(model="m@1", sampler="ddim", seed=1, steps=1, text="x" * 400))
     run = run_to_end(engine, requests)
     assert run.errors == {}
     pipeline = diffusers.DiffusionPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
     for request in requests[:2]:
         alone = pipeline(
-            request.prompt, negative_prompt="", height=64, width=64, num_inference_steps=2, guidance_scale=4.0,
+            request.parameters.text, negative_prompt="", height=64, width=64, num_inference_steps=2, guidance_scale=4.0,
             generator=torch.Generator().manual_seed(request.seed), output_type="pt",
         )  # fmt: skip
         assert worst(run.images[request.sample_id], as_array(alone.images)) <= 1e-4

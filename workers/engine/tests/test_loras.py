@@ -109,7 +109,7 @@ def test_a_lora_of_the_text_encoder_alone_changes_its_own_samples_only(folder, l
     metadata = safe_open(loras["c"], "pt").metadata()
     save_file(text, tmp_path / "text.safetensors", metadata)
     uses = [(), (use(tmp_path / "text.safetensors", 1.5),), ()]
-    requests = [sample(model="sd@1", prompt=prompt, loras=loras) for loras in uses]
+    requests = [sample(model="sd@1", text=prompt, loras=loras) for loras in uses]
     run = run_to_end(engine_for(ModelSpec("sd", "1", "sd15", str(folder))), requests)
     before, under, after = (run.images[request.sample_id] for request in requests)
     assert worst(before, after) <= EQUAL

@@ -19,7 +19,7 @@ def test_steps_batches_and_prompts_are_counted(mini_pool):
         "imagegenx_embeddings_total": {"result": "hit"},
     }
     before = {name: value(name, **labels) for name, labels in names.items()}
-    requests = [sample(prompt="counted once", seed=seed) for seed in range(3)]
+    requests = [sample(text="counted once", seed=seed) for seed in range(3)]
     run_to_end(Engine(mini_pool, EngineConfig(batch_limits={512: 8})), requests)
     grown = [value(name, **labels) - before[name] for name, labels in names.items()]
     assert grown == [3, 9, 2]

@@ -31,7 +31,7 @@ def unet(mini_pool):
 
 
 def test_a_sample_joins_and_leaves_a_running_batch(engine, alone):
-    long, short = sample(steps=6, seed=1), sample(steps=2, seed=2, prompt="a blue star")
+    long, short = sample(steps=6, seed=1), sample(steps=2, seed=2, text="a blue star")
     engine.admit(long)
     run = Run()
     run.take(engine.step())

@@ -122,7 +122,7 @@ def api(monkeypatch):
 
 
 def test_a_remote_picture_is_asked_for_as_the_api_wants_it(api):
-    request = sample(model="dalle@1", prompt="a cat", width=80, height=80, negative_prompt="dogs")
+    request = sample(model="dalle@1", text="a cat", width=80, height=80, negative_text="dogs")
     run = run_to_end(engine_of(api.spec), [request])
     path, headers, body = api.seen[0]
     assert (path, headers["Authorization"]) == ("/v1/images/generations", "Bearer k123")

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from workers.engine import Engine, EngineConfig, Progress
+from workers.engine.requests import SampleId
 from workers.engine.tests.driving import Run, run_to_end, sample, worst
 
 EQUAL = 1e-4
@@ -100,7 +101,9 @@ def test_beyond_the_bound_the_youngest_leave_and_their_memory_is_free(tight, min
 
 
 def test_a_task_leaves_with_all_its_samples(tight):
-    pair = [sample(sample_id=f"pair/{index}", task_id="pair", priority=3, steps=5, seed=index) for index in range(2)]
+    pair = [
+        sample(sample_id=SampleId("pair", index), task_id="pair", priority=3, steps=5, seed=index) for index in range(2)
+    ]
     engine = paused_by_p0(tight(1), [sample(steps=5), *pair])
     assert engine.surplus() == ["pair"]
 
@@ -132,8 +135,8 @@ def test_memory_that_is_full_of_paused_work_takes_no_other_key_while_p0_runs(tig
 def test_a_twin_of_a_task_that_leaves_runs_itself(tight):
     kept, first, twin = (
         sample(steps=4),
-        sample(steps=4, seed=1, cacheable=True),
-        sample(steps=4, seed=1, cacheable=True),
+        sample(steps=4, seed=1, cache=True),
+        sample(steps=4, seed=1, cache=True),
     )
     engine = paused_by_p0(tight(1), [kept, first, twin])
     assert engine.surplus() == [first.task_id]

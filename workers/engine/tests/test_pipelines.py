@@ -3,7 +3,8 @@
 import diffusers
 import pytest
 
-from workers.engine.models.samplers import SAMPLERS, choose_scheduler
+from generation.catalogue.samplers import SAMPLERS
+from workers.engine.models.samplers import choose_scheduler
 from workers.engine.tests.driving import sample
 
 

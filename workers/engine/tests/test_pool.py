@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from workers.engine import Engine, Finished, ModelPool, ModelSpec, ModelUnavailable, PoolConfig, Progress
+from workers.engine.requests import SampleId
 from workers.engine.tests import tiny_models
 from workers.engine.tests.driving import Run, run_to_end, sample, worst
 
@@ -119,8 +120,8 @@ def test_a_failed_load_fails_its_samples_with_the_reason_and_is_tried_again(fold
     assert str(broken) in str(run.errors[lost.sample_id])
     assert right.sample_id in run.images
     shutil.copytree(folder, broken)
-    again = replace(lost, sample_id="again/0")
-    assert "again/0" in run_to_end(engine, [again]).images
+    again = replace(lost, sample_id=SampleId("again", 0))
+    assert again.sample_id in run_to_end(engine, [again]).images
 
 
 @pytest.mark.parametrize(("family", "precision"), [("unheard-of", "auto"), ("sd15", "fp4")])
@@ -149,7 +150,7 @@ def test_memory_does_not_grow_over_five_hundred_tasks(folder):
         for start in range(0, count, 10):
             images = 0
             for number in range(10):
-                engine.admit(sample(model="a@1", steps=1, cfg_scale=1, seed=start + number, prompt=f"cat {start % 50}"))
+                engine.admit(sample(model="a@1", steps=1, cfg_scale=1, seed=start + number, text=f"cat {start % 50}"))
             while not engine.idle:
                 images += sum(isinstance(event, Finished) for event in engine.step())
             assert images == 10

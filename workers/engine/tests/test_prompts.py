@@ -73,7 +73,7 @@ def test_chunks_of_a_short_prompt_are_the_stock_encoding(folders, family, name):
 def test_words_beyond_77_tokens_count_and_share_their_steps(folders, family):
     engine, _ = engine_and_model(folders, family)
     other_end = LONG.removesuffix("star") + "moon"
-    requests = [sample(model="m@1", prompt=prompt, seed=3) for prompt in (LONG, other_end, LONG, "a short one")]
+    requests = [sample(model="m@1", text=prompt, seed=3) for prompt in (LONG, other_end, LONG, "a short one")]
     run = run_to_end(engine, requests)
     images = [run.images[request.sample_id] for request in requests]
     assert run.errors == {}
@@ -84,14 +84,14 @@ def test_words_beyond_77_tokens_count_and_share_their_steps(folders, family):
 
 def test_a_long_negative_prompt_meets_a_short_positive_one(folders):
     engine, _ = engine_and_model(folders, "sdxl")
-    request = sample(model="m@1", negative_prompt=LONG)
+    request = sample(model="m@1", negative_text=LONG)
     assert run_to_end(engine, [request]).errors == {}
 
 
 def test_weights_change_the_picture_and_one_does_not(folders):
     engine, _ = engine_and_model(folders, "sd15")
     requests = [
-        sample(model="m@1", prompt=prompt, seed=3) for prompt in ("a red cat", "a (red:1.0) cat", "a (red:1.6) cat")
+        sample(model="m@1", text=prompt, seed=3) for prompt in ("a red cat", "a (red:1.0) cat", "a (red:1.6) cat")
     ]
     run = run_to_end(engine, requests)
     plain, one, more = (run.images[request.sample_id] for request in requests)
@@ -101,7 +101,7 @@ def test_weights_change_the_picture_and_one_does_not(folders):
 
 def test_a_family_that_reads_no_further_says_so(folders):
     engine, _ = engine_and_model(folders, "sd3")
-    request = sample(model="m@1", prompt="word " * 80, sampler="euler")
+    request = sample(model="m@1", text="word " * 80, sampler="euler")
     finished = run_to_end(engine, [request]).events[-1]
     assert any("tokens" in warning and "256" in warning for warning in finished.warnings)
     assert any("schedule of its own" in warning for warning in finished.warnings)
@@ -109,7 +109,7 @@ def test_a_family_that_reads_no_further_says_so(folders):
 
 def warned(folder, family, prompt, negative=""):
     engine = engine_for(ModelSpec("m", "1", family, str(folder)))
-    request = sample(model="m@1", prompt=prompt, negative_prompt=negative, sampler="auto", steps=1)
+    request = sample(model="m@1", text=prompt, negative_text=negative, sampler="auto", steps=1)
     run = run_to_end(engine, [request])
     assert run.errors == {}
     return run.events[-1].warnings
@@ -139,11 +139,11 @@ def test_a_negative_prompt_of_which_nothing_is_made_is_said(tmp_path):
 
 def test_one_prompt_is_encoded_once(folders):
     engine, model = engine_and_model(folders, "sd15")
-    run_to_end(engine, [sample(model="m@1", seed=seed, prompt="a cat") for seed in range(4)])
+    run_to_end(engine, [sample(model="m@1", seed=seed, text="a cat") for seed in range(4)])
     assert (model.prompts.cache.hits, model.prompts.cache.misses) == (3, 1)
     run_to_end(
         engine,
-        [sample(model="m@1", prompt="a dog"), sample(model="m@1", prompt=LONG), sample(model="m@1", prompt=LONG)],
+        [sample(model="m@1", text="a dog"), sample(model="m@1", text=LONG), sample(model="m@1", text=LONG)],
     )
     assert (model.prompts.cache.hits, model.prompts.cache.misses) == (4, 3)
 

@@ -1,10 +1,12 @@
 """The policy with plain values: who shares the next forward pass, and who may board."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from workers.engine.batching.scheduler import Parked, PausedTask, Policy, choose, room, surplus
+from workers.engine.requests import TaskBatch
 
 POLICY = Policy(urgent_cap=2, patience=5)
 
@@ -53,6 +55,37 @@ def test_rows_are_rounded_down_to_a_bucket_and_the_rest_waits():
     samples = [parked(str(i), arrived=i) for i in range(5)]
     assert chosen(samples, policy=buckets) == ["0", "1", "2", "3"]
     assert chosen([parked("odd", rows=3)], policy=buckets) == ["odd"]
+
+
+def of_batch(name, limit, *, batch="b", task=None, **changes):
+    sample = parked(name, **changes)
+    return replace(sample, task_id=task or name, batch=TaskBatch(batch, limit))
+
+
+def test_of_a_batch_only_as_many_tasks_share_a_pass_as_its_limit_says_and_others_fill_the_rest():
+    batch = [of_batch(f"b{i}", 2, arrived=i) for i in range(4)]
+    assert chosen(batch) == ["b0", "b1"]
+    assert chosen(batch[1:]) == ["b1", "b2"]
+    assert chosen([*batch, parked("other", arrived=9)]) == ["b0", "b1", "other"]
+    other_batch = [of_batch(f"c{i}", 1, batch="c", arrived=5 + i) for i in range(2)]
+    assert chosen([*batch, *other_batch]) == ["b0", "b1", "c0"]
+
+
+def test_a_batch_counts_tasks_and_not_their_pictures():
+    batch = [of_batch(f"{task}/{i}", 1, task=task, arrived=ord(task)) for task in "xy" for i in range(3)]
+    assert chosen(batch) == ["x/0", "x/1", "x/2"]
+
+
+def test_a_batch_of_p0_keeps_its_limit_and_a_limit_above_the_tasks_changes_nothing():
+    assert chosen([of_batch(f"p0-{i}", 3, arrived=i, priority=0) for i in range(5)]) == ["p0-0", "p0-1", "p0-2"]
+    assert len(chosen([of_batch(f"b{i}", 16, arrived=i) for i in range(8)])) == 8
+
+
+def test_who_waits_for_its_own_batch_does_not_starve_and_pushes_nobody_aside():
+    batch = [of_batch("first", 1, arrived=0), of_batch("second", 1, arrived=1, passed_over=99)]
+    assert chosen([*batch, parked("p0", "b", priority=0, arrived=9)]) == ["p0"]
+    assert chosen(batch) == ["first"]
+    assert chosen(batch[1:]) == ["second"]
 
 
 @pytest.mark.parametrize("buckets", [(0, 2), (4, 2), (2, 2)])

@@ -1,11 +1,14 @@
 """Six samples of different steps, samplers and guidance in one batch are each what the stock pipeline makes alone."""
 
+from dataclasses import replace
+
 import diffusers
 import pytest
 import torch
 
-from workers.engine import Finished
+from workers.engine import Engine, Finished, TaskBatch
 from workers.engine.batching import hub
+from workers.engine.interception import Phase
 from workers.engine.tests.driving import as_array, run_to_end, sample, worst
 
 EQUAL = 1e-4  # before quantising; half a grey level is 2e-3
@@ -29,11 +32,12 @@ def stock(mini_spec):
     own_config = pipeline.scheduler.config
 
     def alone(request):
-        scheduler_class, changes = SCHEDULERS[request.sampler]
+        asked = request.parameters
+        scheduler_class, changes = SCHEDULERS[asked.sampler]
         pipeline.scheduler = scheduler_class.from_config(own_config, **changes)
         result = pipeline(
-            request.prompt, negative_prompt=request.negative_prompt, height=request.height, width=request.width,
-            num_inference_steps=request.steps, guidance_scale=request.cfg_scale, output_type="pt",
+            asked.text, negative_prompt=asked.negative_text, height=asked.height, width=asked.width,
+            num_inference_steps=asked.steps, guidance_scale=asked.cfg_scale, output_type="pt",
             generator=torch.Generator().manual_seed(request.seed),
         )  # fmt: skip
         return as_array(result.images)
@@ -45,13 +49,13 @@ def six_different():
     size = {"width": 256, "height": 256}
     return [
         sample(sampler="euler", steps=6, cfg_scale=4.0, seed=1, **size),
-        sample(sampler="euler_a", steps=4, cfg_scale=7.5, seed=2, prompt="a blue star", **size),
+        sample(sampler="euler_a", steps=4, cfg_scale=7.5, seed=2, text="a blue star", **size),
         sample(
-            sampler="dpm++", steps=8, cfg_scale=3.0, seed=3, prompt="a cat with a hat", negative_prompt="blurry", **size
+            sampler="dpm++", steps=8, cfg_scale=3.0, seed=3, text="a cat with a hat", negative_text="blurry", **size
         ),
-        sample(sampler="ddim", steps=5, cfg_scale=12.0, seed=4, prompt="一个红色的圆", **size),
-        sample(sampler="dpm++", steps=3, cfg_scale=1.0, seed=5, prompt="a green tree", **size),
-        sample(sampler="auto", steps=7, cfg_scale=5.5, seed=6, prompt="a house", **size),
+        sample(sampler="ddim", steps=5, cfg_scale=12.0, seed=4, text="一个红色的圆", **size),
+        sample(sampler="dpm++", steps=3, cfg_scale=1.0, seed=5, text="a green tree", **size),
+        sample(sampler="auto", steps=7, cfg_scale=5.5, seed=6, text="a house", **size),
     ]
 
 
@@ -73,6 +77,29 @@ def test_six_different_samples_share_passes_and_equal_their_stock_runs(engine, s
     assert max(differences.values()) <= EQUAL
     assert passes[:3] == [6, 6, 6]
     assert len(passes) < 8 + 6 + 1, "one pass for each step of the longest sample, and one decode for each end at most"
+
+
+def test_a_batch_with_a_limit_shares_passes_within_it_and_has_the_same_pictures(engine, mini_pool, monkeypatch):
+    members = []
+    run_together = hub.run_together
+
+    def recorded(samples):
+        if samples[0].call.phase is Phase.DENOISE:
+            members.append([sample.request for sample in samples])
+        run_together(samples)
+
+    monkeypatch.setattr(hub, "run_together", recorded)
+    limited = TaskBatch("b", 2)
+    tasks = [sample(seed=seed, steps=4, batch=limited) for seed in range(5)]
+    others = [sample(seed=seed, steps=4) for seed in range(5, 7)]
+    run = run_to_end(engine, [*tasks, *others])
+    of_the_batch = [sum(request.batch is limited for request in shared) for shared in members]
+    assert of_the_batch == [2] * 8 + [1] * 4
+    assert [len(shared) for shared in members] == [4] * 4 + [2] * 4 + [1] * 4
+    free = run_to_end(Engine(mini_pool), [replace(request, batch=None) for request in (*tasks, *others)])
+    assert max(len(shared) for shared in members) == 7, "without a limit all share"
+    for request in (*tasks, *others):
+        assert worst(run.images[request.sample_id], free.images[request.sample_id]) <= EQUAL
 
 
 def test_the_comparison_can_fail(engine, stock):

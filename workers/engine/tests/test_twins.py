@@ -1,19 +1,20 @@
 """Identical samples in flight run once; nobody's end, wish or urgency is lost by it."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+from generation.catalogue.parameters import Parameters
 from workers.engine import Cancelled, Engine, Failed, Finished, Progress
 from workers.engine.batching.twins import Twins
 from workers.engine.errors import InvalidRequest, ModelUnavailable
-from workers.engine.requests import LoraUse
+from workers.engine.requests import LoraUse, SampleId
 from workers.engine.tests.driving import Run, run_to_end, sample
 
 
 def twins_of(count, **changes):
-    return [sample(cacheable=True, **changes) for _ in range(count)]
+    return [sample(cache=True, **changes) for _ in range(count)]
 
 
 def forward_passes(model, run):
@@ -33,7 +34,7 @@ def forward_passes(model, run):
 
 
 def test_identical_samples_in_flight_run_once_and_all_get_the_picture(mini_pool):
-    requests = [*twins_of(3), sample(cacheable=True, seed=8)]
+    requests = [*twins_of(3), sample(cache=True, seed=8)]
     run, rows = forward_passes(mini_pool.get("mini@1"), lambda: run_to_end(Engine(mini_pool), requests))
     assert rows == [4, 4, 4]  # two samples with guidance, for four requests
     assert all(np.array_equal(run.images[one.sample_id], run.images[requests[0].sample_id]) for one in requests[:3])
@@ -42,7 +43,7 @@ def test_identical_samples_in_flight_run_once_and_all_get_the_picture(mini_pool)
 
 
 def test_without_leave_every_sample_runs(mini_pool):
-    requests = [sample(), sample(), sample(cacheable=True), sample(cacheable=True, alone=True)]
+    requests = [sample(), sample(), sample(cache=True), sample(cache=True, alone=True)]
     run, rows = forward_passes(mini_pool.get("mini@1"), lambda: run_to_end(Engine(mini_pool), requests))
     assert sum(rows) == 2 * 3 * len(requests)
     assert run.images.keys() == {one.sample_id for one in requests}
@@ -77,7 +78,7 @@ def test_those_who_wait_for_a_twin_take_no_room(mini_pool):
 
 def test_a_more_urgent_sample_does_not_wait_for_a_less_urgent_one():
     twins = Twins()
-    normal, urgent, later = (sample(cacheable=True, priority=priority) for priority in (2, 0, 2))
+    normal, urgent, later = (sample(cache=True, priority=priority) for priority in (2, 0, 2))
     assert [twins.waits(request) for request in (normal, urgent, later)] == [False, False, True]
     picture = np.zeros((2, 2, 3), np.float32)
     assert twins.shared(Finished(normal.sample_id, picture))[0] == [Finished(normal.sample_id, picture)]
@@ -103,8 +104,9 @@ def test_a_fault_of_the_request_is_the_fault_of_all_and_another_is_not(error):
 
 
 def test_previews_go_to_those_who_asked_for_them():
-    twins, first = Twins(), sample(cacheable=True, preview_every=1)
-    second, third = replace(first, sample_id="b/0", preview_every=0), replace(first, sample_id="c/0")
+    twins, first = Twins(), sample(cache=True, preview_every=1)
+    second = replace(first, sample_id=SampleId("b", 0), preview_every=0)
+    third = replace(first, sample_id=SampleId("c", 0))
     for request in (first, second, third):
         twins.waits(request)
     picture = np.zeros((2, 2, 3), np.uint8)
@@ -113,18 +115,33 @@ def test_previews_go_to_those_who_asked_for_them():
 
 
 def test_an_end_nobody_waits_for_is_passed_on():
-    assert Twins().shared(Cancelled("a/0")) == ([Cancelled("a/0")], [])
+    gone = Cancelled(SampleId("a", 0))
+    assert Twins().shared(gone) == ([gone], [])
 
 
 PICTURE = np.zeros((64, 64, 3), np.uint8)
+DECISIVE = {
+    "kind": "img2img", "text": "other", "negative_text": "other", "width": 72, "height": 72, "steps": 4,
+    "cfg_scale": 4.5, "sampler": "ddim", "seed": 8, "strength": 0.5, "control_type": "depth", "control_scale": 0.5,
+    "control_start": 0.1, "control_end": 0.9, "control_ready": True, "deterministic": True,
+}  # fmt: skip
+INDIFFERENT = {
+    "num_images": 2, "style": "other", "image_key": "other", "mask_key": "other", "control_key": "other",
+    "postprocess": {"format": "png"}, "style_tone": {"saturation": 2}, "plan_watermark": {"text": "x"},
+    "preview": True, "cache": True, "check_images": True, "lowered_from": "2048x2048", "schema": 0,
+}  # fmt: skip
+
+
+def test_every_parameter_is_known_to_decide_the_pixels_or_not():
+    assert {*DECISIVE, *INDIFFERENT, "loras"} == {field.name for field in fields(Parameters)}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"prompt": "other"}, {"negative_prompt": "other"}, {"seed": 8}, {"steps": 4}, {"cfg_scale": 4.5},
-        {"sampler": "ddim"}, {"width": 72}, {"model": "mini@2"}, {"deterministic": True}, {"strength": 0.5},
-        {"image": PICTURE}, {"image": PICTURE + 1}, {"mask": PICTURE[:, :, 0]}, {"control_scale": 0.5},
+        *({name: value} for name, value in DECISIVE.items()),
+        {"kind": "controlnet_img2img"}, {"index": 1}, {"model": "mini@2"},
+        {"image": PICTURE}, {"image": PICTURE + 1}, {"mask": PICTURE[:, :, 0]}, {"control_image": PICTURE},
         {"loras": (LoraUse("a" * 64, "x", 1.0),)}, {"loras": (LoraUse("a" * 64, "x", 0.5),)},
     ],
 )  # fmt: skip
@@ -132,7 +149,23 @@ def test_whatever_changes_the_pixels_changes_the_identity(change):
     assert sample(**change).identity != sample().identity
 
 
-def test_whose_it_is_and_where_files_lie_do_not_change_the_identity():
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: value} for name, value in INDIFFERENT.items()),
+        {"sample_id": SampleId("other", 0)}, {"task_id": "other"}, {"priority": 0}, {"alone": True}, {"arrived": 9.0},
+        {"preview_every": 5}, {"returned": 1},
+    ],
+)  # fmt: skip
+def test_nothing_else_changes_it(change):
+    assert sample(**change).identity == sample().identity
+
+
+def test_a_tasks_second_picture_is_the_first_of_the_next_seed():
+    assert sample(seed=7, index=1).identity == sample(seed=8).identity
+
+
+def test_where_files_lie_does_not_change_the_identity():
     one, other = sample(loras=(LoraUse("a" * 64, "x", 1.0),)), sample(loras=(LoraUse("a" * 64, "y", 1.0),), priority=0)
     assert one.sample_id != other.sample_id
     assert one.identity == other.identity

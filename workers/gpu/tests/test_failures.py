@@ -1,24 +1,30 @@
 """What becomes of a task whose inference or device failed, and what its client is told."""
 
+from dataclasses import replace
+
 from fixtures.fleet import submit
 from generation.catalogue.models import ImageModel
 from generation.queue.buffer import Claimed
+from generation.queue.values import BatchKey
 from generation.tasks import states
 from generation.tasks.models import Task
+from generation.tasks.reasons import Code, Reason
 from workers.gpu import delivery, failures, rows
 
 WORKER = "gpu1-a"
 
 
 def claimed(task, *, alone=False):
-    key = f"{task.batch_key}#{task.id}" if alone else task.batch_key
+    key = replace(BatchKey.parse(task.batch_key), alone=str(task.id) if alone else "")
     return Claimed(str(task.id), task.priority, key, 1, "{}")
 
 
 def lose_device(task_id, *, alone):
     """Its settlement and its row after the device failed under it."""
     (held,) = rows.board([claimed(Task.objects.get(pk=task_id), alone=alone)], WORKER).held
-    settled = delivery.after_broken_engine(held, WORKER, "the device or the engine failed: gone")
+    settled = delivery.after_broken_engine(
+        held, WORKER, Reason(Code.DEVICE_LOST, "the device or the engine failed: gone")
+    )
     return settled.outcome, Task.objects.get(pk=task_id)
 
 
@@ -36,7 +42,7 @@ def test_a_task_that_loses_a_second_device_alone_fails(user):
     outcome, task = lose_device(task_id, alone=True)
     assert (outcome, task.status, task.error_code) == ("ended", "failed", "worker_crashed")
     assert "twice while it ran alone" in task.error_message
-    assert [entry["reason"] for entry in task.history if entry.get("reason", "").startswith("lost its device")] == [
+    assert [entry["reason"] for entry in task.history if entry.get("code") == Code.DEVICE_LOST_ALONE] == [
         "lost its device while it ran alone: the device or the engine failed: gone"
     ]
 

@@ -34,7 +34,7 @@ def test_a_first_version_does_not_wait_for_the_enlargements_of_others(fleet, use
     others = submit(user, count=2, steps=4)
     wait_until(lambda: all_ended(others), 30, lambda: fleet.tail("cpu1"))
     assert statuses(others) == {"succeeded": 2}
-    assert enlargement.first_versions(Task.objects.get(pk=large), list(Image.objects.filter(task=large)))
+    assert enlargement.not_enlarged(Task.objects.get(pk=large), list(Image.objects.filter(task=large)))
     wait_until(lambda: set(widths(large)) == {1024}, 90, lambda: fleet.tail("late1"))
     assert [os.getpriority(os.PRIO_PROCESS, child) - os.nice(0) for child in children(fleet, "late1")] == [10]
 
@@ -90,8 +90,8 @@ def test_what_a_stopped_worker_cannot_finish_in_time_goes_back_and_runs_elsewher
     fleet.signal("gpu1", signal.SIGTERM)
     assert fleet.processes["gpu1"].wait(60) == 0
     tasks = Task.objects.filter(pk__in=ids)
-    assert {(task.status, task.attempt, task.history[-1]["reason"]) for task in tasks} == {
-        ("queued", 0, "the worker was stopped")
+    assert {(task.status, task.attempt, task.history[-1]["reason"], task.history[-1]["code"]) for task in tasks} == {
+        ("queued", 0, "the worker was stopped", "stopped")
     }
     fleet.only("gpu2")
     wait_until(lambda: statuses(ids)["generated"] == 2, 60)
@@ -146,8 +146,8 @@ def test_a_failed_inference_is_tried_once_more_and_then_fails_with_its_reason(fl
     wait_until(lambda: statuses(mates)["generated"] == 4, 60)
     task = Task.objects.get(pk=failing)
     assert (task.error_code, task.error_message, task.attempt) == ("inference_failed", "asked to fail", 2)
-    assert [entry["reason"] for entry in moves(task, "queued")[-1:]] == [
-        "inference failed: RuntimeError: asked to fail"
+    assert [(entry["reason"], entry["code"]) for entry in moves(task, "queued")[-1:]] == [
+        ("inference failed: RuntimeError: asked to fail", "inference_failed")
     ]
     assert Task.objects.get(pk=refused).attempt == 1
 
@@ -163,7 +163,8 @@ def test_a_task_that_fails_twice_goes_to_the_fallback_model(fleet, user):
     task = Task.objects.get(pk=task_id)
     assert task.model_key == "spare@1"
     assert task.attempt == 4
-    assert any(entry["reason"].startswith("falls back to spare") for entry in moves(task, "queued")[1:])
+    back = [(entry["reason"], entry["code"], entry["model"]) for entry in moves(task, "queued")[1:2]]
+    assert back == [("falls back to spare", "fell_back", "spare")]
 
 
 def test_a_poison_task_fails_alone_and_its_mates_succeed(fleet, user):

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from generation.queue.buffer import Claimed, Tick
+from generation.queue.values import BatchKey
+from workers.engine.requests import SampleId
 from workers.gpu import rows
 from workers.gpu.held_tasks import HeldTask
 from workers.gpu.intake import Intake
 
-KEY = "mini@1:256x256"
+KEY = BatchKey("mini@1", 256, 256)
 STEPS = 20
 
 
@@ -44,7 +46,7 @@ def intake(make_buffer: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake
 
 def held_task(claim: Claimed, done: int = 0) -> HeldTask:
     """A task of one sample that has taken some steps on board."""
-    sample: Any = SimpleNamespace(sample_id=f"{claim.task_id}/0", steps=STEPS, cacheable=False)
+    sample: Any = SimpleNamespace(sample_id=SampleId(claim.task_id, 0), steps=STEPS, cacheable=False)
     task = HeldTask(claim, SimpleNamespace(), SimpleNamespace(), (sample,))  # type: ignore[arg-type]
     if done:
         task.to_admit.clear()

@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.fleet import Fleet, doubled, moves, statuses, submit, wait_until
 from generation.tasks.models import Task
-from workers.gpu.samples import PAUSED_TOO_MUCH
+from generation.tasks.reasons import Code
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def forgetful(processes, user, tmp_path):
 
 
 def returns(task_id):
-    return [entry for entry in moves(Task.objects.get(pk=task_id), "queued") if entry.get("reason") == PAUSED_TOO_MUCH]
+    return [entry for entry in moves(Task.objects.get(pk=task_id), "queued") if entry.get("code") == Code.PAUSED_MEMORY]
 
 
 def picture(fleet, task_id):

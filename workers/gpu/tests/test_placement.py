@@ -8,10 +8,11 @@ from django.conf import settings
 from fixtures.fleet import submit, wait_until
 from generation.catalogue.models import ImageModel
 from generation.queue.buffer import Buffer, BufferConfig
+from generation.queue.values import BatchKey
 from imagegenx_site import redis_clients
 from workers.gpu.intake import Intake
 
-A, B = "a@1:256x256", "b@1:256x256"
+A, B = BatchKey("a@1", 256, 256), BatchKey("b@1", 256, 256)
 
 
 @pytest.fixture

@@ -13,18 +13,16 @@ import pytest
 from django.utils import timezone
 
 from generation.catalogue.models import Lora
-from generation.tasks import enlargement, stages, states
+from generation.tasks import enlargement, outbox, stages, states
 from generation.tasks.models import GIVEN_UP, Image, Status, Task
-from generation.tasks.view import see
-from generation.webhooks import delivery
+from generation.tasks.view import view_for
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
 from storage import keys, raw
 from storage.store import get_store
-from workers.housekeeping import leftovers
-from workers.stages import enlarge, notify, postprocess, upload
-from workers.stages import files as stage_files
+from workers.housekeeping import raw_store
+from workers.stages import enlarge, images, lease, notify, postprocess, render, upload
 
 MakeTask = Callable[..., Task]
 
@@ -152,10 +150,8 @@ def test_a_late_enlargement_follows_the_first_version(
     make_task: MakeTask,
     settings,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    sent: list,
 ) -> None:
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(notify.current_app, "send_task", lambda name, args, queue: asked.append((name, *args, queue)))
     settings.SUPERRES_DIR = str(tmp_path)
     save_blur_network(tmp_path / "x4.onnx", 4)
     task = make_task(Status.GENERATED, attempt=1)
@@ -163,14 +159,14 @@ def test_a_late_enlargement_follows_the_first_version(
     run_all(with_raw(task))
     first = Image.objects.get(task=task)
     assert (task.status, first.width) == ("succeeded", 256)
-    assert asked == [("enlarge", str(task.id), "late")]
-    assert enlargement.is_to_come(task, [first])
-    before = see(task.public_id, task.user, base_url="")
+    assert sent == [(str(task.id), ("enlarge",))]
+    assert enlargement.is_due(task, [first])
+    before = view_for(task.public_id, task.user, base_url="")
     assert (before.body["enlarging"], before.body["outputs"][0]["width"]) == (True, 256)
     enlarge.enlarge(str(task.id))
     second = Image.objects.get(task=task)
     assert (second.width, second.height) == (1024, 1024)
-    later = see(task.public_id, task.user, base_url="")
+    later = view_for(task.public_id, task.user, base_url="")
     assert (later.body["enlarging"], later.body["outputs"][0]["width"]) == (False, 1024)
     assert later.body["temp_url"] != before.body["temp_url"]
     assert later.etag != before.etag
@@ -202,7 +198,7 @@ def test_a_webhook_is_told_once_that_the_larger_version_is_there(make_task: Make
     (told,) = Delivery.objects.filter(task=task).exclude(pk=end.pk)
     assert (told.event_type, told.url) == ("task.updated", end.url)
     assert (told.event_id == end.event_id, told.state) == (False, "pending")
-    body = delivery._payload(told)
+    body = outbox.payload(told)
     assert (body["data"]["enlarging"], body["data"]["outputs"][0]["width"]) == (False, 1024)
     assert body["timestamp"] == told.created_at.isoformat()
 
@@ -213,12 +209,12 @@ def test_a_webhook_is_told_that_the_larger_version_will_not_come(make_task: Make
     (tmp_path / "x4.onnx").unlink()
     enlarge.enlarge(str(task.id))
     told = Delivery.objects.get(task=task, event_type="task.updated")
-    assert "x4.onnx" in delivery._payload(told)["data"]["warnings"][-1]
+    assert "x4.onnx" in outbox.payload(told)["data"]["warnings"][-1]
 
 
 def test_two_messages_for_one_enlargement_are_one(make_task: MakeTask, settings, tmp_path: Path) -> None:
     task = late_task(make_task, settings, tmp_path)
-    states.take_stage(task.id, "enlarge", "another worker", 60)
+    states.take_stage(task.id, stages.named("enlarge"), "another worker", 60)
     enlarge.enlarge(str(task.id))
     assert Image.objects.get(task=task).width == 256, "another holds it"
 
@@ -226,22 +222,22 @@ def test_two_messages_for_one_enlargement_are_one(make_task: MakeTask, settings,
 def test_an_enlargement_that_was_cut_off_goes_on_where_it_was(make_task: MakeTask, settings, tmp_path, monkeypatch):
     task = late_task(make_task, settings, tmp_path, count=3)
     with monkeypatch.context() as patch:
-        keep = stage_files.keep_files
+        save = images.save_images
         patch.setattr(
-            postprocess, "keep_files", lambda store, task, files: (1 in files and 1 / 0) or keep(store, task, files)
+            enlarge, "save_images", lambda store, task, files: (1 in files and 1 / 0) or save(store, task, files)
         )
         enlarge.enlarge(str(task.id))
     assert list(Image.objects.order_by("index").values_list("width", flat=True)) == [1024, 256, 256]
     Task.objects.filter(pk=task.pk).update(stage_until=timezone.now() - timedelta(seconds=1))
     done: list[int] = []
     with monkeypatch.context() as patch:
-        read = stage_files._raw_picture
+        decode = render._decoded
 
-        def noted(task: Task, index: int) -> np.ndarray:
-            done.append(index)
-            return read(task, index)
+        def noted(task: Task, number: int) -> np.ndarray:
+            done.append(number)
+            return decode(task, number)
 
-        patch.setattr(stage_files, "_raw_picture", noted)
+        patch.setattr(render, "_decoded", noted)
         enlarge.enlarge(str(task.id))
     assert done == [1, 2]
     assert set(Image.objects.values_list("width", flat=True)) == {1024}
@@ -252,35 +248,36 @@ def test_an_enlargement_that_never_works_is_given_up_and_said(make_task: MakeTas
     task = late_task(make_task, settings, tmp_path)
     (tmp_path / "x4.onnx").unlink()
     for _ in range(settings.STAGE_MAX_ATTEMPTS):
-        assert enlargement.is_to_come(task, list(task.images.all()))
+        assert enlargement.is_due(task, list(task.images.all()))
         enlarge.enlarge(str(task.id))
         Task.objects.filter(pk=task.pk).exclude(stage_owner=GIVEN_UP).update(stage_until=timezone.now())
         task.refresh_from_db()
     assert (task.status, task.stage_owner) == ("succeeded", GIVEN_UP)
     assert "x4.onnx" in task.warnings[-1]
-    assert not enlargement.is_to_come(task, list(task.images.all()))
+    assert not enlargement.is_due(task, list(task.images.all()))
     assert files("raw") == []
 
 
 def test_a_long_enlargement_keeps_its_lease_and_tells_how_far_it_is(make_task: MakeTask, monkeypatch, settings) -> None:
     task = make_task(Status.GENERATED, attempt=1)
-    states.take_stage(task.id, "postprocess", "me", 60)
-    told: list[tuple[str, Any]] = []
-    monkeypatch.setattr(stage_files.events, "publish", lambda _, kind, data: told.append((kind, data["progress"])))
-    monkeypatch.setattr(stage_files, "TELL_EVERY_S", 0)
+    leased = states.take_stage(task.id, stages.named("postprocess"), "me", 60)
+    assert leased is not None
+    published: list[tuple[str, Any]] = []
+    monkeypatch.setattr(lease.events, "publish", lambda _, kind, data: published.append((kind, data["progress"])))
+    monkeypatch.setattr(lease, "PUBLISH_EVERY_S", 0)
     Task.objects.filter(pk=task.pk).update(stage_until=timezone.now())
-    pulse = stage_files._Pulse([task], "me")
-    pulse._renewed -= settings.STAGE_SECONDS
-    pulse(0.25)
-    pulse(1.0)
+    progress = lease.Progress([leased])
+    progress._renewed -= settings.STAGE_SECONDS
+    progress(0.25)
+    progress(1.0)
     task.refresh_from_db()
     assert task.stage_until is not None
     assert task.stage_until > timezone.now() + timedelta(seconds=settings.STAGE_SECONDS / 2)
-    assert told == [("enlarging", 25), ("enlarging", 100)]
+    assert published == [("enlarging", 25), ("enlarging", 100)]
     Task.objects.filter(pk=task.pk).update(stage_owner="another")
-    pulse._renewed -= settings.STAGE_SECONDS
+    progress._renewed -= settings.STAGE_SECONDS
     with pytest.raises(TimeoutError):
-        pulse(1.0)
+        progress(1.0)
 
 
 def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
@@ -288,10 +285,10 @@ def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
     make_task: MakeTask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(leftovers, "LEFT_AFTER", timedelta(0))
+    monkeypatch.setattr(raw_store, "LEFT_AFTER", timedelta(0))
     failed = with_raw(make_task(Status.FAILED, attempt=1))
     get_store("raw").put(keys.image_key(failed.id, 0, "a" * 64, "image/webp"), b"an encoded file")
-    leftovers.clear_leftovers()
+    raw_store.sweep_raw_store()
     assert [key.split("/")[1] for key in files("raw")] == [str(generated.id)]
     assert not any(str(failed.id) in key for key in files("raw"))
 
@@ -316,9 +313,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
     messages: list[tuple[str, tuple[str, ...]]] = []
     send = stages.send_stages
 
-    def noted(task_id: str, what: Any) -> None:
-        messages.append((task_id, tuple(name for name, _ in what)))
-        send(task_id, what)
+    def noted(task_id: str, state: str) -> None:
+        messages.append((task_id, tuple(stage.name for stage in stages.stages_from(state))))
+        send(task_id, state)
 
     monkeypatch.setattr(stages, "send_stages", noted)
     return messages
@@ -370,7 +367,7 @@ def test_a_damaged_picture_in_a_group_costs_its_own_task_a_try_and_no_other(make
 
 def test_nobody_takes_what_another_holds_or_what_was_cancelled(make_task: MakeTask) -> None:
     tasks = [with_raw(task) for task in alike(make_task, 3)]
-    states.take_stage(tasks[1].id, "postprocess", "another worker", 60)
+    states.take_stage(tasks[1].id, stages.named("postprocess"), "another worker", 60)
     Task.objects.filter(pk=tasks[2].pk).update(cancel_requested=True)
     postprocess.postprocess(str(tasks[0].id))
     assert statuses(tasks) == ["processed", "generated", "generated"]

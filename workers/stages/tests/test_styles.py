@@ -56,10 +56,10 @@ def test_every_style_changes_prompt_negative_prompt_and_tone(submit: Callable[..
         task = submit(style.name)
         [sample] = samples_of(task, alone=False)
         before, _, after = style.prompt.partition("{text}")
-        assert sample.prompt == f"{before}a red fox{after}", style.name
-        assert sample.prompt != "a red fox", style.name
-        assert sample.negative_prompt == f"frame, {style.negative_prompt}", style.name
-        prompts.add(sample.prompt)
+        assert sample.parameters.text == f"{before}a red fox{after}", style.name
+        assert sample.parameters.text != "a red fox", style.name
+        assert sample.parameters.negative_text == f"frame, {style.negative_prompt}", style.name
+        prompts.add(sample.parameters.text)
         assert np.abs(finished(task) - plain).max() >= 3, f"{style.name} has no visible tone"
     assert len(prompts) == len(styles)
 
@@ -69,7 +69,7 @@ def test_an_admins_change_of_a_style_changes_the_next_task_only(submit: Callable
     Style.objects.filter(name="cartoon").update(prompt="{text} as a stamp", tone={"saturation": 0.5})
     snapshot.reload()
     after = submit("cartoon")
-    prompts = [samples_of(task, alone=False)[0].prompt for task in (before, after)]
+    prompts = [samples_of(task, alone=False)[0].parameters.text for task in (before, after)]
     assert prompts[1] == "a red fox as a stamp"
     assert prompts[0] != prompts[1]
     paler, as_it_was = (np.ptp(finished(task), axis=2).mean() for task in (after, before))
@@ -78,6 +78,6 @@ def test_an_admins_change_of_a_style_changes_the_next_task_only(submit: Callable
 
 def test_saturation_and_keywords_of_the_request(submit: Callable[..., Task]) -> None:
     [sample] = samples_of(submit(style_keywords=["misty", "at dawn"]), alone=False)
-    assert sample.prompt == "a red fox, misty, at dawn"
+    assert sample.parameters.text == "a red fox, misty, at dawn"
     spread = [np.ptp(finished(submit(saturation=value)), axis=2).mean() for value in (0.5, 1.0, 2.0)]
     assert spread[0] < spread[1] < spread[2]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fixtures.fleet import Fleet
+from generation.telemetry.prometheus import QUEUES
 from imagegenx_site import redis_clients
 from workers.tests.faults.clock import step
 from workers.tests.faults.stage import Stage, blocked, watchdog_of
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from workers.tests.faults.play import Play
 
 Act = Callable[[], None]
-QUEUES = ("p0", "p1", "p2", "p3", "cpu", "io", "late")
 RECONCILERS = ("reconciler1", "reconciler2")
 TERM = signal.SIGTERM
 

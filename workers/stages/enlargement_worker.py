@@ -1,5 +1,5 @@
-"""What a late worker imports: the stages, and the will to wait. It enlarges pictures that are delivered already, for
-minutes perhaps, so it takes only the processor time that the first versions of others leave.
+"""What the workers of queue `late` import: the stages, at low priority. They enlarge pictures that are delivered
+already, for minutes perhaps, in the processor time that the first versions of others leave.
 """
 
 import os
@@ -14,6 +14,6 @@ NICE: Final = 10  # a tenth of the processor time beside busy processes of the n
 
 
 @worker_process_init.connect(weak=False)
-def give_way(**_: Any) -> None:
+def lower_priority(**_: Any) -> None:
     """In each child of the pool."""
     os.nice(NICE)

@@ -1,0 +1,23 @@
+"""docs/engine.md repeats figures of the benchmark that it cites: they are the same."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_engines_figures_are_those_of_its_last_run() -> None:
+    run = json.loads((ROOT / "docs/benchmarks/engine.json").read_text())
+    page = (ROOT / "docs/engine.md").read_text("utf-8")
+    measured = {(one["server"], one["load"]): one["p95"] for one in run["runs"]}
+    table = page[page.index("| p95 in seconds at load |") :].split("\n\n")[0]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    shown = {(row[0], float(load)): float(p95) for row in rows for load, p95 in zip(head[1:], row[1:], strict=True)}
+    assert shown == {key: round(p95, 2) for key, p95 in measured.items()}
+    assert f"makes {run['offline']['ratio']} times the images/s" in " ".join(page.split())
+    assert f"{run['tasks']} tasks at each load, {run['side']} pixels" in page
+    engine, static, single = (measured[server, 0.95] for server in ("engine", "static batches", "one at a time"))
+    ratios = re.search(r"At load 0.95 the p95 is ([\d.]+) of that of static batches .*? and ([\d.]+) of one", page)
+    assert ratios
+    assert ratios.groups() == (f"{engine / static:.2f}", f"{engine / single:.2f}")

@@ -1,0 +1,69 @@
+"""JSON Schema of the types that answers are made of, so that the OpenAPI document says what the code does."""
+
+import types
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+Schema = dict[str, Any]
+_SIMPLE: Final = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def schema_of(kind: Any) -> Schema:
+    """The schema of a TypedDict, of what its fields may be annotated with, and of lists, dicts and unions of them. In
+    `Annotated` a text is the description, a dict further keywords, a function makes another schema of it.
+    """
+    if is_typeddict(kind):
+        return _object(kind)
+    if kind is Any:
+        return {}
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is None and kind in _SIMPLE:
+        return {"type": _SIMPLE[kind]}
+    if origin is Annotated:
+        schema = schema_of(arguments[0])
+        for note in arguments[1:]:
+            schema = note(schema) if callable(note) else schema | _keywords(note)
+        return schema
+    if origin is NotRequired:
+        return schema_of(arguments[0])
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (Union, types.UnionType):
+        return _union(arguments)
+    if origin is list:
+        return {"type": "array", "items": schema_of(arguments[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": schema_of(arguments[1])}
+    raise TypeError(f"there is no JSON schema for {kind}")
+
+
+def _keywords(note: str | Schema) -> Schema:
+    return {"description": note} if isinstance(note, str) else note
+
+
+def _object(kind: Any) -> Schema:
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        "type": "object",
+        "properties": {name: schema_of(hint) for name, hint in hints.items()},
+        "required": [name for name in hints if name in kind.__required_keys__],
+    }
+
+
+def _union(members: tuple[Any, ...]) -> Schema:
+    schemas = [schema_of(member) for member in members if member is not type(None)]
+    if len(schemas) == len(members):
+        return {"anyOf": schemas}
+    if len(schemas) == 1 and isinstance(schemas[0].get("type"), str):
+        return {**schemas[0], "type": [schemas[0]["type"], "null"]}
+    return {"anyOf": [*schemas, {"type": "null"}]}

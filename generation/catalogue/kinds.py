@@ -1,0 +1,225 @@
+"""The kinds of task: one table. Forms, endpoints, the OpenAPI document, plans, answers, the admin's filters and the
+engine's words are made of it, so a kind is added by an entry here (and a pipeline in workers/engine/models where its
+forward pass is new).
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from generation.catalogue.parameters import Parameters
+from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
+
+CONTROL_TYPES: Final = ("canny", "depth", "openpose")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a request: `field` gives it, and it is stored under `{role}_key` of Parameters. `part_of` names the
+    field without which it means nothing.
+    """
+
+    field: str
+    role: str
+    required: bool = True
+    part_of: str = ""
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A parameter that only some kinds have. `stored` is its name in Parameters, where its default stands too; it is
+    empty for what is spent on the pictures. `above` names the option that it must exceed, `of_model` the model's list
+    of what it may be (the first is its default), `draws` the role of the picture that it stands for.
+    """
+
+    name: str
+    value: Field
+    stored: str = ""
+    above: str = ""
+    of_model: str = ""
+    draws: str = ""
+
+    @property
+    def default(self) -> Any:
+        return getattr(Parameters, self.stored)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind. `path` is its endpoint below /api/v1/image/. `made_as`: it is only a door, its tasks are of that kind.
+    `engine_kinds`: the engine's word for it with pictures of these roles; else its name.
+    """
+
+    name: str
+    path: str
+    summary: str
+    description: str
+    pictures: tuple[Picture, ...] = ()
+    options: tuple[Option, ...] = ()
+    engine_kinds: tuple[tuple[frozenset[str], str], ...] = ()
+    made_as: str = ""
+    many_texts: bool = False
+    example: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def task_kind(self) -> str:
+        """The kind of the tasks that a request makes."""
+        return self.made_as or self.name
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Field of the request -> role of its picture."""
+        return {picture.field: picture.role for picture in self.pictures}
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of its own parameters in a task."""
+        return tuple(option.stored for option in self.options if option.stored)
+
+    def option(self, name: str) -> Option | None:
+        return next((option for option in self.options if option.name == name), None)
+
+    def drawn_by(self, role: str) -> Option | None:
+        """The option that may stand for the picture of that role."""
+        return next((option for option in self.options if option.draws == role), None)
+
+    def own_parameters(self, params: Mapping[str, Any], model: Any) -> dict[str, Any]:
+        """What a request's `params` say of its own parameters, for Parameters."""
+        found = {option.stored: params[option.name] for option in self.options if option.name in params}
+        for option in self.options:
+            if option.of_model and option.name not in params and isinstance(option.value, Choice):
+                found[option.stored] = next(iter(getattr(model, option.of_model)), option.value.allowed[0])
+        found.pop("", None)
+        return found
+
+    def engine_kind(self, roles: Collection[str]) -> str:
+        """The engine's word for a task with pictures of these roles."""
+        return next((word for needed, word in self.engine_kinds if needed <= set(roles)), self.name)
+
+
+STRENGTH: Final = Option(
+    "strength", Number(0.05, 1, help="How much may change: 0.05 little, 1 everything."), stored="strength"
+)
+MASK_FEATHER: Final = Option("mask_feather", Integer(0, 64, help="Pixels over which the mask's edge is soft."))
+AREA: Final = Option(
+    "area",
+    List(
+        Integer(0, 16384),
+        4,
+        4,
+        "numbers",
+        help="Instead of a mask: left, top, width and height in pixels of the picture.",
+    ),
+    draws="mask",
+)
+_CONTROL: Final = (
+    Option(
+        "control_type",
+        Choice(CONTROL_TYPES, help="The model's first when left out."),
+        stored="control_type",
+        of_model="control_types",
+    ),
+    Option("control_strength", Number(0, 2), stored="control_scale"),
+    Option(
+        "control_start",
+        Number(0, 1, help="Part of the steps after which the picture begins to count."),
+        stored="control_start",
+    ),
+    Option(
+        "control_end",
+        Number(0, 1, help="Part of the steps after which it counts no more."),
+        stored="control_end",
+        above="control_start",
+    ),
+    Option(
+        "control_ready",
+        Boolean(help="True: the control picture is taken as it is. False: it is a photo. Left out: it is looked at."),
+        stored="control_ready",
+    ),
+)
+_TABLE: Final = (
+    Kind(
+        name="text2img",
+        path="generate",
+        summary="Draw a text",
+        description="A text-to-image request.",
+        example={
+            "text": "a red circle on a white background",
+            "params": {"resolution": "256x256", "steps": 8, "seed": 7, "style": "cartoon"},
+        },
+    ),
+    Kind(
+        name="img2img",
+        path="img2img",
+        summary="Draw from a picture and a text",
+        description="An image-to-image request.",
+        pictures=(Picture("image", "image"),),
+        options=(STRENGTH,),
+        example={"text": "a blue circle", "image": "https://example.com/circle.png", "params": {"strength": 0.6}},
+    ),
+    Kind(
+        name="inpaint",
+        path="inpaint",
+        summary="Draw a part of a picture anew",
+        description="An inpainting request: what the mask shows white, or `params.area`, is painted anew.",
+        pictures=(Picture("image", "image"), Picture("mask", "mask", part_of="image")),
+        options=(STRENGTH, MASK_FEATHER, AREA),
+        example={
+            "text": "a green square",
+            "image": "https://example.com/circle.png",
+            "params": {"area": [64, 64, 128, 128], "mask_feather": 8},
+        },
+    ),
+    Kind(
+        name="controlnet",
+        path="controlnet",
+        summary="Keep lines, depth or pose of a picture",
+        description="A request whose picture keeps the lines, depth or pose of another, and may start from a picture "
+        "of its own.",
+        pictures=(
+            Picture("control_image", "control"),
+            Picture("image", "image", required=False, help="What to start from."),
+            Picture("mask", "mask", required=False, part_of="image", help="What of `image` is painted anew: white."),
+        ),
+        options=(*_CONTROL, STRENGTH, MASK_FEATHER, AREA),
+        engine_kinds=(
+            (frozenset({"image", "mask"}), "controlnet_inpaint"),
+            (frozenset({"image"}), "controlnet_img2img"),
+        ),
+        example={
+            "text": "a yellow star",
+            "control_image": "https://example.com/edges.png",
+            "params": {"control_type": "canny", "control_strength": 0.9},
+        },
+    ),
+    Kind(
+        name="batch",
+        path="batch-generate",
+        summary="Draw up to 100 texts",
+        description="Up to 100 texts that share everything else. Text number i takes the seed `seed + i * num_images`.",
+        made_as="text2img",
+        many_texts=True,
+        example={"texts": ["a red circle", "a blue square"], "batch_size": 8, "params": {"steps": 8}},
+    ),
+)
+KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _TABLE}
+ROLES: Final = tuple(dict.fromkeys(picture.role for kind in _TABLE for picture in kind.pictures))
+
+
+def task_kinds() -> list[str]:
+    """The kinds that a task may have."""
+    return [kind.name for kind in KINDS.values() if not kind.made_as]
+
+
+def of_pictures(roles: Collection[str]) -> Kind:
+    """The kind that needs pictures of exactly these roles."""
+    wanted = set(roles)
+    needing = ({picture.role for picture in kind.pictures if picture.required} for kind in KINDS.values())
+    return next(kind for kind, needed in zip(KINDS.values(), needing, strict=True) if needed == wanted)
+
+
+def engine_kind(parameters: Parameters) -> str:
+    """The engine's word for a task."""
+    given = [role for role in ROLES if getattr(parameters, f"{role}_key")]
+    return KINDS[parameters.kind].engine_kind(given)

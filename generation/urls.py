@@ -1,0 +1,26 @@
+"""The addresses of the product's doors."""
+
+from django.contrib import admin
+from django.contrib.auth.views import LoginView
+from django.urls import include, path
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+
+from generation.api import health
+from generation.api.oauth_urls import urlpatterns as oauth_urls
+from generation.page import views
+from generation.telemetry import prometheus
+
+urlpatterns = [
+    path("", views.create, name="create"),
+    path("api/v1/", include("generation.api.urls")),
+    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("generation.compat.urls")),
+    path("admin/", admin.site.urls),
+    path("accounts/login/", LoginView.as_view(), name="login"),
+    path("oauth/", include((oauth_urls, "oauth2_provider"))),
+    path("healthz", health.live),
+    path("healthz/workers", health.workers),
+    path("readyz", health.ready),
+    path("metrics", prometheus.metrics),
+]

@@ -1,0 +1,90 @@
+"""Open rows against the buffer, page by page: queued rows that Redis does not know or has in another class, running
+rows that no worker holds.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.utils import timezone
+from redis import Redis
+
+from generation.queue import client as queue_client
+from generation.queue.buffer import Buffer
+from generation.tasks import enqueue, states
+from generation.tasks.models import Status, Task
+from generation.tasks.reasons import Code, Reason
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    settled: float = 3.0  # s; a row that moved later than this ago is left alone
+    page: int = 5000  # rows of one run
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row's entry in the buffer: state (w waiting, r running), owner, class; None where there is none."""
+
+    state: str | None
+    owner: str | None
+    priority: str | None
+
+
+class Audit:
+    """A worker that seems to be gone is believed to be so at the second look."""
+
+    def __init__(self, redis: Redis, buffer: Buffer, config: AuditConfig) -> None:
+        self._redis, self._buffer, self._config = redis, buffer, config
+        self._suspects: set[UUID] = set()
+        self._cursor = UUID(int=0)
+
+    def run(self) -> None:
+        """One page; the next page at the next run."""
+        rows = Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING], updated_at__lt=self._settled_before())
+        page = list(rows.filter(id__gt=self._cursor).order_by("id")[: self._config.page])
+        self._cursor = page[-1].id if len(page) == self._config.page else UUID(int=0)
+        entries, leases = self._read(page)
+        suspects, self._suspects = self._suspects, set()
+        for task, entry in zip(page, entries, strict=True):
+            if task.status == Status.QUEUED and entry.state not in ("w", "r"):
+                enqueue.enqueue(task)
+            elif task.status == Status.QUEUED and entry.state == "w" and entry.priority != str(task.priority):
+                self._reclass(task.id)
+            elif self._is_lost(task, entry, leases):
+                self._suspects.add(task.id)
+                if task.id in suspects:
+                    self._requeue(task, entry)
+
+    def _read(self, page: list[Task]) -> tuple[list[_Entry], list[str]]:
+        """The entries of these rows, and the workers that have a lease."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for task in page:
+                pipe.hmget(f"gq:t:{task.id}", "st", "own", "cls")
+            pipe.zrange("gq:lease", 0, -1)
+            *entries, leases = pipe.execute()
+        return [_Entry(*entry) for entry in entries], leases
+
+    @staticmethod
+    def _is_lost(task: Task, entry: _Entry, leases: list[str]) -> bool:
+        if entry.state == "r":
+            return entry.owner not in leases
+        return task.status == Status.RUNNING and entry.state != "w"
+
+    def _requeue(self, task: Task, entry: _Entry) -> None:
+        if entry.state == "r":
+            self._buffer.reap(entry.owner or "", "it left no lease")
+            return
+        reason = Reason(Code.NO_HOLDER, "no worker holds it")
+        if states.hand_back(task.id, worker=task.worker, attempt=task.attempt, reason=reason):
+            enqueue.enqueue(task)
+
+    def _reclass(self, task_id: UUID) -> None:
+        """Somebody died between the two halves of giving it another class. The row is asked once more, because it may
+        have been given one just now."""
+        row = Task.objects.filter(pk=task_id, status=Status.QUEUED, updated_at__lt=self._settled_before()).first()
+        if row is not None:
+            queue_client.reclass(row.id, row.priority)
+
+    def _settled_before(self) -> datetime:
+        return timezone.now() - timedelta(seconds=self._config.settled)

@@ -1,0 +1,25 @@
+"""A cancel that did not reach its worker is repeated; one that no worker will obey is carried out here."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from generation.queue import client as queue_client
+from generation.tasks import states
+from generation.tasks.models import Status, Task
+
+
+@dataclass(frozen=True)
+class CancelsConfig:
+    settled: float = 3.0  # s; a row that moved later than this ago is left to its worker
+    page: int = 1000  # rows of one run
+
+
+def run(config: CancelsConfig) -> None:
+    settled_before = timezone.now() - timedelta(seconds=config.settled)
+    asked = Task.objects.filter(cancel_requested=True, status__in=[Status.QUEUED, Status.RUNNING])
+    for task_id, updated in asked.order_by("id").values_list("id", "updated_at")[: config.page]:
+        found = queue_client.cancel(task_id)
+        if found != "signalled" and updated < settled_before:
+            states.cancel_if_requested(task_id, among=[Status.QUEUED, Status.RUNNING])

@@ -1,0 +1,56 @@
+"""What expired workers left behind in Redis (reap.lua writes it) is carried out in the rows."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Final
+from uuid import UUID
+
+from redis import Redis
+
+from generation.queue import client as queue_client
+from generation.tasks import states
+from generation.tasks.models import Status, Task
+from generation.tasks.reasons import Code, Reason
+from generation.telemetry import alerts
+from generation.telemetry.models import Alert
+
+
+def run(redis: Redis) -> None:
+    """A note is read, acted upon, then removed: a crash in between repeats it."""
+    for key, act in _NOTES.items():
+        while note := redis.lindex(key, 0):
+            act(note)
+            redis.lrem(key, 1, note)
+    redis.delete("gq:expired")  # the rows say it themselves
+
+
+def _requeue(raw: str) -> None:
+    note = json.loads(raw)
+    row = Task.objects.filter(pk=note["id"], status=Status.RUNNING, worker=note["worker"]).first()
+    if row is not None:
+        reason = Reason(Code.WORKER_LOST, f"worker lost: {note['cause']}")
+        states.hand_back(row.id, worker=row.worker, attempt=row.attempt, reason=reason)
+        queue_client.send_ticket(row.id, row.priority, again=str(row.attempt))
+
+
+def _fail(raw: str) -> None:
+    note = json.loads(raw)
+    message = f"The task ended its worker again and again, at last alone ({note['cause']})."
+    states.fail(UUID(note["id"]), code="worker_crashed", message=message)
+
+
+def _cancel(task_id: str) -> None:
+    states.cancel_if_requested(UUID(task_id), among=[Status.QUEUED, Status.RUNNING])
+
+
+def _raise_alert(raw: str) -> None:
+    note = json.loads(raw)
+    alerts.raise_alert(Alert.Kind.WORKER_LOST, note["worker"], note["cause"])
+
+
+_NOTES: Final[Mapping[str, Callable[[str], None]]] = {
+    "gq:retick": _requeue,
+    "gq:dead": _fail,
+    "gq:dropped": _cancel,
+    "gq:buried": _raise_alert,
+}

@@ -1,0 +1,48 @@
+"""Every repair with its period, in the order in which they run. What each finds: workers/recovery/__init__.py."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from redis import Redis
+
+from generation.queue.buffer import Buffer, BufferConfig
+from workers.recovery import cancels, expiry, leases, lost_workers
+from workers.recovery.audit import Audit, AuditConfig
+from workers.recovery.cancels import CancelsConfig
+from workers.recovery.redis_epoch import RedisEpoch, RedisEpochConfig
+from workers.recovery.stages import StageMessages, StageMessagesConfig
+
+
+@dataclass(frozen=True)
+class RecoveryConfig:
+    """What each repair may be given."""
+
+    redis_epoch: RedisEpochConfig = field(default_factory=RedisEpochConfig)
+    cancels: CancelsConfig = field(default_factory=CancelsConfig)
+    stages: StageMessagesConfig = field(default_factory=StageMessagesConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """`period`: s from the end of one run to the next."""
+
+    name: str
+    period: float
+    run: Callable[[], None]
+
+
+def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
+    """`redis`: a client that decodes to text."""
+    buffer = Buffer(redis, BufferConfig(worker="reconciler", own_queue=""))
+    stages = StageMessages(config.stages)
+    return (
+        Repair("lost_workers", 0.1, partial(lost_workers.run, redis)),
+        Repair("leases", 0.5, partial(leases.run, buffer)),
+        Repair("redis_epoch", 0.5, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
+        Repair("expiry", 1.0, expiry.run),
+        Repair("cancels", 1.0, partial(cancels.run, config.cancels)),
+        Repair("stages", 1.0, stages.run),
+        Repair("audit", 1.0, Audit(redis, buffer, config.audit).run),
+    )

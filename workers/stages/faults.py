@@ -1,0 +1,96 @@
+"""What a fault in a stage leads to: classified into a value, then acted upon, once.
+
+Refused   the content policy does not allow a picture      the task fails, and the refusal is written down
+Failed    the same request would fail again, or no try is left                               the task fails
+GivenUp   the same, of a task whose pictures are delivered                            the client is warned
+Retry     anything else                        the lease is given back; the reconciler sends the stage again
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.utils import timezone
+
+from generation.tasks import events, states
+from generation.tasks.models import Task
+from generation.tasks.stages import Stage
+from imagegenx_site import metrics
+from postprocessing.errors import PostprocessingError
+from workers.stages import picture_check
+from workers.stages.images import clear_raw
+
+RETRY_AFTER_S: Final = (1, 5, 15, 60)  # waits before a failed stage is tried again
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Refused:
+    refusal: picture_check.PictureRefused
+
+
+@dataclass(frozen=True)
+class Failed:
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    warning: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    seconds: float
+    reason: str
+
+
+Consequence = Refused | Failed | GivenUp | Retry
+
+
+@contextmanager
+def settled(stage: Stage, task: Task) -> Iterator[None]:
+    """Work on a leased task: timed, and a fault in it is settled. Nothing is raised."""
+    try:
+        with metrics.timed_stage(stage.name):
+            yield
+    except Exception as error:
+        if not isinstance(error, picture_check.PictureRefused):
+            _log.exception("stage failed", extra={"task_id": str(task.id), "stage": stage.name})
+        _settle(task, classify(stage, task.stage_attempts, error))
+
+
+def classify(stage: Stage, tries: int, error: Exception) -> Consequence:
+    """What follows from the error of try number `tries`."""
+    if isinstance(error, picture_check.PictureRefused):
+        return Refused(error)
+    reason = f"{type(error).__name__}: {error}"
+    callers_code = error.code if isinstance(error, PostprocessingError) and error.callers_fault else ""
+    if stage.exhausted == "retry" or not (callers_code or tries >= settings.STAGE_MAX_ATTEMPTS):
+        return Retry(RETRY_AFTER_S[min(tries, len(RETRY_AFTER_S)) - 1], f"{stage.name}: {reason}")
+    if stage.exhausted == "warn":
+        return GivenUp(f"The larger version could not be made: {error}")
+    if callers_code:
+        return Failed(callers_code, str(error))
+    return Failed(f"{stage.name}_failed", f"{stage.name} failed {tries} times; the last time: {reason}")
+
+
+def _settle(task: Task, consequence: Consequence) -> None:
+    match consequence:
+        case Refused(refusal):
+            if picture_check.refuse(task, refusal):
+                clear_raw(task)
+        case Failed(code, message):
+            states.fail(task.id, code=code, message=message)
+        case GivenUp(warning):
+            states.end_enlargement(task.id, owner=task.stage_owner, warning=warning[:300])
+            events.publish(task.id, "updated", {"width": task.width, "height": task.height})
+            clear_raw(task)
+        case Retry(seconds, reason):
+            next_at = timezone.now() + timedelta(seconds=seconds)
+            states.release_stage(task.id, owner=task.stage_owner, next_at=next_at, reason=reason)

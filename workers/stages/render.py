@@ -1,0 +1,68 @@
+"""From the lossless pictures of the engine to encoded files."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from django.conf import settings
+
+from generation.tasks.models import Task
+from postprocessing.metadata import Notes
+from postprocessing.pipeline import ProcessedPicture, process_each
+from postprocessing.provenance import SignerConfig
+from postprocessing.recipe import Recipe
+from postprocessing.superres import SuperResConfig
+from storage import keys, raw
+from workers.stages.lease import Progress
+
+Lossless = Mapping[int, np.ndarray]  # pictures of one task by number: uint8 [H, W, 3] RGB
+
+
+def read_lossless(task: Task, numbers: Iterable[int]) -> Lossless:
+    """What the engine made of the task, from the raw store. Raises ValueError for a damaged file."""
+    return {number: _decoded(task, number) for number in numbers}
+
+
+def _decoded(task: Task, number: int) -> np.ndarray:
+    data = np.frombuffer(raw.read(keys.raw_key(task.id, number, task.attempt)), np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise ValueError(f"raw picture {number} of attempt {task.attempt} is damaged")
+    return picture
+
+
+def render(group: Sequence[tuple[Task, Lossless]], recipe: Recipe) -> Iterator[ProcessedPicture]:
+    """The files of these tasks in their order, made as one batch. Their leases are renewed while a network works.
+    Raises PostprocessingError, TimeoutError.
+    """
+    pictures = [picture for _, own in group for picture in own.values()]
+    notes = [_note(task, number) for task, own in group for number in own]
+    progress = Progress([task for task, _ in group])
+    return process_each(
+        pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), progress, signer=_signer()
+    )
+
+
+def _note(task: Task, number: int) -> Notes:
+    """What is written into the file about how it was made."""
+    asked = task.parameters
+    return Notes(
+        prompt=asked.text,
+        negative_prompt=asked.negative_text,
+        steps=asked.steps,
+        sampler=asked.sampler,
+        cfg_scale=asked.cfg_scale,
+        seed=asked.seed_of(number),
+        width=asked.width,
+        height=asked.height,
+        model=task.model_key,
+        edited=bool(asked.image_key),
+    )
+
+
+def _signer() -> SignerConfig | None:
+    if not settings.C2PA_CERTIFICATE:
+        return None
+    files = Path(settings.C2PA_CERTIFICATE), Path(settings.C2PA_KEY)
+    return SignerConfig(*files, settings.C2PA_ALGORITHM, settings.C2PA_TIMESTAMP_URL)
