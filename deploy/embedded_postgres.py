@@ -1,11 +1,10 @@
-"""A real Postgres server of our own, below one folder.
+"""An embedded Postgres server in one folder.
 
-Files: `data/` (the cluster), nothing else that lasts. The server listens on 127.0.0.1 only and asks for a password
-(scram).
+`data/` is the cluster; other files are temporary. The server listens on 127.0.0.1 only, with a password (scram).
 
-As root the server runs as an unprivileged account that may not be able to reach the folder (a clone below /root, a
-folder of mode 700). The server then gets its folder as an open directory, `/proc/self/fd/N`, which needs no rights on
-the way there.
+Started by root, the server runs as an unprivileged account that may not have access to the folder (a clone below /root,
+a folder of mode 700). It then gets the folder as an open directory, `/proc/self/fd/N`, which needs no rights on the
+parent folders.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from typing import IO
 from urllib.parse import quote
 
 from deploy.binaries import POSTGRES_MAJOR, can_use, postgres_programs, remove_copies
-from deploy.processes import DeployError, server_account, spawn
+from deploy.processes import DeployError, SpawnOptions, server_account, spawn
 
 SUPERUSER = "imagegenx"
 DATABASE = "imagegenx"
 PLAIN_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.defpath}
-# A throw-away server gives up every guarantee about a crash of the machine for speed.
+# A throw-away server trades all durability for speed.
 THROW_AWAY_SETTINGS = (
     "fsync=off",
     "full_page_writes=off",
@@ -35,15 +34,13 @@ THROW_AWAY_SETTINGS = (
     "wal_level=minimal",
     "max_wal_senders=0",
 )
-
-
-# For incremental backups (deploy/wal_backups.py); a slot that nobody reads may not fill the disk.
+# For incremental backups (deploy/wal_backups.py); an unused slot must not fill the disk.
 DURABLE_SETTINGS = ("summarize_wal=on", "max_slot_wal_keep_size=4GB")
 
 
 @dataclass(frozen=True)
 class PostgresConfig:
-    """Where the cluster lives, its port on 127.0.0.1, its password; `durable`: it survives a crash of the machine."""
+    """`durable`: the data survive a crash of the machine."""
 
     folder: Path
     port: int
@@ -52,14 +49,14 @@ class PostgresConfig:
 
 
 class EmbeddedPostgres:
-    """One server; `start` may be called again after the server died. The stop signal is SIGINT: roll back and close."""
+    """`start` may be called again after the server died. The stop signal is SIGINT: roll back and close."""
 
     stop_signal = signal.SIGINT
 
     def __init__(self, config: PostgresConfig) -> None:
         self.config = config
         self.account = server_account()
-        # Beside the data folder, not in it: that one belongs to the server's account.
+        # Beside the data folder, which belongs to the server's account.
         self._copies = config.folder.with_name(config.folder.name + "-programs")
         self.programs = postgres_programs(self.account, self._copies)
         self._folder_fd: int | None = None
@@ -74,7 +71,7 @@ class EmbeddedPostgres:
         return f"postgres://{SUPERUSER}:{quote(self.config.password, safe='')}@127.0.0.1:{self.config.port}/{DATABASE}"
 
     def initialise(self) -> None:
-        """Make the cluster unless it is there; a cluster left half-made by a hard stop is made anew."""
+        """Create the cluster if there is none; an incomplete one, left by a hard stop, is created again."""
         version = self.data / "PG_VERSION"
         if version.exists() and (self.data / ".complete").exists():
             made_by = version.read_text().strip()
@@ -91,27 +88,20 @@ class EmbeddedPostgres:
         password_file.touch(mode=0o600)
         password_file.write_text(self.config.password)
         self._own(password_file)
-        seen = self._seen_folder()
-        options = [
-            "-U",
-            SUPERUSER,
-            "-A",
-            "scram-sha-256",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            f"--pwfile={seen}/password",
-        ]
-        if not self.config.durable:
-            options.append("--no-sync")
         try:
-            self._check([self.programs / "initdb", "-D", f"{seen}/data", *options], "initdb")
+            self._initdb()
         finally:
             password_file.unlink(missing_ok=True)
         (self.data / ".complete").touch()
 
+    def _initdb(self) -> None:
+        folder = self._visible_folder()
+        options = ["-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8"]
+        options += [f"--pwfile={folder}/password"] + ([] if self.config.durable else ["--no-sync"])
+        self._check([self.programs / "initdb", "-D", f"{folder}/data", *options], "initdb")
+
     def start(self, output: int | IO[bytes], further: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        """Start the server, with `further` settings (name=value); it is ready when `ready()` says so."""
+        """Start the server with `further` settings (name=value). It takes connections when `ready()` is true."""
         settings = [
             "listen_addresses=127.0.0.1",
             f"port={self.config.port}",
@@ -121,7 +111,7 @@ class EmbeddedPostgres:
         settings += ["log_timezone=UTC", "timezone=UTC", "log_min_duration_statement=2000", "cluster_name=imagegenx"]
         settings += DURABLE_SETTINGS if self.config.durable else THROW_AWAY_SETTINGS
         settings += further
-        argv: list[str | Path] = [self.programs / "postgres", "-D", f"{self._seen_folder()}/data"]
+        argv: list[str | Path] = [self.programs / "postgres", "-D", f"{self._visible_folder()}/data"]
         for setting in settings:
             argv += ["-c", setting]
         return spawn(
@@ -129,13 +119,10 @@ class EmbeddedPostgres:
             env=PLAIN_ENVIRONMENT,
             cwd="/",
             output=output,
-            account=self.account,
-            death_signal=self.stop_signal,
-            pass_fds=self._pass_fds(),
+            options=self._spawn_options(self.stop_signal),
         )
 
     def ready(self) -> bool:
-        """Whether the server takes connections now."""
         check: list[str | Path] = [
             self.programs / "pg_isready",
             "-q",
@@ -149,7 +136,7 @@ class EmbeddedPostgres:
         return subprocess.run(check, env=PLAIN_ENVIRONMENT, check=False).returncode == 0
 
     def create_database(self) -> None:
-        """Make the product's database unless it is there; the server must be ready."""
+        """Create the product's database if there is none; the server must be ready."""
         argv: list[str | Path] = [
             self.programs / "psql",
             "-h",
@@ -176,7 +163,7 @@ class EmbeddedPostgres:
             [*argv, f"CREATE DATABASE {DATABASE}"], env=env, capture_output=True, text=True, check=False
         )
         if made.returncode != 0:
-            raise DeployError(f"Postgres did not make the database: {made.stderr.strip()}.")
+            raise DeployError(f"Postgres did not create the database: {made.stderr.strip()}.")
 
     def survivor(self) -> int | None:
         """The process id of a server that a hard stop left running on this cluster."""
@@ -188,34 +175,34 @@ class EmbeddedPostgres:
         return pid if name == "postgres" else None
 
     def close(self) -> None:
-        """Give back what the object holds; the server must have ended."""
+        """Release files and folders; the server must have ended."""
         remove_copies(self._copies)
         if self._folder_fd is not None:
             os.close(self._folder_fd)
             self._folder_fd = None
 
-    def _seen_folder(self) -> str:
-        """The folder's path for the server's account."""
+    def _visible_folder(self) -> str:
+        """A path of the folder that the server's account can use."""
         if can_use(self.config.folder, self.account):
             return str(self.config.folder)
         if self._folder_fd is None:
             self._folder_fd = os.open(self.config.folder, os.O_RDONLY | os.O_DIRECTORY)
         return f"/proc/self/fd/{self._folder_fd}"
 
-    def _pass_fds(self) -> tuple[int, ...]:
-        return () if self._folder_fd is None else (self._folder_fd,)
+    def _spawn_options(self, death_signal: int) -> SpawnOptions:
+        pass_fds = () if self._folder_fd is None else (self._folder_fd,)
+        return SpawnOptions(self.account, death_signal, pass_fds=pass_fds)
 
     def _own(self, path: Path) -> None:
         if self.account is not None:
             os.chown(path, self.account.uid, self.account.gid)
 
     def _check(self, argv: list[str | Path], what: str) -> None:
-        """Run a program as the server's account; its last line of complaint becomes the error."""
+        """Run a program as the server's account; its last line of output becomes the error."""
         log = self.config.folder / f"{what}.log"
         with log.open("wb") as output:
-            code = spawn(
-                argv, env=PLAIN_ENVIRONMENT, cwd="/", output=output, account=self.account, pass_fds=self._pass_fds()
-            ).wait()
+            options = self._spawn_options(signal.SIGTERM)
+            code = spawn(argv, env=PLAIN_ENVIRONMENT, cwd="/", output=output, options=options).wait()
         text = log.read_text(errors="replace").strip()
         with suppress(OSError):
             log.unlink()

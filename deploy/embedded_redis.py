@@ -1,4 +1,4 @@
-"""A real Redis-compatible server (Valkey) of our own, on 127.0.0.1 with a password, its file below one folder."""
+"""An embedded Redis-compatible server (Valkey) on 127.0.0.1, with a password and its data in one folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO
 
 from deploy.binaries import readable_copy, redis_program, remove_copies
-from deploy.processes import server_account, spawn
+from deploy.processes import SpawnOptions, server_account, spawn
 
 
 @dataclass(frozen=True)
 class RedisConfig:
-    """Where the data lives, the port on 127.0.0.1, the password, and whether the data must survive a restart."""
+    """`durable`: the data survive a restart."""
 
     folder: Path
     port: int
@@ -26,7 +26,7 @@ class RedisConfig:
 
 
 class EmbeddedRedis:
-    """One server; `start` may be called again after it died. The stop signal is SIGTERM: flush the file and end."""
+    """`start` may be called again after it died. The stop signal is SIGTERM: flush the file and end."""
 
     stop_signal = signal.SIGTERM
 
@@ -42,16 +42,16 @@ class EmbeddedRedis:
         return f"redis://:{self.config.password}@127.0.0.1:{self.config.port}/0"
 
     def initialise(self) -> None:
-        """Make the data folder, owned by the server's account."""
+        """Create the data folder, owned by the server's account."""
         self.config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.account is not None:
             os.chown(self.config.folder, self.account.uid, self.account.gid)
 
     def start(self, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start the server; it is ready when `ready()` says so.
+        """Start the server. It takes commands when `ready()` is true.
 
         The settings go through stdin, so the password is neither in a file nor in the process list. The working
-        directory is entered before the change of user, so the account needs no rights on the way to it.
+        directory is entered before the change of user, so the account needs no rights on the parent folders.
         """
         with tempfile.TemporaryFile() as settings:
             settings.write(self._settings().encode())
@@ -61,9 +61,8 @@ class EmbeddedRedis:
                 env={"PATH": os.defpath},
                 cwd=self.config.folder,
                 output=output,
-                account=self.account,
-                death_signal=self.stop_signal,
                 stdin=settings.fileno(),
+                options=SpawnOptions(self.account, self.stop_signal),
             )
 
     def ready(self) -> bool:

@@ -1,7 +1,7 @@
-"""Makes the virtual environment, or finds that it is up to date: `python3 deploy/install.py .venv`.
+"""Creates or updates the virtual environment: `python3 deploy/install.py .venv`.
 
-Run by the Python of the machine before anything is installed, so: standard library only, and a syntax that Python 3.7
-can read far enough to say that it is too old.
+Run by the machine's Python before anything is installed: standard library only, in a syntax that Python 3.7 can parse,
+so that it can say that it is too old.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import subprocess
 import sys
 
 OLDEST = (3, 11)
-FREE_BYTES_NEEDED = 5 << 30  # torch and its friends take 2.6 GB, or with CUDA about twice that
+FREE_BYTES_NEEDED = 5 << 30  # torch and its dependencies take 2.6 GB, with CUDA about twice that
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHOWN = ("Collecting", "Building", "Installing", "Successfully", "ERROR", "error", "  error")
 STAMP = "installed.sha256"
-# What pip prints when something failed (a pattern), and the sentence that helps. The first that fits is shown.
+# (pattern in pip's output, advice); the first match is shown.
 CAUSES = (
     (
         "No space left on device",
-        "The disk is full: free some space and start again; what is installed already is kept.",
+        "The disk is full: free some space and start again; what is installed already is installed_state.",
     ),
     (
         r"command '\S*(gcc|g\+\+|cc|c\+\+|clang)' failed|No such file or directory: '\S*(gcc|g\+\+|cc|c\+\+|clang)'|"
@@ -46,11 +46,11 @@ CAUSES = (
 
 
 class InstallError(Exception):
-    """The environment can't be made; the text is one sentence that tells what to do."""
+    """The environment can't be created; the text says in one sentence what to do."""
 
 
 def main(venv: str) -> None:
-    """Bring `venv` to the state of requirements.txt and this Python."""
+    """Update `venv` to requirements.txt and this Python."""
     if sys.version_info < OLDEST:
         found, oldest = (f"{version[0]}.{version[1]}" for version in (sys.version_info, OLDEST))
         raise InstallError(
@@ -58,8 +58,8 @@ def main(venv: str) -> None:
             "or name it: make run PYTHON=/path/to/python3.11"
         )
     venv = os.path.abspath(venv)
-    wanted = state()
-    if kept(venv) == wanted:
+    expected = required_state()
+    if installed_state(venv) == expected:
         return
     free = shutil.disk_usage(os.path.dirname(venv)).free
     if free < FREE_BYTES_NEEDED and not os.path.exists(venv):
@@ -71,11 +71,11 @@ def main(venv: str) -> None:
     make_environment(venv)
     install(venv)
     with open(os.path.join(venv, STAMP), "w") as stamp:
-        stamp.write(wanted)
+        stamp.write(expected)
 
 
-def state() -> str:
-    """What the environment depends on: the pins and this Python."""
+def required_state() -> str:
+    """A digest of the pins and this Python's version."""
     digest = hashlib.sha256(repr((sys.version_info[:2], requirement_files())).encode())
     for path in requirement_files():
         with open(path, "rb") as file:
@@ -84,13 +84,13 @@ def state() -> str:
 
 
 def requirement_files() -> list[str]:
-    """The base set, with GPU=1 the packages for a GPU as well."""
+    """The base set, and with GPU=1 the packages for a GPU."""
     names = ["requirements.txt"] + (["deploy/requirements-gpu.txt"] if os.environ.get("GPU") == "1" else [])
     return [os.path.join(ROOT, name) for name in names]
 
 
-def kept(venv: str) -> str | None:
-    """The state that `venv` was last installed for, or None."""
+def installed_state(venv: str) -> str | None:
+    """The state for which `venv` was last installed, or None."""
     try:
         with open(os.path.join(venv, STAMP)) as stamp:
             return stamp.read()
@@ -99,12 +99,12 @@ def kept(venv: str) -> str | None:
 
 
 def make_environment(venv: str) -> None:
-    """A virtual environment with pip where Python can make one, else one that the machine's pip fills."""
+    """With pip if Python can bootstrap it, else without: the machine's pip then installs into it."""
     if os.path.exists(os.path.join(venv, "bin", "python")):
         return
     if run([sys.executable, "-m", "venv", venv], quiet=True)[0] == 0:
         return
-    # Debian splits pip's bootstrap off (python3-venv), but an empty environment can be made without it.
+    # Debian packages pip's bootstrap separately (python3-venv); an empty environment works without it.
     shutil.rmtree(venv, ignore_errors=True)
     code, text = run([sys.executable, "-m", "venv", "--without-pip", venv], quiet=True)
     if code != 0:
@@ -112,7 +112,7 @@ def make_environment(venv: str) -> None:
 
 
 def install(venv: str) -> None:
-    """Install every pin in one call of pip: torch must be resolved together with the rest."""
+    """Install all pins in one call of pip: torch must be resolved together with the others."""
     python = os.path.join(venv, "bin", "python")
     command = [python, "-m", "pip"]
     if run([*command, "--version"], quiet=True)[0] != 0:
@@ -126,24 +126,24 @@ def install(venv: str) -> None:
         command += ["-r", path]
     code, text = run(command)
     if code != 0:
-        raise InstallError(cause(text) or "pip could not install the packages; its message stands above.")
+        raise InstallError(cause(text) or "pip could not install the packages; see its message above.")
 
 
 def run(command: list[str], quiet: bool = False) -> tuple[int, str]:
-    """Run `command`, show its output as it comes unless `quiet`, and give (exit code, output)."""
+    """Run `command` and return (exit code, output); the output is also printed unless `quiet`."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     lines = []
     assert process.stdout is not None  # a pipe, as asked for
     for line in process.stdout:
         lines.append(line)
-        # pip names every package several times; one line for each that it fetches is progress enough
+        # of pip's several lines per package only the one for its download is shown
         if not quiet and line.startswith(SHOWN):
             print("  " + line.split(" (from ")[0].rstrip()[:160], flush=True)
     return process.wait(), "".join(lines)
 
 
 def cause(text: str) -> str | None:
-    """The sentence for the first known cause in pip's output, or None."""
+    """The advice for the first known cause in pip's output, or None."""
     for pattern, sentence in CAUSES:
         if re.search(pattern, text):
             return sentence

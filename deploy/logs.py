@@ -1,4 +1,4 @@
-"""The log files of the processes: written by them directly, watched here for what a person should see at once."""
+"""Watches the log files of the processes for warnings and errors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROTATE_BYTES = 64 << 20
-LINES_PER_LOOK = 5
+LINES_PER_CHECK = 5
 LINE_LENGTH = 300
 _SEVERE = re.compile(r"\b(WARNING|ERROR|CRITICAL|FATAL|PANIC)\b|^Traceback|^[\w.]*(Error|Exception): ")
 REPEAT_S = 60.0  # the same line of the same process is shown once in this time
-# Redis asks for a kernel setting that matters on large machines only; Postgres turns away the question whether it is
-# ready; Flower asks the workers before they are there.
+# Redis warns of a kernel setting that matters on large machines only; Postgres refuses the readiness probe during its
+# start; Flower inspects the workers before they are up.
 _HARMLESS = ("Memory overcommit must be enabled", "the database system is starting up", "Inspect method ")
 _SEVERE_LEVELS = {"warning", "error", "critical"}
 
 
-class LogFollower:
-    """Reads what one process newly wrote, reports the severe lines, and rotates a file that grew large."""
+class LogWatcher:
+    """Reads new lines of one log file, reports the severe ones, and rotates a large file."""
 
     def __init__(self, name: str, path: Path, report: Callable[[str], None]) -> None:
         self.name = name
@@ -32,8 +32,8 @@ class LogFollower:
         self._rest = b""
         self._shown: dict[str, float] = {}
 
-    def look(self) -> None:
-        """Report the severe lines since the last look, at most LINES_PER_LOOK of them."""
+    def check(self) -> None:
+        """Report the severe lines since the last call, at most LINES_PER_CHECK of them."""
         try:
             size = self.path.stat().st_size
         except FileNotFoundError:
@@ -45,30 +45,28 @@ class LogFollower:
             chunk = self._rest + file.read(1 << 20)
             self._offset = file.tell()
         *lines, self._rest = chunk.split(b"\n")
-        severe = [
-            text for line in lines if (text := severe_text(line.decode(errors="replace"))) and self._is_news(text)
-        ]
-        for text in severe[:LINES_PER_LOOK]:
+        severe = [text for line in lines if (text := severe_text(line.decode(errors="replace"))) and self._is_new(text)]
+        for text in severe[:LINES_PER_CHECK]:
             self._report(f"[{self.name}] {text[:LINE_LENGTH]}")
-        if len(severe) > LINES_PER_LOOK:
-            self._report(f"[{self.name}] and {len(severe) - LINES_PER_LOOK} more such lines: {self.path}")
+        if len(severe) > LINES_PER_CHECK:
+            self._report(f"[{self.name}] and {len(severe) - LINES_PER_CHECK} more such lines: {self.path}")
         if self._offset > ROTATE_BYTES:
             self._rotate()
 
-    def _is_news(self, text: str) -> bool:
+    def _is_new(self, text: str) -> bool:
         now = time.monotonic()
         self._shown = {line: since for line, since in self._shown.items() if now - since < REPEAT_S}
         return self._shown.setdefault(text, now) == now
 
     def _rotate(self) -> None:
-        """Keep the file as .1 and empty it; the process goes on writing to the same file (opened for appending)."""
+        """Copy the file to .1 and truncate it; the process goes on appending to the same file."""
         shutil.copyfile(self.path, self.path.with_suffix(".log.1"))
         os.truncate(self.path, 0)
         self._offset = 0
 
 
 def severe_text(line: str) -> str | None:
-    """What to show of one log line: None for lines below warning, JSON lines as "level: event"."""
+    """The text to show for a log line, JSON lines as "level: event"; None below the level of a warning."""
     if line.startswith("{"):
         try:
             entry = json.loads(line)
@@ -81,7 +79,7 @@ def severe_text(line: str) -> str | None:
     return None if shown is None or any(text in shown for text in _HARMLESS) else shown
 
 
-def last_words(path: Path, lines: int = 15) -> str:
+def log_tail(path: Path, lines: int = 15) -> str:
     """The end of a log file, for an error message."""
     if not path.exists():
         return "(no log)"

@@ -1,7 +1,7 @@
-"""Django's commands against the running product: `make manage ARGS=showmigrations`.
+"""Runs Django's commands against the running product: `make manage ARGS=showmigrations`.
 
-The embedded servers choose their ports at each start; the run script leaves the environment of its processes in the
-data folder, and this program starts `manage.py` with it.
+The embedded servers get new ports at each start. The run script writes the environment of its processes to the data
+folder, and this program starts `manage.py` with it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from deploy.state import read_json
 
 def running_environment(var_dir: Path) -> dict[str, str]:
     """The environment of the processes that run in `var_dir`."""
-    kept = read_json(var_dir / "run" / "environment.json")
-    if not kept:
-        raise DeployError(f"ImageGenX does not run in {var_dir}: start it with `make run`, or set VAR_DIR.")
-    return os.environ | {name: str(value) for name, value in kept.items()}
+    stored = read_json(var_dir / "run" / "environment.json")
+    if not stored:
+        raise DeployError(f"ImageGenX is not running in {var_dir}: start it with `make run`, or set VAR_DIR.")
+    return os.environ | {name: str(value) for name, value in stored.items()}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Brings the database to the state of the code: migrations, seed data, partitions, at the first start the demo account.
+"""Prepares the database for the code: migrations, seed data, partitions, and at the first start the demo account.
 
 The run script starts `python -m deploy.prepare` with the environment of the product: one process for all steps, because
-each start of Django costs seconds. It prints a line for each step.
+each start of Django takes seconds. It prints a line for each step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SOURCES = ("*/migrations/*.py", "fixtures/seed/*", "requirements.txt")
 
 
 def state_of_code() -> str:
-    """A digest of everything that the preparation depends on."""
+    """A digest of all files that the preparation depends on."""
     digest = hashlib.sha256()
     for pattern in SOURCES:
         for path in sorted(ROOT.glob(pattern)):
@@ -32,13 +32,13 @@ def state_of_code() -> str:
 
 def is_prepared(folder: DataFolder) -> bool:
     """Whether the embedded database was prepared for this code, and its partitions reach far enough."""
-    kept = read_json(folder.root / "prepared.json")
-    return time.time() - float(kept.get("at", 0)) < DAY_S and kept.get("code") == state_of_code()
+    stored = read_json(folder.root / "prepared.json")
+    return time.time() - float(stored.get("at", 0)) < DAY_S and stored.get("code") == state_of_code()
 
 
 def prepare(folder: DataFolder) -> None:
-    """Run every step, and keep the demo account's key and the admin's password in the secrets."""
-    import django  # here, so that the run script can ask is_prepared() without waiting for Django
+    """Run every step, and store the demo account's key and the admin's password in the secrets."""
+    import django  # here, so that the run script can call is_prepared() without loading Django
 
     django.setup()
     _step("schema", "migrate", interactive=False)

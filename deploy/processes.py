@@ -1,14 +1,14 @@
-"""Child processes that never outlive us.
+"""Child processes that never outlive their parent.
 
-Linux offers two promises, both used here:
+Two features of Linux are used:
 
-- *parent-death signal*: the kernel sends a child a signal of our choice when the thread that made it ends, even by
-  `kill -9`;
-- *child subreaper*: orphans below us become our children instead of init's, so `descendants()` finds every one of them.
+- *parent-death signal*: the kernel sends a child a chosen signal when the thread that forked it ends, even by `kill
+-9`; - *child subreaper*: orphans become children of this process instead of init's, so `descendants()` finds all of
+them.
 
-`guard()` combines them. The process that the user sees (the front) forks a keeper that does the work. Whichever of the
-two dies first, the other one still cleans up: the keeper gets SIGTERM when the front dies; the front ends what a dead
-keeper left behind.
+`guard()` combines them. The process that the user started (the front) forks a main process that does the work.
+Whichever of the two dies first, the other cleans up: the main process gets SIGTERM when the front dies; the front kills
+all processes left by a dead main process.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -33,16 +34,16 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class DeployError(Exception):
-    """The product can't start or go on here; the text is one sentence that tells the reader what to do."""
+    """The product can't start or continue; the text says in one sentence what to do."""
 
 
 class Terminated(BaseException):
-    """SIGTERM reached this process. Not an Exception: only `finally` and the entry points are meant to see it."""
+    """This process received SIGTERM. Not an Exception: only `finally` and the entry points handle it."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """An operating-system user that a server runs as, because Postgres refuses to run as root."""
+    """The operating-system user of a server: Postgres refuses to run as root."""
 
     name: str
     uid: int
@@ -50,7 +51,7 @@ class Account:
 
 
 def server_account() -> Account | None:
-    """The account for servers: None for ourselves, an existing unprivileged one when we are root."""
+    """None: this process's user; for root an existing unprivileged account."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -63,7 +64,7 @@ def server_account() -> Account | None:
 
 
 def die_with_parent(death_signal: int) -> None:
-    """Ask the kernel for `death_signal` when the thread that made this process ends."""
+    """Let the kernel send `death_signal` to this process when the thread that forked it ends."""
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
 
@@ -74,6 +75,18 @@ def adopt_orphans() -> None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+@dataclass(frozen=True)
+class SpawnOptions:
+    """`account`: the child's user, None: that of this process. `death_signal`: sent to the child when this process
+    dies. `own_session`: the terminal's Ctrl-C does not reach the child.
+    """
+
+    account: Account | None = None
+    death_signal: int = signal.SIGTERM
+    own_session: bool = True
+    pass_fds: tuple[int, ...] = ()
+
+
 def spawn(
     argv: Sequence[str | Path],
     *,
@@ -81,28 +94,15 @@ def spawn(
     cwd: Path | str | None = None,
     output: int | IO[bytes] | None = None,
     errors: int | IO[bytes] | None = None,
-    account: Account | None = None,
-    death_signal: int = signal.SIGTERM,
-    own_session: bool = True,
     stdin: int | None = subprocess.DEVNULL,
-    pass_fds: Sequence[int] = (),
+    options: SpawnOptions = SpawnOptions(),  # frozen
 ) -> subprocess.Popen[bytes]:
-    """Start a child that gets `death_signal` when we die; call it from the main thread only.
+    """Start a child that does not outlive this process; only to be called from the main thread.
 
-    `output` receives stdout and stderr; without it stdout is inherited and `errors` receives stderr. With
-    `own_session` the terminal's Ctrl-C does not reach the child.
+    `output` receives stdout and stderr; without it stdout is inherited and `errors` receives stderr.
     """
-    parent = os.getpid()
-
-    def bind_to_parent() -> None:
-        # After the change of user, because that clears the setting; the parent may have died before it.
-        die_with_parent(death_signal)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    identity: dict[str, Any] = (
-        {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
-    )
+    account = options.account
+    identity: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     return subprocess.Popen(
         [str(part) for part in argv],
         env=None if env is None else dict(env),
@@ -110,15 +110,22 @@ def spawn(
         stdin=stdin,
         stdout=output,
         stderr=errors if output is None else subprocess.STDOUT,
-        start_new_session=own_session,
-        preexec_fn=bind_to_parent,  # safe: this program has one thread
-        pass_fds=tuple(pass_fds),
+        start_new_session=options.own_session,
+        preexec_fn=partial(_bind_to_parent, os.getpid(), options.death_signal),  # safe: this program has one thread
+        pass_fds=options.pass_fds,
         **identity,
     )
 
 
+def _bind_to_parent(parent: int, death_signal: int) -> None:
+    """Runs in the child, after the change of user, which clears the setting. The parent may have died before."""
+    die_with_parent(death_signal)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM, patience_s: float = 10.0) -> bool:
-    """End `process`: `stop_signal`, then after `patience_s` SIGKILL. True when it went by itself."""
+    """Send `stop_signal`, and after `patience_s` SIGKILL. Returns whether it ended without SIGKILL."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
             process.send_signal(stop_signal)
@@ -132,7 +139,7 @@ def stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM, pa
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of the direct children of `pid`, zombies included; empty when it is gone."""
+    """Process ids of the direct children of `pid`, with zombies; empty if `pid` does not exist."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
@@ -141,21 +148,21 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Process ids of everything below `pid`, parents before children."""
+    """Process ids of all descendants of `pid`, parents before children."""
     for child in children(pid):
         yield child
         yield from descendants(child)
 
 
 def reap(known: Sequence[int] = ()) -> None:
-    """Collect the exit statuses of adopted orphans; `known` children belong to their Popen objects."""
+    """Reap adopted orphans, but not `known` children, which belong to their Popen objects."""
     for child in set(children(os.getpid())) - set(known):
         with suppress(ChildProcessError):
             os.waitpid(child, os.WNOHANG)
 
 
 def kill_descendants(patience_s: float = 5.0) -> None:
-    """SIGKILL everything below this process until nothing is left, or `patience_s` is over."""
+    """SIGKILL all descendants until none is left or `patience_s` has passed."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         below = list(descendants(os.getpid()))
@@ -169,34 +176,34 @@ def kill_descendants(patience_s: float = 5.0) -> None:
 
 
 def raise_terminated(_signal: int, _frame: FrameType | None) -> None:
-    """Signal handler: the first SIGTERM becomes an exception, later ones are ignored while we clean up."""
+    """Signal handler: the first SIGTERM becomes an exception; later ones are ignored during the clean-up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
 
 
-def _swallow(_signal: int, _frame: FrameType | None) -> None:
-    """Signal handler that does nothing. Unlike SIG_IGN it is not inherited by the programs that we start."""
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
+    """Signal handler that does nothing. Unlike SIG_IGN it is not inherited by child programs."""
 
 
 def guard(work: Callable[[], int], *, last: Callable[[], None], interrupt_stops: bool) -> int:
-    """Run `work` in a keeper process and return its exit code; both run `last` at their very end, whatever happened.
+    """Run `work` in a forked main process and return its exit code; both processes run `last` at their very end.
 
-    SIGTERM and SIGHUP to this process reach the keeper as SIGTERM, where they raise `Terminated`. Ctrl-C does the same
-    with `interrupt_stops` (the keeper then has a session of its own); without it, Ctrl-C is left to the command that
-    `work` runs.
+    SIGTERM and SIGHUP to this process are forwarded as SIGTERM and raise `Terminated` there. Ctrl-C does the same with
+    `interrupt_stops` (the main process then has its own session); without it, Ctrl-C is left to the command that `work`
+    runs.
     """
     adopt_orphans()
     front = os.getpid()
-    keeper = os.fork()
-    if keeper == 0:
-        _become_keeper(front, work, last, own_session=interrupt_stops)
+    child = os.fork()
+    if child == 0:
+        _run_main_process(front, work, last, own_session=interrupt_stops)
     with suppress(ProcessLookupError):
         for number in (signal.SIGTERM, signal.SIGHUP, *([signal.SIGINT] if interrupt_stops else [])):
-            signal.signal(number, lambda *_: os.kill(keeper, signal.SIGTERM))
+            signal.signal(number, lambda *_: os.kill(child, signal.SIGTERM))
     if not interrupt_stops:
-        signal.signal(signal.SIGINT, _swallow)
+        signal.signal(signal.SIGINT, _ignore)
     try:
-        _, status = os.waitpid(keeper, 0)
+        _, status = os.waitpid(child, 0)
     finally:
         kill_descendants()
         last()
@@ -204,13 +211,13 @@ def guard(work: Callable[[], int], *, last: Callable[[], None], interrupt_stops:
     return code if code >= 0 else 128 - code
 
 
-def _become_keeper(front: int, work: Callable[[], int], last: Callable[[], None], *, own_session: bool) -> None:
-    """The child's side of `guard`; never returns."""
+def _run_main_process(front: int, work: Callable[[], int], last: Callable[[], None], *, own_session: bool) -> None:
+    """The child's side of `guard`; does not return."""
     code = 1
     try:
         if own_session:
             os.setsid()
-        signal.signal(signal.SIGINT, _swallow)
+        signal.signal(signal.SIGINT, _ignore)
         signal.signal(signal.SIGTERM, raise_terminated)
         die_with_parent(signal.SIGTERM)
         adopt_orphans()

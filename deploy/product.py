@@ -1,4 +1,4 @@
-"""The processes of the product on one machine: command lines, environment, when they are ready, how they stop."""
+"""The processes of the product on one machine: configuration, environment, readiness, order of the stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deploy.supervisor import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOWER_PORT = 5555
-# Requests stop first, then the sources of new work, then the workers; Flower and the servers they all need go last.
+# First the sources of requests and jobs, then the workers, then Flower; the servers that all of them need stop last.
 STOP_ORDER = (
     ("web", "beat"),
     ("gpu-worker", "cpu-worker", "late-worker", "io-worker", "reconciler"),
@@ -35,7 +35,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class ProductConfig:
-    """What the user chose by environment variables; empty `database_url`, `redis_url` mean the embedded servers."""
+    """The user's environment variables. Empty `database_url` or `redis_url`: the embedded server."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ class ProductConfig:
 
     @classmethod
     def from_environment(cls) -> ProductConfig:
-        """Read the environment; DeployError names a wrong variable."""
+        """Raises DeployError for a wrong variable."""
         return cls(
             host=os.environ.get("HOST", "127.0.0.1"),
             port=_port("PORT", 8000),
@@ -60,22 +60,22 @@ class ProductConfig:
 
     @property
     def local_host(self) -> str:
-        """The address by which this machine reaches the web process."""
+        """The host by which this machine reaches the web process."""
         return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the web process."""
+        """The web process's address on this machine."""
         host = f"[{self.local_host}]" if ":" in self.local_host else self.local_host
         return f"http://{host}:{self.port}"
 
     @property
     def flower_url(self) -> str:
-        """Where this machine reaches Flower, which never listens beyond it."""
+        """Flower listens on this machine only."""
         return f"http://127.0.0.1:{self.flower_port}"
 
     def check_port(self) -> None:
-        """Raise DeployError when somebody listens on the product's port already."""
+        """Raises DeployError if the product's port is in use."""
         if not port_is_free(self.host, self.port):
             raise DeployError(
                 f"Port {self.port} of {self.host} is taken: stop the program that uses it, or choose another port, "
@@ -84,7 +84,6 @@ class ProductConfig:
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,7 +99,7 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def environment(config: ProductConfig, secret_key: str, database_url: str, redis_url: str) -> dict[str, str]:
-    """What the product adds to the environment of its processes; the user's own values go before our defaults."""
+    """Added to the environment of all processes. Variables that the user has set take precedence over the defaults."""
     names = {config.host, socket.gethostname(), "localhost", "127.0.0.1", "[::1]"} - {"0.0.0.0", "::"}
     defaults = {
         "ALLOWED_HOSTS": ",".join(sorted(names)),
@@ -122,7 +121,7 @@ def environment(config: ProductConfig, secret_key: str, database_url: str, redis
 
 
 def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> list[Program]:
-    """Every process except the servers."""
+    """All processes but the servers."""
     lines = CommandConfig(
         host=config.host,
         port=config.port,
@@ -132,7 +131,7 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
     )
     admin = folder.secrets()["demo"]["admin"]
     flower_login = {"FLOWER_BASIC_AUTH": f"{admin['user']}:{admin['password']}"}  # its API can stop workers
-    make = _Maker(folder, env, lines)
+    make = _ProgramFactory(folder, env, lines)
     backup = [make("backup", {})] if os.environ.get("BACKUP_DIR") else []
     return [
         *backup,
@@ -147,8 +146,8 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
     ]
 
 
-class _Maker:
-    """Turns a command line into a Program that runs in the repository's root."""
+class _ProgramFactory:
+    """Makes a Program of a command line; it runs in the repository's root."""
 
     def __init__(self, folder: DataFolder, env: dict[str, str], lines: CommandConfig) -> None:
         self._folder = folder
@@ -174,7 +173,7 @@ class _Maker:
 
 
 def announced(marker: Path, pid: int) -> bool:
-    """Whether the process `pid` wrote its readiness file (imagegenx_site/readiness.py)."""
+    """Whether the process `pid` has written its readiness file (imagegenx_site/readiness.py)."""
     try:
         return marker.read_text().strip() == str(pid)
     except FileNotFoundError:
@@ -191,8 +190,9 @@ def answers(url: str) -> bool:
 
 
 def show_workers_in_flower(url: str, login: Mapping[str, str]) -> None:
-    """Let Flower ask the workers anew: by itself it asks once, at its start, and names no queue of those that came up
-    later. Never raises; a page of Flower asks too.
+    """Let Flower inspect the workers again: it does so only at its start, and lacks the queues of those started later.
+
+    Does not raise: a page of Flower also inspects them.
     """
     pair = base64.b64encode(f"{login['user']}:{login['password']}".encode()).decode()
     request = Request(f"{url}/api/workers?refresh=1", headers={"Authorization": f"Basic {pair}"})
@@ -204,7 +204,7 @@ def show_workers_in_flower(url: str, login: Mapping[str, str]) -> None:
 
 
 def _engine_threads() -> str:
-    """CPU threads of the engine: half the processors, since the other processes need the rest."""
+    """CPU threads of the engine: half the processors, as the other processes need the rest."""
     return str(max(1, (os.cpu_count() or 2) // 2)) if shutil.which("nvidia-smi") is None else "4"
 
 

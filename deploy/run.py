@@ -1,13 +1,13 @@
-"""The run script: `make run` on a machine of one's own, or `python -m deploy.run`.
+"""The run script of a single machine: `make run`, or `python -m deploy.run`.
 
-    1 look       configuration, port, disk, lock of the data folder, survivors of a killed run
-    2 servers    Postgres and Redis, unless DATABASE_URL and REDIS_URL name others
+    1 check      configuration, port, disk, lock of the data folder, processes left by a killed run
+    2 servers    Postgres and Redis, unless DATABASE_URL and REDIS_URL are set
     3 database   migrations, seed, partitions, demo account, where needed
-    4 processes  all at once; then wait until each is ready
-    5 tell       ready.json and a few lines on the terminal
-    6 keep       restart what dies, until Ctrl-C or SIGTERM; then stop in order
+    4 processes  started together; then wait until all are ready
+    5 announce   ready.json and a few lines on the terminal
+    6 supervise  restart processes that die, until Ctrl-C or SIGTERM; then stop in order
 
-A keeper process does the work (deploy/processes.py), so that even `kill -9` of the run script leaves nothing behind.
+A forked main process does the work (deploy/processes.py), so that even `kill -9` of the run script leaves no process.
 """
 
 from __future__ import annotations
@@ -38,20 +38,18 @@ ERROR_LINE = re.compile(r"[\w.]*(Error|Exception|Configured)\b: ")
 
 
 class ProductRun:
-    """One run of the product, from the first look to the last process."""
-
     def __init__(self, config: ProductConfig, folder: DataFolder) -> None:
         self.config = config
         self.folder = folder
-        self.supervisor = Supervisor(folder.log, report=_say, changed=self._on_change)
+        self.supervisor = Supervisor(folder.log, report=_print, changed=self._on_change)
         self.servers: list[EmbeddedPostgres | EmbeddedRedis] = []
         self.front = os.getppid()
         self.is_ready = False
 
     def __call__(self) -> int:
-        """The keeper's work. Returns 0 after a stop that was asked for."""
+        """Run the product until a stop signal. Returns 0."""
         began = time.monotonic()
-        self.supervisor.heed_signals()
+        self.supervisor.handle_signals()
         try:
             env = self._start_servers()
             write_private(self.folder.run / "environment.json", env)
@@ -62,12 +60,12 @@ class ProductRun:
             self.supervisor.wait_ready([program.name for program in everything], READY_PATIENCE_S)
             self.is_ready = True
             self._write_ready()
-            self._greet(time.monotonic() - began)
+            self._print_summary(time.monotonic() - began)
             login = self.folder.secrets()["demo"]["admin"]
             threading.Thread(target=show_workers_in_flower, args=(self.config.flower_url, login), daemon=True).start()
             self.supervisor.watch()
         except Terminated:
-            _say("Stopping; a second Ctrl-C does not wait for running work.")
+            _print("Stopping; press Ctrl-C again to stop without waiting for running work.")
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -77,26 +75,26 @@ class ProductRun:
         return 0
 
     def _start_servers(self) -> dict[str, str]:
-        """Start the servers that the user did not bring; the environment for all other processes."""
+        """Start the embedded servers that are needed. Returns the environment for all other processes."""
         secrets = self.folder.secrets()
         database_url, redis_url = self.config.database_url, self.config.redis_url
         if not redis_url:
             settings = RedisConfig(self.folder.root / "redis", free_port(), secrets["redis_password"], durable=True)
             redis = EmbeddedRedis(settings)
             redis_url = redis.url
-            self._keep_server("redis", redis)
+            self._start_server("redis", redis)
         if not database_url:
             place = self.folder.root / "postgres"
             postgres = EmbeddedPostgres(PostgresConfig(place, free_port(), secrets["postgres_password"], durable=True))
             _end(postgres.survivor())
             database_url = postgres.url
-            self._keep_server("postgres", postgres)
+            self._start_server("postgres", postgres)
             self.supervisor.wait_ready(["postgres"], SERVER_PATIENCE_S)
             postgres.create_database()
         self.supervisor.wait_ready([name for name in ("redis",) if not self.config.redis_url], SERVER_PATIENCE_S)
         return environment(self.config, secrets["secret_key"], database_url, redis_url)
 
-    def _keep_server(self, name: str, server: EmbeddedPostgres | EmbeddedRedis) -> None:
+    def _start_server(self, name: str, server: EmbeddedPostgres | EmbeddedRedis) -> None:
         self.servers.append(server)
         server.initialise()
         self.supervisor.start(Program(name, server.start, lambda _: server.ready(), server.stop_signal, patience_s=30))
@@ -112,25 +110,24 @@ class ProductRun:
             raise DeployError(f"The database could not be prepared: {words[-1] if words else code}; more in {errors}.")
 
     def _on_change(self) -> None:
-        """A process came back under another id. A full disk must not end what still runs."""
+        """A process was restarted. A full disk must not stop the others."""
         if not self.is_ready:
             return
         try:
             self._write_ready()
         except OSError as error:
-            _say(f"  ready.json can't be written: {error.strerror}; it names a process that is gone")
+            _print(f"  ready.json can't be written: {error.strerror}; it names a process that has ended")
 
     def _write_ready(self) -> None:
-        """Write ready.json anew."""
         ready: dict[str, Any] = {"url": self.config.url, "flower_url": self.config.flower_url}
         ready |= self.folder.secrets()["demo"]
-        ready["pids"] = self.supervisor.pids() | {"run": self.front, "keeper": os.getpid()}
+        ready["pids"] = self.supervisor.pids() | {"run": self.front, "supervisor": os.getpid()}
         write_private(self.folder.root / "ready.json", ready)
 
-    def _greet(self, seconds: float) -> None:
+    def _print_summary(self, seconds: float) -> None:
         demo = self.folder.secrets()["demo"]
         url = self.config.url
-        _say(
+        _print(
             f"""
 ImageGenX is ready ({seconds:.1f} s).
   API      {url}/api/docs
@@ -151,11 +148,11 @@ Stop with Ctrl-C."""
         self.supervisor.stop(STOP_ORDER)
         for server in self.servers:
             server.close()
-        _say("Stopped.")
+        _print("Stopped.")
 
 
 def picture_command(url: str, key: str) -> str:
-    """One shell command that makes a picture and saves it as picture.webp."""
+    """A shell command that makes a picture and saves it as picture.webp."""
     body = '{"text": "a red circle on a blue background", "params": {"resolution": "256x256", "seed": 7}}'
     return (
         f"curl -sS {url}/api/v1/image/generate -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' "
@@ -164,12 +161,12 @@ def picture_command(url: str, key: str) -> str:
     )
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 
 def _end(pid: int | None) -> None:
-    """End a Postgres that a killed run left behind: it rolls back, and its own children go with it."""
+    """End a Postgres left by a killed run: it rolls back and ends its children."""
     if pid is None:
         return
     os.kill(pid, signal.SIGQUIT)
@@ -192,11 +189,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         config.check_port()
         folder.prepare()
         if ended := folder.end_survivors():
-            _say(f"  ended {ended} processes that a killed run left behind")
+            _print(f"  ended {ended} processes left by a killed run")
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    _say(f"ImageGenX starts; its data is in {folder.root}")
+    _print(f"ImageGenX is starting; its data is in {folder.root}")
     return guard(lambda: ProductRun(config, folder)(), last=lambda: None, interrupt_stops=True)
 
 

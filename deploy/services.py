@@ -1,9 +1,9 @@
-"""Real Postgres and Redis servers of our own, durable below a data folder or throw-away for tests.
+"""Throw-away Postgres and Redis servers for one command.
 
     python -m deploy.services run -- pytest -q
 
-starts throw-away servers, runs the command with DATABASE_URL and REDIS_URL set, passes its exit code on and leaves
-nothing behind: not after Ctrl-C, not after SIGTERM, not after `kill -9` of any one of its processes.
+starts the servers, runs the command with DATABASE_URL and REDIS_URL set, and returns its exit code. No process and no
+file remains, not even after Ctrl-C, SIGTERM, or `kill -9` of any one of its processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from deploy.embedded_postgres import EmbeddedPostgres, PostgresConfig
 from deploy.embedded_redis import EmbeddedRedis, RedisConfig
-from deploy.processes import DeployError, guard, spawn, stop
+from deploy.processes import DeployError, SpawnOptions, guard, spawn, stop
 
 FOLDER_PREFIX = "imagegenx-services-"
 START_PATIENCE_S = 60.0
@@ -35,20 +35,20 @@ COMMAND_PATIENCE_S = 15.0
 
 @dataclass(frozen=True)
 class ServiceUrls:
-    """Addresses of two running servers, and a data folder that goes away with them."""
+    """Addresses of the running servers, and a data folder that is deleted with them."""
 
     database_url: str
     redis_url: str
     var_dir: Path
 
     def environment(self) -> dict[str, str]:
-        """Our own environment with the two addresses set; a throw-away SECRET_KEY and VAR_DIR unless they are."""
+        """This process's environment with the two addresses; SECRET_KEY and VAR_DIR have defaults."""
         defaults = {"SECRET_KEY": secrets.token_hex(32), "VAR_DIR": str(self.var_dir)}
         return defaults | os.environ | {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port of `host` that nobody listens on at this moment."""
+    """A TCP port of `host` that is not in use."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -56,7 +56,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def wait_ready(server: EmbeddedPostgres | EmbeddedRedis, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when the server takes connections; DeployError with the end of its log when it dies or is too slow."""
+    """Wait until the server takes connections. Raises DeployError with the end of its log if it dies or is too slow."""
     deadline = time.monotonic() + START_PATIENCE_S
     while not server.ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -67,7 +67,7 @@ def wait_ready(server: EmbeddedPostgres | EmbeddedRedis, process: subprocess.Pop
 
 @contextmanager
 def throw_away_services(folder: Path) -> Iterator[ServiceUrls]:
-    """Run both servers below `folder` without any promise about their data, until the context ends."""
+    """Run both servers below `folder`, without durability, until the context ends."""
     postgres = EmbeddedPostgres(PostgresConfig(folder / "postgres", free_port(), secrets.token_hex(16), durable=False))
     redis = EmbeddedRedis(RedisConfig(folder / "redis", free_port(), secrets.token_hex(16), durable=False))
     started: list[tuple[EmbeddedPostgres | EmbeddedRedis, subprocess.Popen[bytes]]] = []
@@ -89,12 +89,11 @@ def throw_away_services(folder: Path) -> Iterator[ServiceUrls]:
 
 
 def run_command(command: Sequence[str], folder: Path) -> int:
-    """Run `command` beside throw-away services; its exit code, or 128 + n when a signal n ended it."""
+    """Run `command` beside throw-away services; its exit code, or 128 + n if signal n ended it."""
     with throw_away_services(folder) as services:
         try:
-            process = spawn(
-                command, env=services.environment(), death_signal=signal.SIGKILL, own_session=False, stdin=None
-            )
+            options = SpawnOptions(death_signal=signal.SIGKILL, own_session=False)
+            process = spawn(command, env=services.environment(), stdin=None, options=options)
         except OSError as error:
             raise DeployError(f"{command[0]} can't be run: {error.strerror}.") from error
         try:
@@ -105,18 +104,18 @@ def run_command(command: Sequence[str], folder: Path) -> int:
 
 
 def remove_stale_folders() -> None:
-    """Delete the folders of earlier runs that were killed together with their keeper: nobody holds their lock."""
+    """Delete the folders of earlier runs that were killed with all their processes: their locks are free."""
     for folder in Path(tempfile.gettempdir()).glob(FOLDER_PREFIX + "*"):
         try:
             with (folder / "lock").open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            continue  # in use, somebody else's, or being made at this moment
+            continue  # in use, owned by another user, or just being created
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def locked_folder() -> tuple[Path, int]:
-    """A new folder that the servers may enter, and the file descriptor that marks it as in use."""
+    """A new folder that the servers can enter, and the descriptor of its lock."""
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     if os.geteuid() == 0:
         folder.chmod(0o711)  # the servers run as another account

@@ -1,8 +1,8 @@
-"""What one installation keeps in its data folder, VAR_DIR.
+"""The files of one installation in its data folder, VAR_DIR.
 
-secrets.json   SECRET_KEY, passwords of the embedded servers, demo key and admin; made at the first start, mode 600
-ready.json     where the running product is reached, and its process ids; there only while it is ready, mode 600
-prepared.json  which state of the code the database was prepared for
+secrets.json   SECRET_KEY, passwords of the embedded servers, demo key and admin; created at the first start, mode 600
+ready.json     addresses and process ids of the running product; exists only while it is ready, mode 600
+prepared.json  the state of the code for which the database was prepared
 log/           one file for each process
 run/           lock, readiness files, schedule of beat, environment of the running processes, their counters
 postgres/ redis/ media/ raw/ spool/   the data itself
@@ -40,14 +40,14 @@ class DataFolder:
         self._lock: int | None = None
 
     def prepare(self) -> None:
-        """Make the folders, check the free space and take the lock; DeployError when something is in the way."""
+        """Create the folders, check the free space and take the lock. Raises DeployError."""
         try:
             for folder in (self.root, self.run, self.log, self.metrics):
                 folder.mkdir(parents=True, exist_ok=True)
             self.log.chmod(0o700)
             self._check_space()
             self._take_lock()
-            for left in self.metrics.glob("*.db"):  # what processes of the last run have counted
+            for left in self.metrics.glob("*.db"):  # counters of the last run
                 left.unlink()
         except OSError as error:
             raise DeployError(f"The data folder {self.root} can't be used: {error.strerror}.") from error
@@ -61,10 +61,10 @@ class DataFolder:
             )
 
     def _take_lock(self) -> None:
-        """Lock the folder; the lock lives as long as this process or one forked from it. Waits for a run that stops."""
+        """Hold the lock as long as this process or its forks live. Waits for an earlier run that is still stopping."""
         self._lock = os.open(self.run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + STOPPING_PATIENCE_S
-        told = False
+        announced = False
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,15 +79,15 @@ class DataFolder:
                 )
             if time.monotonic() > deadline:
                 raise DeployError(f"The last run in {self.root} does not stop: end the processes that use it.")
-            if not told:
-                print("The last run was killed and still stops; waiting for it ...", flush=True)
-                told = True
+            if not announced:
+                print("The last run was killed and is still stopping; waiting for it ...", flush=True)
+                announced = True
             time.sleep(0.1)
 
     def end_survivors(self) -> int:
-        """SIGKILL every process that a killed run of this folder left behind, and say how many there were.
+        """SIGKILL every process left by a killed run of this folder; how many there were.
 
-        Postgres hides its environment; EmbeddedPostgres.survivor knows that one.
+        Postgres hides its environment: see EmbeddedPostgres.survivor.
         """
         mark = f"{OWNER_VARIABLE}={self.root}".encode()
         ended = 0
@@ -101,34 +101,33 @@ class DataFolder:
         return ended
 
     def secrets(self) -> dict[str, Any]:
-        """The installation's secrets; those that every installation needs are made when they are missing."""
-        kept: dict[str, Any] = read_json(self.root / "secrets.json")
-        missing = [name for name in ("secret_key", "postgres_password", "redis_password") if name not in kept]
+        """The installation's secrets; missing ones are created."""
+        stored: dict[str, Any] = read_json(self.root / "secrets.json")
+        missing = [name for name in ("secret_key", "postgres_password", "redis_password") if name not in stored]
         if missing:
-            kept |= {
+            stored |= {
                 name: secrets.token_urlsafe(48) if name == "secret_key" else secrets.token_hex(24) for name in missing
             }
-            self.keep_secrets(kept)
-        return kept
+            self.keep_secrets(stored)
+        return stored
 
     def keep_secrets(self, values: dict[str, Any]) -> None:
-        """Replace the secrets file."""
         write_private(self.root / "secrets.json", values)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty when there is no file."""
+    """The JSON object in `path`; empty if there is no file."""
     try:
         value: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise DeployError(f"{path} is damaged: restore it from a backup, or delete it to begin anew.") from error
+        raise DeployError(f"{path} is damaged: restore it from a backup, or delete it to start again.") from error
     return value
 
 
 def write_private(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace `path` by `value` as JSON, readable by the owner only, at no moment half written."""
+    """Replace `path` atomically by `value` as JSON, readable by its owner only."""
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
@@ -141,7 +140,7 @@ def write_private(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _is_alive(pid: str) -> bool:
-    """Whether `pid` is a process that still runs (a zombie does not)."""
+    """Whether the process is running; a zombie is not."""
     try:
         status = Path(f"/proc/{int(pid)}/stat").read_text()
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Keeps a set of processes alive: starts them together, restarts what dies, stops them in order.
+"""Supervises a set of processes: starts them together, restarts those that die, stops them in order.
 
-One thread, one loop: `tick()` looks once at everything and never waits. Why this is neither honcho nor the package
+One thread, one loop: `tick()` checks every process once and never blocks. Why this is neither honcho nor the package
 `supervisor`: docs/decisions/0003-own-supervisor.md.
 """
 
@@ -16,20 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from deploy.logs import LogFollower, last_words
+from deploy.logs import LogWatcher, log_tail
 from deploy.processes import DeployError, Terminated, children, reap
 
 TICK_S = 0.1
-FIRST_RESTARTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s to wait before each restart in a row; the last repeats
-CALM_S = 60.0  # a process that ran this long begins the row anew
-START_DEATHS = 3  # deaths before the first readiness that end the start
-SAME_SIGNAL_S = 2.0  # requests to stop that come this close together are one
-ORPHAN_PATIENCE_S = 5.0  # what a dead process left behind (its watchdog has work to do) may live this long
+FIRST_RESTARTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s before each successive restart; the last repeats
+CALM_S = 60.0  # a process that ran this long starts again with the first delay
+START_DEATHS = 3  # deaths before it was ever ready, after which the start fails
+SAME_SIGNAL_S = 2.0  # stop signals this close together count as one
+ORPHAN_PATIENCE_S = 5.0  # lifetime of a dead process's children (its watchdog still has work to do)
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process to keep alive."""
+    """A process to supervise."""
 
     name: str
     start: Callable[[IO[bytes]], subprocess.Popen[bytes]]  # given the open log file
@@ -39,11 +39,11 @@ class Program:
 
 
 @dataclass
-class Kept:
-    """What the supervisor knows of one program."""
+class ManagedProcess:
+    """The state of one program."""
 
     program: Program
-    log: LogFollower
+    log: LogWatcher
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     ready_after: float | None = None
@@ -51,122 +51,127 @@ class Kept:
     deaths: int = 0
     restart_at: float | None = None
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
 
 @dataclass
 class Supervisor:
-    """Owns the processes; `report` gets lines for the terminal, `changed` is called when a process id changed."""
+    """`report` gets lines for the terminal; `changed` is called when a process id has changed."""
 
     log_folder: Path
     report: Callable[[str], None]
     changed: Callable[[], None] = lambda: None
-    _kept: dict[str, Kept] = field(default_factory=dict)
+    _managed: dict[str, ManagedProcess] = field(default_factory=dict)
     _orphans: dict[int, float] = field(default_factory=dict)
-    _stop_asked: float | None = None
-    _hurry: bool = False
+    _stop_requested: float | None = None
+    _kill_now: bool = False
 
-    def heed_signals(self) -> None:
-        """Let SIGTERM end the loops at a safe point instead of at any line; a second one hurries the stop."""
+    def handle_signals(self) -> None:
+        """SIGTERM ends the loops at the next tick instead of at any line; a second one kills what is still running."""
 
-        def ask(*_: object) -> None:
+        def request_stop(*_: object) -> None:
             now = time.monotonic()
             # One Ctrl-C may arrive several times: from the terminal, from make and from the process group.
-            self._hurry = self._hurry or (self._stop_asked is not None and now - self._stop_asked > SAME_SIGNAL_S)
-            self._stop_asked = self._stop_asked or now
+            if self._stop_requested is not None and now - self._stop_requested > SAME_SIGNAL_S:
+                self._kill_now = True
+            self._stop_requested = self._stop_requested or now
 
-        signal.signal(signal.SIGTERM, ask)
+        signal.signal(signal.SIGTERM, request_stop)
 
     def start(self, program: Program) -> None:
-        """Start `program` and keep it alive from now on."""
+        """Start and supervise `program`."""
         path = self.log_folder / f"{program.name}.log"
-        kept = Kept(program, LogFollower(program.name, path, self.report))
-        self._kept[program.name] = kept
-        self._launch(kept)
+        managed = ManagedProcess(program, LogWatcher(program.name, path, self.report))
+        self._managed[program.name] = managed
+        self._launch(managed)
 
     def pids(self) -> dict[str, int]:
-        """Process id by name, of the processes that run."""
-        return {name: kept.process.pid for name, kept in self._kept.items() if kept.process is not None}
+        """Process ids of the running processes, by name."""
+        return {name: managed.process.pid for name, managed in self._managed.items() if managed.process is not None}
 
     def wait_ready(self, names: Iterable[str], patience_s: float) -> None:
-        """Tick until all `names` are ready; DeployError with the log's end when one keeps dying or takes too long."""
-        waiting = [self._kept[name] for name in names]
+        """Tick until all `names` are ready. Raises DeployError with the end of the log of one that keeps dying or is
+        too slow.
+        """
+        waiting = [self._managed[name] for name in names]
         deadline = time.monotonic() + patience_s
-        while late := [kept for kept in waiting if not kept.was_ready]:
+        while pending := [managed for managed in waiting if not managed.was_ready]:
             self.tick()
-            for kept in late:
-                if kept.deaths >= START_DEATHS or time.monotonic() > deadline:
-                    why = f"died {kept.deaths} times" if kept.deaths else f"was not ready after {patience_s:.0f} s"
-                    raise DeployError(
-                        f"{kept.program.name} {why}; the end of {kept.log.path}:\n{last_words(kept.log.path)}"
-                    )
+            for managed in pending:
+                if managed.deaths >= START_DEATHS or time.monotonic() > deadline:
+                    deaths, path = managed.deaths, managed.log.path
+                    why = f"died {deaths} times" if deaths else f"was not ready after {patience_s:.0f} s"
+                    raise DeployError(f"{managed.program.name} {why}; the end of {path}:\n{log_tail(path)}")
             time.sleep(TICK_S)
 
     def watch(self) -> None:
-        """Tick until somebody asks to stop."""
+        """Tick until a stop signal arrives."""
         while True:
             self.tick()
             time.sleep(TICK_S)
 
     def wait_for(self, process: subprocess.Popen[bytes]) -> int:
-        """Tick until a process outside the kept ones ended, and give its exit code."""
+        """Tick until an unsupervised child has ended; its exit code."""
         while process.poll() is None:
-            self.tick(besides=(process.pid,))
+            self.tick(others=(process.pid,))
             time.sleep(TICK_S / 5)
         return process.returncode
 
-    def tick(self, besides: Sequence[int] = ()) -> None:
-        """Look once at everything. Raises Terminated when a stop was asked for."""
-        if self._stop_asked is not None:
+    def tick(self, others: Sequence[int] = ()) -> None:
+        """Check every process once. Raises Terminated after a stop signal."""
+        if self._stop_requested is not None:
             raise Terminated
-        for kept in self._kept.values():
-            self._look_at(kept)
-            kept.log.look()
-        self._clear_orphans(besides)
+        for managed in self._managed.values():
+            self._check(managed)
+            managed.log.check()
+        self._clear_orphans(others)
 
     def stop(self, stages: Sequence[Sequence[str]]) -> None:
-        """Stop the processes stage by stage; names not in any stage go last, all at once."""
+        """Stop the processes stage by stage; those in no stage last, together."""
         named = {name for stage in stages for name in stage}
-        for stage in [*stages, [name for name in self._kept if name not in named]]:
-            self._stop_together([self._kept[name] for name in stage if name in self._kept])
+        for stage in [*stages, [name for name in self._managed if name not in named]]:
+            self._stop_together([self._managed[name] for name in stage if name in self._managed])
 
-    def _launch(self, kept: Kept) -> None:
-        kept.restart_at = None
-        kept.ready_after = None
-        kept.started = time.monotonic()
+    def _launch(self, managed: ManagedProcess) -> None:
+        managed.restart_at = None
+        managed.ready_after = None
+        managed.started = time.monotonic()
         try:
-            with kept.log.path.open("ab") as output:
-                kept.process = kept.program.start(output)
+            with managed.log.path.open("ab") as output:
+                managed.process = managed.program.start(output)
         except OSError as error:
-            raise DeployError(f"{kept.program.name} can't be started: {error.strerror}.") from error
+            raise DeployError(f"{managed.program.name} can't be started: {error.strerror}.") from error
 
-    def _look_at(self, kept: Kept) -> None:
+    def _check(self, managed: ManagedProcess) -> None:
         now = time.monotonic()
-        if kept.process is None:
-            if kept.restart_at is not None and now >= kept.restart_at:
-                self._launch(kept)
+        if managed.process is None:
+            if managed.restart_at is not None and now >= managed.restart_at:
+                self._launch(managed)
                 self.changed()
-        elif (code := kept.process.poll()) is not None:
-            self._plan_restart(kept, code, now)
-        elif kept.ready_after is None and kept.program.ready(kept.process.pid):
-            kept.ready_after = now - kept.started
-            again = " again" if kept.was_ready else ""
-            kept.was_ready = True
-            self.report(f"  {kept.program.name:<12} ready{again} ({kept.ready_after:.1f} s)")
+        elif (code := managed.process.poll()) is not None:
+            self._plan_restart(managed, code, now)
+        elif managed.ready_after is None and managed.program.ready(managed.process.pid):
+            managed.ready_after = now - managed.started
+            again = " again" if managed.was_ready else ""
+            managed.was_ready = True
+            self.report(f"  {managed.program.name:<12} ready{again} ({managed.ready_after:.1f} s)")
             self.changed()
 
-    def _plan_restart(self, kept: Kept, code: int, now: float) -> None:
-        if now - kept.started > CALM_S:
-            kept.deaths = 0
-        pause = FIRST_RESTARTS[min(kept.deaths, len(FIRST_RESTARTS) - 1)]
-        kept.deaths += 1
-        kept.process = None
-        kept.restart_at = now + pause
+    def _plan_restart(self, managed: ManagedProcess, code: int, now: float) -> None:
+        if now - managed.started > CALM_S:
+            managed.deaths = 0
+        pause = FIRST_RESTARTS[min(managed.deaths, len(FIRST_RESTARTS) - 1)]
+        managed.deaths += 1
+        managed.process = None
+        managed.restart_at = now + pause
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         when = f"in {pause:g} s" if pause else "now"
-        self.report(f"  {kept.program.name:<12} {how} after {now - kept.started:.1f} s; restarts {when}")
+        self.report(f"  {managed.program.name:<12} {how} after {now - managed.started:.1f} s; restarts {when}")
 
-    def _clear_orphans(self, besides: Sequence[int]) -> None:
-        """Collect the children that dead processes left to us; end those that do not end by themselves."""
-        known = {*self.pids().values(), *besides}
+    def _clear_orphans(self, others: Sequence[int]) -> None:
+        """Reap the children of dead processes; kill those that do not end within ORPHAN_PATIENCE_S."""
+        known = {*self.pids().values(), *others}
         now = time.monotonic()
         adopted = set(children(os.getpid())) - known
         self._orphans = {pid: self._orphans.get(pid, now) for pid in adopted}
@@ -177,25 +182,25 @@ class Supervisor:
         if adopted:
             reap(tuple(known))
 
-    def _stop_together(self, stage: Sequence[Kept]) -> None:
-        running = [kept for kept in stage if kept.process is not None and kept.process.poll() is None]
-        for kept in running:
-            self._send(kept, kept.program.stop_signal)
+    def _stop_together(self, stage: Sequence[ManagedProcess]) -> None:
+        running = [managed for managed in stage if managed.is_running()]
+        for managed in running:
+            self._send(managed, managed.program.stop_signal)
         began, killed = time.monotonic(), set[str]()
-        while running := [kept for kept in running if kept.process is not None and kept.process.poll() is None]:
-            for kept in running:
+        while running := [managed for managed in running if managed.is_running()]:
+            for managed in running:
                 waited = time.monotonic() - began
-                late = self._hurry or waited > kept.program.patience_s
-                if late and kept.program.name not in killed:
-                    killed.add(kept.program.name)
-                    self.report(f"  {kept.program.name:<12} did not stop within {waited:.1f} s; killed")
-                    self._send(kept, signal.SIGKILL)
+                overdue = self._kill_now or waited > managed.program.patience_s
+                if overdue and managed.program.name not in killed:
+                    killed.add(managed.program.name)
+                    self.report(f"  {managed.program.name:<12} did not stop within {waited:.1f} s; killed")
+                    self._send(managed, signal.SIGKILL)
             time.sleep(0.02)
-        for kept in stage:
-            kept.process = None
+        for managed in stage:
+            managed.process = None
 
     @staticmethod
-    def _send(kept: Kept, number: int) -> None:
-        if kept.process is not None:
+    def _send(managed: ManagedProcess, number: int) -> None:
+        if managed.process is not None:
             with suppress(ProcessLookupError):
-                kept.process.send_signal(number)
+                managed.process.send_signal(number)

@@ -1,14 +1,14 @@
-"""Continuous backups of Postgres with its own programs: every change streamed, a full copy a day, an incremental one
-an hour.
+"""Continuous backups of Postgres with its own programs: every change is streamed, a full copy made each day, an
+incremental one each hour.
 
     BACKUP_DIR=/backups make run                    beside the product, one more process
-    python -m deploy.wal_backups keep               the same alone, for DATABASE_URL
-    python -m deploy.wal_backups list               what can be brought back
+    python -m deploy.wal_backups keep               the same on its own, for DATABASE_URL
+    python -m deploy.wal_backups list               the copies that can be restored
     make restore-to AT=2026-11-25T16:30:00          deploy/wal_restore.py
 
-pg_receivewal holds a replication slot, so the server keeps what was not yet received, and writes each change to the
-folder, synced, as it happens: a lost database machine loses what was on the wire. pg_basebackup --incremental needs
-Postgres 17 or newer with summarize_wal on; where it fails, a full copy is made.
+pg_receivewal holds a replication slot, so the server keeps WAL until it is received, and writes each change to the
+folder at once, synced: with the database machine only changes in transit are lost. pg_basebackup --incremental needs
+Postgres 17 or newer with summarize_wal on; if it fails, a full copy is made.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ RETRY_S = 60.0  # after a failed copy
 ARRIVAL_S = 120.0  # until the WAL of a finished copy must have been received
 
 
-class Keeper:
-    """Streams and copies one server into one folder."""
+class BackupRunner:
+    """Streams the WAL of one server into a folder and makes the copies that are due."""
 
     def __init__(self, database_url: str, root: Path, config: BackupConfig) -> None:
         self.database_url = database_url
@@ -60,11 +60,11 @@ class Keeper:
 
     @property
     def wal(self) -> Path:
-        """Where the line's segments go."""
+        """The folder of this timeline's segments."""
         return self.root / self.line / "wal"
 
     def run(self) -> None:
-        """Tick until somebody asks to stop."""
+        """Tick until SIGTERM."""
         try:
             while True:
                 self.tick()
@@ -73,7 +73,7 @@ class Keeper:
             self.close()
 
     def tick(self) -> None:
-        """Keep the stream alive; copy and clear away what is due."""
+        """Restart a stream that ended; make the copy that is due, and remove outdated ones."""
         if self.receiver is None or self.receiver.poll() is not None:
             self._start_receiver()
         now = datetime.now(UTC)
@@ -83,16 +83,16 @@ class Keeper:
                 self.copy(kind)
             except DeployError as error:
                 self._next_try = time.monotonic() + RETRY_S
-                _say(f"the {kind} copy failed, again in {RETRY_S:.0f} s: {error}")
+                _print(f"the {kind} copy failed, again in {RETRY_S:.0f} s: {error}")
             self.clear(now)
 
     def close(self) -> None:
-        """End the stream; what was received stays."""
+        """Stop the stream."""
         if self.receiver is not None:
             stop(self.receiver)
 
     def copy(self, kind: str) -> Copy:
-        """Make a copy and return when it is complete with its WAL. Raises DeployError."""
+        """Make a copy and wait until its WAL has been received. Raises DeployError."""
         own = self._own()
         parent = own[-1].name if kind == "incremental" and own else ""
         began = datetime.now(UTC)
@@ -108,7 +108,7 @@ class Keeper:
             shutil.rmtree(draft, ignore_errors=True)
             if not parent:
                 raise
-            _say(f"no incremental copy, a full one instead: {error}")
+            _print(f"no incremental copy, a full one instead: {error}")
             return self.copy("full")
         span = json.loads((draft / "backup_manifest").read_text())["WAL-Ranges"]
         self._await_wal(span[-1]["End-LSN"])
@@ -121,14 +121,14 @@ class Keeper:
             first_segment=catalogue.segment_name(self.timeline, span[0]["Start-LSN"], self._segment_bytes()),
         )
         draft.rename(done.folder(self.root))
-        catalogue.note(self.root, done)
-        _say(f"{name} is complete after {(done.ended - began).total_seconds():.1f} s")
+        catalogue.mark_complete(self.root, done)
+        _print(f"{name} is complete after {(done.ended - began).total_seconds():.1f} s")
         return done
 
     def clear(self, now: datetime) -> None:
-        """Remove what no restore needs any more, and copies that a crash left unfinished."""
+        """Remove outdated copies and segments, and copies left incomplete by a crash."""
         for copy in catalogue.outdated(catalogue.read(self.root), now, self.config):
-            copy.folder(self.root).with_suffix(".json").unlink()  # first: without it the rest is a leftover
+            copy.folder(self.root).with_suffix(".json").unlink()  # first: a copy without it counts as incomplete
         complete = {copy.folder(self.root) for copy in catalogue.read(self.root)}
         for folder in self.root.glob("*/base/*"):
             if folder.is_dir() and folder not in complete:
@@ -145,14 +145,14 @@ class Keeper:
 
     def _start_receiver(self) -> None:
         if self.receiver is not None:
-            _say(f"the stream ended with exit code {self.receiver.returncode}; it starts again")
+            _print(f"the stream ended with exit code {self.receiver.returncode}; it is restarted")
         self._run("pg_receivewal", f"--slot={SLOT}", "--create-slot", "--if-not-exists", "--no-password")
         argv = [program_path("pg_receivewal"), f"--directory={self.wal}", f"--slot={SLOT}", "--synchronous"]
         env = os.environ | connection(self.database_url)
         self.receiver = spawn([*argv, "--no-password", "--status-interval=1"], env=env, output=sys.stderr.buffer)
 
     def _await_wal(self, position: str) -> None:
-        """Return when everything up to `position` was received and synced. Raises DeployError."""
+        """Wait until the WAL up to `position` is received and synced. Raises DeployError."""
         deadline = time.monotonic() + ARRIVAL_S
         query = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'pg_receivewal' AND flush_lsn >= %s"
         while self._ask(query, position)[0] == 0:
@@ -184,7 +184,7 @@ class Keeper:
             raise DeployError(f"{program}: {' '.join(result.stderr.split()) or result.returncode}")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(f"backup: {text}", file=sys.stderr, flush=True)
 
 
@@ -196,16 +196,16 @@ def keep(database_url: str, root: Path) -> None:
 
     signal.signal(signal.SIGTERM, raise_terminated)
     days = float(os.environ.get("BACKUP_KEEP_DAYS") or 7)
-    keeper = Keeper(database_url, root, BackupConfig(keep=timedelta(days=days)))
+    runner = BackupRunner(database_url, root, BackupConfig(keep=timedelta(days=days)))
     try:
         readiness.announce()
-        keeper.run()
+        runner.run()
     except Terminated:
-        keeper.close()
+        runner.close()
 
 
 def show(root: Path) -> None:
-    """Every copy, a line each."""
+    """Print one line per copy."""
     for copy in catalogue.read(root):
         print(f"{copy.ended:%Y-%m-%d %H:%M:%S} UTC  {copy.name}  line {copy.line}")
 
@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def backup_folder() -> Path:
     """BACKUP_DIR. Raises DeployError without one."""
     if not os.environ.get("BACKUP_DIR"):
-        raise DeployError("BACKUP_DIR is not set: name a folder, best on another disk or machine.")
+        raise DeployError("BACKUP_DIR is not set: name a folder, preferably on another disk or machine.")
     return Path(os.environ["BACKUP_DIR"]).resolve()
 
 

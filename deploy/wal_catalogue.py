@@ -1,10 +1,10 @@
-"""What lies in a backup folder, what is due, what may go, and what a restore needs. Pure: paths and times, no server.
+"""The copies in a backup folder: which exist, are due, are outdated, and are needed for a restore. No server needed.
 
-{BACKUP_DIR}/{system}-{timeline}/           one line of history; a restored server begins another
+{BACKUP_DIR}/{system}-{timeline}/           one timeline; a restored server begins another
     wal/00000001000000000000002A            segments as the server wrote them; the last one `.partial`, growing
     base/20261125T160000-full/              a copy of the cluster
     base/20261125T170000-incremental/       what changed since the copy before it
-    base/20261125T160000-full.json          written last: without it the copy is not complete, and is removed
+    base/20261125T160000-full.json          written last: a copy without it is incomplete, and is removed
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from deploy.processes import DeployError
 from deploy.state import write_private
 
-SEGMENT_BYTES = 16 << 20  # of initdb, unless told otherwise
+SEGMENT_BYTES = 16 << 20  # initdb's default
 
 
 @dataclass(frozen=True)
 class BackupConfig:
-    """When copies are made and how long any moment can be brought back."""
+    """When copies are made, and how far back a restore can go (`keep`)."""
 
     full_every: timedelta = timedelta(hours=24)
     incremental_every: timedelta = timedelta(hours=1)
@@ -54,7 +54,7 @@ class Copy:
 
 
 def read(root: Path) -> list[Copy]:
-    """Every complete copy, the oldest first."""
+    """All complete copies, oldest first."""
     found = [_read_one(path) for path in root.glob("*/base/*.json")]
     return sorted(found, key=lambda copy: copy.ended)
 
@@ -65,18 +65,18 @@ def _read_one(path: Path) -> Copy:
         began, ended = (datetime.fromisoformat(values.pop(name)) for name in ("began", "ended"))
         return Copy(line=path.parent.parent.name, began=began, ended=ended, **values)
     except (ValueError, TypeError, KeyError) as error:
-        raise DeployError(f"{path} is damaged: move it away, its copy is then left out.") from error
+        raise DeployError(f"{path} is damaged: move it away, its copy is then ignored.") from error
 
 
-def note(root: Path, copy: Copy) -> None:
-    """Say that a copy is complete."""
+def mark_complete(root: Path, copy: Copy) -> None:
+    """Mark a copy as complete."""
     values = asdict(copy) | {"began": copy.began.isoformat(), "ended": copy.ended.isoformat()}
     del values["line"]
     write_private(copy.folder(root).with_suffix(".json"), values)
 
 
 def due(copies: Sequence[Copy], now: datetime, config: BackupConfig) -> str:
-    """What the line is to get now: "full", "incremental" or nothing. `copies` are those of the line."""
+    """The copy that is due: "full", "incremental" or "". `copies`: those of one timeline."""
     fulls = [copy for copy in copies if copy.full]
     if not fulls or now - fulls[-1].began >= config.full_every:
         return "full"
@@ -84,8 +84,8 @@ def due(copies: Sequence[Copy], now: datetime, config: BackupConfig) -> str:
 
 
 def outdated(copies: Sequence[Copy], now: datetime, config: BackupConfig) -> list[Copy]:
-    """What no moment of the last `keep` needs: copies older than the newest full one that is itself older than that,
-    and other lines that ended before.
+    """Copies that no restore within the last `keep` needs: those before the newest full copy that is older than `keep`,
+    and those of other timelines that ended before.
     """
     bound = now - config.keep
     gone = []
@@ -101,11 +101,11 @@ def outdated(copies: Sequence[Copy], now: datetime, config: BackupConfig) -> lis
 
 
 def chain(copies: Sequence[Copy], at: datetime | None) -> list[Copy]:
-    """The copies to combine for the moment `at` (None: the last one there is), the full one first."""
+    """The copies to combine for the time `at` (None: the latest), the full one first."""
     fitting = [copy for copy in copies if at is None or copy.ended <= at]
     if not fitting:
-        first = f" The first that can be brought back is {copies[0].ended:%Y-%m-%d %H:%M:%S} UTC." if copies else ""
-        raise DeployError(f"There is no backup of that moment.{first}")
+        first = f" The earliest restorable time is {copies[0].ended:%Y-%m-%d %H:%M:%S} UTC." if copies else ""
+        raise DeployError(f"There is no backup of that time.{first}")
     links = [fitting[-1]]
     by_name = {copy.name: copy for copy in copies if copy.line == links[0].line}
     while links[0].parent:
@@ -121,10 +121,10 @@ def segment_name(timeline: int, position: str, segment_bytes: int = SEGMENT_BYTE
     return f"{timeline:08X}{high:08X}{low // segment_bytes:08X}"
 
 
-def moment(text: str) -> datetime:
-    """A moment as people write it, UTC unless it says otherwise. DeployError for anything else."""
+def parse_time(text: str) -> datetime:
+    """Parse an ISO time, UTC unless it has a zone. Raises DeployError."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise DeployError(f"{text!r} is no moment: write it like 2026-11-25T16:30:00 (UTC).") from error
+        raise DeployError(f"{text!r} is not a time: write it like 2026-11-25T16:30:00 (UTC).") from error
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,11 +1,11 @@
-"""A restore drill with the whole product: it makes pictures, is killed, and is brought back from its backups.
+"""A restore drill with the whole product: it makes pictures, is killed, and is restored from its backups.
 
 make drill-restore
 
-1 start the product with BACKUP_DIR, make pictures through the API, note a moment
-2 a mistake: every picture so far is deleted through the API; more pictures; then everything is killed at once
-3 restore to the moment: all tasks of before are there, with pictures, and nothing newer
-4 restore to the end: how many seconds of acknowledged work are missing (goal: at most 60)
+1 start the product with BACKUP_DIR, make pictures through the API, note the time
+2 delete all pictures so far through the API, as by mistake; make more; kill everything at once
+3 restore to the noted time: all earlier tasks exist, with pictures, and no newer ones
+4 restore the latest state: how many seconds of acknowledged work are missing (goal: at most 60)
 """
 
 from __future__ import annotations
@@ -32,18 +32,16 @@ from deploy.services import free_port
 
 START_S = 300.0
 GOAL_S = 60.0
-PICTURES = 3  # before the moment, and as many after it
+PICTURES = 3  # before the noted time, and as many after it
 
 
 @dataclass(frozen=True)
-class Client:
-    """The API of a running product."""
-
+class DrillClient:
     url: str
     key: str
 
     def call(self, method: str, path: str, body: Any = None, wait: int = 0) -> tuple[int, Any]:
-        """Status and `data` of an answer."""
+        """Returns status and `data` of the answer."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", "Prefer": f"wait={wait}"}
         data = None if body is None else json.dumps(body).encode()
         try:
@@ -53,7 +51,7 @@ class Client:
             return error.code, None
 
     def draw(self, seed: int) -> str:
-        """The id of a task that has ended with a picture."""
+        """Generate a picture; the id of its task."""
         params = {"resolution": "256x256", "steps": 1, "seed": seed}
         status, task = self.call("POST", "/api/v1/image/generate", {"text": "a red circle", "params": params}, wait=50)
         if status != 200 or task["status"] != "succeeded":
@@ -61,14 +59,14 @@ class Client:
         return str(task["task_id"])
 
     def known(self, tasks: Sequence[str]) -> set[str]:
-        """Those of the tasks that the product knows, finished."""
+        """Those of the tasks that exist and have succeeded."""
         answers = {task: self.call("GET", f"/api/v1/image/task/{task}") for task in tasks}
         return {task for task, (status, body) in answers.items() if status == 200 and body["status"] == "succeeded"}
 
 
 @contextmanager
-def product(folder: Path, backups: Path | None) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
-    """The product running in `folder`; killed with all that it started at the end."""
+def product(folder: Path, backups: Path | None) -> Iterator[tuple[DrillClient, subprocess.Popen[bytes]]]:
+    """Run the product in `folder`; at the end it is killed with all its processes."""
     hidden = {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "BACKUP_DIR"}
     env = {name: value for name, value in os.environ.items() if name not in hidden}
     env |= {"VAR_DIR": str(folder), "PORT": str(free_port()), "FLOWER_PORT": str(free_port())}
@@ -85,24 +83,24 @@ def product(folder: Path, backups: Path | None) -> Iterator[tuple[Client, subpro
         time.sleep(0.2)
     ready = json.loads((folder / "ready.json").read_text())
     try:
-        yield Client(ready["url"], ready["api_key"]), process
+        yield DrillClient(ready["url"], ready["api_key"]), process
     finally:
         kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Everything at once, as a machine dies."""
+    """Kill all processes at once, as when the machine fails."""
     for pid in [process.pid, *descendants(process.pid)]:
         try:
             os.kill(pid, 9)
         except ProcessLookupError:
             continue
     process.wait()
-    time.sleep(2)  # the kernel ends what was bound to its parent
+    time.sleep(2)  # for processes that the kernel ends with their parent
 
 
 def restored(folder: Path, backups: Path, copy: Path, at: datetime | None) -> None:
-    """A copy of the data folder whose database is restored."""
+    """Copy the data folder and restore its database."""
     shutil.copytree(
         folder, copy, ignore=shutil.ignore_patterns("postgres", "redis", "run", "ready.json"), symlinks=True
     )
@@ -120,7 +118,7 @@ def wait_for_copy(backups: Path) -> None:
 
 
 def drill(place: Path) -> bool:
-    """Whether everything that was promised came back."""
+    """Whether everything was restored."""
     folder, backups = place / "var", place / "backups"
     folder.mkdir()
     with product(folder, backups) as (client, process):
@@ -148,4 +146,4 @@ def drill(place: Path) -> bool:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="imagegenx-drill-") as temporary:
-        sys.exit(0 if drill(Path(temporary)) else "drill: not everything came back")
+        sys.exit(0 if drill(Path(temporary)) else "drill: not everything was restored")

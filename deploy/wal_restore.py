@@ -1,11 +1,11 @@
-"""Brings the embedded database back to a moment, from what deploy/wal_backups.py keeps.
+"""Restores the embedded database to a point in time, from the backups of deploy/wal_backups.py.
 
-    make restore-to AT=2026-11-25T16:30:00     of the stopped product in VAR_DIR; without AT: as late as possible
-    python -m deploy.wal_restore --into DIR    a cluster in DIR/data, for a server of one's own
+    make restore-to AT=2026-11-25T16:30:00     the stopped product in VAR_DIR; without AT: the latest state
+    python -m deploy.wal_restore --into DIR    a cluster in DIR/data, for your own server
 
-1 combine the copies of the moment's chain, 2 give them the WAL since then, 3 run Postgres until it has replayed up to
-the moment, 4 put the result in the place of the old cluster, which stays beside it. Redis is moved away too: it is
-rebuilt from the database, and must not know more than that.
+1 combine the full copy and its incremental ones, 2 add the WAL since then, 3 run Postgres until it has replayed the WAL
+up to that time, 4 replace the old cluster, which is kept beside it. Redis is moved away, too: it is rebuilt from the
+database and must not contain later tasks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PATIENCE_S = 3600.0  # to replay
 
 
 def restore(root: Path, folder: Path, at: datetime | None) -> list[Copy]:
-    """Make a cluster in `folder`/data as it was at `at` (None: as late as possible); the copies it was made of.
+    """Restore a cluster into `folder`/data as of `at` (None: the latest state). Returns the copies that were used.
 
     Raises DeployError.
     """
@@ -60,7 +60,7 @@ def _combine(parts: Sequence[Path], target: Path) -> None:
 
 
 def _fetch_wal(source: Path, first: str, target: Path) -> None:
-    """The segments from `first` on; the one that was still being received counts as well."""
+    """Copy the segments from `first` on, also the partial one that was still being received."""
     target.mkdir()
     for segment in sorted(source.iterdir()):
         if segment.name[:24] >= first or segment.suffix == ".history":
@@ -70,7 +70,7 @@ def _fetch_wal(source: Path, first: str, target: Path) -> None:
 
 
 def _replay(folder: Path, at: datetime | None) -> None:
-    """Run Postgres until it has replayed and is a server of its own, then stop it."""
+    """Run Postgres until it has replayed the WAL and is promoted, then stop it."""
     postgres = EmbeddedPostgres(PostgresConfig(folder, free_port(), "", durable=True))
     settings = ["restore_command=cp ../wal/%f %p", "recovery_target_timeline=current"]
     if at is not None:
@@ -99,14 +99,14 @@ def _reason(log: Path) -> str:
     lines = [line.partition("FATAL:")[2].strip() for line in log.read_text(errors="replace").splitlines()]
     found = next((line for line in lines if line), "see the end of " + str(log))
     if "before configured recovery target" in found:
-        return "nothing was written after that moment; leave AT out to get the last state."
+        return "nothing was written after that time; leave AT out to get the latest state."
     return found
 
 
 def into_product(root: Path, var_dir: Path, at: datetime | None) -> None:
     """Replace the cluster of the stopped product in `var_dir`."""
     folder = DataFolder(var_dir)
-    folder.prepare()  # the lock: refused while it runs
+    folder.prepare()  # takes the lock: fails while the product runs
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     fresh = var_dir / "postgres.restoring"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -115,7 +115,7 @@ def into_product(root: Path, var_dir: Path, at: datetime | None) -> None:
         if (var_dir / name).exists():
             (var_dir / name).rename(var_dir / f"{name}.before-{stamp}")
     fresh.rename(var_dir / "postgres")
-    (var_dir / "prepared.json").unlink(missing_ok=True)  # partitions and schema are looked at anew
+    (var_dir / "prepared.json").unlink(missing_ok=True)  # partitions and schema are prepared again
     print(f"Restored from {copies[-1].name}. The old cluster is {var_dir}/postgres.before-{stamp}; delete it later.")
 
 
@@ -123,11 +123,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `python -m deploy.wal_restore`."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m deploy.wal_restore", description=__doc__, formatter_class=layout)
-    parser.add_argument("--at", default="", help="the moment, UTC: 2026-11-25T16:30:00")
-    parser.add_argument("--into", type=Path, help="make a cluster there instead of replacing the product's")
+    parser.add_argument("--at", default="", help="point in time, UTC: 2026-11-25T16:30:00")
+    parser.add_argument("--into", type=Path, help="restore into this folder instead of replacing the product's cluster")
     arguments = parser.parse_args(argv)
     try:
-        at = catalogue.moment(arguments.at) if arguments.at else None
+        at = catalogue.parse_time(arguments.at) if arguments.at else None
         if arguments.into:
             restore(backup_folder(), arguments.into.resolve(), at)
         else:

@@ -23,7 +23,7 @@ queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUI
     gq:retick                   list    JSON {id, worker, cause}: put back after a crash, tickets    until read
                                         must be sent
     gq:dead                     list    the same for tasks given up, to be failed                    until read
-    gq:buried                   list    JSON {worker, cause}: workers whose tasks were put back,     until read
+    gq:lost_workers             list    JSON {worker, cause}: workers whose tasks were put back,     until read
                                         alerts follow
     gq:dropped                  list    ids to cancel                                                until read
     gq:expired                  list    ids that expired while waiting                               until read

@@ -1,1 +1,1 @@
-"""Bytes in, keys and URLs out: where pictures live and how they are read again."""
+"""Stores pictures: bytes in, keys and URLs out."""

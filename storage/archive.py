@@ -1,12 +1,12 @@
-"""Images that nobody opened for long move below `archive/`, and come back when somebody asks.
+"""Moves images that were not opened for long below `archive/`, and back when they are requested.
 
 `archive/` is a prefix of the same store, so that a bucket's lifecycle rule can give it a cheaper storage class
-(`manage.py prepare_bucket --archive-class`). Only the original moves; its variants stay. Moving is copy, proof,
-delete: a crash leaves one copy or two, never none, and two are as good as one.
+(`manage.py prepare_bucket --archive-class`). Only the original moves; its variants stay. A move is copy, verify,
+delete: a crash leaves one copy or two, never none, and two do no harm.
 
-What lies in a class that must be restored (GLACIER, DEEP_ARCHIVE) takes hours: 1 the first request asks the store,
-2 housekeeping looks now and then, 3 when the store has it readable, it moves. The store knows what it was asked, so a
-restore is asked for once whatever is lost here, and again when a restored copy ended before it was moved.
+Objects in a class that must be restored (GLACIER, DEEP_ARCHIVE) take hours: 1 the first request starts the restore,
+2 housekeeping polls it, 3 when the object is readable, it is moved back. The store knows of a running restore, so it is
+requested once even if Redis is lost, and again if the restored copy expired before it was moved.
 """
 
 import logging
@@ -17,82 +17,83 @@ from typing import BinaryIO
 from redis import Redis, RedisError
 
 from storage import keys
-from storage.errors import Archived, NeedsRestore, NotFound, StorageError
+from storage.errors import Archived, NeedsRestore, ObjectNotFound, StorageError
 from storage.store import Store
 
-_ASKED = "gx:archive:asked"
+_REQUESTED = "gx:archive:asked"
 _RESTORED = "gx:archive:restored"
-RETURN_SECONDS = 60  # what a client is told; the housekeeping that brings images back runs more often
-_LOOKS = 20  # at an object during the usual time of its restore
+RETURN_SECONDS = 60  # Retry-After of clients; housekeeping restores images more often
+_POLLS = 20  # of an object during the usual time of its restore
 _log = logging.getLogger(__name__)
 
 
 def move_to_archive(store: Store, key: str) -> bool:
-    """True when the original is in the archive afterwards and was not before."""
+    """Whether the original was moved into the archive; False if it is not at its own key."""
     return _move(store, key, keys.archive_key(key))
 
 
-def bring_back(store: Store, key: str) -> bool:
-    """True when the original is at its own key afterwards and was not before. Raises NeedsRestore."""
+def move_back(store: Store, key: str) -> bool:
+    """Whether the original was moved back; False if it is not in the archive. Raises NeedsRestore."""
     return _move(store, keys.archive_key(key), key)
 
 
-def open_or_ask(store: Store, key: str, redis: Redis) -> BinaryIO:
-    """The object opened. Raises Archived, after asking for its return, or NotFound."""
+def open_or_request(store: Store, key: str, redis: Redis) -> BinaryIO:
+    """Open the object. Raises ObjectNotFound, or Archived after requesting its return."""
     try:
         return store.open(key)
-    except NotFound:
+    except ObjectNotFound:
         check_present(store, key, redis)
         return store.open(key)
 
 
 def check_present(store: Store, key: str, redis: Redis) -> None:
-    """Returns when the object can be opened. Raises Archived, after asking for its return, or NotFound."""
+    """Return if the object can be opened. Raises ObjectNotFound, or Archived after requesting its return."""
     if store.exists(key):
         return
     if not keys.is_original(key):
-        raise NotFound(key)
+        raise ObjectNotFound(key)
     try:
         wait = store.restore(keys.archive_key(key))
-    except NotFound:
-        if store.exists(key):  # it came back between the two looks
+    except ObjectNotFound:
+        if store.exists(key):  # it was moved back between the two calls
             return
-        raise NotFound(key) from None
+        raise ObjectNotFound(key) from None
     ready = time.time() + (wait.total_seconds() if wait else 0)
     try:
-        redis.zadd(_ASKED, {key: time.time()}, nx=True)
+        redis.zadd(_REQUESTED, {key: time.time()}, nx=True)
         if wait:
             ready = _ready_at(key, wait, redis)
     except RedisError:
         if not wait:
-            bring_back(store, key)  # nobody would hear the request: better slow than never
+            move_back(store, key)  # the request cannot be recorded: move it now
             return
     raise Archived(key, datetime.fromtimestamp(ready, UTC) + timedelta(seconds=RETURN_SECONDS))
 
 
-def bring_back_asked(store: Store, redis: Redis, limit: int = 1000) -> list[str]:
-    """Housekeeping: bring back what was asked for, the oldest request first; the keys that are there now. One that
-    can't be moved stays asked for and does not hold up the others.
+def move_back_requested(store: Store, redis: Redis, limit: int = 1000) -> list[str]:
+    """Housekeeping: move requested originals back, the oldest request first. Returns the keys that were moved.
+
+    One that can't be moved stays requested and does not block the others.
     """
-    back = []
-    for member in redis.zrangebyscore(_ASKED, "-inf", time.time(), 0, limit):
+    moved = []
+    for member in redis.zrangebyscore(_REQUESTED, "-inf", time.time(), 0, limit):
         key = member.decode() if isinstance(member, bytes) else member
         try:
-            bring_back(store, key)
+            move_back(store, key)
         except NeedsRestore:
-            _look_later(store, key, redis)
+            _poll_later(store, key, redis)
             continue
         except StorageError as error:
-            _log.warning("%s stays in the archive for now: %s", key, error)
+            _log.warning("%s could not be moved back yet: %s", key, error)
             continue
-        redis.zrem(_ASKED, key)
+        redis.zrem(_REQUESTED, key)
         redis.hdel(_RESTORED, key)
-        back.append(key)
-    return back
+        moved.append(key)
+    return moved
 
 
-def _look_later(store: Store, key: str, redis: Redis) -> None:
-    """The next look at what is being restored; asks the store when nobody has."""
+def _poll_later(store: Store, key: str, redis: Redis) -> None:
+    """Schedule the next poll of a restore, and start the restore if there is none."""
     try:
         wait = store.restore(keys.archive_key(key))
     except StorageError as error:
@@ -100,12 +101,12 @@ def _look_later(store: Store, key: str, redis: Redis) -> None:
         return
     if wait:
         _ready_at(key, wait, redis)
-        redis.zadd(_ASKED, {key: time.time() + wait.total_seconds() / _LOOKS}, xx=True)
+        redis.zadd(_REQUESTED, {key: time.time() + wait.total_seconds() / _POLLS}, xx=True)
 
 
 def _ready_at(key: str, wait: timedelta, redis: Redis) -> float:
-    """When the restore of `key`, which takes `wait`, should end: counted from the first asking, and anew when that time
-    has passed in vain.
+    """Expected end of the restore of `key`, which takes `wait`: counted from the first request, or from now when that
+    time has passed.
     """
     now = time.time()
     known = float(redis.hget(_RESTORED, key) or 0)
@@ -118,7 +119,7 @@ def _ready_at(key: str, wait: timedelta, redis: Redis) -> float:
 def _move(store: Store, source: str, target: str) -> bool:
     try:
         store.copy(source, target)
-    except NotFound:
+    except ObjectNotFound:
         return False
     store.delete(source)
     return True

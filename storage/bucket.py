@@ -1,6 +1,4 @@
-"""What is set once on a bucket: versions, lifecycle, replication. Stores that lack one of these say so and are left
-without it.
-"""
+"""Creates and configures a bucket: versions, lifecycle, replication, as far as the store supports them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +11,11 @@ from storage.keys import VARIANT_SIDES
 
 @dataclass(frozen=True)
 class BucketPlan:
-    """`keep_days`: days until everything is deleted, 0 never; `old_version_days`: days that a replaced or deleted
-    version is kept; `replica` and `role`: ARNs of the other region's bucket and of the role that copies, empty for
-    none; `archive_class`: storage class that what lies below `archive/` gets, empty for none. From GLACIER and
-    DEEP_ARCHIVE an image comes back after hours, from the others within a minute."""
+    """`keep_days`: days until everything is deleted, 0: never. `old_version_days`: days that a replaced or deleted
+    version is kept. `replica`, `role`: ARNs of the other region's bucket and of the role that replicates; empty: none.
+    `archive_class`: storage class of objects below `archive/`; empty: none. Images return from GLACIER and DEEP_ARCHIVE
+    after hours, from other classes within a minute.
+    """
 
     keep_days: int = 0
     old_version_days: int = 30
@@ -26,10 +25,8 @@ class BucketPlan:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """`state`: "set", "kept" (was so already), "unsupported" (the store has no such thing) or "refused" (it has, and
-    said no).
-    """
+class BucketSetting:
+    """`state`: "set", "kept" (was set before), "unsupported" (by the store) or "refused"."""
 
     what: str
     state: str
@@ -39,42 +36,40 @@ class Outcome:
 _UNSUPPORTED = {"NotImplemented", "MethodNotAllowed", "MalformedXML", "XNotImplemented", "501", "405"}
 
 
-def prepare_bucket(client: Any, bucket: str, plan: BucketPlan) -> list[Outcome]:
-    """Make the bucket where it is missing and set what `plan` asks for. May be repeated. Raises ClientError without
-    access.
-    """
-    outcomes = [_make(client, bucket)]
-    outcomes.append(
+def prepare_bucket(client: Any, bucket: str, plan: BucketPlan) -> list[BucketSetting]:
+    """Create the bucket if it is missing and apply `plan`. May be repeated. Raises ClientError without access."""
+    settings = [_create(client, bucket)]
+    settings.append(
         _try(
             "versions",
             lambda: client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
         )
     )
     rules = {"Rules": _rules(plan)}
-    outcomes.append(
+    settings.append(
         _try(
             "lifecycle", lambda: client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
         )
     )
     if plan.replica:
         copies = {"Role": plan.role, "Rules": [_replication(plan)]}
-        outcomes.append(
+        settings.append(
             _try("replication", lambda: client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=copies))
         )
-    return outcomes
+    return settings
 
 
-def _make(client: Any, bucket: str) -> Outcome:
+def _create(client: Any, bucket: str) -> BucketSetting:
     try:
         client.head_bucket(Bucket=bucket)
-        return Outcome("bucket", "kept")
+        return BucketSetting("bucket", "kept")
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
             raise
     region = client.meta.region_name
     place = {} if region in (None, "us-east-1") else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     client.create_bucket(Bucket=bucket, **place)
-    return Outcome("bucket", "set")
+    return BucketSetting("bucket", "set")
 
 
 def _rules(plan: BucketPlan) -> list[dict[str, Any]]:
@@ -97,7 +92,7 @@ def _rules(plan: BucketPlan) -> list[dict[str, Any]]:
             }
         )
     if plan.keep_days:
-        # A few days later than the product's own clean-up, which deletes rows and objects together.
+        # A few days after the product's own retention, which deletes rows and objects together.
         rules += [
             {
                 "ID": f"end-of-{kind}",
@@ -121,12 +116,12 @@ def _replication(plan: BucketPlan) -> dict[str, Any]:
     }
 
 
-def _try(what: str, call: Callable[[], object]) -> Outcome:
+def _try(what: str, call: Callable[[], object]) -> BucketSetting:
     try:
         call()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         state = "unsupported" if code in _UNSUPPORTED or status in (405, 501) else "refused"
-        return Outcome(what, state, str(error))
-    return Outcome(what, "set")
+        return BucketSetting(what, state, str(error))
+    return BucketSetting(what, "set")

@@ -1,19 +1,19 @@
-"""Writing files so that a crash at any moment leaves the old file, the new file or nothing: never half of one."""
+"""Durable writes: a crash at any moment leaves the old file, the new file or none, never a part of one."""
 
 import os
 from pathlib import Path
 from uuid import uuid4
 
-PRUNE_RACES = 20  # lost in a row before the error is believed
+PRUNE_RACES = 20  # lost in a row before the error is raised
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write `data` under `path`, whole or not at all, and return only when it would survive a power cut.
+    """Write `data` to `path` completely or not at all; when this returns, it survives a power cut.
 
     1 write a temporary file beside the target (same file system), 2 fsync it, 3 rename it over the target (atomic),
     4 fsync the folders that changed. A crash before 3 leaves a `.tmp-*` file, which `remove_leftovers` deletes.
 
-    Another process may prune a folder that was empty between its making and the first file in it: then begin again.
+    Another process may prune a new folder before the first file is in it: the write is then repeated.
     """
     for _ in range(PRUNE_RACES):
         try:
@@ -40,7 +40,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def remove_durably(path: Path) -> bool:
-    """Delete a file; True when it was there."""
+    """Whether there was a file to delete."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -50,14 +50,14 @@ def remove_durably(path: Path) -> bool:
 
 
 def remove_leftovers(root: Path, older_than: float) -> int:
-    """Delete temporary files that a crash left under `root`, last written before `older_than` (POSIX seconds)."""
+    """Delete temporary files left by crashes under `root`, last written before `older_than` (POSIX seconds)."""
     removed = 0
     for path in root.rglob(".tmp-*"):
         try:
             if path.stat().st_mtime < older_than:
                 path.unlink()
                 removed += 1
-        except FileNotFoundError:  # its writer finished in between
+        except FileNotFoundError:  # its writer has just finished
             continue
     return removed
 
@@ -82,7 +82,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Make `folder` and what is missing above it; the folders whose entries changed."""
+    """Create `folder` and its missing parents. Returns the folders whose entries changed."""
     missing = []
     while not folder.exists():
         missing.append(folder)

@@ -1,9 +1,9 @@
-"""How a store does what Django's Storage interface leaves open: writing durably, proving what was written, copying,
-listing, signed URLs, and restoring what lies in a class that cannot be read at once.
+"""Drivers add to Django's Storage interface: durable writes, verification, copies, listing, signed URLs, and restoring
+objects in a storage class that cannot be read at once.
 
-A driver wraps one Storage object of `settings.STORAGES`. `driver_for` chooses: local disk, S3 (storage/s3.py), or,
-for any other django-storages backend, the plain interface with a read-back to prove each write. Drivers raise the
-errors of storage/errors.py only.
+A driver wraps one Storage object of `settings.STORAGES`. `driver_for` (storage/driver_choice.py) chooses local disk, S3
+(storage/s3.py), or for any other django-storages backend the plain interface, which reads back every write to verify
+it. Drivers raise only the errors of storage/errors.py.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
 
 from storage import disk, signing
-from storage.errors import NotFound, StoreUnavailable, VerifyFailed
+from storage.errors import ObjectNotFound, StoreUnavailable, VerifyFailed
 
-FILES_PATH = "/files/"  # where this server answers signed URLs of its own (storage/urls.py)
+FILES_PATH = "/files/"  # path of this server's signed URLs (storage/urls.py)
 
 
 CHUNK = 1 << 20
@@ -49,7 +49,7 @@ class Driver(Protocol):
 
 
 class PlainDriver:
-    """Any django-storages backend through the interface that they all have."""
+    """Any django-storages backend, through the common interface."""
 
     def __init__(self, backend: Storage) -> None:
         self._backend = backend
@@ -63,26 +63,26 @@ class PlainDriver:
                 self._backend.delete(saved)
 
     def prove(self, key: str, data: bytes) -> None:
-        """Raise VerifyFailed unless exactly `data` is stored under `key`: by its size, then by the SHA-256 of what
-        is read back.
+        """Raise VerifyFailed unless exactly `data` is stored under `key`: checks the size, then the SHA-256 of the
+        stored bytes.
         """
         if self.size(key) != len(data):
             raise VerifyFailed(f"{key!r}: {self.size(key)} bytes are stored, {len(data)} were sent.")
         with self.open(key) as stored:
             digest = hashlib.file_digest(stored, "sha256").hexdigest()  # type: ignore[arg-type]  # all have readinto
         if digest != hashlib.sha256(data).hexdigest():
-            raise VerifyFailed(f"{key!r}: the stored bytes have another SHA-256 than those sent.")
+            raise VerifyFailed(f"{key!r}: the SHA-256 of the stored bytes differs from that of the sent ones.")
 
     def copy(self, source: str, target: str, content_type: str) -> None:
-        """The object under a second key, proved. Raises NotFound, NeedsRestore."""
+        """Copy to a second key and verify. Raises ObjectNotFound, NeedsRestore."""
         with self.open(source) as file:
             data = file.read()
         self.write(target, data, content_type)
         self.prove(target, data)
 
     def restore(self, key: str) -> timedelta | None:
-        """None when the object can be read now. Otherwise the store has been asked, now or before, to make it
-        readable, and takes about so long from the first asking. Raises NotFound.
+        """None when the object can be read now; otherwise how long its restore takes from the first request, which this
+        call makes if none is running. Raises ObjectNotFound.
         """
         self.size(key)
         return None
@@ -90,7 +90,7 @@ class PlainDriver:
     def open(self, key: str) -> BinaryIO:
         with _translated(key):
             if not self._backend.exists(key):
-                raise NotFound(key)
+                raise ObjectNotFound(key)
             return self._backend.open(key, "rb")  # type: ignore[return-value]
 
     def size(self, key: str) -> int:
@@ -102,7 +102,7 @@ class PlainDriver:
             self._backend.delete(key)
 
     def url(self, key: str, seconds: int) -> str:
-        """The backend's own URL where it signs; its lifetime is then the backend's setting."""
+        """The backend's own URL; if it is signed, its lifetime is a setting of the backend."""
         return self._backend.url(key)
 
     def list(self, prefix: str) -> Iterator[Listed]:
@@ -110,7 +110,7 @@ class PlainDriver:
         try:
             with _translated(prefix):
                 folders, files = self._backend.listdir(folder)
-        except NotFound:  # no such folder: nothing with this prefix
+        except ObjectNotFound:  # no such folder: nothing with this prefix
             return
         base = f"{folder}/" if folder else ""
         for name in sorted(files):
@@ -123,7 +123,7 @@ class PlainDriver:
 
 
 class DiskDriver(PlainDriver):
-    """A folder of this machine: durable writes, URLs that this server answers."""
+    """A local folder: durable writes, URLs of this server."""
 
     _backend: FileSystemStorage
 
@@ -169,10 +169,10 @@ def signed_path(path: str, seconds: int) -> str:
 
 @contextmanager
 def _translated(key: str) -> Iterator[None]:
-    """Turn what backends raise into our errors."""
+    """Translate the errors of backends into those of storage/errors.py."""
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFound(key) from error
+        raise ObjectNotFound(key) from error
     except OSError as error:
         raise StoreUnavailable(f"{key!r}: {error}") from error

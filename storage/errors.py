@@ -1,12 +1,12 @@
-"""What can go wrong with stored bytes, sorted by who should act.
+"""Errors of storage, sorted by who should act.
 
 StorageError
-├── BadKey             a programming error or a forged request: the key is not of our scheme
-├── NotFound           nothing under this key, here or in the spool
-├── Archived           it is there, but the archive must bring it back first; `ready_at` says when to ask again
-├── NeedsRestore       the store has it in a class that is read only after a restore call (Driver.restore)
+├── BadKey             a programming error or a forged request: the key is not in the scheme of keys.py
+├── ObjectNotFound     nothing under this key, here or in the spool
+├── Archived           in the archive, its return was requested; `ready_at` says when to retry
+├── NeedsRestore       in a storage class that must be restored before it is read (Driver.restore)
 └── StoreUnavailable   retry: the store did not answer, answered with an error, or is full
-    ├── VerifyFailed   what came back is not what was sent (half-written, changed on the way)
+    ├── VerifyFailed   the stored bytes are not those that were sent
     └── SpoolFull      neither the store nor the local spool can take the bytes
 """
 
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 
 class StorageError(Exception):
-    """Any failure of this package. `retryable` says whether the same call may work later."""
+    """`retryable`: whether the same call may succeed later."""
 
     retryable = False
 
@@ -24,7 +24,7 @@ class BadKey(StorageError):
     pass
 
 
-class NotFound(StorageError):
+class ObjectNotFound(StorageError):
     def __init__(self, key: str) -> None:
         super().__init__(f"Nothing is stored under {key!r}.")
         self.key = key
@@ -34,9 +34,7 @@ class Archived(StorageError):
     retryable = True
 
     def __init__(self, key: str, ready_at: datetime) -> None:
-        super().__init__(
-            f"{key!r} is being brought back from the archive; ask again after {ready_at:%Y-%m-%dT%H:%M:%SZ}."
-        )
+        super().__init__(f"{key!r} is being restored from the archive; retry after {ready_at:%Y-%m-%dT%H:%M:%SZ}.")
         self.key = key
         self.ready_at = ready_at
 
@@ -50,7 +48,7 @@ class NeedsRestore(StorageError):
     retryable = True
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key!r} lies in a class of the store that must restore it before it is read.")
+        super().__init__(f"{key!r} is in a storage class that must be restored before it is read.")
         self.key = key
 
 

@@ -1,4 +1,4 @@
-"""Comparing what is stored with what the rows say, one day after another."""
+"""Compares the stored objects with the rows of the database, day by day."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from storage.store import Store
 
 @dataclass(frozen=True)
 class DayRows:
-    """What the database says about one day's tasks. `originals`, `thumbnails` and `inputs` (what the customers sent)
-    are object keys; `tasks` their ids as text.
+    """The rows of one day's tasks. `originals`, `thumbnails`, `inputs` (sent by customers): object keys; `tasks`: ids
+    as text.
     """
 
     tasks: frozenset[str]
@@ -23,9 +23,9 @@ class DayRows:
 
 @dataclass(frozen=True)
 class Finding:
-    """`kind`: "missing" (a row without its object), "orphan" (an object whose task has no row), "replaced" (an
-    object of an image that has a newer version) or "foreign" (not of the key scheme). `size` in bytes, 0 for missing
-    ones."""
+    """`kind`: "missing" (a row without its object), "orphan" (an object whose task has no row), "replaced" (an object
+    of an image that has a newer version) or "foreign" (not in the key scheme). `size`: bytes, 0 for missing objects.
+    """
 
     kind: str
     key: str
@@ -33,8 +33,8 @@ class Finding:
 
 
 def compare_day(store: Store, day: datetime, rows: DayRows) -> Iterator[Finding]:
-    """Every difference of one day. Memory: the day's keys. Objects that a running task has just put may show as
-    replaced or orphaned.
+    """All differences of one day. Memory: the day's keys. Objects that a running task has just written may be reported
+    as replaced or orphaned.
     """
     present: set[str] = set()
     current = rows.originals | rows.thumbnails | {keys.variant_key(key, "medium") for key in rows.originals}
@@ -52,5 +52,5 @@ def compare_day(store: Store, day: datetime, rows: DayRows) -> Iterator[Finding]
             elif parts.kind != "inputs" and key not in current:
                 yield Finding("replaced", found.key, found.size)
     for key in sorted((rows.originals | rows.thumbnails | rows.inputs) - present):
-        if not store.exists(key):  # it may wait in the spool, or have been put since
+        if not store.exists(key):  # it may be in the spool, or just written
             yield Finding("missing", key)

@@ -1,21 +1,21 @@
-"""The object key scheme: every key of every store is made here.
+"""The object key scheme: all keys of all stores are built here.
 
 Store "raw" (lossless pictures between the GPU and post-processing, deleted once the upload is verified):
 
     raw/{task_id}/{index}-{attempt}.png
     results/{identity}-{hash}.png      kept for identical requests (tasks/results.py); identity: 64 hex digits
 
-Store "images" (what customers keep; a key is never written with other bytes):
+Store "images" (the results; a key is never rewritten with other bytes):
 
     images/{yyyy}/{mm}/{dd}/{task_id}/{index}-{hash}.{ext}   the original; hash: first 16 hex digits of its SHA-256
     thumbs/{yyyy}/{mm}/{dd}/{task_id}/{index}-{hash}.webp    variant of 256 pixels
     medium/{yyyy}/{mm}/{dd}/{task_id}/{index}-{hash}.webp    variant of 512 pixels, made on first request
-    inputs/{yyyy}/{mm}/{dd}/{task_id}/{role}-{hash}.{ext}    what the customer sent: role image, mask, control
-    archive/{key of an original}                   where the unopened go (stores without an archive class)
+    inputs/{yyyy}/{mm}/{dd}/{task_id}/{role}-{hash}.{ext}    sent by the customer; role: image, mask, control
+    archive/{key of an original}                   originals that were not opened for long
 
-The day is the task's day of creation, read from its UUIDv7, so that one day's objects can be listed and dropped with
-the day's partition. A variant carries the hash of its original, not its own: its key follows from the original's key
-without a look-up, and a replaced original (late super-resolution) gets new variants.
+The day is the task's day of creation, read from its UUIDv7, so that the objects of a day can be listed and dropped with
+the day's partition. A variant carries the hash of its original, not its own: its key is derived from the original's
+key, and a replaced original (enlarged afterwards) gets new variants.
 """
 
 import re
@@ -41,7 +41,7 @@ _RESULT = re.compile(r"results/[0-9a-f]{64}-[0-9a-f]{16}\.png")
 
 @dataclass(frozen=True)
 class KeyParts:
-    """What a dated key says. `part` is the image's index, or the role of an input."""
+    """Parts of a dated key. `part`: the image's index, or the role of an input."""
 
     kind: str
     task_id: UUID
@@ -59,7 +59,6 @@ def raw_prefix(task_id: UUID) -> str:
 
 
 def result_key(identity: str, sha256: str) -> str:
-    """The key of a picture kept for identical requests."""
     return f"{RESULTS}{identity}-{sha256[:_HASH_DIGITS]}.png"
 
 
@@ -75,17 +74,17 @@ def variant_key(original: str, variant: str) -> str:
     """The key of a variant ("thumbs" or "medium") of the original under `original`, archived or not."""
     found = _DATED.fullmatch(original.removeprefix(ARCHIVE))
     if found is None or found["kind"] != "images" or variant not in VARIANT_SIDES:
-        raise BadKey(f"{original!r} is not the key of an original, or {variant!r} no variant of one.")
+        raise BadKey(f"{original!r} is not the key of an original, or {variant!r} is not a variant.")
     return f"{variant}/{found['day']}/{found['task']}/{found['part']}-{found['hash']}.webp"
 
 
 def is_original(key: str) -> bool:
-    """Whether the key is that of an original outside the archive."""
+    """Whether it is the key of an original outside the archive."""
     return key.startswith("images/")
 
 
 def created_at(key: str) -> float:
-    """When the task of a dated key was made (POSIX seconds). Raises BadKey for any other key."""
+    """When the task of a dated key was created (POSIX seconds). Raises BadKey for other keys."""
     return (parse(key).task_id.int >> 80) / 1000
 
 
@@ -94,7 +93,7 @@ def archive_key(original: str) -> str:
 
 
 def day_prefixes(day: datetime) -> list[str]:
-    """Prefixes that hold everything of one day: for listing, checking and dropping it."""
+    """The prefixes of all objects of one day."""
     kinds = ("images", "thumbs", "medium", "inputs")
     return [
         f"{prefix}{kind}/{day:%Y/%m/%d}/"
@@ -105,20 +104,20 @@ def day_prefixes(day: datetime) -> list[str]:
 
 
 def task_prefixes(task_id: UUID) -> list[str]:
-    """Prefixes that hold everything of one task: originals (also archived ones), variants, inputs."""
+    """The prefixes of all objects of one task: originals (also archived ones), variants, inputs."""
     day = datetime.fromtimestamp((task_id.int >> 80) / 1000, UTC)
     return [f"{prefix}{task_id}/" for prefix in day_prefixes(day)]
 
 
 def check(key: str) -> str:
-    """The key itself when it is of the scheme above; raises BadKey otherwise (path tricks never reach a store)."""
+    """Return the key if it is in the scheme above, so that no path traversal reaches a store. Raises BadKey."""
     if _RAW.fullmatch(key) or _RESULT.fullmatch(key) or _DATED.fullmatch(key.removeprefix(ARCHIVE)):
         return key
     raise BadKey(f"{key!r} is not an object key.")
 
 
 def parse(key: str) -> KeyParts:
-    """Parts of a dated key. Raises BadKey for any other."""
+    """Raises BadKey for keys that are not dated."""
     found = _DATED.fullmatch(key.removeprefix(ARCHIVE))
     if found is None:
         raise BadKey(f"{key!r} is not a dated object key.")

@@ -1,4 +1,4 @@
-"""What storage counts for Prometheus; generation/telemetry/prometheus.py has the list and the endpoint."""
+"""Metrics of storage; generation/telemetry/prometheus.py has the list and the endpoint."""
 
 from prometheus_client import Histogram
 

@@ -1,8 +1,8 @@
-"""When an image was last opened, without a write per read.
+"""Records when images were last opened, without a write per read.
 
-Young images count as opened anyway and are not tracked. Of an older one the first opening of a day is collected in
-the process and written with others. Losing the set (Redis flushed) or the last seconds of a process costs at most
-that an image in use is archived and brought back on the next request.
+Images younger than _YOUNG_DAYS are not tracked. Of older ones the first opening of a day is buffered in the process and
+written with others. If the set (Redis flushed) or the last seconds of a process are lost, an image in use may be
+archived; the next request moves it back.
 """
 
 import atexit
@@ -19,68 +19,66 @@ from storage import keys
 _SET = "gx:opened"
 _YOUNG_DAYS = 7
 _DAY = 86400
-_MOST = 500  # openings collected before they are written
+_MOST_BUFFERED = 500  # openings
 
 
 class Openings:
-    """One for each process."""
-
     def __init__(self, redis: Redis, flush_seconds: float = 30.0) -> None:
         self._redis = redis
         self._flush_seconds = flush_seconds
         self._lock = threading.Lock()
         self._today = 0
-        self._seen: set[str] = set()
-        self._waiting: set[str] = set()
+        self._noted: set[str] = set()
+        self._buffered: set[str] = set()
         self._flushed = time.monotonic()
 
     def note(self, key: str, now: float | None = None) -> None:
-        """The original under `key` is being opened. Costs no write most of the time."""
+        """Record the opening of an original; usually without a write."""
         now = time.time() if now is None else now
         if not keys.is_original(key) or now - keys.created_at(key) < _YOUNG_DAYS * _DAY:
             return
         with self._lock:
             if self._today != int(now // _DAY):
-                self._today, self._seen = int(now // _DAY), set()
-            if key in self._seen:
+                self._today, self._noted = int(now // _DAY), set()
+            if key in self._noted:
                 return
-            self._seen.add(key)
-            self._waiting.add(key)
-            due = len(self._waiting) >= _MOST or time.monotonic() - self._flushed > self._flush_seconds
+            self._noted.add(key)
+            self._buffered.add(key)
+            due = len(self._buffered) >= _MOST_BUFFERED or time.monotonic() - self._flushed > self._flush_seconds
         if due:
             self.flush()
 
     def flush(self) -> int:
-        """Write what was collected; how many. Call it when the process ends."""
+        """Write the buffered openings; how many. Also called when the process ends."""
         with self._lock:
-            waiting, self._waiting = self._waiting, set()
+            buffered, self._buffered = self._buffered, set()
             self._flushed = time.monotonic()
             day = self._today
-        if not waiting:
+        if not buffered:
             return 0
         try:
-            self._redis.zadd(_SET, dict.fromkeys(waiting, float(day)), gt=True)
+            self._redis.zadd(_SET, dict.fromkeys(buffered, float(day)), gt=True)
         except RedisError:
             with self._lock:
-                self._waiting |= waiting
+                self._buffered |= buffered
             return 0
-        return len(waiting)
+        return len(buffered)
 
 
 @functools.cache
 def openings() -> Openings:
-    """This process's collector; what it holds is written when the process ends."""
-    collector = Openings(redis_clients.cache_client())
-    atexit.register(collector.flush)
-    return collector
+    """The buffer of this process."""
+    buffer = Openings(redis_clients.cache_client())
+    atexit.register(buffer.flush)
+    return buffer
 
 
 def unopened(redis: Redis, originals: Iterable[str], days: int, now: float | None = None) -> list[str]:
-    """Those of `originals` (images older than `days`) that nobody opened in the last `days`. Older openings are
-    forgotten.
+    """Those of `originals` (images older than `days`) that were not opened in the last `days`. Deletes older
+    entries.
     """
     first = int((time.time() if now is None else now) // _DAY) - days
     redis.zremrangebyscore(_SET, "-inf", first - 1)
-    asked = list(originals)
-    scores = redis.zmscore(_SET, asked) if asked else []
-    return [key for key, score in zip(asked, scores, strict=True) if score is None]
+    candidates = list(originals)
+    scores = redis.zmscore(_SET, candidates) if candidates else []
+    return [key for key, score in zip(candidates, scores, strict=True) if score is None]

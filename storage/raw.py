@@ -1,8 +1,8 @@
-"""The raw pictures: lossless, durable before the row says GENERATED, deleted after the upload is verified.
+"""Raw pictures: lossless, durable before the row says GENERATED, deleted after the upload is verified.
 
-The GPU worker writes one for each image; from then on the task never needs the GPU again, so a raw picture must
-survive whatever kills the process. An attempt writes its own keys: a worker that lost its task cannot overwrite what
-its successor wrote.
+The GPU worker writes one for each image, and then the task does not need the GPU again: a raw picture must survive the
+death of the process. Each attempt has its own keys, so that a worker that lost its task cannot overwrite the pictures
+of the next attempt.
 """
 
 from uuid import UUID
@@ -12,12 +12,12 @@ from storage.store import get_store
 
 
 def write_raw(task_id: UUID, index: int, attempt: int, png: bytes) -> str:
-    """Store one raw picture (8-bit RGB PNG) and return its key when it is safe. Raises StoreUnavailable."""
+    """Store one raw picture (8-bit RGB PNG) durably and return its key. Raises StoreUnavailable."""
     return get_store("raw").put(keys.raw_key(task_id, index, attempt), png, "image/png").key
 
 
 def read(key: str) -> bytes:
-    """The PNG's bytes. Raises NotFound."""
+    """Raises ObjectNotFound."""
     return get_store("raw").read(key)
 
 
@@ -26,7 +26,7 @@ def delete(key: str) -> None:
 
 
 def delete_task(task_id: UUID) -> int:
-    """Delete every raw picture of a task, of all its attempts; how many there were."""
+    """Delete the raw pictures of all attempts of a task; how many there were."""
     store = get_store("raw")
     listed = list(store.list(keys.raw_prefix(task_id)))
     for found in listed:

@@ -1,4 +1,4 @@
-"""S3 and what speaks its language (MinIO, OSS, Ceph, Swift), below django-storages' S3Storage."""
+"""S3 and compatible stores (MinIO, OSS, Ceph, Swift), through django-storages' S3Storage."""
 
 import hashlib
 import io
@@ -13,21 +13,21 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from storage.drivers import Listed, PlainDriver
-from storage.errors import NeedsRestore, NotFound, StoreUnavailable, VerifyFailed
+from storage.errors import NeedsRestore, ObjectNotFound, StoreUnavailable, VerifyFailed
 
 MULTIPART_FROM = 10 << 20  # bytes
 _TRANSFER = TransferConfig(multipart_threshold=MULTIPART_FROM, multipart_chunksize=8 << 20, max_concurrency=4)
-# Retries are the spool's business: the client itself fails fast, so that three tries end within seconds of an outage.
+# The store retries and the spool takes over: the client fails fast, so that three tries end within seconds.
 _CLIENT = Config(
     connect_timeout=3,
     read_timeout=20,
     max_pool_connections=32,
     retries={"total_max_attempts": 1},
-    # Newer checksum headers are refused by many stores that speak S3; `prove` compares hashes itself.
+    # Many compatible stores refuse the newer checksum headers; `prove` compares hashes itself.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
-# The longest that a restore usually takes, by Amazon's word; other stores' archive classes are taken for GLACIER.
+# The longest usual time of a restore, from Amazon's documentation; archive classes of other stores count as GLACIER.
 _RESTORE_TAKES = {
     "Expedited": timedelta(minutes=5),
     "Standard": timedelta(hours=5),
@@ -37,12 +37,13 @@ _DEEP_RESTORE_TAKES = {"Standard": timedelta(hours=12), "Bulk": timedelta(hours=
 _RESTORED_DAYS = 2  # that a restored copy stays readable; housekeeping moves it within minutes
 _ARCHIVED_CODES = ("InvalidObjectState", "ObjectNotInActiveTierError")  # answers to reading, to copying
 
-_making = threading.Lock()
+_client_lock = threading.Lock()
 
 
 class S3Driver(PlainDriver):
-    """Uses the S3Storage's settings and one client for all threads: S3Storage itself makes a session for each
-    thread, which costs more than a small upload (docs/decisions/0006)."""
+    """Uses the settings of the S3Storage, and one client for all threads: S3Storage itself creates a session per
+    thread, which takes longer than a small upload (docs/decisions/0006).
+    """
 
     _backend: Any
 
@@ -52,9 +53,9 @@ class S3Driver(PlainDriver):
 
     @property
     def client(self) -> Any:
-        """The boto3 client (safe for threads), kept on the S3Storage."""
+        """The boto3 client (thread-safe), stored on the S3Storage."""
         backend = self._backend
-        with _making:
+        with _client_lock:
             if not hasattr(backend, "shared_client"):
                 backend.shared_client = backend._create_session().client(
                     "s3",
@@ -82,8 +83,8 @@ class S3Driver(PlainDriver):
                 )
 
     def prove(self, key: str, data: bytes) -> None:
-        """One HEAD where the store's ETag is the MD5 of the bytes (single part, no KMS); elsewhere the bytes are
-        read back.
+        """By one HEAD if the store's ETag is the MD5 of the bytes (single part, no KMS); otherwise the bytes are read
+        back.
         """
         with _translated(key):
             head = self.client.head_object(**self._at(key))
@@ -93,17 +94,15 @@ class S3Driver(PlainDriver):
             super().prove(key, data)
 
     def copy(self, source: str, target: str, content_type: str) -> None:
-        """Within the store where its ETags tell the bytes, else (objects in parts, or under KMS) by reading and
-        writing.
-        """
-        if not self._copied_within(source, target):
+        """Within the store if its ETags are hashes of the bytes; otherwise (multipart, KMS) by reading and writing."""
+        if not self._copy_within(source, target):
             super().copy(source, target, content_type)
 
-    def _copied_within(self, source: str, target: str) -> bool:
-        """True when the store has made the copy and says the same size and MD5 of both."""
+    def _copy_within(self, source: str, target: str) -> bool:
+        """Whether the store has copied the object and reports the same size and MD5 for both."""
         with _translated(source):
             head = self.client.head_object(**self._at(source))
-            if "-" in head["ETag"]:  # of parts: the copy's is another
+            if "-" in head["ETag"]:  # multipart: the copy has another ETag
                 return False
             self.client.copy_object(**self._at(target), CopySource=self._at(source), **self._options(target))
         with _translated(target):
@@ -111,7 +110,7 @@ class S3Driver(PlainDriver):
         return (copy["ETag"], copy["ContentLength"]) == (head["ETag"], head["ContentLength"])
 
     def restore(self, key: str) -> timedelta | None:
-        """Asks once: HEAD tells of a restore that is under way, and each asking is charged for."""
+        """Each request is charged for, so a restore that HEAD reports as running is not requested again."""
         with _translated(key):
             try:
                 self.client.get_object(**self._at(key), Range="bytes=0-0")["Body"].close()
@@ -123,15 +122,15 @@ class S3Driver(PlainDriver):
             takes = _DEEP_RESTORE_TAKES if head.get("StorageClass") == "DEEP_ARCHIVE" else _RESTORE_TAKES
             tier = self._tier if self._tier in takes else "Standard"
             if 'ongoing-request="true"' not in head.get("Restore", ""):
-                wish = {"Days": _RESTORED_DAYS, "GlacierJobParameters": {"Tier": tier}}
-                self._ask_to_restore(key, wish)
+                request = {"Days": _RESTORED_DAYS, "GlacierJobParameters": {"Tier": tier}}
+                self._request_restore(key, request)
         return takes[tier]
 
-    def _ask_to_restore(self, key: str, wish: dict[str, Any]) -> None:
+    def _request_restore(self, key: str, request: dict[str, Any]) -> None:
         try:
-            self.client.restore_object(**self._at(key), RestoreRequest=wish)
+            self.client.restore_object(**self._at(key), RestoreRequest=request)
         except ClientError as error:
-            if _code(error) != "RestoreAlreadyInProgress":  # another process asked since the HEAD
+            if _code(error) != "RestoreAlreadyInProgress":  # requested by another process since the HEAD
                 raise
 
     def open(self, key: str) -> BinaryIO:
@@ -148,7 +147,7 @@ class S3Driver(PlainDriver):
             self.client.delete_object(**self._at(key))
 
     def url(self, key: str, seconds: int) -> str:
-        if self._backend.custom_domain:  # a content network in front, with its own signatures
+        if self._backend.custom_domain:  # a CDN in front, with its own signatures
             return self._backend.url(key, expire=seconds)
         return self.client.generate_presigned_url("get_object", Params=self._at(key), ExpiresIn=seconds)
 
@@ -162,7 +161,7 @@ class S3Driver(PlainDriver):
                     yield Listed(found["Key"][added:], found["Size"], found["LastModified"])
 
     def _options(self, key: str) -> dict[str, Any]:
-        """What the settings want of every object that is made."""
+        """Options of the settings for every new object."""
         options = dict(self._backend.get_object_parameters(key))
         if self._backend.default_acl:
             options["ACL"] = self._backend.default_acl
@@ -175,7 +174,7 @@ class S3Driver(PlainDriver):
 
 
 class _Body:
-    """An answer's body as a file whose read errors are ours. Memory: what is asked for with `read(n)`."""
+    """A response body as a file that raises the errors of storage/errors.py. Memory: `n` bytes for `read(n)`."""
 
     def __init__(self, key: str, body) -> None:  # type: ignore[no-untyped-def]
         self._key = key
@@ -208,8 +207,8 @@ def _translated(key: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404 and _names_the_key(error):
-            raise NotFound(key) from error
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404 and _is_missing_key(error):
+            raise ObjectNotFound(key) from error
         if _code(error) in _ARCHIVED_CODES:
             raise NeedsRestore(key) from error
         raise StoreUnavailable(f"{key!r}: {error}") from error
@@ -217,8 +216,8 @@ def _translated(key: str) -> Iterator[None]:
         raise StoreUnavailable(f"{key!r}: {error}") from error
 
 
-def _names_the_key(error: ClientError) -> bool:
-    """A missing bucket is an outage to us, not a missing picture. HEAD answers carry no body, so "404" alone counts
+def _is_missing_key(error: ClientError) -> bool:
+    """Whether the key is missing, and not the bucket, which is an outage. HEAD answers have no body: "404" alone counts
     as the key.
     """
     return _code(error) in ("404", "NoSuchKey", "NotFound")

@@ -2,7 +2,7 @@
 
 A URL carries `expires` (POSIX seconds) and `signature`, an HMAC-SHA256 over path and expiry under a key derived from
 SECRET_KEY. S3 stores sign their own URLs. Keys in SECRET_KEY_FALLBACKS still verify, so that a rotation does not
-break links handed out before.
+break issued links.
 """
 
 import time
@@ -15,14 +15,12 @@ _SALT = "storage.signing"
 
 
 def sign(path: str, expires: int) -> str:
-    """Signature of `path` (any string that the verifier sees again), valid until `expires` (POSIX seconds)."""
+    """Signature of `path` (any string that the verifier knows), valid until `expires` (POSIX seconds)."""
     return _sign(path, expires, settings.SECRET_KEY)
 
 
 def verify(path: str, expires: int | str, signature: str, now: float | None = None) -> bool:
-    """True when the signature fits path and expiry and the expiry has not passed. Takes the same time for any wrong
-    signature.
-    """
+    """Whether the signature belongs to path and expiry and has not expired. Compares in constant time."""
     if not str(expires).isascii() or not str(expires).isdigit() or not signature.isascii():
         return False
     secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]

@@ -1,14 +1,14 @@
-"""The local spool: a finished picture waits here while the object store is away, and goes to the store later, in order.
+"""The local spool: finished pictures are kept here while the object store is down, and uploaded later, in order.
 
-Layout below SPOOL_ROOT (a disk that every process of the machine sees; on several machines a shared volume):
+Layout below SPOOL_ROOT (a disk shared by all processes; with several machines a shared volume):
 
-    objects/{key}   the bytes, written durably; the modification time is the place in the queue
-    down            exists while the store is taken to be away; its modification time is the last failure
-    lock            held (flock) by the one process that synchronises; the kernel lets go of it when that process dies
+    objects/{key}   the bytes, written durably; the modification time is the position in the queue
+    down            exists while the store counts as down; its modification time is the last failure
+    lock            held (flock) by the process that synchronises; the kernel releases it when that process dies
 
-An entry is one file, written by one rename and removed after the store has proved to hold the bytes. Whatever step a
-crash cuts off: before the rename there is nothing and the caller was not told otherwise; after it the entry is
-complete; a crash between the proof and the removal repeats a put of the same bytes under the same key.
+An entry is one file, written by one rename and removed after the bytes were verified in the store. A crash before the
+rename leaves nothing, and the caller has got no answer; after it the entry is complete; a crash between verification
+and removal repeats the upload of the same bytes under the same key.
 """
 
 import fcntl
@@ -24,18 +24,16 @@ from typing import BinaryIO, Protocol
 from imagegenx_site.config import SpoolConfig
 from imagegenx_site.fresh import Fresh
 from storage import disk, keys
-from storage.errors import NotFound, SpoolFull, StoreUnavailable
+from storage.errors import ObjectNotFound, SpoolFull, StoreUnavailable
 
 _log = logging.getLogger(__name__)
-_COUNT_S = 1.0  # age of a count of the entries that is still good for the bounds
-_FAILURES_IN_A_ROW = 3  # entries; so many mean that the store is away, not that an entry is bad
+_COUNT_S = 1.0  # how long a count of the entries is reused to check the bounds
+_FAILURES_IN_A_ROW = 3  # failing entries after which the store counts as down
 
 
 @dataclass(frozen=True)
 class SpoolState:
-    """For metrics and health. `oldest_seconds`: age of the first entry, 0 when empty; `full`: 0 to 1, of the nearer
-    bound.
-    """
+    """`oldest_seconds`: age of the first entry, 0 when empty; `full`: 0 to 1, of the nearer bound."""
 
     files: int
     bytes: int
@@ -58,12 +56,12 @@ class Spool:
     def add(self, key: str, data: bytes) -> None:
         """Keep `data` until it is synchronised; durable when this returns. Raises SpoolFull.
 
-        The bounds are looked at with what this process added since the last count, a second ago at most: counting at
-        every call would make a long outage slower with each picture.
+        The bounds are checked against a count at most one second old plus what this process added since: a count in
+        every call would slow a long outage down with each picture.
         """
         files, size = self._holds.get()
         if files >= self.config.max_files or size + len(data) > self.config.max_bytes:
-            raise SpoolFull(f"The spool holds {files} files of {size} bytes; {key!r} does not fit any more.")
+            raise SpoolFull(f"The spool holds {files} files of {size} bytes; {key!r} does not fit.")
         try:
             disk.write_durably(self._path(key), data)
         except OSError as error:
@@ -77,13 +75,13 @@ class Spool:
         try:
             return open(self._path(key), "rb")
         except FileNotFoundError as error:
-            raise NotFound(key) from error
+            raise ObjectNotFound(key) from error
 
     def size(self, key: str) -> int:
         try:
             return self._path(key).stat().st_size
         except FileNotFoundError as error:
-            raise NotFound(key) from error
+            raise ObjectNotFound(key) from error
 
     def remove(self, key: str) -> None:
         path = self._path(key)
@@ -91,7 +89,7 @@ class Spool:
             disk.prune_empty_folders(path.parent, self._objects)
 
     def entries(self) -> list[str]:
-        """Keys in the order they came."""
+        """Keys in the order of arrival."""
         return [key for _, key, _ in sorted(self._scan())]
 
     def state(self) -> SpoolState:
@@ -107,7 +105,7 @@ class Spool:
         return len(sizes), sum(sizes)
 
     def store_is_down(self) -> bool:
-        """True for `down_seconds` after a failure: the next picture need not wait for three tries to fail."""
+        """True for `down_seconds` after a failure, so that not every picture waits for three failed tries."""
         try:
             return time.time() - self._down.stat().st_mtime < self.config.down_seconds
         except (FileNotFoundError, NotADirectoryError):
@@ -117,16 +115,16 @@ class Spool:
         try:
             self.config.root.mkdir(parents=True, exist_ok=True)
             self._down.touch()
-        except OSError as error:  # the note saves time, no more; whether the spool can be written shows when it is used
+        except OSError as error:  # the mark only saves time; whether the spool is writable shows in `add`
             _log.error("the spool's folder cannot be written: %s", error)
 
     def note_success(self) -> None:
         self._down.unlink(missing_ok=True)
 
     def sync(self, target: Target, limit: int = 10_000) -> int:
-        """Bring up to `limit` entries to the store, oldest first; how many arrived. 0 when another process is at it.
+        """Upload up to `limit` entries, oldest first; how many succeeded. 0 while another process synchronises.
 
-        An entry that fails stays; the next ones are tried, until three in a row fail.
+        An entry that fails stays, and the next ones are tried until three in a row fail.
         """
         arrived = failures = 0
         with self._only_one() as alone:
@@ -134,7 +132,7 @@ class Spool:
                 try:
                     with self.open(key) as file:
                         target.put(key, file.read(), keys.content_type(key))
-                except NotFound:  # deleted by its owner in between
+                except ObjectNotFound:  # deleted since the scan
                     continue
                 except StoreUnavailable as error:
                     failures += 1
@@ -160,7 +158,7 @@ class Spool:
                 path = Path(folder, name)
                 try:
                     status = path.stat()
-                except FileNotFoundError:  # synchronised while we look
+                except FileNotFoundError:  # synchronised during the scan
                     continue
                 if not name.startswith(".tmp-"):
                     yield status.st_mtime_ns, path.relative_to(self._objects).as_posix(), status.st_size

@@ -1,5 +1,4 @@
-"""Stores: put (proved), open, exists, delete, url, list, over the two aliases "images" and "raw" of
-`settings.STORAGES`.
+"""Stores: put (verified), open, exists, delete, url, list, for the aliases "images" and "raw" of `settings.STORAGES`.
 
 images = get_store("images")
 stored = images.put(key, data)      # in the store, or in the spool after three tries: stored.spooled
@@ -28,18 +27,18 @@ from imagegenx_site.config import SpoolConfig
 from storage import keys
 from storage.driver_choice import driver_for
 from storage.drivers import FILES_PATH, Driver, Listed, signed_path
-from storage.errors import NotFound, StoreUnavailable, VerifyFailed
+from storage.errors import ObjectNotFound, StoreUnavailable, VerifyFailed
 from storage.metrics import STORE
 from storage.spool import Spool
 
 _log = logging.getLogger(__name__)
 TRIES = 3
-_FIRST_PAUSE = 0.1  # s before the second try; each further pause is three times as long
+_FIRST_PAUSE = 0.1  # s before the second try; each later pause is three times as long
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as it now lies in its store, or in the spool. `size` in bytes, `sha256` in hex."""
+    """A stored or spooled object. `size` in bytes, `sha256` in hex."""
 
     key: str
     size: int
@@ -49,44 +48,40 @@ class Stored:
 
 
 class Store:
-    """One place for objects. Keys are checked against the scheme of storage/keys.py; every method raises
-    StorageError only.
-    """
+    """Keys are checked against the scheme of storage/keys.py; every method raises only StorageError."""
 
     def __init__(self, name: str, driver: Driver) -> None:
         self.name = name
         self.driver = driver
 
     def put(self, key: str, data: bytes, content_type: str = "") -> Stored:
-        """Store `data` and return when it is proved to lie there, whole. The same key with the same bytes may be put
-        again.
-        """
+        """Store `data` and verify it. May be repeated with the same key and bytes."""
         content_type = content_type or keys.content_type(key)
         self.driver.write(keys.check(key), data, content_type)
         try:
             self.driver.prove(key, data)
-        except NotFound as error:
-            raise VerifyFailed(f"{key!r}: the store took it and does not have it.") from error
+        except ObjectNotFound as error:
+            raise VerifyFailed(f"{key!r}: the store accepted it and does not have it.") from error
         return Stored(key, len(data), hashlib.sha256(data).hexdigest(), content_type)
 
     def open(self, key: str) -> BinaryIO:
-        """A binary file to read from and close. Raises NotFound."""
+        """A binary file, to be closed by the caller. Raises ObjectNotFound."""
         return self.driver.open(keys.check(key))
 
     def copy(self, source: str, target: str) -> None:
-        """Return when the object is proved to lie under `target` too; within the store where it can. Raises NotFound,
-        and NeedsRestore for a source that must be restored first.
+        """Copy and verify, within the store if it can. Raises ObjectNotFound; NeedsRestore for a source that must be
+        restored first.
         """
         try:
             self.driver.copy(keys.check(source), keys.check(target), keys.content_type(target))
-        except NotFound as error:
+        except ObjectNotFound as error:
             if error.key == target:
-                raise VerifyFailed(f"{target!r}: the store took the copy and does not have it.") from error
+                raise VerifyFailed(f"{target!r}: the store accepted the copy and does not have it.") from error
             raise
 
     def restore(self, key: str) -> timedelta | None:
-        """None when the object can be read now; otherwise its store was asked to make it readable, which takes about
-        so long from the first asking. Raises NotFound.
+        """None when the object can be read now; otherwise how long its restore takes from the first request, which this
+        call makes if none is running. Raises ObjectNotFound.
         """
         return self.driver.restore(keys.check(key))
 
@@ -97,22 +92,20 @@ class Store:
     def exists(self, key: str) -> bool:
         try:
             self.size(key)
-        except NotFound:
+        except ObjectNotFound:
             return False
         return True
 
     def size(self, key: str) -> int:
-        """Size in bytes. Raises NotFound."""
+        """In bytes. Raises ObjectNotFound."""
         return self.driver.size(keys.check(key))
 
     def delete(self, key: str) -> None:
-        """Delete; nothing happens when it is not there."""
+        """Does nothing when the object does not exist."""
         self.driver.delete(keys.check(key))
 
     def url(self, key: str, seconds: int) -> str:
-        """An address where anybody can read the object for `seconds` from now. A path of this server for stores on
-        local disk.
-        """
+        """A URL that anybody can read for `seconds` from now; for stores on local disk a path of this server."""
         return self.driver.url(keys.check(key), seconds)
 
     def list(self, prefix: str) -> Iterator[Listed]:
@@ -121,7 +114,7 @@ class Store:
 
 
 class SpooledStore(Store):
-    """A store that is never away for those who put and read: what it cannot take waits in the spool, which reads ask
+    """A store that can be written and read while it is down: what it cannot take is spooled, and reads try the spool
     first.
     """
 
@@ -130,7 +123,7 @@ class SpooledStore(Store):
         self.spool = spool
 
     def put(self, key: str, data: bytes, content_type: str = "") -> Stored:
-        """Three tries at the store, then the spool (`spooled`). While the store is known to be away, the spool at once.
+        """Three tries at the store, then the spool (`spooled`); while the store counts as down, the spool at once.
 
         Raises SpoolFull when neither takes it.
         """
@@ -172,7 +165,7 @@ class SpooledStore(Store):
         return self.spool.size(key) if self.spool.has(key) else super().size(key)
 
     def delete(self, key: str) -> None:
-        """From the store first: should that fail, the spool's copy is still there and the delete can be repeated."""
+        """From the store first: if that fails, the spooled copy is still there and the call can be repeated."""
         super().delete(key)
         self.spool.remove(key)
 
@@ -180,17 +173,17 @@ class SpooledStore(Store):
         return signed_path(FILES_PATH + key, seconds) if self.spool.has(key) else super().url(key, seconds)
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """What the store has, then what only the spool has."""
+        """The objects of the store, then those only in the spool."""
         waiting = {key for key in self.spool.entries() if key.startswith(prefix)}
         for found in super().list(prefix):
             waiting.discard(found.key)
             yield found
         for key in sorted(waiting):
-            with suppress(NotFound):  # synchronised meanwhile
+            with suppress(ObjectNotFound):  # synchronised meanwhile
                 yield Listed(key, self.spool.size(key), datetime.now(UTC))
 
     def sync(self) -> int:
-        """Bring what waits in the spool to the store; how many objects arrived."""
+        """Upload the spooled objects; how many succeeded."""
         return self.spool.sync(Store(self.name, self.driver))
 
 
@@ -213,5 +206,5 @@ def thumbnail_cache() -> Cache:
 
 @functools.cache
 def _spool(root: Path, max_bytes: int) -> Spool:
-    """One for each process: it remembers for a moment how full it is."""
+    """One per process: it caches how full it is."""
     return Spool(SpoolConfig(root, max_bytes=max_bytes))

@@ -1,6 +1,4 @@
-"""Stored sizes of an image: the thumbnail comes with the original; the medium one is made when somebody first asks
-for it.
-"""
+"""Stored sizes of an image: the thumbnail is made with the original, the medium variant on the first request."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -9,24 +7,23 @@ from redis import Redis
 
 from imagegenx_site.single_flight import coalesce
 from storage import keys
-from storage.archive import open_or_ask
-from storage.errors import NotFound, StorageError
+from storage.archive import open_or_request
+from storage.errors import ObjectNotFound, StorageError
 from storage.store import Store, thumbnail_cache
 
 Shrink = Callable[[bytes, int], bytes]
 """From a picture's file and a longest side in pixels: a WebP. Raises ValueError (postprocessing/thumbnails.py)."""
-_LOCK_SECONDS = 30.0  # decoding and shrinking of the largest picture takes a few seconds
+_LOCK_SECONDS = 30.0  # decoding and scaling the largest picture takes a few seconds
 
 
 class UnreadableOriginal(StorageError):
-    """The stored original is no picture."""
+    """The stored original cannot be decoded."""
 
 
 def ensure_variant(store: Store, original: str, variant: str, redis: Redis, shrink: Shrink) -> str:
-    """The key of a variant ("thumbs", "medium") that is there when this returns; made by one process when many ask
-    at once.
+    """The key of a variant ("thumbs", "medium"), which is made if it does not exist, by one process at a time.
 
-    Raises NotFound when the original is gone, Archived when it must come back first, UnreadableOriginal.
+    Raises ObjectNotFound when the original is gone, Archived when it must be moved back first, UnreadableOriginal.
     """
     key = keys.variant_key(original, variant)
 
@@ -34,7 +31,7 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis, shri
         return key if store.exists(key) else None
 
     def work() -> str:
-        with open_or_ask(store, original, redis) as file:
+        with open_or_request(store, original, redis) as file:
             data = file.read()
         try:
             small = shrink(data, keys.VARIANT_SIDES[variant])
@@ -47,17 +44,17 @@ def ensure_variant(store: Store, original: str, variant: str, redis: Redis, shri
 
 
 def thumbnail(store: Store, key: str) -> bytes:
-    """The bytes of a thumbnail, from the cache. Raises NotFound, StoreUnavailable."""
+    """The bytes of a thumbnail, from the cache. Raises ObjectNotFound, StoreUnavailable."""
 
     def load() -> bytes | None:
         try:
             return store.read(key)
-        except NotFound:
+        except ObjectNotFound:
             return None
 
     found = thumbnail_cache().get(key, load)
     if found is None:
-        raise NotFound(key)
+        raise ObjectNotFound(key)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Answers the signed URLs of stores on local disk, and of pictures that still wait in the spool."""
+"""Serves the signed URLs of stores on local disk, and of spooled pictures."""
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
@@ -7,44 +7,43 @@ from django.views.decorators.http import require_safe
 
 from imagegenx_site import redis_clients
 from storage import keys, signing
-from storage.archive import open_or_ask
-from storage.errors import Archived, BadKey, NotFound, StoreUnavailable
+from storage.archive import open_or_request
+from storage.errors import Archived, BadKey, ObjectNotFound, StoreUnavailable
 from storage.openings import openings
 from storage.store import get_store
 from storage.variants import thumbnail
 
 
 def _read(key: str) -> bytes:
-    """The bytes; small ones from the cache. An opening of an original is noted."""
+    """Thumbnails are read from the cache; the opening of an original is recorded."""
     store = get_store("images")
     if keys.parse(key).kind == "thumbs":
         return thumbnail(store, key)
     openings().note(key)
-    with open_or_ask(store, key, redis_clients.cache_client()) as file:
+    with open_or_request(store, key, redis_clients.cache_client()) as file:
         return file.read()
 
 
 @require_safe
 async def signed_file(request: HttpRequest, key: str) -> HttpResponseBase:
-    """GET /files/{key}?expires=…&signature=…: the object's bytes; 403 for a wrong or expired signature, 404 when it
-    is gone.
+    """GET /files/{key}?expires=…&signature=…: the object's bytes; 403 for a wrong or expired signature, 404 when it is
+    gone.
 
-    Keys carry their content's hash, so a client may keep the answer for ever and revalidates by ETag without any
-    read here.
+    Keys contain the hash of their content, so clients may cache the answer for ever, and revalidation reads nothing.
     """
     if not signing.verify(request.path, request.GET.get("expires", ""), request.GET.get("signature", "")):
-        return HttpResponse("The link has expired or is not genuine; ask the API for a new one.\n", "text/plain", 403)
+        return HttpResponse("The link has expired or is not valid; get a new one from the API.\n", "text/plain", 403)
     etag = f'"{key}"'
     if etag in request.headers.get("If-None-Match", ""):
         return HttpResponse(status=304, headers={"ETag": etag})
     try:
         data = await sync_to_async(_read, thread_sensitive=False)(key)
-    except (NotFound, BadKey):
-        return HttpResponse("This picture is no longer here.\n", "text/plain", 404)
+    except (ObjectNotFound, BadKey):
+        return HttpResponse("This picture no longer exists.\n", "text/plain", 404)
     except Archived as error:
         return HttpResponse(f"{error}\n", "text/plain", 202, headers={"Retry-After": str(error.retry_after)})
     except StoreUnavailable:
-        return HttpResponse("The store is out of reach; try again.\n", "text/plain", 503, headers={"Retry-After": "5"})
+        return HttpResponse("The store is unreachable; try again.\n", "text/plain", 503, headers={"Retry-After": "5"})
     headers = {
         "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",

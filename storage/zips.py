@@ -1,10 +1,10 @@
 """ZIP files of many pictures, streamed from the store in constant memory.
 
-Pictures are compressed already, so entries are stored as they are. Each object is fetched whole before its entry
-begins (beyond 1 MiB into a temporary file), so that what cannot be read breaks neither an entry nor the file:
+Pictures are compressed already, so entries are stored uncompressed. Each object is fetched completely before its entry
+begins (over 1 MiB into a temporary file), so that an unreadable object breaks neither an entry nor the ZIP:
 
-    no length was promised    its name and the reason stand in MISSING.txt at the end of the ZIP
-    a length was promised     in its place, in as many bytes, stands a text with the reason: "fox.webp" is "fox_.txt"
+    without a promised length    MISSING.txt at the end of the ZIP lists its name and the reason
+    with a promised length       a text of the same size with the reason replaces it: "fox.webp" becomes "fox_.txt"
 """
 
 import re
@@ -19,15 +19,15 @@ from zipfile import ZIP_STORED
 
 from zipstream import ZipStream
 
-from storage.errors import Archived, NotFound, StorageError, StoreUnavailable
+from storage.errors import Archived, ObjectNotFound, StorageError, StoreUnavailable
 from storage.store import Store
 
 Opener = Callable[[str], BinaryIO]
 CHUNK = 256 << 10  # bytes
-_IN_MEMORY = 1 << 20  # bytes of one object; what is larger waits in a temporary file
+_IN_MEMORY = 1 << 20  # bytes of one object; larger ones go to a temporary file
 REPORT = "MISSING.txt"
-_ASKED_AT_ONCE = 8  # sizes asked of a store side by side
-_LONGEST_STEM = 80  # bytes of UTF-8: with number and extension far below the 255 that file systems take
+_SIZE_THREADS = 8  # concurrent requests for sizes
+_LONGEST_STEM = 80  # bytes of UTF-8; with number and extension far below the limit of file systems (255)
 _RESERVED = {
     "con",
     "prn",
@@ -39,29 +39,29 @@ _RESERVED = {
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One file of a ZIP: its name inside (made safe here), the object's key, and its bytes where they are known."""
+class ZipEntry:
+    """One file of a ZIP. `name`: its name inside (made safe here); `key`: of the object; `size`: bytes, if known."""
 
     name: str
     key: str
     size: int | None = None
 
 
-def measured(store: Store, entries: Sequence[Entry]) -> list[Entry] | None:
-    """The entries with their sizes, as the store has them now; None when one of them can't be read."""
+def measured(store: Store, entries: Sequence[ZipEntry]) -> list[ZipEntry] | None:
+    """The entries with the sizes of their objects; None when one of them can't be read."""
 
-    def with_size(entry: Entry) -> Entry:
+    def with_size(entry: ZipEntry) -> ZipEntry:
         return replace(entry, size=store.size(entry.key))
 
     try:
-        with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+        with ThreadPoolExecutor(_SIZE_THREADS) as threads:
             return list(threads.map(with_size, entries))
     except StorageError:
         return None
 
 
-def zip_length(entries: Iterable[Entry]) -> int:
-    """Bytes of the ZIP that `stream_zip` makes of entries that all have a size."""
+def zip_length(entries: Iterable[ZipEntry]) -> int:
+    """Size in bytes of the ZIP that `stream_zip` makes; all entries must have a size."""
     archive, names = ZipStream(compress_type=ZIP_STORED, sized=True), _Names()
     for entry in entries:
         archive.add(iter(()), names.unique(safe_name(entry.name)), size=entry.size)
@@ -69,11 +69,11 @@ def zip_length(entries: Iterable[Entry]) -> int:
 
 
 def stream_zip(
-    store: Store, entries: Iterable[Entry], open_first: Opener | None = None, *, sized: bool = False
+    store: Store, entries: Iterable[ZipEntry], open_first: Opener | None = None, *, sized: bool = False
 ) -> Iterator[bytes]:
-    """The ZIP's bytes. `entries` may be a generator over thousands of rows; each object is opened when its turn
-    comes, by `open_first` where something is to be done at an opening (it may raise what `Store.open` raises, or
-    Archived). With `sized` all entries have a size and the ZIP has exactly `zip_length` bytes, whatever is missing.
+    """The ZIP's bytes. `entries` may be a generator over thousands of rows: each object is opened only for its entry,
+    by `open_first` if given (it may raise what `Store.open` raises, or Archived). With `sized` all entries must have a
+    size, and the ZIP has exactly `zip_length` bytes even if objects are missing.
     """
     archive, names = ZipStream(compress_type=ZIP_STORED, sized=sized), _Names()
     missing: list[str] = []
@@ -97,9 +97,9 @@ def stream_zip(
     yield from archive.finalize()
 
 
-def _fetch(store: Store, entry: Entry, open_first: Opener, target: IO[bytes]) -> int:
-    """The object's bytes into `target`, which is then at its start; how many. A read that is cut off is taken up again
-    once at its byte. Raises StorageError, also where the object has not the entry's size.
+def _fetch(store: Store, entry: ZipEntry, open_first: Opener, target: IO[bytes]) -> int:
+    """Copy the object to `target` and rewind it; how many bytes. A read that is cut off is resumed once at that byte.
+    Raises StorageError, also if the object does not have the entry's size.
     """
     source, again = open_first(entry.key), True
     while True:
@@ -135,7 +135,7 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _note(name: str, reason: str, size: int) -> Iterator[bytes]:
-    """A text of exactly `size` bytes, filled up with line feeds."""
+    """A text of exactly `size` bytes, padded with line feeds."""
     text = f"{name} could not be included: {reason}.\n".encode()[:size]
     yield text
     left = size - len(text)
@@ -145,16 +145,15 @@ def _note(name: str, reason: str, size: int) -> Iterator[bytes]:
 
 
 def _note_name(name: str) -> str:
-    """A name of as many bytes that says "text": fox.webp becomes fox_.txt, fox.png fox.txt. One without an extension
-    stays.
+    """A name of the same length for a text: fox.webp becomes fox_.txt, fox.png fox.txt. Without an extension:
+    `name`.
     """
     stem, dot, extension = name.rpartition(".")
     return f"{stem}{'_' * (len(extension) - 3)}.txt" if dot and len(extension) >= 3 else name
 
 
 def safe_name(name: str) -> str:
-    """A file name that every system can unpack and people can read: no folders, no control or direction signs, not
-    too long.
+    """A file name that every system can unpack: no folders, no control or direction characters, not too long.
 
     Letters of every script stay. "雪中的红狐狸/a: b?.webp" becomes "雪中的红狐狸_a_ b_.webp".
     """
@@ -173,7 +172,7 @@ def safe_name(name: str) -> str:
 
 
 class _Names:
-    """Names given out so far; a second one of the same name (also in other letter case) gets a number."""
+    """Names used so far; another one that is equal but for letter case gets a number."""
 
     def __init__(self) -> None:
         self._used: dict[str, int] = {}
@@ -189,7 +188,7 @@ class _Names:
 
 
 def _reason(error: StorageError) -> str:
-    if isinstance(error, NotFound):
+    if isinstance(error, ObjectNotFound):
         return "no longer stored"
     if isinstance(error, Archived):
         return f"in the archive, back after {error.ready_at:%Y-%m-%d %H:%M} UTC"

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
-from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig, Claimed
+from generation.queue.client import Entry
 from generation.queue.lua import load_script
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, Release
 from imagegenx_site.ids import uuid7
 from workers.engine.batching import scheduler
 from workers.engine.batching.config import EngineConfig
@@ -130,14 +130,14 @@ class Device:
         same = [sample for _, sample in self.board.values() if sample.key == key]
         urgent = sum(sample.kind.priority == URGENT for sample in same)
         return scheduler.room(
-            same_key=len(same), same_key_urgent=urgent, on_board=len(self.board), limit=self.batch,
+            same_key=len(same), same_key_urgent=urgent, admitted=len(self.board), limit=self.batch,
             capacity=CAPACITY, priority=priority,
         )  # fmt: skip
 
     def members(self) -> list[str]:
         """Who shares the next step; the others are passed over."""
         parked = [
-            scheduler.Parked(
+            scheduler.Candidate(
                 SampleId(task_id, 0), sample.key, 1, sample.kind.priority, sample.arrived, sample.passed_over
             )
             for task_id, (_, sample) in self.board.items()
@@ -169,7 +169,7 @@ class Simulation:
         if redis.dbsize():
             raise ValueError("the Redis database of the simulation must be empty")
         self.redis, self.scenario = redis, scenario
-        self.enqueue = load_script(redis, queue_client.LUA / "enqueue.lua", clock_key=CLOCK_KEY)
+        self.enqueue = load_script(redis, "enqueue", clock_key=CLOCK_KEY)
         self.devices = [self._device(number) for number in range(scenario.devices)]
         self.samples: dict[str, Sample] = {}
         self.coming = deque(arrivals(scenario) if coming is None else coming)
@@ -214,12 +214,12 @@ class Simulation:
         while self.coming and self.coming[0].arrived <= now:
             sample = self.coming.popleft()
             created = int(EPOCH_MS + sample.arrived * 1000)
-            task_id = str(uuid7(created))
+            task_id = uuid7(created)
             weight = sample.kind.side**2 * sample.kind.steps
             user = len(self.samples) % 97
-            args = [task_id, sample.kind.priority, sample.key, user, weight, created, 0, "sim@1", 1]
-            self.enqueue(args=[str(arg) for arg in args])
-            self.samples[task_id] = sample
+            entry = Entry(task_id, sample.kind.priority, str(sample.key), user, weight, created, 0, sample.key.model)
+            self.enqueue(args=[entry.to_json()])
+            self.samples[str(task_id)] = sample
             self.waiting += 1
 
     def _admit(self, device: Device, now: float) -> None:
@@ -266,7 +266,7 @@ class Simulation:
             if sample.left == 0:
                 took += self.scenario.cost.after_ms / 1000
                 sample.finished = now + took
-                device.buffer.settle(claimed, "ended")
+                device.buffer.settle(claimed, Release.ENDED)
                 del device.board[task_id]
         device.worked, device.warm = now + took, leader.key
         device.busy += took

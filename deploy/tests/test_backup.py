@@ -1,4 +1,4 @@
-"""A dump that was made is a dump that can be brought back."""
+"""Every dump can be restored."""
 
 import os
 import secrets

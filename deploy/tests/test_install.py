@@ -35,7 +35,7 @@ def test_made_once_again_when_the_pins_change_and_not_stamped_after_a_failure(
     with pytest.raises(install.InstallError):
         install.main(str(venv))
     assert "Installing the Python packages" in capfd.readouterr().out
-    assert install.kept(str(venv)) != install.state()
+    assert install.installed_state(str(venv)) != install.required_state()
 
 
 def test_a_python_that_is_too_old_is_one_sentence() -> None:

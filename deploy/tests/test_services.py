@@ -55,7 +55,7 @@ def wait_until_gone(folder: Path, patience_s: float = 10.0) -> None:
 
 @contextmanager
 def running_command(temporary: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A command with a grandchild beside services: the run's process and its keeper's id, once the command runs."""
+    """A command with a grandchild beside services: the run's process and its child's id, once the command runs."""
     sign = temporary.parent / "sign"
     script = f"sleep 1000 & echo up > {sign}; sleep 1000"
     process = subprocess.Popen([*RUN, "sh", "-c", script])
@@ -65,8 +65,8 @@ def running_command(temporary: Path) -> Iterator[tuple[subprocess.Popen[bytes], 
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
-        keeper = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
-        yield process, keeper
+        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        yield process, child
     finally:
         process.kill()
         process.wait()
@@ -107,17 +107,17 @@ def test_nothing_is_left_when_the_run_is_killed(temporary: Path) -> None:
         wait_until_gone(temporary)
 
 
-def test_nothing_is_left_when_its_keeper_is_killed(temporary: Path) -> None:
-    with running_command(temporary) as (process, keeper):
-        os.kill(keeper, signal.SIGKILL)
+def test_nothing_is_left_when_its_child_is_killed(temporary: Path) -> None:
+    with running_command(temporary) as (process, child):
+        os.kill(child, signal.SIGKILL)
         assert process.wait(20) == 128 + signal.SIGKILL
         wait_until_gone(temporary)
 
 
 def test_what_two_kills_leave_behind_goes_at_the_next_start(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running_command(temporary) as (process, keeper):
+    with running_command(temporary) as (process, child):
         os.kill(process.pid, signal.SIGSTOP)  # so that it can't clean up between the two kills
-        os.kill(keeper, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
         process.kill()
         process.wait()
         for pid in processes_with(str(temporary)):

@@ -1,6 +1,6 @@
 """The supervisor with small shell programs: readiness, restarts, stop order, what dead processes leave behind.
 
-Each test runs a keeper of its own, because a supervisor takes over every orphan of its process.
+Each test forks a process, because a supervisor adopts every orphan of its process.
 """
 
 import json
@@ -33,7 +33,7 @@ def program(name, script):
 
 def work():
     supervisor = Supervisor(folder, tell)
-    supervisor.heed_signals()
+    supervisor.handle_signals()
     try:
         for name, script in scripts.items():
             supervisor.start(program(name, script))
@@ -111,18 +111,16 @@ def test_a_program_that_keeps_dying_ends_the_start_with_its_last_words(tmp_path:
     assert (tmp_path / "ended").read_text().split() == ["fine"]
 
 
-@pytest.mark.parametrize("victim", ["front", "keeper"])
+@pytest.mark.parametrize("victim", ["front", "child"])
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, victim: str) -> None:
     process = start(tmp_path, {"one": POLITE.format("one"), "two": f"sleep 1000 & {POLITE.format('two')}"})
     wait_for(tmp_path / "all.up")
-    keeper = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
-    below = [
-        int(pid) for pid in subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(keeper)], text=True).split()
-    ]
-    os.kill(process.pid if victim == "front" else keeper, signal.SIGKILL)
+    child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    below = [int(pid) for pid in subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(child)], text=True).split()]
+    os.kill(process.pid if victim == "front" else child, signal.SIGKILL)
     process.wait(20)
     deadline = time.monotonic() + 10
-    while any(is_running(pid) for pid in [*below, keeper]):
+    while any(is_running(pid) for pid in [*below, child]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""Backups of a real Postgres that is written to all the time; it is killed, and brought back."""
+"""Backups of a real Postgres that is written to all the time; it is killed and restored."""
 
 import signal
 import threading
@@ -15,7 +15,7 @@ from deploy import wal_catalogue as catalogue
 from deploy.embedded_postgres import EmbeddedPostgres, PostgresConfig
 from deploy.processes import DeployError, stop
 from deploy.services import free_port, wait_ready
-from deploy.wal_backups import Keeper
+from deploy.wal_backups import BackupRunner
 from deploy.wal_catalogue import BackupConfig, Copy
 from deploy.wal_restore import restore
 
@@ -60,8 +60,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def keeper(server: Server, tmp_path: Path) -> Iterator[Keeper]:
-    made = Keeper(server.postgres.url, tmp_path / "backups", BackupConfig())
+def runner(server: Server, tmp_path: Path) -> Iterator[BackupRunner]:
+    made = BackupRunner(server.postgres.url, tmp_path / "backups", BackupConfig())
     yield made
     made.close()
 
@@ -77,11 +77,11 @@ def restored(root: Path, folder: Path, at: datetime | None) -> list[int]:
         server.postgres.close()
 
 
-def test_kill_and_restore(server: Server, keeper: Keeper, tmp_path: Path) -> None:
+def test_kill_and_restore(server: Server, runner: BackupRunner, tmp_path: Path) -> None:
     """Full copy, incremental copy, a mistake, writing on, kill: back to before the mistake, and to the end."""
-    keeper.tick()
+    runner.tick()
     server.do("INSERT INTO things SELECT generate_series(1, 1000)")
-    copy = keeper.copy("incremental")
+    copy = runner.copy("incremental")
     assert copy.parent
     server.do("INSERT INTO things SELECT generate_series(1001, 1010)")
     before = server.ask("SELECT clock_timestamp()")[0][0]
@@ -107,9 +107,9 @@ def test_kill_and_restore(server: Server, keeper: Keeper, tmp_path: Path) -> Non
     server.kill()
     died = time.monotonic()
     writer.join()
-    keeper.close()
-    assert restored(keeper.root, tmp_path / "before", before) == list(range(1, 1011))
-    last = restored(keeper.root, tmp_path / "end", None)
+    runner.close()
+    assert restored(runner.root, tmp_path / "before", before) == list(range(1, 1011))
+    last = restored(runner.root, tmp_path / "end", None)
     lost = [at for number, at in acknowledged if number not in set(last)]
     print(f"{len(acknowledged)} rows acknowledged, {len(lost)} lost, {died - min(lost, default=died):.3f} s")
     assert last
@@ -117,29 +117,29 @@ def test_kill_and_restore(server: Server, keeper: Keeper, tmp_path: Path) -> Non
     assert all(died - at < 60 for at in lost)
 
 
-def test_what_cannot_be_brought_back_is_said(server: Server, keeper: Keeper, tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="There is no backup of that moment"):
-        restore(keeper.root, tmp_path / "a", None)
-    keeper.tick()
-    with pytest.raises(DeployError, match="The first that can be brought back is"):
-        restore(keeper.root, tmp_path / "b", datetime.now(UTC) - timedelta(days=1))
-    with pytest.raises(DeployError, match="nothing was written after that moment"):
-        restore(keeper.root, tmp_path / "c", datetime.now(UTC) + timedelta(hours=1))
+def test_a_time_that_cannot_be_restored_is_an_error(server: Server, runner: BackupRunner, tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="There is no backup of that time"):
+        restore(runner.root, tmp_path / "a", None)
+    runner.tick()
+    with pytest.raises(DeployError, match="The earliest restorable time is"):
+        restore(runner.root, tmp_path / "b", datetime.now(UTC) - timedelta(days=1))
+    with pytest.raises(DeployError, match="nothing was written after that time"):
+        restore(runner.root, tmp_path / "c", datetime.now(UTC) + timedelta(hours=1))
 
 
-def test_the_keeper_overcomes_a_dead_stream_and_leftovers(server: Server, keeper: Keeper) -> None:
-    keeper.tick()
-    assert keeper.receiver is not None
-    keeper.receiver.kill()
-    keeper.receiver.wait()
-    leftover = keeper.root / keeper.line / "base" / ".20200101T000000-full"
+def test_the_runner_overcomes_a_dead_stream_and_leftovers(server: Server, runner: BackupRunner) -> None:
+    runner.tick()
+    assert runner.receiver is not None
+    runner.receiver.kill()
+    runner.receiver.wait()
+    leftover = runner.root / runner.line / "base" / ".20200101T000000-full"
     leftover.mkdir()
     server.do("INSERT INTO things VALUES (1)")
-    done = keeper.copy("incremental")  # waits for WAL that only a new stream brings
+    done = runner.copy("incremental")  # waits for WAL that only a new stream brings
     assert done.parent
-    keeper.clear(datetime.now(UTC))
+    runner.clear(datetime.now(UTC))
     assert not leftover.exists()
-    assert len(catalogue.read(keeper.root)) == 2
+    assert len(catalogue.read(runner.root)) == 2
 
 
 def made(hours: float, parent: str = "", line: str = "1-1") -> Copy:
@@ -176,9 +176,9 @@ def test_a_chain_begins_with_its_full_copy() -> None:
 
 
 def test_a_moment_is_utc_unless_it_says_otherwise() -> None:
-    assert catalogue.moment("2026-11-25T12:00:00") == catalogue.moment("2026-11-25T14:00:00+02:00") == NOON
+    assert catalogue.parse_time("2026-11-25T12:00:00") == catalogue.parse_time("2026-11-25T14:00:00+02:00") == NOON
     with pytest.raises(DeployError, match="write it like"):
-        catalogue.moment("yesterday")
+        catalogue.parse_time("yesterday")
 
 
 def test_the_segment_of_a_position() -> None:

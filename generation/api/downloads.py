@@ -22,10 +22,10 @@ from generation.tasks import access, history
 from generation.tasks.models import Task
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Conflict
-from storage.archive import open_or_ask
+from storage.archive import open_or_request
 from storage.openings import openings
 from storage.store import get_store
-from storage.zips import Entry, measured, stream_zip, zip_length
+from storage.zips import ZipEntry, measured, stream_zip, zip_length
 
 _WORDS: Final = 40  # characters of the text in a file's name
 
@@ -55,7 +55,7 @@ def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
     """The archive of the tasks' pictures, read from the store while the client takes it."""
     images = access.images_of([task.id for task in tasks])
     entries = [
-        Entry(f"{task.public_id}-{image.index} {task.text[:_WORDS]}".strip() + f".{image.format}", image.key)
+        ZipEntry(f"{task.public_id}-{image.index} {task.text[:_WORDS]}".strip() + f".{image.format}", image.key)
         for task in tasks
         for image in images[task.id]
     ]
@@ -63,7 +63,7 @@ def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
 
     def opened(key: str) -> BinaryIO:
         openings().note(key)
-        return open_or_ask(store, key, redis_clients.cache_client())
+        return open_or_request(store, key, redis_clients.cache_client())
 
     known = measured(store, entries)
     pieces = stream_zip(store, known or entries, opened, sized=known is not None)

@@ -16,7 +16,7 @@ from generation.tasks.models import Image, Status
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Busy, Conflict, Fault, InvalidRequest, NotFound
 from postprocessing.thumbnails import small_webp
-from storage.archive import check_present, open_or_ask
+from storage.archive import check_present, open_or_request
 from storage.errors import Archived, StorageError, StoreUnavailable
 from storage.keys import content_type
 from storage.openings import openings
@@ -84,7 +84,7 @@ def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
     address = store.url(key, settings.URL_SECONDS)
     if address.startswith("http"):
         return HttpResponseRedirect(address)
-    with open_or_ask(store, key, redis) as file:
+    with open_or_request(store, key, redis) as file:
         return _bytes(file.read(), key, etag)
 
 

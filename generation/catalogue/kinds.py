@@ -220,6 +220,7 @@ def of_pictures(roles: Collection[str]) -> Kind:
 
 
 def engine_kind(parameters: Parameters) -> str:
-    """The engine's word for a task."""
+    """The engine's word for a task; that of a kind without an endpoint is its name."""
     given = [role for role in ROLES if getattr(parameters, f"{role}_key")]
-    return KINDS[parameters.kind].engine_kind(given)
+    kind = KINDS.get(parameters.kind)
+    return kind.engine_kind(given) if kind else parameters.kind

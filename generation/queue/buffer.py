@@ -1,28 +1,20 @@
-"""The GPU worker's side of the buffer: claim, tick, settle, reap. The rules: generation/queue/lua/*.lua; the
+"""The GPU worker's side of the buffer: claim, tick, settle, requeue. The rules: generation/queue/lua/*.lua; the
 keys: imagegenx_site/redis_clients.py.
 
 A `Buffer` belongs to one thread of one worker. Its Redis client never repeats a call by itself: a claim whose first
-reply was lost would claim twice. Lost replies are found by `orphans()`.
+reply was lost would claim twice. Lost replies are found by `requeue_orphans`.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from redis import Redis
 
 from generation.queue.lua import load_script
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, EntryState, Release
 from imagegenx_site.config import QueueConfig
-
-LUA = Path(__file__).parent / "lua"
-
-
-Outcome = Literal["ended", "waiting", "alone"]
-
-
-Verdict = Literal["ok", "cancel", "lost"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class Claimed:
 
     @property
     def alone(self) -> bool:
-        """It was on board when a worker died, or asked for it: it shares no batch."""
+        """It shares no batch, because it failed or its worker died."""
         return bool(self.batch_key.alone)
 
 
@@ -69,16 +61,19 @@ class Claim:
 class Tick:
     """What Redis says at a step boundary."""
 
-    p0_waits: bool  # and it is P0's turn: it may preempt
+    p0_waits: bool  # and it is its turn: it may preempt
     waiting: int  # tasks of all classes
-    stranger_died: bool  # some worker's lease ran out: reap
-    verdicts: dict[str, Verdict]  # by task id
+    lease_expired: bool  # of some worker: `requeue_dead`
+    cancelled: frozenset[str] = frozenset()  # of the tasks asked about, by id: their cancel was asked for
+    lost: frozenset[str] = frozenset()  # somebody else has them
 
 
 @dataclass(frozen=True)
-class Reaped:
+class Requeued:
+    """Ids of the tasks of dead workers: those that run again, those that are given up."""
+
     requeued: tuple[str, ...] = ()
-    dead: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
 
 
 class Buffer:
@@ -87,10 +82,9 @@ class Buffer:
     def __init__(self, redis: Redis, config: BufferConfig) -> None:
         self.redis = redis
         self.config = config
-        self._shares = ",".join(map(str, config.shares))
         self._scripts = {
-            name: load_script(redis, LUA / f"{name}.lua", clock_key=config.clock_key)
-            for name in ("claim", "tick", "beat", "reap", "settle")
+            name: load_script(redis, name, clock_key=config.clock_key)
+            for name in ("claim", "tick", "beat", "requeue_dead", "settle")
         }
 
     def claim(
@@ -107,73 +101,79 @@ class Buffer:
     ) -> Claim:
         """Takes tasks of one batch key for up to `slots` samples; a first task that needs more is taken too.
 
-        With `join` somebody is on board already: only more of the warm key, or P0, may come, and nobody who must run
-        alone. `closed` are keys that the worker is full of. `loaded`: models in memory, as "name@revision"; None: all.
+        With `join` tasks run here already: only more of the warm key, or P0, may come, and none that must run alone.
+        `closed` are keys that the worker is full of. `loaded`: models in memory, as "name@revision"; None: all.
         """
         config = self.config
-        answer = self._run(
-            "claim",
-            config.worker,
-            config.own_queue,
-            slots,
-            ",".join(config.models),
-            warm_key or "",
-            only_key or "",
-            "" if only_class is None else only_class,
-            config.affinity_ms,
-            config.window_ms if wait_for_mates else 0,
-            config.least_batch,
-            self._shares,
-            ",".join(map(str, closed)),
-            int(join),
-            "*" if loaded is None else ",".join(loaded),
-            config.cold_ms,
+        ask: dict[str, Any] = {
+            "worker": config.worker,
+            "own_queue": config.own_queue,
+            "slots": slots,
+            "models": config.models or None,
+            "warm_key": warm_key and str(warm_key),
+            "only_key": only_key and str(only_key),
+            "only_class": only_class,
+            "affinity_ms": config.affinity_ms,
+            "window_ms": config.window_ms if wait_for_mates else 0,
+            "least_batch": config.least_batch,
+            "shares": config.shares,
+            "closed": [str(key) for key in closed],
+            "join": join,
+            "loaded": None if loaded is None else list(loaded),
+            "cold_ms": config.cold_ms,
+        }
+        answer = self._ask("claim", {name: value for name, value in ask.items() if value is not None})
+        tasks = (
+            Claimed(task["id"], task["class"], BatchKey.parse(task["key"]), task["fence"], task["hash"])
+            for task in answer.get("tasks", ())
         )
-        rows = [answer[i : i + 5] for i in range(1, len(answer), 5)]
-        tasks = tuple(
-            Claimed(id_, int(class_), BatchKey.parse(key), int(fence), memo) for id_, class_, key, fence, memo in rows
-        )
-        return Claim(tasks, int(answer[0]) / 1000)
+        return Claim(tuple(tasks), answer["wait"] / 1000)
 
     def tick(self, held: Sequence[Claimed]) -> Tick:
         """Asks about every held task; one that Redis has lost is registered anew."""
-        details = [value for task in held for value in (task.task_id, task.fence, task.memo)]
-        p0, waiting, died, *verdicts = self._run("tick", self.config.worker, self._shares, *details)
-        named = {task.task_id: verdict for task, verdict in zip(held, verdicts, strict=True)}
-        return Tick(bool(p0), int(waiting), bool(died), named)
+        named = [{"id": task.task_id, "fence": task.fence} for task in held]
+        ask = {"worker": self.config.worker, "classes": len(self.config.shares), "held": named}
+        answer = self._ask("tick", ask, *(task.memo for task in held))
+        cancelled, lost = frozenset(answer["cancelled"]), frozenset(answer["lost"])
+        return Tick(answer["p0_waits"], answer["waiting"], answer["lease_expired"], cancelled, lost)
 
-    def settle(self, task: Claimed, outcome: Outcome) -> bool:
-        """Gives a task up: 'ended', or 'waiting' / 'alone' to run again. False if it was not ours any more."""
-        return bool(self._run("settle", self.config.worker, task.task_id, task.fence, outcome))
+    def settle(self, task: Claimed, release: Release) -> bool:
+        """Gives a task up. False if it was not ours any more."""
+        return bool(self._run("settle", self.config.worker, task.task_id, task.fence, release))
 
-    def orphans(self, held: Iterable[str]) -> list[str]:
-        """Puts back what Redis counts as ours but the engine does not hold: a claim's lost reply. Answers ids."""
-        strangers = self.redis.smembers(f"gq:run:{self.config.worker}") - set(held)
-        return [id_ for id_ in strangers if self._run("settle", self.config.worker, id_, "", "waiting")]
+    def requeue_orphans(self, held: Iterable[str]) -> list[str]:
+        """Puts back what Redis counts as ours but this worker does not hold: a claim's lost reply. Answers ids."""
+        orphans = self.redis.smembers(f"gq:run:{self.config.worker}") - set(held)
+        return [id_ for id_ in orphans if self._run("settle", self.config.worker, id_, "", Release.WAITING)]
 
     def beat(self) -> None:
         """Renews this worker's lease."""
         self._run("beat", self.config.worker, self.config.lease_ms)
 
-    def reap(self, worker: str = "", cause: str = "lease", *, isolate: bool = False) -> Reaped:
+    def requeue_dead(self, worker: str = "", cause: str = "lease", *, isolate: bool = False) -> Requeued:
         """Puts back the tasks of a dead worker, or of every worker whose lease ran out.
 
         They run alone after their second crash, or at once with `isolate`; one that crashed alone is given up.
         """
-        answer = self._run("reap", worker, cause, int(isolate))
+        answer = self._run("requeue_dead", worker, cause, int(isolate))
         if not answer:
-            return Reaped()
+            return Requeued()
         bar = answer.index("|")
-        return Reaped(tuple(answer[:bar]), tuple(answer[bar + 1 :]))
+        return Requeued(tuple(answer[:bar]), tuple(answer[bar + 1 :]))
 
     def leave(self) -> None:
         """Ends the lease of a worker that holds nothing any more."""
         self.redis.zrem("gq:lease", self.config.worker)
 
-    def state(self, task_id: str) -> tuple[str | None, str | None]:
-        """(state, owner) of a task here: state is 'w', 'r', 'x' or None when unknown."""
+    def state(self, task_id: str) -> tuple[EntryState | None, str | None]:
+        """(state, owner) of a task's entry; None where there is none."""
         state, owner = self.redis.hmget(f"gq:t:{task_id}", "st", "own")
-        return state, owner
+        return EntryState(state) if state else None, owner
 
-    def _run(self, script: str, *args: object) -> list:
+    def _ask(self, script: str, ask: dict[str, Any], *more: str) -> dict[str, Any]:
+        """A script that takes and answers JSON."""
+        answer: dict[str, Any] = json.loads(self._scripts[script](args=[json.dumps(ask), *more]))
+        return answer
+
+    def _run(self, script: str, *args: object) -> Any:
         return self._scripts[script](args=[str(arg) for arg in args])

@@ -7,12 +7,11 @@ the id only.
 The keys: imagegenx_site/redis_clients.py.
 """
 
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal
 from uuid import UUID
 
 from redis.commands.core import Script
@@ -20,12 +19,10 @@ from redis.exceptions import RedisError
 
 from generation.queue.celery_wire import ticket_message
 from generation.queue.lua import load_script
+from generation.queue.values import Withdrawal
 from imagegenx_site import redis_clients
 
 CLASSES = (0, 1, 2, 3)
-
-
-LUA = Path(__file__).parent / "lua"
 
 
 logger = logging.getLogger(__name__)
@@ -47,11 +44,11 @@ class Entry:
     model: str
     samples: int = 1
 
-    def arguments(self) -> list[str]:
-        """What enqueue.lua takes: the fields in their order, and the ticket."""
-        values = (self.task_id, self.priority, self.batch_key, self.user_id, self.weight, self.created_ms)
-        rest = (self.expires_ms, self.model, self.samples, ticket_message(self.task_id, self.priority))
-        return [str(value) for value in (*values, *rest)]
+    def to_json(self) -> str:
+        """As enqueue.lua takes it."""
+        who = {"id": str(self.task_id), "class": self.priority, "key": self.batch_key, "user": self.user_id}
+        when = {"created_ms": self.created_ms, "expires_ms": self.expires_ms}
+        return json.dumps({**who, **when, "weight": self.weight, "model": self.model, "samples": self.samples})
 
 
 @dataclass(frozen=True)
@@ -78,13 +75,13 @@ class Place:
     new: bool = False  # `enqueue` has just made it known
 
     @classmethod
-    def read(cls, answer: Sequence[Any]) -> "Place":
-        """From what the scripts answer (layout.lua)."""
-        waiting, ahead, workers, *rest = answer
-        tasks, work, measured = rest[:4], rest[4:8], rest[8:]
-        backlog = Backlog(tuple(map(int, tasks)), tuple(map(float, work)), int(workers))
-        full, step, after = (float(value) if value else None for value in measured)
-        return cls(bool(waiting), int(ahead), backlog, full, step, after)
+    def read(cls, answer: bytes) -> "Place":
+        """From what `outlook` of layout.lua answers."""
+        found = json.loads(answer)
+        tasks, work = (tuple(number or 0 for number in found[name]) for name in ("tasks", "work"))
+        backlog = Backlog(tuple(map(int, tasks)), tuple(map(float, work)), found["workers"])
+        full, step, after = (float(found[name]) if name in found else None for name in ("full", "step", "after"))
+        return cls(found["waiting"], found["ahead"], backlog, full, step, after, found.get("new", False))
 
 
 def enqueue(entries: Sequence[Entry]) -> list[Place] | None:
@@ -95,15 +92,17 @@ def enqueue(entries: Sequence[Entry]) -> list[Place] | None:
     them when Redis is back.
     """
     try:
-        answers = _each(_script("enqueue"), [entry.arguments() for entry in entries])
+        tickets = [ticket_message(entry.task_id, entry.priority) for entry in entries]
+        arguments = [[entry.to_json(), ticket] for entry, ticket in zip(entries, tickets, strict=True)]
+        answers = _each(_script("enqueue"), arguments)
     except RedisError as error:
         ids = ", ".join(str(entry.task_id) for entry in entries)
         logger.warning("tasks are left to the reconciler: %s: %s", error, ids)
         return None
-    return [replace(Place.read(prospects), new=bool(new)) for new, *prospects in answers]
+    return [Place.read(answer) for answer in answers]
 
 
-def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[list[Any]]:
+def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[bytes]:
     """One script for several arguments, in one round trip."""
     if len(arguments) == 1:
         return [script(args=arguments[0])]
@@ -121,10 +120,9 @@ def send_ticket(task_id: UUID | str, priority: int, *, again: str = "") -> None:
     redis_clients.bytes_client().lpush(f"p{priority}", ticket_message(task_id, priority, again=again))
 
 
-def cancel(task_id: UUID) -> Literal["removed", "signalled", "absent"]:
+def cancel(task_id: UUID) -> Withdrawal:
     """Withdraws a task from the queues: a waiting one at once, a running one at its next step. Raises RedisError."""
-    answer: Literal["removed", "signalled", "absent"] = _script("cancel")(args=[str(task_id)]).decode()
-    return answer
+    return Withdrawal(_script("cancel")(args=[str(task_id)]).decode())
 
 
 def reclass(task_id: UUID, priority: int) -> bool:
@@ -150,4 +148,4 @@ def backlog() -> Backlog:
 
 @cache
 def _script(name: str) -> Script:
-    return load_script(redis_clients.bytes_client(), LUA / f"{name}.lua")
+    return load_script(redis_clients.bytes_client(), name)

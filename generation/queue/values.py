@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,34 @@ class BatchKey:
         model, _, size = shared.rpartition(":")
         width, _, height = size.partition("x")
         return cls(model, int(width), int(height), alone)
+
+
+class EntryState(StrEnum):
+    """What a task's entry in Redis is at (field `st`). layout.lua gives the same names to the same letters."""
+
+    WAITING = "w"
+    RUNNING = "r"
+    ENDED = "x"
+
+
+class Release(StrEnum):
+    """What becomes of a claimed task's entry when its worker gives it up. settle.lua knows the same words."""
+
+    ENDED = "ended"  # it does not run again under this key
+    MOVED = "moved"  # ended here; its row, now of another model, is to be enqueued anew
+    WAITING = "waiting"  # it runs again, before all that waits
+    ALONE = "alone"  # the same, and shares with nobody from now on
+    LOST = "lost"  # another worker has it: nothing changes
+
+    @property
+    def runs_again(self) -> bool:
+        """Under the same ticket."""
+        return self in (Release.WAITING, Release.ALONE)
+
+
+class Withdrawal(StrEnum):
+    """What cancelling found in the queues: cancel.lua answers these words."""
+
+    REMOVED = "removed"  # it waited
+    SIGNALLED = "signalled"  # it runs; its worker sees it at the next step
+    ABSENT = "absent"

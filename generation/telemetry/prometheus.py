@@ -18,7 +18,7 @@ without it each process has its own. Gauges of shared state (queues, tasks, spoo
     imagegenx_paused_bytes                           gauge: memory of paused samples
     imagegenx_model_bytes{model}                     gauge: memory of loaded models
     imagegenx_model_loads_total{model,outcome}       counter: loaded, failed
-    imagegenx_tasks_returned_total                   counter: paused and requeued   (workers/gpu/delivery.py)
+    imagegenx_tasks_returned_total                   counter: paused and requeued (workers/gpu/settlement.py)
     imagegenx_queue_messages{queue}                  gauge: Celery messages in Redis
     imagegenx_tasks_waiting{class}, imagegenx_tasks_open{status}    gauges: the buffer, the rows
     imagegenx_spool_files, _bytes, _oldest_seconds, _full           gauges: of the machine's spool

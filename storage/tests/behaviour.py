@@ -6,7 +6,7 @@ import os
 import pytest
 
 from storage import keys
-from storage.errors import BadKey, NotFound
+from storage.errors import BadKey, ObjectNotFound
 from storage.store import Store
 
 
@@ -31,9 +31,9 @@ def check_store(store: Store, task_id) -> None:
     for _ in range(2):
         store.delete(key)
         assert not store.exists(key)
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         store.read(key)
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         store.open(key)
     for bad in ("../x", "images/x"):
         with pytest.raises(BadKey):

@@ -10,8 +10,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from storage import keys
-from storage.archive import bring_back, bring_back_asked, check_present, move_to_archive
-from storage.errors import Archived, NotFound
+from storage.archive import check_present, move_back, move_back_requested, move_to_archive
+from storage.errors import Archived, ObjectNotFound
 from storage.inventory import DayRows, compare_day
 from storage.openings import Openings, unopened
 from storage.store import images
@@ -51,8 +51,8 @@ def test_there_and_back(task_id, redis):
         with pytest.raises(Archived) as caught:
             check_present(store, key, redis)
         assert 50 < (caught.value.ready_at - datetime.now(UTC)).total_seconds() <= 60
-    assert bring_back_asked(store, redis) == [key]
-    assert bring_back_asked(store, redis) == []
+    assert move_back_requested(store, redis) == [key]
+    assert move_back_requested(store, redis) == []
     check_present(store, key, redis)
     assert store.read(key) == b"picture 0"
 
@@ -62,7 +62,7 @@ def test_a_crash_between_copy_and_delete_leaves_two_and_is_repeated(task_id, red
     store.put(keys.archive_key(key), store.read(key))
     check_present(store, key, redis)
     assert move_to_archive(store, key)
-    assert bring_back(store, key)
+    assert move_back(store, key)
     assert [found.key for found in store.list("")] == [key]
 
 
@@ -70,7 +70,7 @@ def test_gone_is_gone(task_id, redis):
     store, key = images(), original(task_id)
     move_to_archive(store, key)
     assert delete_task(store, task_id) == 1
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         check_present(store, key, redis)
 
 
@@ -81,7 +81,7 @@ def test_what_comes_back_between_two_looks_is_not_gone(task_id, redis, monkeypat
 
     def look(asked: str) -> bool:
         found = exists(asked)
-        bring_back(store, key)
+        move_back(store, key)
         return found
 
     monkeypatch.setattr(store, "exists", look)

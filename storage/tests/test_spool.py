@@ -14,7 +14,7 @@ import pytest
 from django.test import AsyncClient
 
 from storage import keys
-from storage.errors import NotFound, SpoolFull
+from storage.errors import ObjectNotFound, SpoolFull
 from storage.spool import Spool, SpoolConfig
 from storage.store import SpooledStore, Store, get_store, images
 
@@ -174,7 +174,7 @@ def test_a_deleted_picture_is_gone_from_the_spool_too(stores_on_disk, task_id):
     store.spool.add(key, data)
     store.delete(key)
     assert not store.exists(key)
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         store.read(key)
 
 

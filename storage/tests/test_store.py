@@ -4,7 +4,7 @@ import os
 import pytest
 
 from storage import keys, raw
-from storage.errors import BadKey, NotFound, VerifyFailed
+from storage.errors import BadKey, ObjectNotFound, VerifyFailed
 from storage.store import get_store
 from storage.tests.behaviour import check_store
 
@@ -58,7 +58,7 @@ def test_raw_pictures_of_two_attempts(task_id):
     second = raw.write_raw(task_id, 0, 2, b"two")
     assert (raw.read(first), raw.read(second)) == (b"one", b"two")
     assert raw.delete_task(task_id) == 2
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         raw.read(first)
     assert raw.delete_task(task_id) == 0
 

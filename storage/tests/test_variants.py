@@ -14,7 +14,7 @@ from redis.retry import Retry
 from imagegenx_site.single_flight import coalesce
 from postprocessing.thumbnails import small_webp
 from storage import keys
-from storage.errors import BadKey, NotFound
+from storage.errors import BadKey, ObjectNotFound
 from storage.store import images
 from storage.variants import UnreadableOriginal, delete_task, ensure_variant, thumbnail
 
@@ -71,7 +71,7 @@ def test_without_redis_it_is_made_all_the_same(original):
 
 def test_a_missing_original_and_a_wrong_variant(original, redis):
     images().delete(original)
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         ensure_variant(images(), original, "medium", redis, small_webp)
     with pytest.raises(BadKey):
         ensure_variant(images(), original, "large", redis, small_webp)
@@ -96,7 +96,7 @@ def test_deleting_a_task_takes_all_its_objects_and_no_others(original, task_id, 
     store.spool.add(keys.image_key(task_id, 1, "ab" * 32, "image/webp"), b"x")
     assert delete_task(store, task_id) == 6
     assert [found.key for found in store.list("")] == [other]
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         thumbnail(store, small)
 
 

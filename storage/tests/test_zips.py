@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storage import keys
 from storage.errors import StoreUnavailable
 from storage.store import SpooledStore, images
-from storage.zips import REPORT, Entry, measured, safe_name, stream_zip, zip_length
+from storage.zips import REPORT, ZipEntry, measured, safe_name, stream_zip, zip_length
 
 
 def key_of(task_id, index: int) -> str:
@@ -28,7 +28,9 @@ def test_pictures_come_out_as_they_went_in(task_id):
     contents = [os.urandom(1000 * index) for index in range(4)]
     for index, data in enumerate(contents):
         store.put(key_of(task_id, index), data)
-    archive = unpacked(stream_zip(store, [Entry(f"红狐狸 {index}.webp", key_of(task_id, index)) for index in range(4)]))
+    archive = unpacked(
+        stream_zip(store, [ZipEntry(f"红狐狸 {index}.webp", key_of(task_id, index)) for index in range(4)])
+    )
     assert archive.namelist() == [f"红狐狸 {index}.webp" for index in range(4)]
     assert [archive.read(name) for name in archive.namelist()] == contents
     assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
@@ -37,7 +39,7 @@ def test_pictures_come_out_as_they_went_in(task_id):
 def test_missing_objects_are_reported_inside(task_id):
     store = images()
     store.put(key_of(task_id, 1), b"here")
-    archive = unpacked(stream_zip(store, [Entry(f"{index}.webp", key_of(task_id, index)) for index in range(3)]))
+    archive = unpacked(stream_zip(store, [ZipEntry(f"{index}.webp", key_of(task_id, index)) for index in range(3)]))
     assert archive.namelist() == ["1.webp", REPORT]
     report = archive.read(REPORT).decode()
     assert "0.webp\tno longer stored" in report
@@ -48,7 +50,7 @@ def test_the_length_is_known_before_the_first_byte(task_id):
     store = images()
     for index in range(3):
         store.put(key_of(task_id, index), os.urandom(1000 * index))
-    entries = [Entry("雪 same.webp", key_of(task_id, index)) for index in range(3)]
+    entries = [ZipEntry("雪 same.webp", key_of(task_id, index)) for index in range(3)]
     known = measured(store, entries)
     assert [entry.size for entry in known] == [0, 1000, 2000]
     written = b"".join(stream_zip(store, known, sized=True))
@@ -59,7 +61,7 @@ def test_the_length_is_known_before_the_first_byte(task_id):
 def test_no_length_is_promised_for_what_is_not_there(task_id):
     store = images()
     store.put(key_of(task_id, 0), b"here")
-    assert measured(store, [Entry("a.webp", key_of(task_id, 0)), Entry("b.webp", key_of(task_id, 1))]) is None
+    assert measured(store, [ZipEntry("a.webp", key_of(task_id, 0)), ZipEntry("b.webp", key_of(task_id, 1))]) is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_what_vanishes_after_the_length_was_promised_is_replaced_by_a_text_of_it
     for index in range(3):
         store.put(key_of(task_id, index), os.urandom(300_000))
     names = ["a.webp", name, "c.webp"]
-    known = measured(store, [Entry(each, key_of(task_id, index)) for index, each in enumerate(names)])
+    known = measured(store, [ZipEntry(each, key_of(task_id, index)) for index, each in enumerate(names)])
     written = b""
     for chunk in stream_zip(store, known, sized=True):
         written += chunk
@@ -86,7 +88,7 @@ def test_what_vanishes_after_the_length_was_promised_is_replaced_by_a_text_of_it
 def test_an_object_of_another_size_than_announced_is_not_taken(task_id):
     store = images()
     store.put(key_of(task_id, 0), b"x" * 500)
-    entries = [Entry("a.webp", key_of(task_id, 0), 400)]
+    entries = [ZipEntry("a.webp", key_of(task_id, 0), 400)]
     written = b"".join(stream_zip(store, entries, sized=True))
     assert len(written) == zip_length(entries)
     assert unpacked([written]).namelist() == ["a_.txt"]
@@ -120,7 +122,9 @@ def test_an_interrupted_read_is_taken_up_once(task_id, monkeypatch, failures):
 
     original_open = type(store).open
     monkeypatch.setattr(type(store), "open", open_badly)
-    archive = unpacked(stream_zip(store, [Entry("a.webp", key_of(task_id, 0)), Entry("b.webp", key_of(task_id, 1))]))
+    archive = unpacked(
+        stream_zip(store, [ZipEntry("a.webp", key_of(task_id, 0)), ZipEntry("b.webp", key_of(task_id, 1))])
+    )
     assert archive.read("b.webp") == b"next"
     if failures == 1:
         assert archive.read("a.webp") == data
@@ -133,7 +137,7 @@ def test_an_interrupted_read_is_taken_up_once(task_id, monkeypatch, failures):
 def test_thousands_of_files_in_constant_memory(task_id):
     store = images()
     store.put(key_of(task_id, 0), os.urandom(100_000))
-    entries = (Entry(f"{number:05d}.webp", key_of(task_id, 0)) for number in range(3000))
+    entries = (ZipEntry(f"{number:05d}.webp", key_of(task_id, 0)) for number in range(3000))
     total = 0
     tracemalloc.start()
     for chunk in stream_zip(store, entries):
@@ -176,6 +180,6 @@ def test_equal_names_get_numbers(task_id):
     store = images()
     store.put(key_of(task_id, 0), b"x")
     archive = unpacked(
-        stream_zip(store, [Entry(name, key_of(task_id, 0)) for name in ("a.webp", "A.webp", "a.webp", "b")])
+        stream_zip(store, [ZipEntry(name, key_of(task_id, 0)) for name in ("a.webp", "A.webp", "a.webp", "b")])
     )
     assert archive.namelist() == ["a.webp", "A (2).webp", "a (3).webp", "b"]

@@ -1,9 +1,9 @@
-"""Where an unmodified pipeline stops to wait for company.
+"""Where an unmodified pipeline hands its heavy calls to the engine.
 
-A pipeline call runs inside a greenlet (see hosted.py). Its heavy modules are shallow copies, made by `shared`, whose
-forward hands the call to the engine instead of computing: the greenlet parks until the engine has run the real module
-once for a whole group of such calls. Outside a greenlet a shared module computes at once, so the same pipeline object
-also serves a plain run, one at a time.
+A pipeline call runs inside a greenlet (batching/pipeline_coroutine.py). Its heavy modules are shallow copies, made by
+`shared`, whose forward hands the call to the engine instead of computing: the greenlet is suspended until the engine
+has run the real module once for a whole group of such calls. Outside a greenlet a shared module computes at once, so
+the same pipeline object also serves a plain run, one at a time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from greenlet import getcurrent
 
-from workers.engine.merging import MergeRule, rule_for
+from workers.engine.merge_rules import MergeRule, rule_for
 
 
 class Phase(Enum):
-    """When the engine runs a parked call."""
+    """When the engine runs a suspended call."""
 
     DENOISE = "denoise"  # one step of one batch; the scheduler chooses
-    SIDE = "side"  # before the denoisers, all that are parked: their samples then join the same step
+    SIDE = "side"  # before the denoisers, all at once: their samples then join the same step
     OUTSIDE = "outside"  # computed elsewhere (a remote model); the engine only looks whether it is done
 
 
@@ -52,7 +52,7 @@ class SharedModule:
 
 @dataclass
 class Call:
-    """One parked call: which module, with which named arguments. `context` is the sample's (its LoRA set)."""
+    """One suspended call: which module, with which named arguments. `context` is the sample's (its LoRA set)."""
 
     module: SharedModule
     arguments: dict[str, Any]
@@ -79,7 +79,7 @@ class Call:
 
 
 def shared(module: torch.nn.Module, phase: Phase, *, method: str = "forward") -> tuple[torch.nn.Module, SharedModule]:
-    """A shallow copy of `module` (same weights) whose `method` parks, and the record of the real one."""
+    """A shallow copy of `module` (same weights) whose `method` suspends, and the record of the real one."""
     real = getattr(module, method)
     record = SharedModule(
         module=module,
@@ -89,17 +89,17 @@ def shared(module: torch.nn.Module, phase: Phase, *, method: str = "forward") ->
         signature=inspect.signature(real),
     )
 
-    def parking(*args: Any, **kwargs: Any) -> Any:
-        return park(Call(record, _named(record.signature, args, kwargs)))
+    def intercepted(*args: Any, **kwargs: Any) -> Any:
+        return suspend(Call(record, _named(record.signature, args, kwargs)))
 
-    twin = copy.copy(module)
-    twin._forward_hooks, twin._forward_pre_hooks = OrderedDict(), OrderedDict()  # those of the real one run once
-    setattr(twin, method, parking)
-    return twin, record
+    shallow = copy.copy(module)
+    shallow._forward_hooks, shallow._forward_pre_hooks = OrderedDict(), OrderedDict()  # those of the real one run once
+    setattr(shallow, method, intercepted)
+    return shallow, record
 
 
-def park(call: Call) -> Any:
-    """Wait in the engine for the result of `call`; outside a hosted sample, compute it here and now."""
+def suspend(call: Call) -> Any:
+    """Wait in the engine for the result of `call`; outside a pipeline coroutine, compute it here and now."""
     sample = getcurrent()
     if sample.parent is None:
         return call.future.result() if call.future is not None else call.run()
@@ -110,7 +110,7 @@ def park(call: Call) -> Any:
 def await_outside(future: Future) -> Any:
     """Wait for a future without stopping the engine: other samples step on meanwhile."""
     record = SharedModule(None, future.result, None, Phase.OUTSIDE, inspect.Signature())
-    return park(Call(record, {}, future=future))
+    return suspend(Call(record, {}, future=future))
 
 
 def _named(signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

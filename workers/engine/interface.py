@@ -24,8 +24,8 @@ class Generated:
 
 class ModelInterface(Protocol):
     """`infer` is written as if it ran alone, from the request to the picture. Batching comes from outside: the heavy
-    modules it calls are made by `workers.engine.interception.shared`, so that in the engine their calls park and are
-    computed together with those of other samples. What is not shared simply runs alone.
+    modules it calls are made by `workers.engine.interception.shared`, so that in the engine their calls are computed
+    together with those of other samples. What is not shared runs alone.
 
     `precisions`: in which it can be loaded beside "auto", where memory is short a lower one than was asked for.
     `load` may run in another thread than `infer`; it raises ModelUnavailable. `release` gives the memory back.

@@ -13,6 +13,6 @@ BATCH = Histogram(
 )
 EMBEDDINGS = Counter("imagegenx_embeddings", "Prompts asked of the embedding cache: hit or miss.", ["result"])
 OUT_OF_MEMORY = Counter("imagegenx_out_of_memory", "Forward passes that did not fit into memory.", ["model"])
-PAUSED = Gauge("imagegenx_paused_bytes", "Memory of samples that wait on board.", multiprocess_mode="livesum")
+PAUSED = Gauge("imagegenx_paused_bytes", "Memory of paused samples.", multiprocess_mode="livesum")
 MODEL_BYTES = Gauge("imagegenx_model_bytes", "Memory of a loaded model.", ["model"], multiprocess_mode="livesum")
 MODEL_LOADS = Counter("imagegenx_model_loads", "Models read into memory: loaded or failed.", ["model", "outcome"])

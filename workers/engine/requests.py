@@ -61,7 +61,7 @@ _NOT_PIXELS: Final = {
 class SampleRequest:
     """One image of a task: what is asked for, and what the worker adds.
 
-    `index`: its number within the task. `image` and `control_image` are uint8 [H, W, 3] RGB; `mask` is uint8 [H, W],
+    `image` and `control_image` are uint8 [H, W, 3] RGB; `mask` is uint8 [H, W],
     255 where the picture is repainted. Pictures of another size than the result are resized to it. `loras` are those of
     the parameters, with the files where they lie. `batch`: where a batch request set a limit. `alone` keeps the sample
     out of shared forward passes because its batch broke before. `arrived` is in monotonic seconds and orders samples of
@@ -70,11 +70,9 @@ class SampleRequest:
     """
 
     sample_id: SampleId
-    task_id: str
     parameters: Parameters
     model: str
     priority: int
-    index: int = 0
     image: np.ndarray | None = field(default=None, repr=False)
     mask: np.ndarray | None = field(default=None, repr=False)
     control_image: np.ndarray | None = field(default=None, repr=False)
@@ -84,6 +82,10 @@ class SampleRequest:
     arrived: float = 0.0
     preview_every: int = 0
     returned: int = 0
+
+    @property
+    def task_id(self) -> str:
+        return self.sample_id.task_id
 
     @functools.cached_property
     def kind(self) -> str:
@@ -104,7 +106,7 @@ class SampleRequest:
 
     @property
     def seed(self) -> int:
-        return self.parameters.seed_of(self.index)
+        return self.parameters.seed_of(self.sample_id.index)
 
     @property
     def cacheable(self) -> bool:

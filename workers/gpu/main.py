@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from imagegenx_site.celery import app
-from workers.gpu.loop import EngineLike, PoolLike
+from workers.gpu.interfaces import EngineLike, PoolLike
 from workers.gpu.worker import install
 
 logger = logging.getLogger(__name__)

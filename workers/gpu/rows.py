@@ -9,54 +9,61 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from generation.queue.buffer import Claimed
+from generation.queue.values import Release
 from generation.tasks import results, states
-from generation.tasks.models import Status, Task
+from generation.tasks.models import Task
 from workers.gpu import failures
-from workers.gpu.held_tasks import HeldTask
+from workers.gpu.outcomes import End, Outcome
 from workers.gpu.png import decode_png
+from workers.gpu.running_tasks import RunningTask
 from workers.gpu.samples import samples_of, spec_of
+from workers.gpu.settlement import settle_row
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Boarded:
-    """What came of claims: tasks whose rows this worker won, and claims that came to nothing."""
+@dataclass
+class ClaimedRows:
+    """What came of claims: tasks whose rows this worker won, and what becomes of the entries of the others."""
 
-    held: tuple[HeldTask, ...] = ()
-    refused: tuple[Claimed, ...] = field(default=())
+    running: list[RunningTask] = field(default_factory=list)
+    released: list[tuple[Claimed, Release]] = field(default_factory=list)
 
 
-def board(claims: Sequence[Claimed], worker: str) -> Boarded:
+def claim_rows(claims: Sequence[Claimed], worker: str) -> ClaimedRows:
     """queued -> running for claimed tasks, and their samples. Raises django.db.Error without Postgres."""
     close_old_connections()
-    rows = {str(task.id): task for task in states.claim([UUID(claim.task_id) for claim in claims], worker)}
-    held, refused = [], []
+    won = {str(task.id): task for task in states.claim([UUID(claim.task_id) for claim in claims], worker)}
+    rows = ClaimedRows()
     for claim in claims:
-        task = rows.get(claim.task_id)
-        if task is None:
-            states.cancel_if_requested(UUID(claim.task_id), among=[Status.QUEUED, Status.RUNNING])
-            refused.append(claim)
-        elif task.attempt > settings.MAX_ATTEMPTS:
-            message = f"The task was begun {settings.MAX_ATTEMPTS} times and never finished."
-            states.fail(task.id, code="too_many_attempts", message=message, worker=worker, attempt=task.attempt)
-            refused.append(claim)
+        task = won.get(claim.task_id)
+        prepared = _prepare(claim, task)
+        if isinstance(prepared, RunningTask):
+            rows.running.append(prepared)
         else:
-            try:
-                held.append(_held(claim, task))
-            except Exception as error:
-                logger.exception("task cannot be prepared", extra={"task_id": claim.task_id})
-                failures.after_failure(task, worker, error, retryable=False)
-                refused.append(claim)
-    return Boarded(tuple(held), tuple(refused))
+            rows.released.append((claim, settle_row(claim, task, prepared, worker)))
+    return rows
 
 
-def _held(claim: Claimed, task: Task) -> HeldTask:
-    """The task's samples, and those of their pictures that an identical request has left."""
+def _prepare(claim: Claimed, task: Task | None) -> RunningTask | Outcome:
+    """The task ready to run, or what became of it instead."""
+    if task is None:
+        return Outcome(End.NOT_RUNNABLE)
+    if task.attempt > settings.MAX_ATTEMPTS:
+        return Outcome(End.EXHAUSTED)
+    try:
+        return _running_task(claim, task)
+    except Exception as error:
+        logger.exception("task cannot be prepared", extra={"task_id": claim.task_id})
+        return Outcome(End.FAILED, error, retryable=False)
+
+
+def _running_task(claim: Claimed, task: Task) -> RunningTask:
+    """With the pictures that identical requests have left."""
     samples = samples_of(task, alone=claim.alone)
     known = results.find(task.id, [sample.identity for sample in samples if sample.cacheable])
     found = {index: known[one.identity] for index, one in enumerate(samples) if one.cacheable and one.identity in known}
     images = {index: decode_png(result.png) for index, result in found.items()}
-    warnings = dict.fromkeys(warning for result in found.values() for warning in result.warnings)
-    warned = [*failures.fallback_warnings(task.history), *warnings]
-    return HeldTask(claim, task, spec_of(task.model), samples, images=images, warnings=warned)
+    cached = dict.fromkeys(warning for result in found.values() for warning in result.warnings)
+    warnings = [*failures.fallback_warnings(task.history), *cached]
+    return RunningTask(claim, task, spec_of(task.model), samples, images=images, warnings=warnings)

@@ -39,7 +39,6 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     parameters = task.parameters
     first = SampleRequest(
         sample_id=SampleId(str(task.id), 0),
-        task_id=str(task.id),
         parameters=parameters,
         model=task.model.key,
         priority=task.priority,
@@ -53,10 +52,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
         preview_every=PREVIEW_EVERY if parameters.preview else 0,
         returned=codes(task.history).count(Code.PAUSED_MEMORY),
     )
-    others = (
-        replace(first, sample_id=SampleId(str(task.id), index), index=index)
-        for index in range(1, parameters.num_images)
-    )
+    others = (replace(first, sample_id=SampleId(str(task.id), index)) for index in range(1, parameters.num_images))
     return (first, *others)
 
 

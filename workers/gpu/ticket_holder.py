@@ -1,4 +1,4 @@
-"""Where tickets wait: the Celery threads hold a task's message until the engine thread is done with the task.
+"""Where tickets wait: the Celery threads hold a task's message until the engine thread has settled the task.
 
 So an unacknowledged ticket means an unfinished task, and Flower shows tasks on the worker that really runs them. A
 ticket that nobody needs (its task has ended, runs elsewhere, or is unknown) is acknowledged at once: the buffer
@@ -8,102 +8,102 @@ decides what runs, not the ticket.
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Literal
 
 from redis.exceptions import RedisError
 
 from generation.queue.buffer import Buffer
+from generation.queue.values import EntryState
 
-Fate = Literal["ended", "elsewhere", "again"]
-PATIENCE_S = 3.0  # so long a ticket waits for its waiting task to be claimed before it goes back to its queue
+CLAIM_PATIENCE_S = 3.0  # so long a ticket waits for its waiting task to be claimed before it goes back to its queue
 
 
 @dataclass
-class _Held:
-    over: threading.Event = field(default_factory=threading.Event)
-    again: bool = False
+class _Hold:
+    """One task that runs here."""
+
+    released: threading.Event = field(default_factory=threading.Event)
+    runs_again: bool = False
 
 
-class TicketDesk:
+class TicketHolder:
     """Thread-safe. `buffer` is a client of its own: ticket threads must not share the engine's."""
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
-        self._held: dict[str, _Held] = {}
+        self._holds: dict[str, _Hold] = {}
         self._lock = threading.Lock()
-        self._kicked = threading.Event()
-        self._hopeful = 0
+        self._woken = threading.Event()
+        self._unclaimed = 0
         self._closed = False
 
     # ---- the engine thread
 
-    def holds(self, task_id: str) -> None:
-        """The task is on board."""
+    def hold(self, task_id: str) -> None:
+        """The task runs here: its ticket is held until `release`."""
         with self._lock:
-            self._held[task_id] = _Held()
+            self._holds[task_id] = _Hold()
 
-    def ended(self, task_id: str, *, again: bool) -> None:
-        """The task has left this worker; `again`: it will run once more, so its ticket goes back."""
+    def release(self, task_id: str, *, runs_again: bool) -> None:
+        """The task has left this worker. If it runs again, its ticket goes back to its queue."""
         with self._lock:
-            held = self._held.pop(task_id, None)
-        if held is not None:
-            held.again = again
-            held.over.set()
+            hold = self._holds.pop(task_id, None)
+        if hold is not None:
+            hold.runs_again = runs_again
+            hold.released.set()
 
-    def wait_for_kick(self, seconds: float) -> None:
-        """Sleeps until a ticket arrives, at most so long."""
-        self._kicked.wait(seconds)
-        self._kicked.clear()
+    def sleep(self, seconds: float) -> None:
+        """Until a ticket arrives, at most so long."""
+        self._woken.wait(seconds)
+        self._woken.clear()
 
-    def kick(self) -> None:
-        """Wakes the engine thread."""
-        self._kicked.set()
+    def wake(self) -> None:
+        """Ends the engine thread's sleep."""
+        self._woken.set()
 
     def close(self) -> None:
         """The engine thread has ended: every ticket goes back."""
         self._closed = True
         with self._lock:
-            left, self._held = list(self._held.values()), {}
-        for held in left:
-            held.again = True
-            held.over.set()
+            left = list(self._holds)
+        for task_id in left:
+            self.release(task_id, runs_again=True)
 
     # ---- the ticket threads
 
     @property
-    def hopeful(self) -> int:
+    def unclaimed(self) -> int:
         """Tickets whose tasks are not claimed yet."""
-        return self._hopeful
+        return self._unclaimed
 
-    def wait(self, task_id: str) -> Fate:
-        """Returns when the task needs this ticket no more."""
-        self._hopeful += 1
+    def wait(self, task_id: str) -> bool:
+        """Returns when the task needs this ticket no more: True, or has to run again under it: False."""
+        self._unclaimed += 1
         try:
-            held = self._find(task_id)
+            found = self._find(task_id)
         finally:
-            self._hopeful -= 1
-        if isinstance(held, _Held):
-            held.over.wait()
-            return "again" if held.again else "ended"
-        return held
+            self._unclaimed -= 1
+        if isinstance(found, bool):
+            return found
+        found.released.wait()
+        return not found.runs_again
 
-    def _find(self, task_id: str) -> _Held | Fate:
-        """Waits until the task is on board here, or it is clear that it will not be."""
-        until = time.monotonic() + PATIENCE_S
-        self.kick()
+    def _find(self, task_id: str) -> _Hold | bool:
+        """Waits until the task runs here, or it is clear that it will not: then as `wait`."""
+        until = time.monotonic() + CLAIM_PATIENCE_S
+        self.wake()
         while not self._closed:
             with self._lock:
-                held = self._held.get(task_id)
-            if held is not None:
-                return held
+                hold = self._holds.get(task_id)
+            if hold is not None:
+                return hold
             try:
                 state, owner = self.buffer.state(task_id)
             except RedisError:
-                return "again"
-            ours = state == "r" and owner == self.buffer.config.worker
-            if not ours and state != "w":
-                return "elsewhere" if state == "r" else "ended"
+                return False
+            ours = state == EntryState.RUNNING and owner == self.buffer.config.worker
+            if not ours and state != EntryState.WAITING:
+                return True
             if time.monotonic() > until:
-                return "again"
+                return False
             time.sleep(0.02)
-        return "again"
+        return False

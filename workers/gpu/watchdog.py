@@ -72,9 +72,9 @@ class Watchdog:
             readable, _, _ = select.select([self.pipe], [], [], max(0.0, next_beat - time.monotonic()))
             signs = os.read(self.pipe, 4096) if readable else None
             if signs == b"":
-                return self._bury("a step hung" if self.hung else "the worker process died")
+                return self._requeue_tasks("a step hung" if self.hung else "the worker process died")
             if signs and b"q" in signs:
-                return self._retire()
+                return self._end_lease()
             if signs:
                 self.last_sign = time.monotonic()
                 self.limit = self.config.loading_hang if signs.endswith(b"l") else self.config.hang
@@ -95,26 +95,26 @@ class Watchdog:
         self.hung = True
         self.last_sign = time.monotonic()
 
-    def _bury(self, cause: str) -> None:
-        """Puts the tasks back; keeps trying while Redis is away, for the leases of an empty Redis tell nobody."""
+    def _requeue_tasks(self, cause: str) -> None:
+        """Keeps trying while Redis is away: one that comes back empty has no lease by which others could find them."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.config.pid, signal.SIGKILL)  # it closed the pipe without a word: no half-dead worker goes on
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             try:
-                reaped = self.buffer.reap(self.config.worker, cause, isolate=self.hung)
+                found = self.buffer.requeue_dead(self.config.worker, cause, isolate=self.hung)
             except RedisError:
                 time.sleep(self.config.beat)
                 continue
-            logger.error("%s: %d tasks put back, %d given up", cause, len(reaped.requeued), len(reaped.dead))
+            logger.error("%s: %d tasks put back, %d given up", cause, len(found.requeued), len(found.given_up))
             return
 
-    def _retire(self) -> None:
+    def _end_lease(self) -> None:
         with contextlib.suppress(RedisError):
             self.buffer.leave()
 
 
-class Keeper:
+class WatchdogHandle:
     """The worker's end: starts the child, feeds it signs, starts another when it died. One thread uses it."""
 
     def __init__(self, config: WatchdogConfig) -> None:
@@ -131,7 +131,7 @@ class Keeper:
         self._last = 0.0
         self._sign(b"l")
 
-    def retire(self) -> None:
+    def leave(self) -> None:
         """The worker holds nothing any more."""
         self._last = 0.0
         self._sign(b"q")

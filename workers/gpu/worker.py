@@ -1,9 +1,9 @@
 """The GPU worker inside a Celery worker: threads and processes, and how they start and stop together.
 
     Celery's main thread    reads tickets while the gate is open (generation/queue/read_order.py)
-    ticket threads          hold a ticket until its task has left this worker (ticket_desk.py)
-    engine thread           claim, admit, step, tick, retire (loop.py)
-    side threads            rows, files, messages (handover.py); progress (progress.py)
+    ticket threads          hold a ticket until its task has left this worker (ticket_holder.py)
+    engine thread           claim, admit, step, tick, settle (loop.py)
+    side threads            rows (rows.py, settlement.py), pictures (delivery.py), progress (progress.py)
     watchdog process        lease, death, hang (watchdog.py)
 
 The name before the @ must be that of the dq queue. The process is replaceable at any moment: whatever it held runs
@@ -25,25 +25,24 @@ from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.read_order import GatedCycle
 from imagegenx_site import redis_clients
 from imagegenx_site.celery import app as site_app
-from workers.gpu.loop import EngineLike, EngineLoop, LoopConfig, PoolLike
+from workers.gpu.interfaces import EngineLike, PoolLike
+from workers.gpu.loop import EngineLoop, LoopConfig
 from workers.gpu.progress import ProgressReporter
-from workers.gpu.ticket_holder import TicketDesk
-from workers.gpu.watchdog import Keeper, WatchdogConfig
+from workers.gpu.ticket_holder import TicketHolder
+from workers.gpu.watchdog import WatchdogConfig, WatchdogHandle
 
 logger = logging.getLogger(__name__)
 EngineStarter = Callable[[], tuple[PoolLike, EngineLike]]
 REDIS_TIMEOUT_S = 0.5  # of the engine thread: an unreachable Redis may cost a step, not more
 TICKETS_AHEAD = 2  # unclaimed tickets that an idle worker holds
-_desk: TicketDesk | None = None
+_tickets: TicketHolder | None = None
 
 
 @shared_task(name="generate")
-def generate(task_id: str) -> str:
+def generate(task_id: str) -> None:
     """The ticket of a task: unacknowledged until the task has left this worker; it goes back if the task must."""
-    fate = _desk.wait(task_id) if _desk is not None else "again"
-    if fate == "again":
+    if _tickets is None or not _tickets.wait(task_id):
         raise Reject(f"{task_id} is to run again", requeue=True)
-    return fate
 
 
 def install(app: Celery, start_engine: EngineStarter) -> None:
@@ -76,13 +75,13 @@ def install(app: Celery, start_engine: EngineStarter) -> None:
 
 def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
     """The engine thread of a Celery worker with all that it needs, the watchdog first: before any device is touched."""
-    global _desk
+    global _tickets
     name = str(worker.hostname).partition("@")[0]  # type: ignore[attr-defined]
     own_queue = f"dq.{name}"
     if own_queue not in site_app.amqp.queues.consume_from:
         raise ImproperlyConfigured(f"the worker {name!r} must read the queue {own_queue!r}: add it to -Q")
     unique = f"{name}-{os.getpid()}-{secrets.token_hex(2)}"
-    keeper = Keeper(WatchdogConfig(settings.REDIS_URL, unique, os.getpid(), hang=settings.HANG_SECONDS))
+    watchdog = WatchdogHandle(WatchdogConfig(settings.REDIS_URL, unique, os.getpid(), hang=settings.HANG_SECONDS))
     config = BufferConfig(
         worker=unique,
         own_queue=own_queue,
@@ -91,12 +90,13 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
         window_ms=settings.BATCH_WINDOW_MS,
         least_batch=settings.BATCH_MIN,
     )
-    _desk = TicketDesk(Buffer(redis_clients.connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config))
+    _tickets = tickets = TicketHolder(
+        Buffer(redis_clients.connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config)
+    )
     buffer = Buffer(redis_clients.connect(settings.REDIS_URL, REDIS_TIMEOUT_S), config)
     times = LoopConfig(stop_grace=settings.STOP_SECONDS)
-    loop = EngineLoop(buffer, keeper, _desk, ProgressReporter(unique), start_engine, times, on_broken=_leave)
-    desk = _desk
-    GatedCycle.gate = staticmethod(lambda: loop.idle and desk.hopeful < TICKETS_AHEAD)
+    loop = EngineLoop(buffer, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_leave)
+    GatedCycle.gate = staticmethod(lambda: loop.idle and tickets.unclaimed < TICKETS_AHEAD)
     return loop
 
 

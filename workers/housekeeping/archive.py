@@ -44,8 +44,8 @@ def archive_unopened(days: int) -> int:
 
 @shared_task(name="maintenance.returns")
 def bring_back() -> int:
-    """Originals that somebody asked for while they were in the archive; how many came back."""
-    back = archive.bring_back_asked(get_store("images"), redis_clients.cache_client())
+    """Originals that were requested while they were in the archive; how many came back."""
+    back = archive.move_back_requested(get_store("images"), redis_clients.cache_client())
     for key in back:
         task_id = keys.parse(key).task_id
         Image.objects.filter(task_id=task_id, key=key).update(archived_at=None)

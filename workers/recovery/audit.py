@@ -11,6 +11,7 @@ from redis import Redis
 
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer
+from generation.queue.values import EntryState
 from generation.tasks import enqueue, states
 from generation.tasks.models import Status, Task
 from generation.tasks.reasons import Code, Reason
@@ -47,9 +48,13 @@ class Audit:
         entries, leases = self._read(page)
         suspects, self._suspects = self._suspects, set()
         for task, entry in zip(page, entries, strict=True):
-            if task.status == Status.QUEUED and entry.state not in ("w", "r"):
+            if task.status == Status.QUEUED and entry.state not in (EntryState.WAITING, EntryState.RUNNING):
                 enqueue.enqueue(task)
-            elif task.status == Status.QUEUED and entry.state == "w" and entry.priority != str(task.priority):
+            elif (
+                task.status == Status.QUEUED
+                and entry.state == EntryState.WAITING
+                and entry.priority != str(task.priority)
+            ):
                 self._reclass(task.id)
             elif self._is_lost(task, entry, leases):
                 self._suspects.add(task.id)
@@ -67,13 +72,13 @@ class Audit:
 
     @staticmethod
     def _is_lost(task: Task, entry: _Entry, leases: list[str]) -> bool:
-        if entry.state == "r":
+        if entry.state == EntryState.RUNNING:
             return entry.owner not in leases
-        return task.status == Status.RUNNING and entry.state != "w"
+        return task.status == Status.RUNNING and entry.state != EntryState.WAITING
 
     def _requeue(self, task: Task, entry: _Entry) -> None:
-        if entry.state == "r":
-            self._buffer.reap(entry.owner or "", "it left no lease")
+        if entry.state == EntryState.RUNNING:
+            self._buffer.requeue_dead(entry.owner or "", "it left no lease")
             return
         reason = Reason(Code.NO_HOLDER, "no worker holds it")
         if states.hand_back(task.id, worker=task.worker, attempt=task.attempt, reason=reason):

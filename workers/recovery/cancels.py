@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from generation.queue import client as queue_client
+from generation.queue.values import Withdrawal
 from generation.tasks import states
 from generation.tasks.models import Status, Task
 
@@ -21,5 +22,5 @@ def run(config: CancelsConfig) -> None:
     asked = Task.objects.filter(cancel_requested=True, status__in=[Status.QUEUED, Status.RUNNING])
     for task_id, updated in asked.order_by("id").values_list("id", "updated_at")[: config.page]:
         found = queue_client.cancel(task_id)
-        if found != "signalled" and updated < settled_before:
+        if found is not Withdrawal.SIGNALLED and updated < settled_before:
             states.cancel_if_requested(task_id, among=[Status.QUEUED, Status.RUNNING])

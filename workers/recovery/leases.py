@@ -8,6 +8,6 @@ _log = logging.getLogger(__name__)
 
 
 def run(buffer: Buffer) -> None:
-    reaped = buffer.reap("", "its lease ran out")
-    if reaped.requeued or reaped.dead:
-        _log.warning("leases ran out: %d tasks requeued, %d given up", len(reaped.requeued), len(reaped.dead))
+    found = buffer.requeue_dead("", "its lease ran out")
+    if found.requeued or found.given_up:
+        _log.warning("leases ran out: %d tasks requeued, %d given up", len(found.requeued), len(found.given_up))

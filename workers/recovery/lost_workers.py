@@ -52,5 +52,5 @@ _NOTES: Final[Mapping[str, Callable[[str], None]]] = {
     "gq:retick": _requeue,
     "gq:dead": _fail,
     "gq:dropped": _cancel,
-    "gq:buried": _raise_alert,
+    "gq:lost_workers": _raise_alert,
 }

@@ -25,10 +25,10 @@ from generation.tasks import cancel as tasks_cancel
 from generation.tasks import priority as tasks_priority
 from generation.tasks import states
 from generation.tasks.models import TERMINAL, Status, Task
-from generation.tasks.reasons import Code, Reason
 from generation.webhooks.models import Delivery
 from imagegenx_site import redis_clients
-from workers.gpu import failures
+from workers.gpu.outcomes import End, Outcome
+from workers.gpu.settlement import settle_row
 from workers.recovery.audit import AuditConfig
 from workers.recovery.cancels import CancelsConfig
 from workers.recovery.redis_epoch import RedisEpochConfig
@@ -60,51 +60,40 @@ class Worker:
         claims = self.buffer.claim(slots).tasks
         rows = {str(task.id): task for task in states.claim([UUID(claim.task_id) for claim in claims], self.name)}
         for claim in claims:
-            if claim.task_id in rows:
-                self.held[claim.task_id] = (claim, rows[claim.task_id])
+            task = rows.get(claim.task_id)
+            if task is not None:
+                self.held[claim.task_id] = (claim, task)
             else:
-                states.cancel_if_requested(UUID(claim.task_id), among=[Status.QUEUED, Status.RUNNING])
-                self.buffer.settle(claim, "ended")
+                self.buffer.settle(claim, settle_row(claim, None, Outcome(End.NOT_RUNNABLE), self.name))
 
     def tick(self) -> None:
-        verdicts = self.buffer.tick([claim for claim, _ in self.held.values()]).verdicts
-        for task_id, verdict in verdicts.items():
-            claim, task = self.held[task_id]
-            if verdict == "lost":
-                del self.held[task_id]
-            elif verdict == "cancel":
-                fence = {"worker": self.name, "attempt": task.attempt}
-                states.cancel_if_requested(task.id, among=[Status.RUNNING], **fence)
-                self.buffer.settle(claim, "ended")
-                del self.held[task_id]
+        tick = self.buffer.tick([claim for claim, _ in self.held.values()])
+        for task_id in tick.lost:
+            del self.held[task_id]
+        for task_id in tick.cancelled:
+            self.settle(task_id, Outcome(End.CANCELLED))
+
+    def settle(self, task_id: str, outcome: Outcome) -> None:
+        claim, task = self.held.pop(task_id)
+        self.buffer.settle(claim, settle_row(claim, task, outcome, self.name))
 
     def finish(self) -> None:
         """The oldest one's pictures are safe; its stages are not sent: the repairs must find that."""
-        for task_id, (claim, task) in list(self.held.items())[:1]:
+        for task_id, (_, task) in list(self.held.items())[:1]:
             states.mark_generated(task.id, worker=self.name, attempt=task.attempt)
-            self.buffer.settle(claim, "ended")
-            del self.held[task_id]
+            self.settle(task_id, Outcome(End.FINISHED))
 
     def hand_back(self) -> None:
-        for claim, task in self.held.values():
-            reason = Reason(Code.STOPPED, "the worker was stopped")
-            states.hand_back(task.id, worker=self.name, attempt=task.attempt, reason=reason, count_attempt=False)
-            self.buffer.settle(claim, "waiting")
-        self.held.clear()
+        for task_id in list(self.held):
+            self.settle(task_id, Outcome(End.STOPPED))
 
     def return_paused(self, *, dies: bool) -> None:
         """The youngest one leaves, because paused work holds too much memory; or the worker dies half way."""
         for task_id, (claim, task) in list(self.held.items())[-1:]:
-            states.hand_back(
-                task.id,
-                worker=self.name,
-                attempt=task.attempt,
-                reason=Reason(Code.PAUSED_MEMORY, "no memory"),
-                count_attempt=False,
-            )
-            if not dies:
-                self.buffer.settle(claim, "waiting")
-                del self.held[task_id]
+            if dies:
+                settle_row(claim, task, Outcome(End.RETURNED), self.name)
+            else:
+                self.settle(task_id, Outcome(End.RETURNED))
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -153,7 +142,7 @@ class Interleavings(RuleBasedStateMachine):
     def lose_a_claims_answer(self, number: int) -> None:
         worker = self.workers[number]
         worker.buffer.claim(2)
-        worker.buffer.orphans(worker.held)
+        worker.buffer.requeue_orphans(worker.held)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def tick(self, number: int) -> None:
@@ -186,19 +175,19 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=st.integers(0, WORKERS - 1))
     def crash(self, number: int) -> None:
         """The watchdog puts everything back; another process starts."""
-        self.workers[number].buffer.reap(self.workers[number].name, "killed")
+        self.workers[number].buffer.requeue_dead(self.workers[number].name, "killed")
         self.workers[number] = self.start(number)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def crash_with_its_watchdog(self, number: int) -> None:
-        """Nobody mourns it before its lease ends."""
+        """Nobody knows before its lease ends."""
         self.redis.zadd("gq:lease", {self.workers[number].name: 1})
         self.workers[number] = self.start(number)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def reap_a_living_worker(self, number: int) -> None:
         """Its lease ran out though it lives: it goes on with what it holds until its next tick."""
-        self.workers[number].buffer.reap(self.workers[number].name, "stalled")
+        self.workers[number].buffer.requeue_dead(self.workers[number].name, "stalled")
         self.workers[number].buffer.beat()
 
     @rule(task_id=consumes(tasks))
@@ -214,10 +203,8 @@ class Interleavings(RuleBasedStateMachine):
     def inference_fails(self, number: int) -> None:
         """The oldest one's inference: tried again alone, then failed."""
         worker = self.workers[number]
-        for task_id, (claim, task) in list(worker.held.items())[:1]:
-            settlement = failures.after_failure(task, worker.name, RuntimeError("asked to fail"), retryable=True)
-            worker.buffer.settle(claim, settlement.outcome)
-            del worker.held[task_id]
+        for task_id in list(worker.held)[:1]:
+            worker.settle(task_id, Outcome(End.FAILED, RuntimeError("asked to fail")))
 
     @rule()
     def reconciler_restarts(self) -> None:

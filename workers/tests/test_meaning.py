@@ -49,7 +49,7 @@ def engine() -> Iterator[Engine]:
 
 
 def wish(text: str, seed: int = 7, **changes: Any) -> SampleRequest:
-    fields = {"sample_id": SampleId(text, seed), "width": 256, "height": 256, "steps": 20, "sampler": "dpm++"}
+    fields = {"sample_id": SampleId(f"{text}, {seed}", 0), "width": 256, "height": 256, "steps": 20, "sampler": "dpm++"}
     return sample(text=text, seed=seed, **(fields | changes))
 
 

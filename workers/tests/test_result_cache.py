@@ -18,6 +18,7 @@ from imagegenx_site import redis_clients
 from storage import keys, raw
 from storage.store import get_store
 from workers.gpu import delivery, rows
+from workers.gpu.outcomes import End, Outcome
 from workers.housekeeping import raw_store
 from workers.housekeeping import results as housekeeping_results
 
@@ -41,19 +42,19 @@ def task_of(user, *, cache=True, **params):
     return task
 
 
-def board(task):
+def claim(task):
     claimed = Claimed(str(task.id), task.priority, BatchKey.parse(task.batch_key), 1, "{}")
-    (held,) = rows.board([claimed], WORKER).held
-    return held
+    (running,) = rows.claim_rows([claimed], WORKER).running
+    return running
 
 
-def run(held, *, grey=0.5, warnings=()):
+def run(running, *, grey=0.5, warnings=()):
     """What the engine does: a picture for each sample that it was given."""
-    held.warnings += warnings
-    for sample in held.to_admit:
+    running.warnings += warnings
+    for sample in running.to_admit:
         index = sample.sample_id.index
-        held.images[index] = np.full((sample.height, sample.width, 3), grey, np.float32)
-    delivery.deliver(held, WORKER)
+        running.images[index] = np.full((sample.height, sample.width, 3), grey, np.float32)
+    delivery.deliver(running, WORKER)
 
 
 def picture(task, index=0):
@@ -63,12 +64,12 @@ def picture(task, index=0):
 
 def test_an_identical_request_of_somebody_else_has_the_same_picture_and_rows_of_its_own(user):
     first, second = task_of(user), task_of(User.objects.create(username="other"))
-    run(board(first), warnings=["the prompt was cut"])
-    held = board(second)
-    assert not held.to_admit
-    assert held.complete
-    assert held.percent == 99
-    run(held)
+    run(claim(first), warnings=["the prompt was cut"])
+    running = claim(second)
+    assert not running.to_admit
+    assert running.outcome == Outcome(End.FINISHED)
+    assert running.percent == 99
+    run(running)
     assert picture(first) == picture(second)
     assert (second.status, second.attempt, second.worker) == ("generated", 1, WORKER)
     assert [entry["to"] for entry in second.history] == ["running", "generated"]
@@ -76,11 +77,11 @@ def test_an_identical_request_of_somebody_else_has_the_same_picture_and_rows_of_
 
 
 def test_only_the_pictures_that_are_missing_are_made(user):
-    run(board(task_of(user, seed=8)), grey=0.25)
+    run(claim(task_of(user, seed=8)), grey=0.25)
     task = task_of(user, seed=7, num_images=3)
-    held = board(task)
-    assert [sample.seed for sample in held.to_admit] == [7, 9]
-    run(held, grey=0.75)
+    running = claim(task)
+    assert [sample.seed for sample in running.to_admit] == [7, 9]
+    run(running, grey=0.75)
     assert picture(task, 0) == picture(task, 2) != picture(task, 1)
     assert picture(task, 1) == picture(Task.objects.order_by("id").first())
 
@@ -93,46 +94,46 @@ def test_only_the_pictures_that_are_missing_are_made(user):
     ],
 )  # fmt: skip
 def test_what_is_not_identical_or_not_wished_is_made(user, first, second):
-    run(board(task_of(user, **first)))
-    assert len(board(task_of(user, **second)).to_admit) == 1
+    run(claim(task_of(user, **first)))
+    assert len(claim(task_of(user, **second)).to_admit) == 1
 
 
 def test_a_new_revision_of_the_model_makes_it_anew(user):
-    run(board(task_of(user)))
+    run(claim(task_of(user)))
     task = task_of(user)
     task.model.revision = "another"
     task.model.save(update_fields=["revision"])
-    assert len(board(task).to_admit) == 1
+    assert len(claim(task).to_admit) == 1
 
 
 def test_a_deleted_task_takes_the_kept_picture_with_it(user):
     first, second = task_of(user), task_of(user)
-    run(board(first))
-    run(board(second))  # used it, so its owner's wish counts as well
+    run(claim(first))
+    run(claim(second))  # used it, so its owner's wish counts as well
     delete.delete_task(second)
     assert [found.key for found in get_store("raw").list(keys.RESULTS)] == []
-    assert len(board(task_of(user)).to_admit) == 1
+    assert len(claim(task_of(user)).to_admit) == 1
 
 
 def test_without_redis_or_the_object_the_picture_is_made(user, settings, monkeypatch):
-    run(board(task_of(user)))
+    run(claim(task_of(user)))
     for found in get_store("raw").list(keys.RESULTS):
         get_store("raw").delete(found.key)
-    assert len(board(task_of(user)).to_admit) == 1
-    run(board(task_of(user)))
+    assert len(claim(task_of(user)).to_admit) == 1
+    run(claim(task_of(user)))
     nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.2)
     monkeypatch.setattr(redis_clients, "text_client", lambda: nowhere)
-    held = board(task_of(user))
-    assert len(held.to_admit) == 1
-    run(held)
+    running = claim(task_of(user))
+    assert len(running.to_admit) == 1
+    run(running)
 
 
 def test_it_can_be_switched_off_and_ends_with_its_time(user, settings):
     settings.RESULT_CACHE_HOURS = 0
-    run(board(task_of(user)))
+    run(claim(task_of(user)))
     assert list(get_store("raw").list(keys.RESULTS)) == []
     settings.RESULT_CACHE_HOURS = 1
-    run(board(task_of(user)))
+    run(claim(task_of(user)))
     client = Redis.from_url(site_settings.REDIS_URL)
     assert all(0 < client.ttl(key) <= 3600 for key in client.keys("gq:res:*") if key != b"gq:res:count")
     raw_store.sweep_raw_store()
@@ -143,6 +144,6 @@ def test_it_can_be_switched_off_and_ends_with_its_time(user, settings):
 
 
 def test_hits_and_misses_are_counted(user):
-    run(board(task_of(user)))
-    board(task_of(user))
+    run(claim(task_of(user)))
+    claim(task_of(user))
     assert results.counted() == {"hits": 1, "misses": 1}

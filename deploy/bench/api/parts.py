@@ -83,7 +83,7 @@ class Parts:
 
     def _sent(self) -> None:
         entry = self._entry()
-        queue_client._script("enqueue")(args=entry.arguments()[:-1])
+        queue_client._script("enqueue")(args=[entry.to_json()])
         app.send_task("generate", (str(entry.task_id),), queue="p2", task_id=str(entry.task_id))
 
     def _scripted(self) -> None:

@@ -63,7 +63,6 @@ def workload(count: int, side: int, seed: int = 1) -> list[SampleRequest]:
     return [
         SampleRequest(
             sample_id=SampleId(f"t{number}", 0),
-            task_id=f"t{number}",
             priority=0 if chance.random() < 0.15 else 2,
             model="bench@1",
             parameters=Parameters(

@@ -98,7 +98,7 @@ class EngineServer:
         self._queue.append(request)
 
     def idle_until(self, now: float) -> float | None:
-        """Idle for ever while there is nothing on board or waiting."""
+        """Idle for ever while nothing is active or waiting."""
         return None if self._queue or not self._engine.idle else float("inf")
 
     def work(self, now: float) -> list[SampleId]:

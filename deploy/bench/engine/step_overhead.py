@@ -43,7 +43,7 @@ def _per_step(pool: ModelPool, model: str, side: int, samplers: list[str]) -> fl
     for number, sampler in enumerate(samplers):
         engine.admit(
             SampleRequest(
-                sample_id=SampleId(f"o{number}", 0), task_id=f"o{number}", priority=2, model=model,
+                sample_id=SampleId(f"o{number}", 0), priority=2, model=model,
                 parameters=Parameters("text2img", "a cat", "", side, side, STEPS, 5.0, sampler, seed=number),
             )
         )  # fmt: skip

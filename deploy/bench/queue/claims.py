@@ -13,9 +13,10 @@ from uuid import UUID
 
 from redis import Redis
 
-from generation.queue import client as queue_client
+from generation.queue import lua
 from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.celery_wire import ticket_message
+from generation.queue.values import Release
 from imagegenx_site import redis_clients
 
 GOAL = 1.5
@@ -35,8 +36,9 @@ for number = first, first + count - 1 do
   local id = string.format('0198aaaa-0000-7000-8000-%%012x', number)
   local size = (256 + 8 * math.floor(number / 4) %% (8 * keys)) .. 'x256'
   local message = string.gsub(ticket, '%%x+%%-%%x+%%-%%x+%%-%%x+%%-%%x+', id)
-  enqueue({id, tostring(number %% 4), 'mini@1:' .. size, tostring(number %% 50), '1', tostring(1000 + number), '0',
-    'mini@1', '1', message})
+  local task = {id = id, class = number %% 4, key = 'mini@1:' .. size, user = number %% 50, model = 'mini@1'}
+  task.weight, task.samples, task.created_ms, task.expires_ms = 1, 1, 1000 + number, 0
+  enqueue({cjson.encode(task), message})
 end
 return count
 """
@@ -47,8 +49,7 @@ class Bench:
 
     def __init__(self, url: str) -> None:
         self.redis: Redis = redis_clients.connect(url, timeout=300)
-        enqueue = (queue_client.LUA / "enqueue.lua").read_text()
-        self.load = redis_clients.load_script(self.redis, queue_client.LUA / "layout.lua", LOADER % enqueue)
+        self.load = redis_clients.load_script(self.redis, lua.source("layout"), LOADER % lua.source("enqueue"))
         self.ticket = ticket_message(UUID(int=0x0198AAAA_0000_7000_8000_000000000000), 2)
         self.buffer = Buffer(self.redis, BufferConfig(worker="bench-1", own_queue="dq.bench", window_ms=0))
 
@@ -93,7 +94,7 @@ class Bench:
             claimed = self.buffer.claim(slots, wait_for_mates=False).tasks
             times.append((time.perf_counter() - begun) / max(1, len(claimed)))
             for task in claimed:
-                self.buffer.settle(task, "ended")
+                self.buffer.settle(task, Release.ENDED)
         return times
 
     def shares(self) -> dict[str, float]:

@@ -49,7 +49,7 @@ class PacedEngine:
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         same = [one.priority for one in self._board.values() if one.batch_key == BatchKey(model, width, height)]
         return scheduler.room(
-            same_key=len(same), same_key_urgent=same.count(scheduler.URGENT), on_board=len(self._board), limit=BATCH,
+            same_key=len(same), same_key_urgent=same.count(scheduler.URGENT), admitted=len(self._board), limit=BATCH,
             capacity=CAPACITY, priority=priority,
         )  # fmt: skip
 
@@ -82,7 +82,7 @@ class PacedEngine:
 
     def _members(self) -> list[SampleRequest]:
         parked = [
-            scheduler.Parked(id_, one.batch_key, 1, one.priority, one.arrived, self._passed_over[id_])
+            scheduler.Candidate(id_, one.batch_key, 1, one.priority, one.arrived, self._passed_over[id_])
             for id_, one in self._board.items()
         ]
         chosen = [one.sample_id for one in scheduler.choose(parked, lambda _: BATCH, POLICY)]

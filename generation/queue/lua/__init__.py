@@ -12,13 +12,18 @@ from redis.commands.core import Script
 
 from imagegenx_site import redis_clients
 
-_LAYOUT = Path(__file__).with_name("layout.lua")
+_FOLDER = Path(__file__).parent
 
 
-def load_script(redis: Redis, path: Path, *, clock_key: str = "") -> Script:
-    """The script at `path`, callable with `args=[...]`.
+def source(name: str) -> str:
+    """The text of one file, "layout" or a script's name."""
+    return (_FOLDER / f"{name}.lua").read_text()
+
+
+def load_script(redis: Redis, name: str, *, clock_key: str = "") -> Script:
+    """The script, callable with `args=[...]`.
 
     With `clock_key` the time is what stands in that key (ms) instead of the server's: for simulations.
     """
     clock = f"now_ms = function() return tonumber(redis.call('GET', '{clock_key}')) end\n" if clock_key else ""
-    return redis_clients.load_script(redis, _LAYOUT, clock, path)
+    return redis_clients.load_script(redis, source("layout"), clock, source(name))

@@ -3,13 +3,13 @@
 local id = ARGV[1]
 local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'key', 'wt', 'usr')
 local state, class, batch, weight, user = task[1], task[2], task[3], tonumber(task[4]), task[5]
-if state == 'w' then
+if state == WAITING then
   remove_waiting(id, class, batch, weight)
   refund(class, user, weight)
   take_tickets(class, {[id] = true}, 1, nil)
-  end_task(id, 'x')
+  end_task(id)
   return 'removed'
-elseif state == 'r' then
+elseif state == RUNNING then
   redis.call('HSET', task_key(id), 'cx', 1)
   return 'signalled'
 end

@@ -1,18 +1,24 @@
--- ARGV: id, class, batch key, user, weight, created ms, expires ms, model, samples, ticket (the Celery message). Answers {1 if the
--- task is new here, 0 if it already waits or runs (then nothing changes); its prospects, see layout.lua}.
+-- ARGV: the task as JSON {id, class, key, user, weight, created_ms, expires_ms, model, samples}; its ticket, the Celery message, or none.
+-- Answers its prospects as JSON, see layout.lua, with new: whether it was unknown here. If it waits or runs already, nothing changes.
 -- Order inside a class is start-time fair queueing: a task's tag is where its user's work ends so far, never before the class's virtual
 -- time; each task moves its user's end by its weight. So users take turns by the work they ask for, and a newcomer starts at the present.
-local id, class, batch, user, weight = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local key = task_key(id)
-local state = redis.call('HGET', key, 'st')
-if state == 'w' or state == 'r' then return {0, unpack(outlook(id, batch))} end
+local function insert(task)
+  local virtual = tonumber(redis.call('HGET', 'gq:v', task.class) or 0)
+  local tag = math.max(virtual, tonumber(redis.call('HGET', users_key(task.class), task.user) or 0))
+  redis.call('HSET', users_key(task.class), task.user, exact(tag + task.weight))
+  redis.call('DEL', task_key(task.id))
+  redis.call('HSET', task_key(task.id), 'st', WAITING, 'cls', task.class, 'key', task.key, 'usr', task.user, 'wt', exact(task.weight),
+    'sc', exact(task.created_ms), 'exp', exact(task.expires_ms), 'mdl', task.model, 'n', task.samples, 'tag', exact(tag), 'at', 0)
+  insert_waiting(task.id, task.class, task.key, tag, task.weight)
+end
 
-local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
-local tag = math.max(virtual, tonumber(redis.call('HGET', users_key(class), user) or 0))
-redis.call('HSET', users_key(class), user, exact(tag + weight))
-redis.call('DEL', key)
-redis.call('HSET', key, 'st', 'w', 'cls', class, 'key', batch, 'usr', user, 'wt', exact(weight), 'sc', ARGV[6], 'exp', ARGV[7],
-  'mdl', ARGV[8], 'n', ARGV[9], 'tag', exact(tag), 'at', 0)
-insert_waiting(id, class, batch, tag, weight)
-if ARGV[10] then redis.call('LPUSH', 'p' .. class, ARGV[10]) end
-return {1, unpack(outlook(id, batch))}
+local task, ticket = cjson.decode(ARGV[1]), ARGV[2]
+local state = redis.call('HGET', task_key(task.id), 'st')
+local new = state ~= WAITING and state ~= RUNNING
+if new then
+  insert(task)
+  if ticket then redis.call('LPUSH', 'p' .. task.class, ticket) end
+end
+local answer = outlook(task.id, task.key)
+answer.new = new
+return cjson.encode(answer)

@@ -1,9 +1,18 @@
 -- What every script of the buffer shares. Keys: see imagegenx_site/redis_clients.py.
 -- Tags are doubles: always written with 17 digits, because tostring() keeps 14.
 
+local WAITING, RUNNING, ENDED = 'w', 'r', 'x'  -- of an entry; EntryState in generation/queue/values.py
 local TERMINAL_SECONDS = 900  -- an ended task is remembered so long, so that a late ticket finds out
 local TICKET_SCAN = 256       -- messages looked at when a ticket is moved; what lies deeper is a no-op when it is read
 local TICKET_CHUNK = 32
+
+-- A list as a set; nil stays nil.
+local function as_set(list)
+  if not list then return nil end
+  local set = {}
+  for _, item in ipairs(list) do set[item] = true end
+  return set
+end
 
 local function task_key(id) return 'gq:t:' .. id end
 local function waiting_key(class, batch) return 'gq:w:' .. class .. ':' .. batch end
@@ -89,8 +98,8 @@ local function refund(class, user, weight)
   if redis.call('HEXISTS', users_key(class), user) == 1 then charge(users_key(class), user, -weight) end
 end
 
-local function end_task(id, state)
-  redis.call('HSET', task_key(id), 'st', state)
+local function end_task(id)
+  redis.call('HSET', task_key(id), 'st', ENDED)
   redis.call('EXPIRE', task_key(id), TERMINAL_SECONDS)
 end
 
@@ -117,22 +126,22 @@ local function take_tickets(class, wanted, left, target)
   end
 end
 
--- A task's prospects: {1 if it waits, waiting tasks of its class that come before it, living workers, waiting tasks of each class 0 to 3,
--- their weights of each class, measured s per megapixel-step in full batches, s per step of its batch key, s after the GPU ('' where
--- nothing was measured)}. The class's keys are looked at in order, MAX_KEYS of them at most.
+-- A task's prospects: waiting (does it wait), ahead (waiting tasks of its class that come before it), workers (that live); tasks and work:
+-- the waiting tasks of each class 0 to 3 and their weights; full, step, after: measured s per megapixel-step in full batches, s per step of
+-- its batch key, s after the GPU, absent where nothing was measured. Numbers may be texts: JSON here keeps 14 digits of them.
+-- The class's keys are looked at in order, MAX_KEYS of them at most.
 local MAX_KEYS = 256
 local function outlook(id, batch)
   local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'tag')
-  local answer = {task[1] == 'w' and 1 or 0, 0, redis.call('ZCOUNT', 'gq:lease', now_ms(), '+inf')}
-  if task[1] == 'w' then
+  local answer = {waiting = task[1] == WAITING, ahead = 0, workers = redis.call('ZCOUNT', 'gq:lease', now_ms(), '+inf')}
+  if answer.waiting then
     local before = '(' .. task[3]
     for _, key in ipairs(redis.call('ZRANGEBYSCORE', heads_key(task[2]), '-inf', before, 'LIMIT', 0, MAX_KEYS)) do
-      answer[2] = answer[2] + redis.call('ZCOUNT', waiting_key(task[2], key), '-inf', before)
+      answer.ahead = answer.ahead + redis.call('ZCOUNT', waiting_key(task[2], key), '-inf', before)
     end
   end
-  for _, name in ipairs({'gq:n', 'gq:work'}) do
-    for _, value in ipairs(redis.call('HMGET', name, 0, 1, 2, 3)) do answer[#answer + 1] = value or '0' end
-  end
-  for _, value in ipairs(redis.call('HMGET', 'gq:speed', 'full', batch, 'after')) do answer[#answer + 1] = value or '' end
+  answer.tasks, answer.work = redis.call('HMGET', 'gq:n', 0, 1, 2, 3), redis.call('HMGET', 'gq:work', 0, 1, 2, 3)
+  local speed = redis.call('HMGET', 'gq:speed', 'full', batch, 'after')
+  answer.full, answer.step, answer.after = speed[1] or nil, speed[2] or nil, speed[3] or nil
   return answer
 end

@@ -4,7 +4,7 @@ local id, class = ARGV[1], ARGV[2]
 local key = task_key(id)
 local task = redis.call('HMGET', key, 'st', 'cls', 'key', 'wt', 'usr')
 local state, before, batch, weight, user = task[1], task[2], task[3], tonumber(task[4]), task[5]
-if state ~= 'w' or before == class then return 0 end
+if state ~= WAITING or before == class then return 0 end
 remove_waiting(id, before, batch, weight)
 refund(before, user, weight)
 take_tickets(before, {[id] = true}, 1, 'p' .. class)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, EntryState, Release
 
 KEY = BatchKey("mini@1", 256, 256)
 OTHER = BatchKey("mini@1", 512, 512)
@@ -202,7 +202,7 @@ def test_what_expired_while_waiting_is_left_to_the_reconciler(make_buffer, enque
 # running
 
 
-def test_a_tick_tells_ok_cancel_and_lost(make_buffer, enqueue, cancel, redis):
+def test_a_tick_names_what_is_cancelled_and_what_is_lost(make_buffer, enqueue, cancel, redis):
     for _ in range(3):
         enqueue()
     buffer = make_buffer()
@@ -210,7 +210,7 @@ def test_a_tick_tells_ok_cancel_and_lost(make_buffer, enqueue, cancel, redis):
     assert cancel(doomed.task_id) == "signalled"
     redis.hset(f"gq:t:{lost.task_id}", "own", "gpu9-z")
     tick = buffer.tick([ok, doomed, lost])
-    assert tick.verdicts == {ok.task_id: "ok", doomed.task_id: "cancel", lost.task_id: "lost"}
+    assert (tick.cancelled, tick.lost) == ({doomed.task_id}, {lost.task_id})
 
 
 def test_a_running_task_survives_the_loss_of_redis(make_buffer, enqueue, redis):
@@ -218,9 +218,10 @@ def test_a_running_task_survives_the_loss_of_redis(make_buffer, enqueue, redis):
     buffer = make_buffer()
     (held,) = buffer.claim(8).tasks
     redis.flushdb()
-    assert buffer.tick([held]).verdicts == {task: "ok"}
-    assert buffer.state(task) == ("r", "gpu1-a")
-    assert buffer.reap("gpu1-a").requeued == (task,)
+    tick = buffer.tick([held])
+    assert (tick.cancelled, tick.lost) == (frozenset(), frozenset())
+    assert buffer.state(task) == (EntryState.RUNNING, "gpu1-a")
+    assert buffer.requeue_dead("gpu1-a").requeued == (task,)
     assert redis.hget(f"gq:t:{task}", "n") == "2"
 
 
@@ -252,19 +253,19 @@ def test_only_the_owner_with_the_right_fence_settles(make_buffer, enqueue):
     enqueue()
     one, two = make_buffer("gpu1-a"), make_buffer("gpu2-b")
     (held,) = one.claim(1).tasks
-    assert two.settle(held, "ended") is False
-    assert one.settle(held, "waiting") is True
+    assert two.settle(held, Release.ENDED) is False
+    assert one.settle(held, Release.WAITING) is True
     (again,) = one.claim(1).tasks
-    assert one.settle(held, "ended") is False
-    assert one.settle(again, "ended") is True
-    assert one.state(held.task_id) == ("x", "gpu1-a")
+    assert one.settle(held, Release.ENDED) is False
+    assert one.settle(again, Release.ENDED) is True
+    assert one.state(held.task_id) == (EntryState.ENDED, "gpu1-a")
 
 
 def test_what_is_handed_back_keeps_its_place(make_buffer, enqueue):
     tasks = [enqueue() for _ in range(5)]
     buffer = make_buffer()
     (held,) = buffer.claim(1).tasks
-    buffer.settle(held, "waiting")
+    buffer.settle(held, Release.WAITING)
     assert ids(buffer.claim(8)) == tasks
 
 
@@ -272,8 +273,8 @@ def test_a_claim_whose_reply_was_lost_is_found_and_put_back(make_buffer, enqueue
     task = enqueue()
     buffer = make_buffer()
     buffer.claim(1)
-    assert buffer.orphans([task]) == []
-    assert buffer.orphans([]) == [task]
+    assert buffer.requeue_orphans([task]) == []
+    assert buffer.requeue_orphans([]) == [task]
     assert ids(make_buffer("gpu2-b").claim(1)) == [task]
 
 
@@ -285,10 +286,10 @@ def test_a_dead_workers_tasks_run_again_first_and_together(make_buffer, enqueue,
     make_buffer("gpu1-a").claim(3)
     others = [enqueue() for _ in range(3)]
     buffer = make_buffer("gpu2-b")
-    assert sorted(buffer.reap("gpu1-a", "watchdog").requeued) == sorted(victims)
+    assert sorted(buffer.requeue_dead("gpu1-a", "watchdog").requeued) == sorted(victims)
     notes = [json.loads(note) for note in redis.lrange("gq:retick", 0, -1)]
-    told = {(note["id"], note["worker"], note["cause"]) for note in notes}
-    assert told == {(id_, "gpu1-a", "watchdog") for id_ in victims}
+    noted = {(note["id"], note["worker"], note["cause"]) for note in notes}
+    assert noted == {(id_, "gpu1-a", "watchdog") for id_ in victims}
     assert sorted(ids(buffer.claim(3))) == sorted(victims)
     assert ids(buffer.claim(3)) == others
 
@@ -298,16 +299,16 @@ def test_after_a_second_crash_each_runs_alone_and_the_killer_is_given_up(make_bu
     watchdog = make_buffer("watchdog")
     for worker in ("gpu1-a", "gpu1-b"):
         assert len(make_buffer(worker).claim(8).tasks) == 4
-        assert len(watchdog.reap(worker).requeued) == 4
+        assert len(watchdog.requeue_dead(worker).requeued) == 4
     done = []
     for number in range(4):
         buffer = make_buffer(f"gpu2-{number}")
         (task,) = buffer.claim(8).tasks
         assert task.alone
         if task.task_id == poison:
-            assert watchdog.reap(f"gpu2-{number}").dead == (poison,)
+            assert watchdog.requeue_dead(f"gpu2-{number}").given_up == (poison,)
         else:
-            buffer.settle(task, "ended")
+            buffer.settle(task, Release.ENDED)
             done.append(task.task_id)
     assert sorted(done) == sorted(mates)
     assert json.loads(redis.lpop("gq:dead"))["id"] == poison
@@ -317,19 +318,19 @@ def test_after_a_second_crash_each_runs_alone_and_the_killer_is_given_up(make_bu
 def test_after_a_hung_step_each_runs_alone_at_once(make_buffer, enqueue):
     enqueue()
     make_buffer("gpu1-a").claim(1)
-    make_buffer("watchdog").reap("gpu1-a", "a step hung", isolate=True)
+    make_buffer("watchdog").requeue_dead("gpu1-a", "a step hung", isolate=True)
     assert [task.alone for task in make_buffer("gpu2-b").claim(1).tasks] == [True]
 
 
 def test_who_is_alone_for_another_reason_is_not_blamed_for_its_first_crash(make_buffer, enqueue):
     task = enqueue()
     (held,) = make_buffer("gpu1-a").claim(1).tasks
-    make_buffer("gpu1-a").settle(held, "alone")
+    make_buffer("gpu1-a").settle(held, Release.ALONE)
     for worker in ("gpu1-b", "gpu1-c"):
         (held,) = make_buffer(worker).claim(1).tasks
         assert held.batch_key == replace(KEY, alone=task)
-        reaped = make_buffer("watchdog").reap(worker, "killed")
-        assert (reaped.requeued, reaped.dead) == (((task,), ()) if worker == "gpu1-b" else ((), (task,)))
+        requeued = make_buffer("watchdog").requeue_dead(worker, "killed")
+        assert (requeued.requeued, requeued.given_up) == (((task,), ()) if worker == "gpu1-b" else ((), (task,)))
 
 
 def test_a_cancelled_task_of_a_dead_worker_does_not_run_again(make_buffer, enqueue, cancel, redis):
@@ -337,7 +338,7 @@ def test_a_cancelled_task_of_a_dead_worker_does_not_run_again(make_buffer, enque
     buffer = make_buffer()
     buffer.claim(1)
     cancel(task)
-    assert buffer.reap("gpu1-a").requeued == ()
+    assert buffer.requeue_dead("gpu1-a").requeued == ()
     assert redis.lrange("gq:dropped", 0, -1) == [task]
 
 
@@ -349,12 +350,12 @@ def test_an_expired_lease_is_reaped_by_a_stranger_and_a_live_one_is_not(make_buf
     dead.beat()
     dead.claim(1)
     live.claim(1)
-    assert live.reap().requeued == ()
+    assert live.requeue_dead().requeued == ()
     time.sleep(0.16)
-    assert live.tick([]).stranger_died is True
-    assert live.reap().requeued == (lost,)
-    assert live.state(kept) == ("r", "gpu2-b")
-    assert live.tick([]).stranger_died is False
+    assert live.tick([]).lease_expired is True
+    assert live.requeue_dead().requeued == (lost,)
+    assert live.state(kept) == (EntryState.RUNNING, "gpu2-b")
+    assert live.tick([]).lease_expired is False
 
 
 def test_after_an_outage_of_redis_nobody_is_reaped_until_all_could_renew(make_buffer, enqueue, redis):
@@ -366,9 +367,9 @@ def test_after_an_outage_of_redis_nobody_is_reaped_until_all_could_renew(make_bu
     long_ago = int(time.time() * 1000) - 10_000
     redis.set("gq:lastbeat", long_ago)
     redis.zadd("gq:lease", {"gpu1-a": long_ago})
-    assert worker.reap().requeued == ()
+    assert worker.requeue_dead().requeued == ()
     worker.beat()
-    assert worker.reap().requeued == ()
+    assert worker.requeue_dead().requeued == ()
 
 
 # tickets
@@ -403,7 +404,7 @@ def test_the_books_balance_when_everything_has_left(make_buffer, enqueue, cancel
     buffer = make_buffer()
     while claim := buffer.claim(3).tasks:
         for task in claim:
-            buffer.settle(task, "ended")
+            buffer.settle(task, Release.ENDED)
     assert set(redis.hvals("gq:n")) == {"0"}
     assert set(redis.hvals("gq:work")) == {"0"}
     assert redis.keys("gq:[wkf]:*") == []

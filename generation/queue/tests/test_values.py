@@ -1,14 +1,13 @@
 """The texts of the queue's values, and that Redis's scripts read them alike."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from generation.queue import lua
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, EntryState
 
-LAYOUT = Path(lua.__file__).with_name("layout.lua").read_text()
+LAYOUT = lua.source("layout")
 KEYS = [
     BatchKey("mini@1", 256, 256),
     BatchKey("mini", 8, 4096),
@@ -31,6 +30,11 @@ def test_the_scripts_read_a_key_as_python_does(redis, key):
 def test_the_scripts_make_the_key_of_a_task_alone_as_python_does(redis):
     made = redis.eval(f"{LAYOUT}\nreturn alone_key(ARGV[1], ARGV[2])", 0, str(KEYS[0]), KEYS[-1].alone)
     assert BatchKey.parse(made) == KEYS[-1]
+
+
+def test_the_scripts_name_the_states_of_an_entry_as_python_does(redis):
+    states = redis.eval(f"{LAYOUT}\nreturn {{WAITING, RUNNING, ENDED}}", 0)
+    assert states == [EntryState.WAITING, EntryState.RUNNING, EntryState.ENDED]
 
 
 @pytest.mark.parametrize("text", ["", "mini@1", "mini@1:256", "mini@1:axb"])

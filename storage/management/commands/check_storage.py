@@ -8,14 +8,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from storage.inventory import DayRows, compare_day
 from storage.store import images
 
-_SENT = ("image_key", "mask_key", "control_key")  # parameters that name what a customer sent
+_INPUTS = ("image_key", "mask_key", "control_key")  # parameters with the keys of inputs
 
 
 class Command(BaseCommand):
     help = "Find objects without rows and rows without objects, day by day; exit 1 when rows lack their objects."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=7, help="so many days up to --until")
+        parser.add_argument("--days", type=int, default=7, help="number of days up to --until")
         parser.add_argument(
             "--until", type=datetime.fromisoformat, default=None, help="last day, YYYY-MM-DD (default: today)"
         )
@@ -39,14 +39,16 @@ class Command(BaseCommand):
 
 
 def rows_of(day: datetime) -> DayRows:
-    """The day's rows. The models are looked up by name: this package must not import the one that owns them."""
+    """The day's rows. The models are found by name: storage must not import generation."""
     bounds = (_first_id(day), _first_id(day + timedelta(days=1)))
     task = apps.get_model("generation", "Task")
     image = apps.get_model("generation", "Image")
     pairs = image.objects.filter(task_id__gte=bounds[0], task_id__lt=bounds[1]).values_list("key", "thumbnail_key")
     named = list(pairs)
-    asked = task.objects.filter(pk__gte=bounds[0], pk__lt=bounds[1], deleted_at=None)
-    sent = [asked.values_list(f"params__{name}", flat=True).exclude(**{f"params__{name}": ""}) for name in _SENT]
+    tasks_of_day = task.objects.filter(pk__gte=bounds[0], pk__lt=bounds[1], deleted_at=None)
+    sent = [
+        tasks_of_day.values_list(f"params__{name}", flat=True).exclude(**{f"params__{name}": ""}) for name in _INPUTS
+    ]
     return DayRows(
         tasks=frozenset(
             str(pk) for pk in task.objects.filter(pk__gte=bounds[0], pk__lt=bounds[1]).values_list("pk", flat=True)

@@ -11,9 +11,7 @@ _PLANNED = ("keep_days", "old_version_days", "replica", "role", "archive_class")
 
 
 class Command(BaseCommand):
-    help = (
-        "Make the bucket of the finished pictures and set versions, lifecycle and replication where the store has them."
-    )
+    help = "Create the bucket of the finished pictures; set versions, lifecycle and replication, if the store has them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

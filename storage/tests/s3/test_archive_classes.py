@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from storage import keys
-from storage.archive import bring_back, bring_back_asked, check_present, move_to_archive, open_or_ask
+from storage.archive import check_present, move_back, move_back_requested, move_to_archive, open_or_request
 from storage.errors import Archived, NeedsRestore, StoreUnavailable
 from storage.store import images
 from storage.tests.behaviour import check_store
@@ -91,7 +91,7 @@ def test_what_must_be_restored_is_not_taken_for_gone_or_for_an_outage(store, col
     with pytest.raises(NeedsRestore):
         store.read(keys.archive_key(key))
     with pytest.raises(NeedsRestore):
-        bring_back(store, key)
+        move_back(store, key)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_the_time_told_is_that_of_class_and_tier(settings, server, store, cold, 
 def test_there_and_back(server, store, proxy, cold, redis, finish):
     key, data = cold()
     begin(store, server, key, redis)
-    assert bring_back_asked(store, redis) == []  # under way
+    assert move_back_requested(store, redis) == []  # under way
     assert restores(proxy) == 1
     finish()
-    assert bring_back_asked(store, redis) == [key]
+    assert move_back_requested(store, redis) == [key]
     assert store.read(key) == data
     assert not store.exists(keys.archive_key(key))
     head = store.driver.client.head_object(Bucket=store.driver.bucket, Key=key)
@@ -130,7 +130,7 @@ def test_asking_again_asks_the_store_once_and_is_told_the_same_time(server, stor
     first = begin(store, server, key, redis)
     redis.hset("gx:archive:restored", key, datetime.now(UTC).timestamp() + HOUR)  # four hours later
     with pytest.raises(Archived) as caught:
-        open_or_ask(store, key, redis)
+        open_or_request(store, key, redis)
     assert first > 4 * HOUR
     assert caught.value.retry_after == pytest.approx(HOUR + 60, abs=10)
     assert restores(proxy) == 1
@@ -144,7 +144,7 @@ def test_the_restore_goes_on_when_redis_forgets_it(server, store, proxy, cold, r
         check_present(store, key, redis)
     assert restores(proxy) == 1
     finish()
-    assert bring_back_asked(store, redis) == [key]
+    assert move_back_requested(store, redis) == [key]
     assert store.read(key) == data
 
 
@@ -153,7 +153,7 @@ def test_without_redis_the_first_request_after_the_restore_brings_it_back(server
     away = Redis(port=1, retry=Retry(NoBackoff(), 0))
     assert begin(store, server, key, away) > 4 * HOUR
     moto_server.set_restores(server, DONE)
-    assert open_or_ask(store, key, away).read() == data
+    assert open_or_request(store, key, away).read() == data
 
 
 def test_one_that_waits_does_not_hold_up_the_next(server, store, cold, redis):
@@ -162,8 +162,8 @@ def test_one_that_waits_does_not_hold_up_the_next(server, store, cold, redis):
     with pytest.raises(Archived) as caught:
         check_present(store, quick, redis)
     assert caught.value.retry_after <= 60
-    assert bring_back_asked(store, redis, limit=1) == []
-    assert bring_back_asked(store, redis, limit=1) == [quick]
+    assert move_back_requested(store, redis, limit=1) == []
+    assert move_back_requested(store, redis, limit=1) == [quick]
     assert store.read(quick) == data
 
 

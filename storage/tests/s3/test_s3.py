@@ -12,14 +12,14 @@ from django.core.management import call_command
 from django.test import AsyncClient
 
 from storage import keys
-from storage.archive import bring_back, move_to_archive
+from storage.archive import move_back, move_to_archive
 from storage.bucket import BucketPlan, prepare_bucket
-from storage.errors import NotFound, StoreUnavailable
+from storage.errors import ObjectNotFound, StoreUnavailable
 from storage.s3 import MULTIPART_FROM
 from storage.store import Store, images
 from storage.tests.behaviour import check_store
 from storage.tests.s3 import ceph
-from storage.zips import REPORT, Entry, stream_zip
+from storage.zips import REPORT, ZipEntry, stream_zip
 
 
 def picture(task_id, index: int, size: int = 50_000) -> tuple[str, bytes]:
@@ -166,7 +166,7 @@ def test_a_zip_survives_cut_connections(store, proxy, task_id):
     for key, data in sent:
         store.put(key, data)
     proxy.plan.extend(["pass", "cut", "pass", "cut", "cut"])
-    entries = [Entry(f"{index}.webp", key) for index, (key, _) in enumerate(sent)]
+    entries = [ZipEntry(f"{index}.webp", key) for index, (key, _) in enumerate(sent)]
     archive = zipfile.ZipFile(io.BytesIO(b"".join(stream_zip(store, entries))))
     assert archive.testzip() is None
     assert archive.read("0.webp") == sent[0][1]
@@ -224,7 +224,7 @@ def test_the_rules_are_carried_out(of_ceph, store, task_id):
     prepare_bucket(client, bucket, BucketPlan(archive_class=ceph.COLD))
     wait_until(lambda: client.head_object(**place).get("StorageClass") == ceph.COLD)
     assert store.read(keys.archive_key(archived)) == data
-    assert bring_back(store, archived)
+    assert move_back(store, archived)
     assert store.read(archived) == data
     prepare_bucket(client, bucket, BucketPlan(keep_days=-6))  # a day in all
     wait_until(lambda: not store.exists(young))
@@ -244,7 +244,7 @@ def test_what_lies_in_parts_is_moved_and_proved(store, task_id):
     store.put(key, data)
     assert move_to_archive(store, key)
     assert store.read(keys.archive_key(key)) == data
-    assert bring_back(store, key)
+    assert move_back(store, key)
     assert store.read(key) == data
 
 
@@ -270,7 +270,7 @@ def test_versions_keep_what_was_deleted(store, task_id):
     key, data = picture(task_id, 0)
     store.put(key, data)
     store.delete(key)
-    with pytest.raises(NotFound):
+    with pytest.raises(ObjectNotFound):
         store.read(key)
     versions = client.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]
     body = client.get_object(Bucket=bucket, Key=key, VersionId=versions[0]["VersionId"])["Body"]

@@ -12,7 +12,7 @@ from workers.engine.batching.scheduler import Policy
 @dataclass(frozen=True)
 class EngineConfig:
     """`threads`: CPU threads of one forward pass. `batch_limits`: samples per batch by the longer side in pixels.
-    `capacity`: samples on board at once, running or paused. `paused_bytes`: what paused samples may hold in memory.
+    `capacity`: active samples at once, running or paused. `paused_bytes`: what paused samples may hold in memory.
     `policy`: see scheduler.py.
     """
 

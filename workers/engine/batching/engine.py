@@ -1,4 +1,4 @@
-"""The engine: samples board, step together and leave, at any denoising step.
+"""The engine: samples join, step together and leave, at any denoising step.
 
 One thread owns an engine: it alone calls its methods (`cancel` may come from any thread). Gradients stay off in that
 thread for good, because grad mode belongs to the thread and leaks between greenlets.
@@ -14,14 +14,14 @@ from collections import deque
 import torch
 
 from generation.queue.values import BatchKey
-from workers.engine.batching import hub, scheduler
+from workers.engine.batching import batch_runner, scheduler
 from workers.engine.batching.calibration import Calibrator
 from workers.engine.batching.config import EngineConfig
-from workers.engine.batching.hosted import HostedSample
+from workers.engine.batching.in_flight_dedup import InFlightDedup
 from workers.engine.batching.limits import RowLimits
-from workers.engine.batching.paused import PausedWork
-from workers.engine.batching.tuning import Tuner
-from workers.engine.batching.twins import Twins
+from workers.engine.batching.paused_memory import PausedMemory
+from workers.engine.batching.pipeline_coroutine import PipelineCoroutine
+from workers.engine.batching.row_tuner import RowTuner
 from workers.engine.errors import EngineError, ModelUnavailable
 from workers.engine.interception import Phase
 from workers.engine.metrics import BATCH, OUT_OF_MEMORY, STEP
@@ -42,11 +42,11 @@ class Engine:
         self.limits = RowLimits(self.config.batch_limits)
         self.warm_key: BatchKey | None = None
         self._pool = pool
-        self._tuner = Tuner(self.limits, pool, calibrator)
+        self._tuner = RowTuner(self.limits, pool, calibrator)
         self._waiting: deque[SampleRequest] = deque()
-        self._board: dict[SampleId, HostedSample] = {}
-        self._twins = Twins()
-        self._paused = PausedWork(self.config.paused_bytes)
+        self._active: dict[SampleId, PipelineCoroutine] = {}
+        self._dedup = InFlightDedup()
+        self._paused = PausedMemory(self.config.paused_bytes)
         self._cancelled: set[SampleId] = set()
         self._events: list[Event] = []
         self._thread: int | None = None
@@ -55,45 +55,45 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        """Nobody is on board or waiting to board."""
-        return not self._board and not self._waiting
+        """No sample is active or waiting for its model."""
+        return not self._active and not self._waiting
 
     def running(self) -> list[SampleRequest]:
-        """Everybody on board, waiting to board, or waiting for the picture of an identical sample."""
-        return [*self._taking_room(), *self._twins.waiting()]
+        """All that are active, waiting for their model, or waiting for the picture of an identical sample."""
+        return [*self._admitted(), *self._dedup.waiting()]
 
-    def _taking_room(self) -> list[SampleRequest]:
-        return [*self._waiting, *(sample.request for sample in self._board.values())]
+    def _admitted(self) -> list[SampleRequest]:
+        return [*self._waiting, *(sample.request for sample in self._active.values())]
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         """How many more samples of that model, size and priority would be admitted now."""
-        aboard = self._taking_room()
+        admitted = self._admitted()
         key = BatchKey(model, width, height)
-        same = [request for request in aboard if request.batch_key == key]
+        same = [request for request in admitted if request.batch_key == key]
         return scheduler.room(
             same_key=len(same),
             same_key_urgent=sum(request.priority == scheduler.URGENT for request in same),
-            on_board=len(aboard),
+            admitted=len(admitted),
             limit=max(1, self.limits.rows(key, width, height) // 2),
             capacity=self.config.capacity,
             priority=priority,
-            may_pause=self._paused.room(key, aboard, self._waiting),
+            may_pause=self._paused.room(key, admitted, self._waiting),
         )
 
     @property
     def full_of_paused(self) -> bool:
-        """P0 is on board, and paused work holds as much memory as it may: only P0 of the warm key is to come."""
-        return self._paused.full(self._taking_room())
+        """P0 is active, and paused work holds as much memory as it may: only P0 of the warm key is to come."""
+        return self._paused.full(self._admitted())
 
     def surplus(self) -> list[str]:
         """Ids of tasks that are to go back to the queue, because paused work holds more memory than it may. Whoever
         asks cancels their samples."""
-        return self._paused.surplus(self._board.values())
+        return self._paused.surplus(self._active.values())
 
     def admit(self, request: SampleRequest) -> None:
-        """Take a sample; it boards at the next step if its model is loaded, else as soon as it is. A cacheable one that
+        """Take a sample; it starts at the next step if its model is loaded, else as soon as it is. A cacheable one that
         is identical to one in flight waits for its picture instead."""
-        if not self._twins.waits(request):
+        if not self._dedup.waits(request):
             self._waiting.append(request)
 
     def cancel(self, sample_id: SampleId) -> None:
@@ -101,13 +101,13 @@ class Engine:
         self._cancelled.add(sample_id)
 
     def discard_all(self) -> None:
-        """Drop everybody without an event: at a graceful stop, or when the device is lost."""
-        for sample in self._board.values():
+        """Drop all samples without an event: at a graceful stop, or when the device is lost."""
+        for sample in self._active.values():
             sample.cancel()
             self._pool.give_back(sample.request.model)
-        self._board.clear()
+        self._active.clear()
         self._waiting.clear()
-        self._twins.clear()
+        self._dedup.clear()
         self._cancelled.clear()
         self._events.clear()
         self._paused.count(())
@@ -117,7 +117,7 @@ class Engine:
     def step(self) -> list[Event]:
         """One shared forward pass and what comes with it. Never raises for one sample's fault."""
         self._own_thread()
-        self._board_waiting()
+        self._start_waiting()
         self._step_side_calls()
         self._step_denoisers()
         return self._retire()
@@ -131,7 +131,7 @@ class Engine:
         elif self._thread != thread:
             raise RuntimeError("an engine belongs to the thread that stepped it first")
 
-    def _board_waiting(self) -> None:
+    def _start_waiting(self) -> None:
         """Start those whose model is ready; the others keep waiting while the pool loads it."""
         self._apply_cancels()
         for request in [self._waiting.popleft() for _ in range(len(self._waiting))]:
@@ -143,64 +143,64 @@ class Engine:
             if model is None:
                 self._waiting.append(request)
                 continue
-            self._tuner.boards(request)
-            sample = HostedSample(request, model, self._events.append)
-            self._board[request.sample_id] = sample
+            self._tuner.recall(request)
+            sample = PipelineCoroutine(request, model, self._events.append)
+            self._active[request.sample_id] = sample
             sample.start()
 
     def _apply_cancels(self) -> None:
         cancelled, self._cancelled = self._cancelled, set()
-        for sample_id in cancelled & self._board.keys():
-            self._board[sample_id].cancel()
+        for sample_id in cancelled & self._active.keys():
+            self._active[sample_id].cancel()
         for request in [request for request in self._waiting if request.sample_id in cancelled]:
             self._waiting.remove(request)
             self._events.append(Cancelled(request.sample_id))
-        self._events += [Cancelled(sample_id) for sample_id in cancelled if self._twins.leave(sample_id)]
+        self._events += [Cancelled(sample_id) for sample_id in cancelled if self._dedup.leave(sample_id)]
 
-    def _parked(self, phase: Phase) -> list[HostedSample]:
-        return [sample for sample in self._board.values() if sample.call is not None and sample.call.phase is phase]
+    def _suspended(self, phase: Phase) -> list[PipelineCoroutine]:
+        return [sample for sample in self._active.values() if sample.call is not None and sample.call.phase is phase]
 
     def _step_side_calls(self) -> None:
         """ControlNets and image decoders of all who wait for one, grouped; then what was computed elsewhere."""
-        for sample in self._parked(Phase.OUTSIDE):
+        for sample in self._suspended(Phase.OUTSIDE):
             future = sample.call.future if sample.call else None
             if future is not None and future.done():
                 error = future.exception()
                 sample.fail(error) if isinstance(error, Exception) else sample.resume(future.result())
-        while side := self._parked(Phase.SIDE):
-            key = hub.group_key(side[0])
-            self._run([sample for sample in side if hub.group_key(sample) == key])
+        while side := self._suspended(Phase.SIDE):
+            key = batch_runner.group_key(side[0])
+            self._run([sample for sample in side if batch_runner.group_key(sample) == key])
 
     def _step_denoisers(self) -> None:
         """One forward pass of the samples that the policy chooses; repeated at once with fewer if memory runs out."""
-        candidates = {sample.request.sample_id: sample for sample in self._parked(Phase.DENOISE)}
-        if not candidates:
+        suspended = {sample.request.sample_id: sample for sample in self._suspended(Phase.DENOISE)}
+        if not suspended:
             return
-        parked = [_as_parked(sample) for sample in candidates.values()]
-        chosen = scheduler.choose(parked, self._row_limit, self.config.policy)
-        samples = [candidates[member.sample_id] for member in chosen]
+        candidates = [_as_candidate(sample) for sample in suspended.values()]
+        chosen = scheduler.choose(candidates, self._row_limit, self.config.policy)
+        samples = [suspended[member.sample_id] for member in chosen]
         self.warm_key = samples[0].request.batch_key
-        self._paused.passed_over(candidates[one] for one in candidates.keys() - {sample.sample_id for sample in chosen})
+        self._paused.passed_over(suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen})
         request, started = samples[0].request, time.perf_counter()
         self._tuner.step(samples, lambda: self._run(samples))
         BATCH.labels(request.model).observe(len(samples))
         STEP.labels(request.model, f"{request.width}x{request.height}").observe(time.perf_counter() - started)
 
-    def _row_limit(self, leader: scheduler.Parked) -> int:
-        request = self._board[leader.sample_id].request
+    def _row_limit(self, leader: scheduler.Candidate) -> int:
+        request = self._active[leader.sample_id].request
         return self.limits.rows(request.batch_key, request.width, request.height)
 
-    def _run(self, samples: list[HostedSample]) -> None:
+    def _run(self, samples: list[PipelineCoroutine]) -> None:
         """A forward pass; out of memory lowers the limit of its size and repeats the same step with fewer rows."""
-        request, rows = samples[0].request, sum(map(hub.rows_of, samples))
+        request, rows = samples[0].request, sum(map(batch_runner.rows_of, samples))
         try:
-            hub.run_together(samples)
-        except hub.OutOfMemory as error:
+            batch_runner.run_together(samples)
+        except batch_runner.OutOfMemory as error:
             self._make_room(samples, error)
         else:
             self._tuner.went_well(request, rows)
 
-    def _make_room(self, samples: list[HostedSample], error: hub.OutOfMemory) -> None:
+    def _make_room(self, samples: list[PipelineCoroutine], error: batch_runner.OutOfMemory) -> None:
         request = samples[0].request
         OUT_OF_MEMORY.labels(request.model).inc()
         limit = self.limits.halve(request.batch_key, error.rows)
@@ -219,36 +219,35 @@ class Engine:
         self._run(samples[half:])
 
     def _retire(self) -> list[Event]:
-        """Events since the last step; whoever has ended leaves the board."""
+        """Events since the last step; those that have ended leave."""
         events = list(self._events)
         self._events.clear()
-        for sample_id, sample in list(self._board.items()):
+        for sample_id, sample in list(self._active.items()):
             if sample.outcome is not None:
                 events.append(sample.outcome)
-                del self._board[sample_id]
+                del self._active[sample_id]
                 self._pool.give_back(sample.request.model)
-        self._paused.count(self._board.values())
-        if not self._board:
+        self._paused.count(self._active.values())
+        if not self._active:
             self.warm_key = None
-        return [shared for event in events for shared in self._for_twins(event)]
+        return [shared for event in events for shared in self._with_duplicates(event)]
 
-    def _for_twins(self, event: Event) -> list[Event]:
-        """The event, also told to those who wait for the same picture; if it is not coming, they are admitted again."""
-        shared, again = self._twins.shared(event)
+    def _with_duplicates(self, event: Event) -> list[Event]:
+        """The event, also for those that wait for the same picture; if it is not coming, they are admitted again."""
+        shared, again = self._dedup.shared(event)
         for request in again:
             self.admit(request)
         return shared
 
 
-def _as_parked(sample: HostedSample) -> scheduler.Parked:
+def _as_candidate(sample: PipelineCoroutine) -> scheduler.Candidate:
     request = sample.request
-    return scheduler.Parked(
+    return scheduler.Candidate(
         sample_id=request.sample_id,
-        key=hub.group_key(sample),
-        rows=hub.rows_of(sample),
+        key=batch_runner.group_key(sample),
+        rows=batch_runner.rows_of(sample),
         priority=request.priority,
         arrived=request.arrived,
         passed_over=sample.passed_over,
-        task_id=request.task_id,
         batch=request.batch,
     )

@@ -1,4 +1,4 @@
-"""How much memory a parked sample holds: its latents, embeddings, residuals, pictures, the state of its scheduler.
+"""How much memory a suspended sample holds: its latents, embeddings, residuals, pictures, the state of its scheduler.
 
 All of it hangs on the frames of its suspended pipeline, so they are asked. Weights are not counted: they belong to the
 model.

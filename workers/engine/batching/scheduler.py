@@ -1,8 +1,8 @@
-"""Which samples share the next forward pass, and how many more may board. Pure: no torch, no clock.
+"""Which samples share the next forward pass, and how many more may be admitted. Pure: no torch, no clock.
 
 The rules, in this order:
-1. While a P0 sample is on board, the key of the oldest P0 is served, at most `urgent_cap` samples at a time (more only
-   if all of them are P0). Everybody else is paused: simply not chosen.
+1. While a P0 sample is there, the key of the oldest P0 is served, at most `urgent_cap` samples at a time (more only
+   if all of them are P0). All others are paused: they are not chosen.
 2. Otherwise the key of the oldest sample is served, the oldest samples first.
 3. Nobody starves: a sample passed over `patience` times in a row has its key served next, itself first.
 4. Of a batch request with a limit, only so many tasks take part, the oldest first; its others wait for them to end.
@@ -15,12 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from workers.engine.requests import SampleId
-
-from workers.engine.requests import TaskBatch
+from workers.engine.requests import SampleId, TaskBatch
 
 URGENT = 0
 
@@ -40,7 +36,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Parked:
+class Candidate:
     """A sample waiting for its next forward pass, as the policy sees it.
 
     `key` says with whom it may share, `rows` how many rows it brings (2 with guidance), `passed_over` how many
@@ -53,7 +49,6 @@ class Parked:
     priority: int
     arrived: float
     passed_over: int = 0
-    task_id: str = ""
     batch: TaskBatch | None = None
 
     @property
@@ -61,19 +56,19 @@ class Parked:
         return (self.arrived, self.sample_id)
 
 
-def choose(parked: Sequence[Parked], row_limit: Callable[[Parked], int], policy: Policy) -> list[Parked]:
-    """The members of the next forward pass, all of one key; empty only if nobody is parked."""
-    if not parked:
+def choose(candidates: Sequence[Candidate], row_limit: Callable[[Candidate], int], policy: Policy) -> list[Candidate]:
+    """The members of the next forward pass, all of one key; empty only without candidates."""
+    if not candidates:
         return []
-    parked = _within_batch_limits(parked)
-    urgent = [sample for sample in parked if sample.priority == URGENT]
-    starving = [sample for sample in parked if sample.passed_over >= policy.patience]
+    candidates = _within_batch_limits(candidates)
+    urgent = [sample for sample in candidates if sample.priority == URGENT]
+    starving = [sample for sample in candidates if sample.passed_over >= policy.patience]
     if starving:
         leader = max(starving, key=lambda sample: sample.passed_over)
     else:
-        leader = min(urgent or parked, key=lambda sample: sample.age_order)
+        leader = min(urgent or candidates, key=lambda sample: sample.age_order)
     queue = sorted(
-        (sample for sample in parked if sample.key == leader.key),
+        (sample for sample in candidates if sample.key == leader.key),
         key=lambda sample: (sample is not leader, sample.priority != URGENT, *sample.age_order),
     )
     if urgent:
@@ -82,21 +77,21 @@ def choose(parked: Sequence[Parked], row_limit: Callable[[Parked], int], policy:
     return _fit(queue, row_limit(leader), policy.row_buckets)
 
 
-def _within_batch_limits(parked: Sequence[Parked]) -> list[Parked]:
+def _within_batch_limits(candidates: Sequence[Candidate]) -> list[Candidate]:
     """All but those whose batch request has as many older tasks among them as it may have in one forward pass."""
     taking_part: dict[str, set[str]] = {}
     kept = []
-    for sample in sorted(parked, key=lambda sample: sample.age_order):
+    for sample in sorted(candidates, key=lambda sample: sample.age_order):
         if sample.batch is not None:
             tasks = taking_part.setdefault(sample.batch.id, set())
-            if sample.task_id not in tasks and len(tasks) >= sample.batch.limit:
+            if sample.sample_id.task_id not in tasks and len(tasks) >= sample.batch.limit:
                 continue
-            tasks.add(sample.task_id)
+            tasks.add(sample.sample_id.task_id)
         kept.append(sample)
     return kept
 
 
-def _fit(queue: Sequence[Parked], limit: int, buckets: Sequence[int]) -> list[Parked]:
+def _fit(queue: Sequence[Candidate], limit: int, buckets: Sequence[int]) -> list[Candidate]:
     """The longest beginning of the queue whose rows are within the limit and make a bucket; at least one sample."""
     sizes: list[int] = []
     total = 0
@@ -116,21 +111,21 @@ def room(
     *,
     same_key: int,
     same_key_urgent: int,
-    on_board: int,
+    admitted: int,
     limit: int,
     capacity: int,
     priority: int,
     may_pause: int | None = None,
 ) -> int:
-    """How many more samples of one batch key may board.
+    """How many more samples of one batch key may be admitted.
 
-    A key gets as many samples as one batch holds; P0 does not count those it will pause. `capacity` bounds all
-    samples on board; P0 may go over it by one batch. `may_pause`: while P0 is on board others would be paused at once,
+    A key gets as many samples as one batch holds; P0 does not count those it will pause. `capacity` bounds the
+    those `admitted`, of all keys; P0 may go over it by one batch. `may_pause`: beside P0 others are paused at once,
     and so many more fit into the memory for paused work (None: no bound is known).
     """
     if priority == URGENT:
-        return max(0, min(limit - same_key_urgent, capacity + limit - on_board))
-    free = min(limit - same_key, capacity - on_board)
+        return max(0, min(limit - same_key_urgent, capacity + limit - admitted))
+    free = min(limit - same_key, capacity - admitted)
     return max(0, free if may_pause is None else min(free, may_pause))
 
 

@@ -17,11 +17,11 @@ from generation.catalogue.samplers import AUTO
 from workers.engine.errors import InvalidRequest
 from workers.engine.interception import Phase, SharedModule, await_outside, shared
 from workers.engine.interface import Generated, OnStep
+from workers.engine.models.component_loader import load_components, load_controlnets, own_family
 from workers.engine.models.embedding_cache import EmbeddingCache
 from workers.engine.models.families import Family
 from workers.engine.models.inputs import picture_arguments, steps_for
 from workers.engine.models.int8 import calibration_samples, quantise
-from workers.engine.models.loading import load_components, load_controlnets, own_family
 from workers.engine.models.lora import LoraSet, RowLoras
 from workers.engine.models.lora_files import LoraCache
 from workers.engine.models.pipelines import PipelineMaker, parameters_of

@@ -43,8 +43,8 @@ def calibration_samples(spec: ModelSpec, family: Family) -> list[SampleRequest]:
     grey, everywhere = np.full((SIDE, SIDE, 3), 127, np.uint8), np.full((SIDE, SIDE), 255, np.uint8)
     return [
         SampleRequest(
-            sample_id=SampleId("calibration", number), task_id="calibration", model=spec.key, priority=3,
-            parameters=Parameters(kind, prompt, "", SIDE, SIDE, STEPS, cfg_scale=5.0, sampler=AUTO, seed=number),
+            sample_id=SampleId("calibration", number), model=spec.key, priority=3,
+            parameters=Parameters(kind, prompt, "", SIDE, SIDE, STEPS, cfg_scale=5.0, sampler=AUTO, seed=0),
             image=grey, mask=everywhere,
         )
         for number, prompt in enumerate(prompts)

@@ -48,7 +48,7 @@ class PoolConfig:
 
 @dataclass
 class _Entry:
-    """A model on its way into memory or in it. `users`: samples on board; `last_used` in monotonic seconds."""
+    """A model on its way into memory or in it. `users`: active samples; `last_used` in monotonic seconds."""
 
     model: ModelInterface
     loading: Future

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from workers.engine.models.component_loader import CLIP_TOKENS
 from workers.engine.models.embedding_cache import EmbeddingCache
 from workers.engine.models.families import Family
-from workers.engine.models.loading import CLIP_TOKENS
 from workers.engine.models.lora import LoraSet
 from workers.engine.models.prompt_weights import Piece, is_plain, parse
 from workers.engine.requests import SampleRequest

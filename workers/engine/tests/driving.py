@@ -27,13 +27,8 @@ def sample(kind="text2img", **changes):
     }  # fmt: skip
     asked |= {"kind": "controlnet", **_KEYS[kind]} if kind in _KEYS else {"kind": kind}
     asked |= {name: changes.pop(name) for name in list(changes) if name in _PARAMETERS}
-    own = {
-        "sample_id": SampleId(f"task{number}", 0),
-        "task_id": f"task{number}",
-        "priority": 2,
-        "arrived": float(number),
-    }
-    return SampleRequest(**{**own, "model": "mini@1", "parameters": Parameters(**asked), **changes})
+    own = {"sample_id": SampleId(f"task{number}", 0), "priority": 2, "arrived": float(number), "model": "mini@1"}
+    return SampleRequest(**{**own, "parameters": Parameters(**asked), **changes})
 
 
 class Run:

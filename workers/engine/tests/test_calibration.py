@@ -9,7 +9,7 @@ from generation.queue.values import BatchKey
 from workers.engine import Engine, EngineConfig
 from workers.engine.batching.calibration import LEAST_ROWS, PASSES, CalibrationTable, Calibrator, knee
 from workers.engine.batching.limits import RECOVER_AFTER
-from workers.engine.batching.tuning import LOOK_EVERY
+from workers.engine.batching.row_tuner import LOOK_EVERY
 from workers.engine.tests.driving import run_to_end, sample
 from workers.engine.threads import engine_threads
 
@@ -89,7 +89,7 @@ def test_an_engine_learns_its_limit_from_its_own_passes(mini_pool, tmp_path):
         again = Engine(mini_pool, EngineConfig(batch_limits={512: 8}), calibrator(tmp_path))
         assert again.room("mini@1", 64, 64, 2) == 8
         run_to_end(again, [sample(steps=1)])
-        assert again.room("mini@1", 64, 64, 2) == 4, "recalled when the first of its size boards"
+        assert again.room("mini@1", 64, 64, 2) == 4, "recalled when the first of its size starts"
     finally:
         heavy.run = real
 

@@ -1,6 +1,6 @@
 """The gate: every picture of a mixed batch is what its stock pipeline makes alone, whatever happens around it.
 
-All kinds of task times all samplers, with steps, guidance, strength, control scale and seeds drawn at random, on board
+All kinds of task times all samplers, with steps, guidance, strength, control scale and seeds drawn at random, active
 together: they join at random steps, are paused and resumed at random, and neighbours are cancelled in between.
 """
 
@@ -62,15 +62,15 @@ def pausing(chance):
     """A policy that leaves out samples at random: they are paused and resumed later."""
     choose = scheduler.choose
 
-    def at_random(parked, row_limit, policy):
-        members = choose(parked, row_limit, policy)
+    def at_random(candidates, row_limit, policy):
+        members = choose(candidates, row_limit, policy)
         return [member for member in members if chance.random() < 0.6] or members[:1]
 
     return at_random
 
 
 def run_with_joins_and_cancels(engine, requests, neighbours, chance):
-    """Admit at random moments; cancel each neighbour some steps after it boarded."""
+    """Admit at random moments; cancel each neighbour some steps after it joined."""
     waiting = [*requests, *neighbours]
     chance.shuffle(waiting)
     doomed = {request.sample_id: chance.randint(1, 6) for request in neighbours}
@@ -173,10 +173,10 @@ def test_every_sampler_goes_a_hundred_steps(models):
 
 def test_the_gate_can_close(models, monkeypatch):
     """Negative control: a step whose timesteps are mixed up between the rows is seen at once."""
-    from workers.engine import merging
+    from workers.engine import merge_rules
 
-    right = merging._widen
-    monkeypatch.setattr(merging, "_widen", lambda values, rows: right(values, rows).flip(0))
+    right = merge_rules._widen
+    monkeypatch.setattr(merge_rules, "_widen", lambda values, rows: right(values, rows).flip(0))
     chance = random.Random(5)
     engine = engine_for(ModelSpec("sd", "1", "sd15", str(models / "sd"), options=CONTROLNETS))
     requests = every_kind_and_sampler(chance, "sd@1", ["text2img"], ["euler", "dpm++", "ddim"])

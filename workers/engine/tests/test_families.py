@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workers.engine import ModelSpec, ModelUnavailable
-from workers.engine.batching import hub
+from workers.engine.batching import batch_runner
 from workers.engine.interception import Phase
 from workers.engine.tests import tiny_models
 from workers.engine.tests.driving import as_array, run_to_end, sample, worst
@@ -45,14 +45,14 @@ def test_a_mixed_batch_equals_the_stock_runs(family, tmp_path, monkeypatch):
     engine = engine_for(ModelSpec("m", "1", family, str(tmp_path / "m")))
     stock = Stock(tmp_path / "m", name=name, guidance=guidance)
     sizes = []
-    run_together = hub.run_together
+    run_together = batch_runner.run_together
 
     def recorded(samples):
         if samples[0].call.phase is Phase.DENOISE:
             sizes.append(len(samples))
         run_together(samples)
 
-    monkeypatch.setattr(hub, "run_together", recorded)
+    monkeypatch.setattr(batch_runner, "run_together", recorded)
     wanted = [request for kind in ("text2img", "img2img", "inpaint") for request in requests(kind, chance)]
     found = differences(engine, stock, wanted, chance, monkeypatch)
     print("worst of", len(found), ":", max(found.values()), max(found, key=found.get), "mean batch", np.mean(sizes))

@@ -26,9 +26,9 @@ def test_a_copied_scheduler_is_as_the_constructor_of_the_pipeline_left_it(mini_p
         stock = diffusers.StableDiffusionPipeline(
             **{**model.components, "scheduler": fresh}, requires_safety_checker=False
         )
-        hosted = model.pipeline_for(sample(sampler=sampler, steps=20), [])
-        assert type(hosted.scheduler) is type(stock.scheduler)
-        assert hosted.scheduler.config == stock.scheduler.config
+        ours = model.pipeline_for(sample(sampler=sampler, steps=20), [])
+        assert type(ours.scheduler) is type(stock.scheduler)
+        assert ours.scheduler.config == stock.scheduler.config
 
 
 @pytest.mark.parametrize("sampler", ["auto", "lcm"])

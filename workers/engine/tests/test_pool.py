@@ -178,9 +178,9 @@ def test_a_cancelled_sample_frees_its_tensors(folder):
         gc.collect()
         return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
 
-    aboard = tensors()
+    while_running = tensors()
     for request in engine.running():
         engine.cancel(request.sample_id)
     engine.step()
     assert engine.idle
-    assert tensors() <= aboard - 4 * 3, "latents, embeddings and schedules of four samples are gone"
+    assert tensors() <= while_running - 4 * 3, "latents, embeddings and schedules of four samples are gone"

@@ -1,79 +1,80 @@
-"""The policy with plain values: who shares the next forward pass, and who may board."""
+"""The policy with plain values: who shares the next forward pass, and who may be admitted."""
 
 import random
 from dataclasses import replace
 
 import pytest
 
-from workers.engine.batching.scheduler import Parked, PausedTask, Policy, choose, room, surplus
-from workers.engine.requests import TaskBatch
+from workers.engine.batching.scheduler import Candidate, PausedTask, Policy, choose, room, surplus
+from workers.engine.requests import SampleId, TaskBatch
 
 POLICY = Policy(urgent_cap=2, patience=5)
 
 
-def parked(name, key="a", *, rows=2, priority=2, arrived=0.0, passed_over=0):
-    return Parked(name, key, rows, priority, arrived, passed_over)
+def candidate(name, key="a", *, rows=2, priority=2, arrived=0.0, passed_over=0):
+    return Candidate(SampleId(name, 0), key, rows, priority, arrived, passed_over)
 
 
 def chosen(samples, limit=16, policy=POLICY):
-    return [sample.sample_id for sample in choose(samples, lambda _: limit, policy)]
+    """Task ids of the samples that share the next forward pass."""
+    return [sample.sample_id.task_id for sample in choose(samples, lambda _: limit, policy)]
 
 
-def test_nobody_parked_nobody_chosen():
+def test_without_candidates_nobody_is_chosen():
     assert chosen([]) == []
 
 
 def test_the_key_of_the_oldest_is_served_oldest_first():
-    samples = [parked("young", "b", arrived=3), parked("old", "a", arrived=1), parked("mate", "a", arrived=2)]
+    samples = [candidate("young", "b", arrived=3), candidate("old", "a", arrived=1), candidate("mate", "a", arrived=2)]
     assert chosen(samples) == ["old", "mate"]
 
 
 def test_rows_and_not_samples_are_limited():
-    samples = [parked("one", rows=1, arrived=1), parked("two", arrived=2), parked("three", arrived=3)]
+    samples = [candidate("one", rows=1, arrived=1), candidate("two", arrived=2), candidate("three", arrived=3)]
     assert chosen(samples, limit=3) == ["one", "two"]
 
 
 def test_one_sample_runs_however_many_rows_it_has():
-    assert chosen([parked("big", rows=8)], limit=2) == ["big"]
+    assert chosen([candidate("big", rows=8)], limit=2) == ["big"]
 
 
 def test_p0_pauses_other_keys_and_shares_with_one_of_its_own():
-    samples = [parked(f"p2-{i}", arrived=i) for i in range(5)]
-    urgent = parked("p0", arrived=9, priority=0)
+    samples = [candidate(f"p2-{i}", arrived=i) for i in range(5)]
+    urgent = candidate("p0", arrived=9, priority=0)
     assert chosen([*samples, urgent]) == ["p0", "p2-0"]
-    other_key = parked("p0", "b", arrived=9, priority=0)
+    other_key = candidate("p0", "b", arrived=9, priority=0)
     assert chosen([*samples, other_key]) == ["p0"]
 
 
 def test_many_p0_share_beyond_the_cap():
-    samples = [parked(f"p0-{i}", arrived=i, priority=0) for i in range(4)]
-    assert chosen([*samples, parked("p2", arrived=-1)]) == ["p0-0", "p0-1", "p0-2", "p0-3"]
+    samples = [candidate(f"p0-{i}", arrived=i, priority=0) for i in range(4)]
+    assert chosen([*samples, candidate("p2", arrived=-1)]) == ["p0-0", "p0-1", "p0-2", "p0-3"]
 
 
 def test_rows_are_rounded_down_to_a_bucket_and_the_rest_waits():
     buckets = Policy(row_buckets=(1, 2, 4, 8))
-    samples = [parked(str(i), arrived=i) for i in range(5)]
+    samples = [candidate(str(i), arrived=i) for i in range(5)]
     assert chosen(samples, policy=buckets) == ["0", "1", "2", "3"]
-    assert chosen([parked("odd", rows=3)], policy=buckets) == ["odd"]
+    assert chosen([candidate("odd", rows=3)], policy=buckets) == ["odd"]
 
 
-def of_batch(name, limit, *, batch="b", task=None, **changes):
-    sample = parked(name, **changes)
-    return replace(sample, task_id=task or name, batch=TaskBatch(batch, limit))
+def of_batch(name, limit, *, batch="b", **changes):
+    return replace(candidate(name, **changes), batch=TaskBatch(batch, limit))
 
 
 def test_of_a_batch_only_as_many_tasks_share_a_pass_as_its_limit_says_and_others_fill_the_rest():
     batch = [of_batch(f"b{i}", 2, arrived=i) for i in range(4)]
     assert chosen(batch) == ["b0", "b1"]
     assert chosen(batch[1:]) == ["b1", "b2"]
-    assert chosen([*batch, parked("other", arrived=9)]) == ["b0", "b1", "other"]
+    assert chosen([*batch, candidate("other", arrived=9)]) == ["b0", "b1", "other"]
     other_batch = [of_batch(f"c{i}", 1, batch="c", arrived=5 + i) for i in range(2)]
     assert chosen([*batch, *other_batch]) == ["b0", "b1", "c0"]
 
 
 def test_a_batch_counts_tasks_and_not_their_pictures():
-    batch = [of_batch(f"{task}/{i}", 1, task=task, arrived=ord(task)) for task in "xy" for i in range(3)]
-    assert chosen(batch) == ["x/0", "x/1", "x/2"]
+    x, y = of_batch("x", 1, arrived=0), of_batch("y", 1, arrived=1)
+    batch = [replace(task, sample_id=SampleId(task.sample_id.task_id, i)) for task in (x, y) for i in range(3)]
+    assert chosen(batch) == ["x", "x", "x"]
 
 
 def test_a_batch_of_p0_keeps_its_limit_and_a_limit_above_the_tasks_changes_nothing():
@@ -83,7 +84,7 @@ def test_a_batch_of_p0_keeps_its_limit_and_a_limit_above_the_tasks_changes_nothi
 
 def test_who_waits_for_its_own_batch_does_not_starve_and_pushes_nobody_aside():
     batch = [of_batch("first", 1, arrived=0), of_batch("second", 1, arrived=1, passed_over=99)]
-    assert chosen([*batch, parked("p0", "b", priority=0, arrived=9)]) == ["p0"]
+    assert chosen([*batch, candidate("p0", "b", priority=0, arrived=9)]) == ["p0"]
     assert chosen(batch) == ["first"]
     assert chosen(batch[1:]) == ["second"]
 
@@ -95,7 +96,7 @@ def test_buckets_that_are_not_ascending_are_refused(buckets):
 
 
 def test_who_was_passed_over_too_often_comes_next():
-    samples = [parked("p0", priority=0, arrived=2), parked("left", "b", arrived=1, passed_over=5)]
+    samples = [candidate("p0", priority=0, arrived=2), candidate("left", "b", arrived=1, passed_over=5)]
     assert chosen(samples) == ["left"]
 
 
@@ -107,7 +108,7 @@ def test_nobody_starves_under_endless_p0_and_a_stream_of_keys(seed):
     longest = crowd = 0
     for turn in range(600):
         if turn % 3 == 0:
-            waiting[f"s{turn}"] = parked(
+            waiting[f"s{turn}"] = candidate(
                 f"s{turn}", random.choice("abc"), arrived=turn, priority=random.choice([0, 2, 2])
             )
         crowd = max(crowd, len(waiting))
@@ -115,33 +116,33 @@ def test_nobody_starves_under_endless_p0_and_a_stream_of_keys(seed):
         for name, sample in list(waiting.items()):
             passed = 0 if name in picked else sample.passed_over + 1
             longest = max(longest, passed)
-            waiting[name] = Parked(name, sample.key, 2, sample.priority, sample.arrived, passed)
+            waiting[name] = replace(sample, passed_over=passed)
             if name in picked and random.random() < 0.2:
                 del waiting[name]
     assert longest <= POLICY.patience + crowd
 
 
 @pytest.mark.parametrize(
-    ("aboard", "priority", "expected"),
+    ("now", "priority", "expected"),
     [
-        ({"same_key": 0, "same_key_urgent": 0, "on_board": 0}, 2, 8),
-        ({"same_key": 8, "same_key_urgent": 0, "on_board": 8}, 2, 0),
-        ({"same_key": 8, "same_key_urgent": 0, "on_board": 8}, 0, 8),
-        ({"same_key": 8, "same_key_urgent": 8, "on_board": 8}, 0, 0),
-        ({"same_key": 0, "same_key_urgent": 0, "on_board": 30}, 2, 2),
-        ({"same_key": 0, "same_key_urgent": 0, "on_board": 32}, 1, 0),
-        ({"same_key": 0, "same_key_urgent": 0, "on_board": 32}, 0, 8),
+        ({"same_key": 0, "same_key_urgent": 0, "admitted": 0}, 2, 8),
+        ({"same_key": 8, "same_key_urgent": 0, "admitted": 8}, 2, 0),
+        ({"same_key": 8, "same_key_urgent": 0, "admitted": 8}, 0, 8),
+        ({"same_key": 8, "same_key_urgent": 8, "admitted": 8}, 0, 0),
+        ({"same_key": 0, "same_key_urgent": 0, "admitted": 30}, 2, 2),
+        ({"same_key": 0, "same_key_urgent": 0, "admitted": 32}, 1, 0),
+        ({"same_key": 0, "same_key_urgent": 0, "admitted": 32}, 0, 8),
     ],
 )
-def test_room(aboard, priority, expected):
-    assert room(**aboard, limit=8, capacity=32, priority=priority) == expected
+def test_room(now, priority, expected):
+    assert room(**now, limit=8, capacity=32, priority=priority) == expected
 
 
-def test_while_p0_is_on_board_others_come_only_as_far_as_they_may_be_paused():
-    aboard = {"same_key": 0, "same_key_urgent": 0, "on_board": 1, "limit": 8, "capacity": 32}
-    assert room(**aboard, priority=2, may_pause=3) == 3
-    assert room(**aboard, priority=2, may_pause=30) == 8
-    assert room(**aboard, priority=0, may_pause=0) == 8
+def test_beside_p0_others_come_only_as_far_as_they_may_be_paused():
+    now = {"same_key": 0, "same_key_urgent": 0, "admitted": 1, "limit": 8, "capacity": 32}
+    assert room(**now, priority=2, may_pause=3) == 3
+    assert room(**now, priority=2, may_pause=30) == 8
+    assert room(**now, priority=0, may_pause=0) == 8
 
 
 def paused(name, *, priority=2, arrived=0.0, held=10, returned=0):

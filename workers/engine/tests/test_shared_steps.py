@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from workers.engine import Engine, Finished, TaskBatch
-from workers.engine.batching import hub
+from workers.engine.batching import batch_runner
 from workers.engine.interception import Phase
 from workers.engine.tests.driving import as_array, run_to_end, sample, worst
 
@@ -63,8 +63,13 @@ def six_different():
 def passes(monkeypatch):
     """Records the number of samples of each shared forward pass."""
     sizes = []
-    run_together = hub.run_together
-    monkeypatch.setattr(hub, "run_together", lambda samples: (sizes.append(len(samples)), run_together(samples))[1])
+    run_together = batch_runner.run_together
+
+    def recorded(samples):
+        sizes.append(len(samples))
+        run_together(samples)
+
+    monkeypatch.setattr(batch_runner, "run_together", recorded)
     return sizes
 
 
@@ -81,14 +86,14 @@ def test_six_different_samples_share_passes_and_equal_their_stock_runs(engine, s
 
 def test_a_batch_with_a_limit_shares_passes_within_it_and_has_the_same_pictures(engine, mini_pool, monkeypatch):
     members = []
-    run_together = hub.run_together
+    run_together = batch_runner.run_together
 
     def recorded(samples):
         if samples[0].call.phase is Phase.DENOISE:
             members.append([sample.request for sample in samples])
         run_together(samples)
 
-    monkeypatch.setattr(hub, "run_together", recorded)
+    monkeypatch.setattr(batch_runner, "run_together", recorded)
     limited = TaskBatch("b", 2)
     tasks = [sample(seed=seed, steps=4, batch=limited) for seed in range(5)]
     others = [sample(seed=seed, steps=4) for seed in range(5, 7)]

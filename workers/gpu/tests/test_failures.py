@@ -5,11 +5,13 @@ from dataclasses import replace
 from fixtures.fleet import submit
 from generation.catalogue.models import ImageModel
 from generation.queue.buffer import Claimed
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, Release
 from generation.tasks import states
 from generation.tasks.models import Task
-from generation.tasks.reasons import Code, Reason
-from workers.gpu import delivery, failures, rows
+from generation.tasks.reasons import Code
+from workers.gpu import rows
+from workers.gpu.outcomes import End, Outcome
+from workers.gpu.settlement import settle_row
 
 WORKER = "gpu1-a"
 
@@ -20,27 +22,26 @@ def claimed(task, *, alone=False):
 
 
 def lose_device(task_id, *, alone):
-    """Its settlement and its row after the device failed under it."""
-    (held,) = rows.board([claimed(Task.objects.get(pk=task_id), alone=alone)], WORKER).held
-    settled = delivery.after_broken_engine(
-        held, WORKER, Reason(Code.DEVICE_LOST, "the device or the engine failed: gone")
-    )
-    return settled.outcome, Task.objects.get(pk=task_id)
+    """What its entry becomes, and its row, after the device failed under it."""
+    (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id), alone=alone)], WORKER).running
+    lost = Outcome(End.DEVICE_LOST, RuntimeError("gone"))
+    release = settle_row(running.claimed, running.task, lost, WORKER)
+    return release, Task.objects.get(pk=task_id)
 
 
 def test_a_lost_device_is_not_blamed_on_the_task_that_ran_alone_on_it(user):
     (task_id,) = submit(user)
-    assert [lose_device(task_id, alone=alone)[0] for alone in (False, True)] == ["alone", "alone"]
-    (held,) = rows.board([claimed(Task.objects.get(pk=task_id), alone=True)], WORKER).held
-    assert held.task.attempt == 3, "both losses count as attempts, and there is one left"
+    assert [lose_device(task_id, alone=alone)[0] for alone in (False, True)] == [Release.ALONE, Release.ALONE]
+    (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id), alone=True)], WORKER).running
+    assert running.task.attempt == 3, "both losses count as attempts, and there is one left"
     assert states.mark_generated(task_id, worker=WORKER, attempt=3)
 
 
 def test_a_task_that_loses_a_second_device_alone_fails(user):
     (task_id,) = submit(user)
-    assert lose_device(task_id, alone=True)[0] == "alone"
-    outcome, task = lose_device(task_id, alone=True)
-    assert (outcome, task.status, task.error_code) == ("ended", "failed", "worker_crashed")
+    assert lose_device(task_id, alone=True)[0] is Release.ALONE
+    release, task = lose_device(task_id, alone=True)
+    assert (release, task.status, task.error_code) == (Release.ENDED, "failed", "worker_crashed")
     assert "twice while it ran alone" in task.error_message
     assert [entry["reason"] for entry in task.history if entry.get("code") == Code.DEVICE_LOST_ALONE] == [
         "lost its device while it ran alone: the device or the engine failed: gone"
@@ -52,13 +53,14 @@ def test_the_picture_of_a_fallback_model_says_so_and_why(user):
     (task_id,) = submit(user)
     ImageModel.objects.filter(name="mini").update(fallback=spare)
     for _ in range(2):
-        (held,) = rows.board([claimed(Task.objects.get(pk=task_id))], WORKER).held
-        assert held.warnings == []
-        failures.after_failure(held.task, WORKER, OSError("weights are gone"), retryable=True)
-    (held,) = rows.board([claimed(Task.objects.get(pk=task_id))], WORKER).held
-    assert held.samples[0].model == "spare@1"
-    (told,) = held.warnings
-    assert told.startswith("made by model spare, because the one asked for failed: ")
-    assert "weights are gone" in told
-    states.mark_generated(task_id, worker=WORKER, attempt=held.task.attempt, warnings=held.warnings)
-    assert Task.objects.get(pk=task_id).warnings == [told]
+        (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id))], WORKER).running
+        assert running.warnings == []
+        failed = Outcome(End.FAILED, OSError("weights are gone"))
+        settle_row(running.claimed, running.task, failed, WORKER)
+    (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id))], WORKER).running
+    assert running.samples[0].model == "spare@1"
+    (warning,) = running.warnings
+    assert warning.startswith("made by model spare, because the one asked for failed: ")
+    assert "weights are gone" in warning
+    states.mark_generated(task_id, worker=WORKER, attempt=running.task.attempt, warnings=running.warnings)
+    assert Task.objects.get(pk=task_id).warnings == [warning]

@@ -95,5 +95,5 @@ def test_idle_workers_take_what_their_pools_hold(user):
         for name, model in (("gpu1-a", mini), ("gpu2-b", spare)):
             intake = Intake(buffers[name], threads)
             intake.claim(Engine(), {}, [model.key])
-            taken[name] = sorted(held.task.id for held in intake.boarded(wait=True).held)
+            taken[name] = sorted(one.task.id for one in intake.claimed(wait=True).running)
     assert taken == {"gpu1-a": sorted(of_mini), "gpu2-b": sorted(of_spare)}

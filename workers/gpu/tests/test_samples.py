@@ -6,7 +6,7 @@ from fixtures.fleet import submit
 from generation.catalogue.kinds import engine_kind
 from generation.catalogue.parameters import Parameters
 from generation.tasks.models import Batch, Task
-from workers.engine.requests import TaskBatch
+from workers.engine.requests import SampleId, TaskBatch
 from workers.gpu.samples import samples_of
 
 
@@ -32,5 +32,4 @@ def test_sixteen_pictures_are_sixteen_samples_with_seeds_that_follow(user):
     (task_id,) = submit(user, num_images=16)
     samples = samples_of(Task.objects.select_related("model").get(pk=task_id), alone=False)
     assert [sample.seed for sample in samples] == list(range(7, 23))
-    assert [sample.index for sample in samples] == list(range(16))
-    assert [sample.sample_id for sample in samples] == [f"{task_id}/{index}" for index in range(16)]
+    assert [sample.sample_id for sample in samples] == [SampleId(str(task_id), index) for index in range(16)]

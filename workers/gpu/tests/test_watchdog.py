@@ -16,24 +16,24 @@ from workers.gpu.watchdog import WatchdogConfig
 # A worker in miniature: holds its watchdog and does as it is told by its input.
 WORKER = """
 import json, os, sys, time
-from workers.gpu.watchdog import Keeper, WatchdogConfig
+from workers.gpu.watchdog import WatchdogHandle, WatchdogConfig
 config = json.loads(sys.argv[1]) | {"pid": os.getpid()}
-keeper = Keeper(WatchdogConfig(**config))
-print(keeper.child.pid, flush=True)
+watchdog = WatchdogHandle(WatchdogConfig(**config))
+print(watchdog.child.pid, flush=True)
 mode = sys.argv[2]
 until = time.monotonic() + 30
 while time.monotonic() < until:
     if mode == "steps":
-        keeper.alive()
+        watchdog.alive()
     elif mode == "loads":
-        keeper.loading()
+        watchdog.loading()
         mode = "hangs"
     elif mode == "begins-then-hangs":
-        keeper.alive()
+        watchdog.alive()
         mode = "hangs"
     elif mode == "leaves":
         sys.stdin.readline()
-        keeper.retire()
+        watchdog.leave()
         break
     time.sleep(0.02)
 """
@@ -140,7 +140,7 @@ def test_both_killed_the_lease_runs_out(start, redis, make_buffer, enqueue):
 
     def reaped():
         other.beat()
-        return task in other.reap().requeued
+        return task in other.requeue_dead().requeued
 
     took = wait_until(reaped) - killed
     print(f"put back {took * 1000:.0f} ms after both were killed")

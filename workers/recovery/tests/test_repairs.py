@@ -153,7 +153,7 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, redis, worker):
     (task_id,) = submit(user)
     claim(worker)
     redis.delete("dq.gpu1")
-    worker.reap("gpu1-1-a", "the worker process died")
+    worker.requeue_dead("gpu1-1-a", "the worker process died")
     lost_workers.run(redis)
     task = Task.objects.get(pk=task_id)
     assert (task.status, task.attempt) == ("queued", 1)
@@ -162,7 +162,7 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, redis, worker):
     assert redis.llen("p2") == 1
     for _ in range(2):
         claim(worker)
-        worker.reap("gpu1-1-a", "the worker process died")
+        worker.requeue_dead("gpu1-1-a", "the worker process died")
         lost_workers.run(redis)
     task.refresh_from_db()
     assert (task.status, task.error_code) == ("failed", "worker_crashed")
@@ -170,11 +170,11 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, redis, worker):
 
 
 def test_a_dead_worker_leaves_an_alert_also_when_it_held_nothing(user, redis, worker):
-    worker.reap("gpu1-1-a", "the worker process died")
+    worker.requeue_dead("gpu1-1-a", "the worker process died")
     lost_workers.run(redis)
     assert [(alert.worker, alert.kind) for alert in Alert.objects.all()] == [("gpu1", "worker_lost")]
     worker.leave()
-    worker.reap("gpu1-1-a", "a second look")
+    worker.requeue_dead("gpu1-1-a", "a second look")
     lost_workers.run(redis)
     assert Alert.objects.count() == 1
 
@@ -182,7 +182,7 @@ def test_a_dead_worker_leaves_an_alert_also_when_it_held_nothing(user, redis, wo
 def test_a_late_note_about_a_task_that_runs_again_changes_nothing(user, redis, worker):
     (task_id,) = submit(user)
     claim(worker)
-    worker.reap("gpu1-1-a")
+    worker.requeue_dead("gpu1-1-a")
     other = Buffer(worker.redis, BufferConfig(worker="gpu2-2-b", own_queue="dq.gpu2", window_ms=0))
     claim(other)
     lost_workers.run(redis)
@@ -217,7 +217,7 @@ def test_a_cancelled_task_of_a_dead_worker_ends_cancelled(user, redis, worker):
     (task_id,) = submit(user)
     claim(worker)
     cancel.cancel_task(Task.objects.get(pk=task_id))
-    worker.reap("gpu1-1-a")
+    worker.requeue_dead("gpu1-1-a")
     lost_workers.run(redis)
     assert statuses([task_id]) == {"cancelled": 1}
 

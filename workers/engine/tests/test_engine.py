@@ -60,18 +60,18 @@ def test_p0_starts_within_one_step_and_the_paused_batch_resumes_to_the_same_pict
 
 
 def test_cancel_takes_effect_at_the_next_step_and_spares_the_others(engine, alone):
-    gone, stays, unboarded = sample(steps=5, seed=1), sample(steps=3, seed=2), sample(seed=3)
+    gone, stays, waiting = sample(steps=5, seed=1), sample(steps=3, seed=2), sample(seed=3)
     engine.admit(gone)
     engine.admit(stays)
     engine.step()
     engine.cancel(gone.sample_id)
-    engine.admit(unboarded)
-    engine.cancel(unboarded.sample_id)
+    engine.admit(waiting)
+    engine.cancel(waiting.sample_id)
     engine.cancel("never seen")
     events = engine.step()
     assert {event.sample_id for event in events if isinstance(event, Cancelled)} == {
         gone.sample_id,
-        unboarded.sample_id,
+        waiting.sample_id,
     }
     assert all(event.sample_id == stays.sample_id for event in events if isinstance(event, Progress))
     assert [request.sample_id for request in engine.running()] == [stays.sample_id]
@@ -147,7 +147,7 @@ def test_alone_means_alone(engine, unet):
     assert rows == [2] * 6
 
 
-def test_room_counts_those_on_board(mini_pool):
+def test_room_counts_those_admitted(mini_pool):
     engine = Engine(mini_pool, EngineConfig(batch_limits={2048: 3}))
     assert engine.room("mini@1", 64, 64, 2) == 3
     engine.admit(sample())

@@ -3,7 +3,7 @@
 -- something else, and a batch that runs together is back soonest. After the second, each runs alone, because one of them may be the killer;
 -- a task that ends its worker alone, and not for the first time, is given up: who is alone for another reason, such as a failed
 -- inference, may have met somebody else's kill. Answers {requeued ids..., '|', given up ids...} and leaves the same for the reconciler:
--- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for), gq:buried ({worker, cause}).
+-- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for), gq:lost_workers ({worker, cause}).
 local GRACE_MS = 2000
 local now = now_ms()
 local workers, cause, isolate = {}, ARGV[2], ARGV[3] == '1'
@@ -25,13 +25,13 @@ local requeued, dead = {}, {}
 for _, worker in ipairs(workers) do
   for _, id in ipairs(redis.call('SMEMBERS', running_key(worker))) do
     local task = redis.call('HMGET', task_key(id), 'st', 'own', 'cls', 'key', 'wt', 'tag', 'cx', 'iso', 'cr')
-    if task[1] == 'r' and task[2] == worker then
+    if task[1] == RUNNING and task[2] == worker then
       local note = cjson.encode({id = id, worker = worker, cause = cause})
       if task[7] then
-        end_task(id, 'x')
+        end_task(id)
         redis.call('RPUSH', 'gq:dropped', id)
       elseif task[8] and tonumber(task[9] or 0) > 0 then
-        end_task(id, 'x')
+        end_task(id)
         redis.call('RPUSH', 'gq:dead', note)
         dead[#dead + 1] = id
       else
@@ -41,7 +41,7 @@ for _, worker in ipairs(workers) do
           batch = alone_key(batch, id)
           redis.call('HSET', task_key(id), 'key', batch, 'iso', 1)
         end
-        redis.call('HSET', task_key(id), 'st', 'w')
+        redis.call('HSET', task_key(id), 'st', WAITING)
         redis.call('HDEL', task_key(id), 'own')
         insert_first(id, task[3], batch, tonumber(task[6]), tonumber(task[5]))
         redis.call('RPUSH', 'gq:retick', note)
@@ -50,7 +50,7 @@ for _, worker in ipairs(workers) do
     end
   end
   redis.call('DEL', running_key(worker))
-  if redis.call('ZSCORE', 'gq:lease', worker) then redis.call('RPUSH', 'gq:buried', cjson.encode({worker = worker, cause = cause})) end
+  if redis.call('ZSCORE', 'gq:lease', worker) then redis.call('RPUSH', 'gq:lost_workers', cjson.encode({worker = worker, cause = cause})) end
   redis.call('ZREM', 'gq:lease', worker)
 end
 

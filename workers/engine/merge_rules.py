@@ -1,4 +1,4 @@
-"""How parked calls of one module become one call, and its output many.
+"""How suspended calls of one module become one call, and its output many.
 
 A MergeRule says for a class of modules what each argument is: rows to concatenate, a value that all members must have
 in common, residuals for which zeros stand in. A class without a rule, or an argument of a shape that no rule expects,

@@ -1,6 +1,6 @@
 """One run for identical samples in flight: the first runs, the others wait for its picture. Pure: no torch, no clock.
 
-Only samples that are `cacheable` have twins. One that is more urgent than the sample that runs already does not wait
+Only samples that are `cacheable` take part. One that is more urgent than the sample that runs already does not wait
 for it, because that one may be paused; it runs itself, and later ones wait for it. Those that must run `alone` neither
 wait nor are waited for. When the one that runs leaves without a picture, another takes its place, unless the request
 itself is at fault: then all have failed.
@@ -13,7 +13,7 @@ from dataclasses import replace
 from workers.engine.requests import Event, Failed, Finished, Progress, SampleId, SampleRequest
 
 
-class Twins:
+class InFlightDedup:
     """Who waits for whom. The engine asks at admission, and passes its events through `shared`."""
 
     def __init__(self) -> None:
@@ -21,23 +21,23 @@ class Twins:
         self._waiting: dict[SampleId, list[SampleRequest]] = {}  # by the id of the one that runs
 
     def waits(self, request: SampleRequest) -> bool:
-        """Whether `request` now waits for a twin; else it is to run, and later ones may wait for it."""
+        """Whether `request` now waits for an identical sample; else it is to run, and later ones may wait for it."""
         if not request.cacheable or request.alone:
             return False
-        twin = self._runs.get(request.identity)
-        if twin is not None and twin.priority <= request.priority:
-            self._waiting[twin.sample_id].append(request)
+        running = self._runs.get(request.identity)
+        if running is not None and running.priority <= request.priority:
+            self._waiting[running.sample_id].append(request)
             return True
         self._runs[request.identity] = request
         self._waiting[request.sample_id] = []
         return False
 
     def waiting(self) -> list[SampleRequest]:
-        """All who wait for a twin."""
+        """All that wait for an identical sample."""
         return [request for waiting in self._waiting.values() for request in waiting]
 
     def leave(self, sample_id: SampleId) -> bool:
-        """Whether a sample waited for a twin; it does no longer."""
+        """The sample waits no longer. Whether it did."""
         for waiting in self._waiting.values():
             for request in waiting:
                 if request.sample_id == sample_id:
@@ -57,7 +57,7 @@ class Twins:
         return [event], sorted(waiting, key=lambda request: (request.priority, request.arrived))
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Forget all."""
         self._runs.clear()
         self._waiting.clear()
 

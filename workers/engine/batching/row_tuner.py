@@ -7,10 +7,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from workers.engine.batching import hub
+from workers.engine.batching import batch_runner
 from workers.engine.batching.calibration import Calibrator
-from workers.engine.batching.hosted import HostedSample
 from workers.engine.batching.limits import RowLimits
+from workers.engine.batching.pipeline_coroutine import PipelineCoroutine
 from workers.engine.models.pool import HIGH, ModelPool
 from workers.engine.requests import SampleRequest
 
@@ -20,7 +20,7 @@ LOW = 0.7  # part of the memory in use, below which a lowered limit may rise aga
 LOOK_EVERY = 25  # passes between looks at the memory
 
 
-class Tuner:
+class RowTuner:
     """Used by the engine around its forward passes. Without a calibrator nothing is learnt from their times."""
 
     def __init__(self, limits: RowLimits, pool: ModelPool, calibrator: Calibrator | None) -> None:
@@ -30,21 +30,21 @@ class Tuner:
         self._passes = 0
         self._full = 0.0
 
-    def boards(self, request: SampleRequest) -> None:
-        """The first sample of a size: its limit, if an earlier process has measured it."""
+    def recall(self, request: SampleRequest) -> None:
+        """Before the first sample of a size: its limit, if an earlier process has measured it."""
         if self._calibrator is not None and not self._limits.is_calibrated(request.batch_key):
             known = self._calibrator.known(request.batch_key, self._pool.precision_of(request.model))
             if known is not None:
                 self._limits.calibrate(request.batch_key, known)
 
-    def step(self, samples: Sequence[HostedSample], run: Callable[[], None]) -> None:
+    def step(self, samples: Sequence[PipelineCoroutine], run: Callable[[], None]) -> None:
         """`run` the denoisers of these samples. Something is learnt from the time it takes if their limit is not known
         yet, they have no LoRAs, and memory was no trouble."""
         request = samples[0].request
         if self._calibrator is None or self._limits.is_calibrated(request.batch_key):
             run()
             return
-        rows = sum(map(hub.rows_of, samples))
+        rows = sum(map(batch_runner.rows_of, samples))
         plain = not any(sample.request.loras for sample in samples)
         ceiling = self._limits.ceiling(request.batch_key, request.width, request.height)
         started = self._calibrator.now()

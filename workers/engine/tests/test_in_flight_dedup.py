@@ -7,13 +7,13 @@ import pytest
 
 from generation.catalogue.parameters import Parameters
 from workers.engine import Cancelled, Engine, Failed, Finished, Progress
-from workers.engine.batching.twins import Twins
+from workers.engine.batching.in_flight_dedup import InFlightDedup
 from workers.engine.errors import InvalidRequest, ModelUnavailable
 from workers.engine.requests import LoraUse, SampleId
 from workers.engine.tests.driving import Run, run_to_end, sample
 
 
-def twins_of(count, **changes):
+def identical(count, **changes):
     return [sample(cache=True, **changes) for _ in range(count)]
 
 
@@ -34,7 +34,7 @@ def forward_passes(model, run):
 
 
 def test_identical_samples_in_flight_run_once_and_all_get_the_picture(mini_pool):
-    requests = [*twins_of(3), sample(cache=True, seed=8)]
+    requests = [*identical(3), sample(cache=True, seed=8)]
     run, rows = forward_passes(mini_pool.get("mini@1"), lambda: run_to_end(Engine(mini_pool), requests))
     assert rows == [4, 4, 4]  # two samples with guidance, for four requests
     assert all(np.array_equal(run.images[one.sample_id], run.images[requests[0].sample_id]) for one in requests[:3])
@@ -49,8 +49,8 @@ def test_without_leave_every_sample_runs(mini_pool):
     assert run.images.keys() == {one.sample_id for one in requests}
 
 
-def test_a_sample_whose_twin_is_cancelled_runs_itself(mini_pool):
-    first, second, third = twins_of(3)
+def test_a_sample_that_waits_for_one_that_is_cancelled_runs_itself(mini_pool):
+    first, second, third = identical(3)
     engine, run = Engine(mini_pool), Run()
     for request in (first, second, third):
         engine.admit(request)
@@ -65,10 +65,10 @@ def test_a_sample_whose_twin_is_cancelled_runs_itself(mini_pool):
     assert engine.running() == []
 
 
-def test_those_who_wait_for_a_twin_take_no_room(mini_pool):
+def test_those_that_wait_for_an_identical_one_take_no_room(mini_pool):
     engine = Engine(mini_pool)
     before = engine.room("mini@1", 64, 64, 2)
-    for request in twins_of(5):
+    for request in identical(5):
         engine.admit(request)
     assert engine.room("mini@1", 64, 64, 2) == before - 1
     assert len(engine.running()) == 5
@@ -77,12 +77,12 @@ def test_those_who_wait_for_a_twin_take_no_room(mini_pool):
 
 
 def test_a_more_urgent_sample_does_not_wait_for_a_less_urgent_one():
-    twins = Twins()
+    dedup = InFlightDedup()
     normal, urgent, later = (sample(cache=True, priority=priority) for priority in (2, 0, 2))
-    assert [twins.waits(request) for request in (normal, urgent, later)] == [False, False, True]
+    assert [dedup.waits(request) for request in (normal, urgent, later)] == [False, False, True]
     picture = np.zeros((2, 2, 3), np.float32)
-    assert twins.shared(Finished(normal.sample_id, picture))[0] == [Finished(normal.sample_id, picture)]
-    assert [event.sample_id for event in twins.shared(Finished(urgent.sample_id, picture))[0]] == [
+    assert dedup.shared(Finished(normal.sample_id, picture))[0] == [Finished(normal.sample_id, picture)]
+    assert [event.sample_id for event in dedup.shared(Finished(urgent.sample_id, picture))[0]] == [
         urgent.sample_id,
         later.sample_id,
     ]
@@ -90,33 +90,33 @@ def test_a_more_urgent_sample_does_not_wait_for_a_less_urgent_one():
 
 @pytest.mark.parametrize("error", [InvalidRequest("no"), ModelUnavailable("not now")])
 def test_a_fault_of_the_request_is_the_fault_of_all_and_another_is_not(error):
-    twins, (first, second, third) = Twins(), twins_of(3)
+    dedup, (first, second, third) = InFlightDedup(), identical(3)
     for request in (first, second, third):
-        twins.waits(request)
-    events, again = twins.shared(Failed(first.sample_id, error, error.retryable))
+        dedup.waits(request)
+    events, again = dedup.shared(Failed(first.sample_id, error, error.retryable))
     if error.retryable:
         assert [event.sample_id for event in events] == [first.sample_id]
         assert again == [second, third]
-        assert [twins.waits(request) for request in again] == [False, True]
+        assert [dedup.waits(request) for request in again] == [False, True]
     else:
         assert [event.sample_id for event in events] == [first.sample_id, second.sample_id, third.sample_id]
         assert again == []
 
 
 def test_previews_go_to_those_who_asked_for_them():
-    twins, first = Twins(), sample(cache=True, preview_every=1)
+    dedup, first = InFlightDedup(), sample(cache=True, preview_every=1)
     second = replace(first, sample_id=SampleId("b", 0), preview_every=0)
     third = replace(first, sample_id=SampleId("c", 0))
     for request in (first, second, third):
-        twins.waits(request)
+        dedup.waits(request)
     picture = np.zeros((2, 2, 3), np.uint8)
-    events, _ = twins.shared(Progress(first.sample_id, 1, 3, picture))
+    events, _ = dedup.shared(Progress(first.sample_id, 1, 3, picture))
     assert [event.preview is None for event in events] == [False, True, False]
 
 
 def test_an_end_nobody_waits_for_is_passed_on():
     gone = Cancelled(SampleId("a", 0))
-    assert Twins().shared(gone) == ([gone], [])
+    assert InFlightDedup().shared(gone) == ([gone], [])
 
 
 PICTURE = np.zeros((64, 64, 3), np.uint8)
@@ -140,7 +140,7 @@ def test_every_parameter_is_known_to_decide_the_pixels_or_not():
     "change",
     [
         *({name: value} for name, value in DECISIVE.items()),
-        {"kind": "controlnet_img2img"}, {"index": 1}, {"model": "mini@2"},
+        {"kind": "controlnet_img2img"}, {"sample_id": SampleId("x", 1)}, {"model": "mini@2"},
         {"image": PICTURE}, {"image": PICTURE + 1}, {"mask": PICTURE[:, :, 0]}, {"control_image": PICTURE},
         {"loras": (LoraUse("a" * 64, "x", 1.0),)}, {"loras": (LoraUse("a" * 64, "x", 0.5),)},
     ],
@@ -153,7 +153,7 @@ def test_whatever_changes_the_pixels_changes_the_identity(change):
     "change",
     [
         *({name: value} for name, value in INDIFFERENT.items()),
-        {"sample_id": SampleId("other", 0)}, {"task_id": "other"}, {"priority": 0}, {"alone": True}, {"arrived": 9.0},
+        {"sample_id": SampleId("other", 0)}, {"priority": 0}, {"alone": True}, {"arrived": 9.0},
         {"preview_every": 5}, {"returned": 1},
     ],
 )  # fmt: skip
@@ -162,7 +162,7 @@ def test_nothing_else_changes_it(change):
 
 
 def test_a_tasks_second_picture_is_the_first_of_the_next_seed():
-    assert sample(seed=7, index=1).identity == sample(seed=8).identity
+    assert sample(seed=7, sample_id=SampleId("x", 1)).identity == sample(seed=8).identity
 
 
 def test_where_files_lie_does_not_change_the_identity():

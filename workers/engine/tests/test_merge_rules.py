@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.engine.merging import MergeRule, Unmergeable, split
+from workers.engine.merge_rules import MergeRule, Unmergeable, split
 
 RULE = MergeRule(
     rows="x",

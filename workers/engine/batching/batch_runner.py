@@ -1,4 +1,4 @@
-"""Runs parked calls: groups them by what they may share, computes each group once, resumes its members."""
+"""Runs suspended calls: groups them by what they may share, computes each group once, resumes its members."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 import traceback
 from collections.abc import Hashable, Sequence
 
-from workers.engine.batching.hosted import HostedSample
+from workers.engine.batching.pipeline_coroutine import PipelineCoroutine
 from workers.engine.errors import is_out_of_memory
 from workers.engine.interception import Call
-from workers.engine.merging import Unmergeable, split
+from workers.engine.merge_rules import Unmergeable, split
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ class OutOfMemory(Exception):
         self.rows = rows
 
 
-def group_key(sample: HostedSample) -> Hashable:
-    """Samples with equal keys may share the forward pass of their parked call.
+def group_key(sample: PipelineCoroutine) -> Hashable:
+    """Samples with equal keys may share the forward pass of their suspended call.
 
     The module is part of it, and with the module the model. The LoRA set is not: it is taken by row.
     """
@@ -40,12 +40,12 @@ def group_key(sample: HostedSample) -> Hashable:
     return (id(call.module), shape)
 
 
-def rows_of(sample: HostedSample) -> int:
+def rows_of(sample: PipelineCoroutine) -> int:
     """Rows the sample brings to its next forward pass."""
     return _call_of(sample).rows
 
 
-def run_together(samples: Sequence[HostedSample]) -> None:
+def run_together(samples: Sequence[PipelineCoroutine]) -> None:
     """One forward pass for samples of one key; each is resumed with its share of the output.
 
     Raises OutOfMemory with nobody advanced. Any other error is narrowed down by running the members one by one: it is
@@ -81,7 +81,7 @@ def _compute(calls: Sequence[Call]) -> list:
     return split(output, rows, listed=rule.listed_output)
 
 
-def _run_one_by_one(samples: Sequence[HostedSample], error: Exception) -> None:
+def _run_one_by_one(samples: Sequence[PipelineCoroutine], error: Exception) -> None:
     if len(samples) == 1:
         samples[0].fail(error)
         return
@@ -95,6 +95,6 @@ def _run_one_by_one(samples: Sequence[HostedSample], error: Exception) -> None:
             sample.resume(result)
 
 
-def _call_of(sample: HostedSample) -> Call:
-    assert sample.call is not None, "only parked samples are run"
+def _call_of(sample: PipelineCoroutine) -> Call:
+    assert sample.call is not None, "only suspended samples are run"
     return sample.call

@@ -1,4 +1,4 @@
-"""One sample on board: a pipeline call in a greenlet, resumed and paused by the engine."""
+"""An active sample: a pipeline call in a greenlet, resumed and paused by the engine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from workers.engine.interface import Generated, ModelInterface
 
 
-class HostedSample:
-    """Runs `model.infer(request)` until it parks, again and again.
+class PipelineCoroutine:
+    """Runs `model.infer(request)` until it is suspended at a heavy call, again and again.
 
     `call` is what it waits for, None once it has ended. Not resuming it is pausing it. `outcome` is the last event of
     a sample that has ended; progress made on the way is handed to `report`. `held_bytes` is what it holds in memory,
@@ -39,11 +39,11 @@ class HostedSample:
         self._greenlet.context = request.loras
 
     def start(self) -> None:
-        """Run up to the first parked call: the text encoder and the preparations of the pipeline."""
+        """Run up to the first heavy call: the text encoder and the preparations of the pipeline."""
         self._switch()
 
     def resume(self, result: Any) -> None:
-        """Hand over the result of the parked call and run up to the next one, or to the end."""
+        """Hand over the result of the suspended call and run up to the next one, or to the end."""
         self.passed_over = self.held_bytes = 0
         self._switch(result)
 
@@ -53,11 +53,11 @@ class HostedSample:
         self.held_bytes = self.held_bytes or bytes_held(self.request, self._greenlet)
 
     def fail(self, error: Exception) -> None:
-        """Raise `error` where the sample is parked."""
+        """Raise `error` where the sample is suspended."""
         self._end(error)
 
     def cancel(self) -> None:
-        """End the sample where it is parked; its tensors are freed with it."""
+        """End the sample where it is suspended; its tensors are freed with it."""
         self._end(GreenletExit())
 
     def _run(self) -> Generated:
@@ -79,7 +79,7 @@ class HostedSample:
             self._failed(error)
 
     def _landed(self, result: Any) -> None:
-        """The greenlet came back: parked with a call, ended with a picture, or ended by a cancel."""
+        """The greenlet came back: suspended with a call, ended with a picture, or ended by a cancel."""
         if not self._greenlet.dead:
             self.call = result
             return

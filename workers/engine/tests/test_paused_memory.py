@@ -32,7 +32,7 @@ def tight(mini_pool):
 
 
 def held(engine):
-    return sum(one.held_bytes for one in engine._board.values())
+    return sum(one.held_bytes for one in engine._active.values())
 
 
 def paused_by_p0(engine, others, *, urgent=None):
@@ -56,8 +56,8 @@ def test_a_paused_sample_is_measured_with_all_that_it_holds(mini_pool):
     picture = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
     plain, painted = sample(steps=4), sample(steps=4, kind="inpaint", image=picture, mask=picture[..., 0].copy())
     engine = paused_by_p0(Engine(mini_pool), [plain, painted])
-    sizes = {name: one.held_bytes for name, one in engine._board.items()}
-    call = engine._board[plain.sample_id].call
+    sizes = {name: one.held_bytes for name, one in engine._active.items()}
+    call = engine._active[plain.sample_id].call
     arguments = sum(value.nbytes for value in call.arguments.values() if hasattr(value, "nbytes"))
     assert sizes[plain.sample_id] > arguments
     as_floats = 4 * picture.size
@@ -70,7 +70,7 @@ def test_a_paused_sample_is_measured_with_all_that_it_holds(mini_pool):
 def test_measuring_keeps_nothing_alive(mini_pool):
     request = sample(steps=6)
     engine = paused_by_p0(Engine(mini_pool), [request])
-    latents = weakref.ref(engine._board[request.sample_id].call.arguments["sample"])
+    latents = weakref.ref(engine._active[request.sample_id].call.arguments["sample"])
     run = Run()
     while (request.steps - 1, request.steps) not in run.progress(request.sample_id):
         run.take(engine.step())
@@ -82,7 +82,7 @@ def test_measuring_keeps_nothing_alive(mini_pool):
 def test_beyond_the_bound_the_youngest_leave_and_their_memory_is_free(tight, mini_pool):
     others = [sample(steps=5, seed=seed) for seed in range(4)]
     engine = paused_by_p0(tight(2), others)
-    state = [weakref.ref(engine._board[request.sample_id].call.arguments["sample"]) for request in others]
+    state = [weakref.ref(engine._active[request.sample_id].call.arguments["sample"]) for request in others]
     before = held(engine)
     assert engine.surplus() == [others[3].task_id, others[2].task_id]
     drop(engine, engine.surplus())
@@ -101,14 +101,12 @@ def test_beyond_the_bound_the_youngest_leave_and_their_memory_is_free(tight, min
 
 
 def test_a_task_leaves_with_all_its_samples(tight):
-    pair = [
-        sample(sample_id=SampleId("pair", index), task_id="pair", priority=3, steps=5, seed=index) for index in range(2)
-    ]
+    pair = [sample(sample_id=SampleId("pair", index), priority=3, steps=5) for index in range(2)]
     engine = paused_by_p0(tight(1), [sample(steps=5), *pair])
     assert engine.surplus() == ["pair"]
 
 
-def test_while_p0_runs_nobody_boards_who_could_not_be_paused(tight):
+def test_while_p0_runs_nobody_is_admitted_who_could_not_be_paused(tight):
     engine = paused_by_p0(tight(2), [sample(steps=5)])
     assert not engine.full_of_paused
     assert engine.room("mini@1", 64, 64, 2) == 1
@@ -132,14 +130,14 @@ def test_memory_that_is_full_of_paused_work_takes_no_other_key_while_p0_runs(tig
     }
 
 
-def test_a_twin_of_a_task_that_leaves_runs_itself(tight):
-    kept, first, twin = (
+def test_a_sample_that_waits_for_a_task_that_leaves_runs_itself(tight):
+    kept, first, waiting = (
         sample(steps=4),
         sample(steps=4, seed=1, cache=True),
         sample(steps=4, seed=1, cache=True),
     )
-    engine = paused_by_p0(tight(1), [kept, first, twin])
+    engine = paused_by_p0(tight(1), [kept, first, waiting])
     assert engine.surplus() == [first.task_id]
     drop(engine, [first.task_id])
     run = run_to_end(engine)
-    assert {kept.sample_id, twin.sample_id} <= run.images.keys()
+    assert {kept.sample_id, waiting.sample_id} <= run.images.keys()
