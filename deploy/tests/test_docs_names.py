@@ -91,9 +91,10 @@ def constants(paths: list[str]) -> set[str]:
 
 
 def settings_read() -> frozenset[str]:
-    """The environment variables that the settings read: `env.str("NAME", ...)`, `_number("NAME", ...)` and the like."""
+    """The environment variables that the settings read: `env.str("NAME", ...)`, `number("NAME", ...)` and the like."""
     calls = (node for node in ast.walk(modules()["imagegenx_site/settings.py"]) if isinstance(node, ast.Call))
-    readers = (call for call in calls if call.args and re.match(r"env\b|_", ast.unparse(call.func)))
+    reading = re.compile(rf"env\.|(?:{'|'.join(names_in('imagegenx_site/environment.py'))})$")
+    readers = (call for call in calls if call.args and reading.match(ast.unparse(call.func)))
     first = [call.args[0].value for call in readers if isinstance(call.args[0], ast.Constant)]
     return frozenset(name for name in first if isinstance(name, str) and re.fullmatch(SETTING, name))
 

@@ -42,7 +42,7 @@ class ParamsSerializer(StrictSerializer):
     """`params` of a text-to-image request. Defaults come from the model and the plan."""
 
     resolution = serializers.CharField(
-        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8: `512x512`, `768×512`."
+        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8, such as `512x512`."
     )
     model = serializers.CharField(
         required=False, max_length=60, help_text="Name or alias of a model; see /api/v1/models."
@@ -54,34 +54,31 @@ class ParamsSerializer(StrictSerializer):
         child=serializers.CharField(max_length=60),
         required=False,
         max_length=10,
-        help_text="Keywords added to the prompt.",
+        help_text="Keywords that are added to the prompt.",
     )
     negative_text = serializers.CharField(
-        required=False,
-        max_length=MAX_TEXT,
-        allow_blank=True,
-        help_text="Negative prompt: what to keep out of the image.",
+        required=False, max_length=MAX_TEXT, allow_blank=True, help_text="Negative prompt: what should not appear."
     )
-    steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Denoising steps.")
+    steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Number of denoising steps.")
     cfg_scale = serializers.FloatField(
-        required=False, min_value=1, max_value=20, help_text="Guidance scale: how closely to follow the prompt."
+        required=False, min_value=1, max_value=20, help_text="Guidance scale: how closely the image follows the prompt."
     )
     sampler = serializers.ChoiceField(choices=samplers.NAMES, required=False)
     seed = serializers.IntegerField(
-        required=False, min_value=-1, max_value=MAX_SEED, help_text="The same seed gives the same image; -1: random."
+        required=False, min_value=-1, max_value=MAX_SEED, help_text="The same seed gives the same image. -1: random."
     )
     num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
     saturation = serializers.FloatField(required=False, min_value=0.5, max_value=2.0)
     format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
     deterministic = serializers.BooleanField(
-        required=False, help_text="Run alone: bit-identical images on one machine, but slower."
+        required=False, help_text="Run in a batch of one: bit-identical images on one machine, slower."
     )
     cache = serializers.BooleanField(
         required=False,
-        help_text="False: generate again even if an identical request with the same `seed` was answered before.",
+        help_text="False: generate again, even if an identical request with the same `seed` has a result.",
     )
     loras = LorasField(required=False)
-    preview = serializers.BooleanField(required=False, help_text="Send small preview images with the events.")
+    preview = serializers.BooleanField(required=False, help_text="Send small preview images in the event stream.")
     postprocess = PostprocessField(required=False)
 
     def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
@@ -159,14 +156,10 @@ class GenerateSerializer(StrictSerializer):
     text = serializers.CharField(max_length=MAX_TEXT, help_text="The prompt, in any language.")
     params = ParamsSerializer(required=False)
     callback_url = serializers.CharField(
-        required=False,
-        allow_null=True,
-        allow_blank=True,
-        max_length=2000,
-        help_text="Gets a signed webhook when the task ends.",
+        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="URL for a signed webhook."
     )
     priority = serializers.IntegerField(
-        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 (most urgent) to 3."
+        required=False, allow_null=True, min_value=0, max_value=3, help_text="0 (urgent) to 3 (test)."
     )
 
     deadline_seconds = serializers.IntegerField(
@@ -174,11 +167,9 @@ class GenerateSerializer(StrictSerializer):
         allow_null=True,
         min_value=1,
         max_value=86400,
-        help_text="The task expires if it has not started by then. The header `Cancel-After: 30s` does the same.",
+        help_text="The task expires if it has not started after so many seconds. Like the header `Cancel-After: 30s`.",
     )
-    dry_run = serializers.BooleanField(
-        required=False, help_text="Validate and price the request without creating a task."
-    )
+    dry_run = serializers.BooleanField(required=False, help_text="Return the price without creating a task.")
 
     def validate_callback_url(self, url: str | None) -> str:
         fault = fault_of(url) if url else None

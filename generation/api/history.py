@@ -24,17 +24,17 @@ class FiltersSerializer(StrictSerializer):
     """The query of the history. Days are UTC and inclusive; times are read as their day."""
 
     limit = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_PAGE, default=20)
-    cursor = serializers.CharField(required=False, max_length=60, help_text="`next_cursor` of the page before.")
-    since = serializers.DateField(required=False, help_text="First day, 2026-11-20.")
+    cursor = serializers.CharField(required=False, max_length=60, help_text="`next_cursor` of the previous page.")
+    since = serializers.DateField(required=False, help_text="First day, such as 2026-11-20.")
     until = serializers.DateField(required=False, help_text="Last day.")
     status = serializers.ChoiceField(required=False, choices=tuple(history.INNER_STATUS))
     kind = serializers.ChoiceField(required=False, choices=task_kinds())
     style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name
     model = serializers.CharField(required=False, max_length=60)
     resolution = serializers.CharField(required=False, max_length=20)
-    text = serializers.CharField(required=False, max_length=200, help_text="Words of the prompt.")
+    text = serializers.CharField(required=False, max_length=200, help_text="Text that the prompt contains.")
     batch_id = serializers.CharField(required=False, max_length=60)
-    team = serializers.BooleanField(required=False, default=False, help_text="Include team-mates' tasks.")
+    team = serializers.BooleanField(required=False, default=False, help_text="Include tasks of your team.")
 
     def validate_resolution(self, text: str) -> tuple[int, int]:
         sides = parse_resolution(text)

@@ -15,7 +15,7 @@ from generation.catalogue.models import ImageModel
 from generation.tasks import inputs
 from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 
-_PICTURE_HELP: Final = "An http(s) address, base64 (also as a data: URL), or the file of a multipart request."
+_PICTURE_HELP: Final = "A URL (http or https), base64 (also as a data: URL), or a file of a multipart request."
 
 
 @extend_schema_field({"type": "string", "description": _PICTURE_HELP})
@@ -81,7 +81,7 @@ class BatchSerializer(KindSerializer):
         required=False,
         min_value=1,
         max_value=16,
-        help_text="The most tasks of this batch that may share a forward pass; not set: as many as fit.",
+        help_text="Largest number of this batch's tasks in one forward pass. Default: as many as fit.",
     )
 
 

@@ -25,9 +25,13 @@ from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
 class UploadSerializer(StrictSerializer):
     """A LoRA file in safetensors format."""
 
-    name = serializers.CharField(max_length=50, help_text="Small letters, digits, - and _. The next version of it.")
+    name = serializers.CharField(
+        max_length=50, help_text="Lowercase letters, digits, - and _. An existing name gets a new version."
+    )
     file = serializers.FileField(help_text="The .safetensors file.")
-    base_family = serializers.CharField(required=False, max_length=40, default="sd15", help_text="sd15, sd21, sdxl ...")
+    base_family = serializers.CharField(
+        required=False, max_length=40, default="sd15", help_text="Such as sd15 or sdxl."
+    )
 
 
 class LoraBody(TypedDict):

@@ -99,9 +99,9 @@ class Kind:
 
 
 STRENGTH: Final = Option(
-    "strength", Number(0.05, 1, help="How much the image may change: 0.05 hardly, 1 completely."), stored="strength"
+    "strength", Number(0.05, 1, help="How much of the image may change, up to 1 (everything)."), stored="strength"
 )
-MASK_FEATHER: Final = Option("mask_feather", Integer(0, 64, help="Width in pixels of the mask's soft edge."))
+MASK_FEATHER: Final = Option("mask_feather", Integer(0, 64, help="Width of the mask's soft edge in pixels."))
 AREA: Final = Option(
     "area",
     List(
@@ -109,32 +109,32 @@ AREA: Final = Option(
         4,
         4,
         "numbers",
-        help="Instead of a mask: left, top, width and height, in pixels of the image.",
+        help="Rectangle to repaint, instead of a mask: left, top, width and height in pixels.",
     ),
     draws="mask",
 )
 _CONTROL: Final = (
     Option(
         "control_type",
-        Choice(CONTROL_TYPES, help="Default: the model's first."),
+        Choice(CONTROL_TYPES, help="Default: the first type that the model supports."),
         stored="control_type",
         of_model="control_types",
     ),
     Option("control_strength", Number(0, 2), stored="control_scale"),
     Option(
         "control_start",
-        Number(0, 1, help="Fraction of the steps at which the control image starts to guide."),
+        Number(0, 1, help="Part of the steps after which the control image starts to apply."),
         stored="control_start",
     ),
     Option(
         "control_end",
-        Number(0, 1, help="Fraction of the steps at which it stops to guide."),
+        Number(0, 1, help="Part of the steps after which the control image stops applying."),
         stored="control_end",
         above="control_start",
     ),
     Option(
         "control_ready",
-        Boolean(help="True: use the control image as it is. False: it is a photo. Default: detected."),
+        Boolean(help="True: use the control image as it is. False: process it as a photo. Default: detect which."),
         stored="control_ready",
     ),
 )
@@ -142,7 +142,7 @@ _TABLE: Final = (
     Kind(
         name="text2img",
         path="generate",
-        summary="Generate images from a prompt",
+        summary="Generate images from text",
         description="A text-to-image request.",
         example={
             "text": "a red circle on a white background",
@@ -152,7 +152,7 @@ _TABLE: Final = (
     Kind(
         name="img2img",
         path="img2img",
-        summary="Generate images from an image and a prompt",
+        summary="Generate images from an image and text",
         description="An image-to-image request.",
         pictures=(Picture("image", "image"),),
         options=(STRENGTH,),
@@ -162,7 +162,7 @@ _TABLE: Final = (
         name="inpaint",
         path="inpaint",
         summary="Repaint part of an image",
-        description="An inpainting request: the white part of the mask, or `params.area`, is repainted.",
+        description="An inpainting request: the white areas of the mask, or `params.area`, are repainted.",
         pictures=(Picture("image", "image"), Picture("mask", "mask", part_of="image")),
         options=(STRENGTH, MASK_FEATHER, AREA),
         example={
@@ -174,15 +174,13 @@ _TABLE: Final = (
     Kind(
         name="controlnet",
         path="controlnet",
-        summary="Generate images guided by edges, depth or a pose",
-        description="A ControlNet request: the result follows the edges, depth or pose of `control_image`, and may "
-        "start from an `image` of its own.",
+        summary="Generate images with the lines, depth or pose of an image",
+        description="A ControlNet request: the result keeps the lines, depth or pose of the control image. It may also "
+        "start from an image.",
         pictures=(
             Picture("control_image", "control"),
-            Picture("image", "image", required=False, help="The image to start from."),
-            Picture(
-                "mask", "mask", required=False, part_of="image", help="White marks the part of `image` to repaint."
-            ),
+            Picture("image", "image", required=False, help="Image to start from."),
+            Picture("mask", "mask", required=False, part_of="image", help="White areas of `image` are repainted."),
         ),
         options=(*_CONTROL, STRENGTH, MASK_FEATHER, AREA),
         engine_kinds=(
@@ -198,8 +196,8 @@ _TABLE: Final = (
     Kind(
         name="batch",
         path="batch-generate",
-        summary="Generate images from up to 100 prompts",
-        description="Up to 100 prompts that share all parameters. Prompt i uses the seed `seed + i * num_images`.",
+        summary="Generate images for up to 100 prompts",
+        description="Up to 100 prompts that share all other fields. Prompt i gets the seed `seed + i * num_images`.",
         made_as="text2img",
         many_texts=True,
         example={"texts": ["a red circle", "a blue square"], "batch_size": 8, "params": {"steps": 8}},

@@ -82,6 +82,8 @@ class Buffer:
     def __init__(self, redis: Redis, config: BufferConfig) -> None:
         self.redis = redis
         self.config = config
+        own = ("worker", "own_queue", "models", "affinity_ms", "least_batch", "shares", "cold_ms")
+        self._own = {name: getattr(config, name) for name in own}
         self._scripts = {
             name: load_script(redis, name, clock_key=config.clock_key)
             for name in ("claim", "tick", "beat", "requeue_dead", "settle")
@@ -104,25 +106,17 @@ class Buffer:
         With `join` tasks run here already: only more of the warm key, or P0, may come, and none that must run alone.
         `closed` are keys that the worker is full of. `loaded`: models in memory, as "name@revision"; None: all.
         """
-        config = self.config
         ask: dict[str, Any] = {
-            "worker": config.worker,
-            "own_queue": config.own_queue,
             "slots": slots,
-            "models": config.models or None,
             "warm_key": warm_key and str(warm_key),
             "only_key": only_key and str(only_key),
             "only_class": only_class,
-            "affinity_ms": config.affinity_ms,
-            "window_ms": config.window_ms if wait_for_mates else 0,
-            "least_batch": config.least_batch,
-            "shares": config.shares,
+            "window_ms": self.config.window_ms if wait_for_mates else 0,
             "closed": [str(key) for key in closed],
             "join": join,
             "loaded": None if loaded is None else list(loaded),
-            "cold_ms": config.cold_ms,
         }
-        answer = self._ask("claim", {name: value for name, value in ask.items() if value is not None})
+        answer = self._ask("claim", self._own | {name: value for name, value in ask.items() if value is not None})
         tasks = (
             Claimed(task["id"], task["class"], BatchKey.parse(task["key"]), task["fence"], task["hash"])
             for task in answer.get("tasks", ())
@@ -155,11 +149,8 @@ class Buffer:
 
         They run alone after their second crash, or at once with `isolate`; one that crashed alone is given up.
         """
-        answer = self._run("requeue_dead", worker, cause, int(isolate))
-        if not answer:
-            return Requeued()
-        bar = answer.index("|")
-        return Requeued(tuple(answer[:bar]), tuple(answer[bar + 1 :]))
+        answer = json.loads(self._run("requeue_dead", worker, cause, int(isolate)))
+        return Requeued(tuple(answer["requeued"]), tuple(answer["given_up"]))
 
     def leave(self) -> None:
         """Ends the lease of a worker that holds nothing any more."""

@@ -14,12 +14,12 @@
 `room`: how many more samples of that model, size and priority would be admitted now. `admit` takes one. `cancel` ends
 one at the next step boundary (its Cancelled comes with the next step; unknown ids are ignored). `step` never raises for
 one sample's fault. `running` lists the active requests and those waiting for their model; `idle`: there are none.
-`surplus` lists tasks to hand back because paused samples hold more than `EngineConfig.paused_bytes`.
-`warm_key`: the BatchKey being served (generation/queue/values.py) or None. `discard_all` drops everybody, without
+`surplus` lists tasks to requeue because paused samples hold more than `EngineConfig.paused_bytes`.
+`warm_key`: the BatchKey being served (generation/queue/values.py) or None. `discard_all` drops all samples without
 events.
 
-When nothing runs, `step` returns at once with no events; while a model is loading or a remote one is asked it also
-returns at once, so wait a little (some ms) after a step without events. `pool.unload_idle()` belongs into that pause.
+When nothing runs, `step` returns at once with no events; while a model is loading or a remote one computes it also
+returns at once, so wait a little (some ms) after a step without events. `pool.unload_idle()` belongs in that pause.
 
 Exports are loaded at first use: importing this package alone does not import torch.
 """

@@ -11,7 +11,7 @@ STEP = Histogram(
 BATCH = Histogram(
     "imagegenx_batch_samples", "Samples that shared a denoising step.", ["model"], buckets=(1, 2, 3, 4, 6, 8, 12, 16)
 )
-EMBEDDINGS = Counter("imagegenx_embeddings", "Prompts asked of the embedding cache: hit or miss.", ["result"])
+EMBEDDINGS = Counter("imagegenx_embeddings", "Look-ups of prompts in the embedding cache: hit or miss.", ["result"])
 OUT_OF_MEMORY = Counter("imagegenx_out_of_memory", "Forward passes that did not fit into memory.", ["model"])
 PAUSED = Gauge("imagegenx_paused_bytes", "Memory of paused samples.", multiprocess_mode="livesum")
 MODEL_BYTES = Gauge("imagegenx_model_bytes", "Memory of a loaded model.", ["model"], multiprocess_mode="livesum")

@@ -11,7 +11,7 @@ from typing import Any
 @dataclass(frozen=True)
 class ModelSpec:
     """`family` names an entry of models/families.py (or lama, remote); `source` is a directory, a file or an
-    address, as the family wants it; `precision` is auto or one of precision.py; `options` are the family's.
+    address, as the family needs it; `precision` is auto or one of precision.py; `options` are the family's.
     """
 
     name: str

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def start_engine() -> tuple[PoolLike, EngineLike]:
-    """Pool and engine as the settings want them, the models of GPU_PRELOAD loaded. Runs in the engine thread."""
+    """Pool and engine of the settings, the models of GPU_PRELOAD loaded. Runs in the engine thread."""
     from generation.catalogue.models import ImageModel
     from workers.engine import Engine, EngineConfig, EngineError, ModelPool, PoolConfig
     from workers.engine.batching.calibration import CalibrationTable, Calibrator
@@ -32,9 +32,13 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
     threads = settings.TORCH_THREADS or engine_threads(pool.device)
     calibrator = Calibrator(CalibrationTable(Path(settings.VAR_DIR, "calibration.json")), pool.device)
-    paused = int(settings.GPU_PAUSED_GB * 2**30)
     policy = Policy(row_buckets=settings.GPU_ROW_BUCKETS)
-    config = EngineConfig(threads=threads, batch_limits=settings.BATCH_LIMITS, paused_bytes=paused, policy=policy)
+    config = EngineConfig(
+        threads=threads,
+        batch_limits=settings.BATCH_LIMITS,
+        paused_bytes=int(settings.GPU_PAUSED_GB * 2**30),
+        policy=policy,
+    )
     engine = Engine(pool, config, calibrator)
     for model in ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True):
         try:

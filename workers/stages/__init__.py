@@ -1,5 +1,6 @@
 """What happens to a task after the GPU, one file a stage, as Celery functions (generation/tasks/stages.py has the
-table of states and queues). Importing this package registers them with Celery.
+table of states and queues). Importing this package imports the file of every row of that table, which registers its
+function with Celery.
 
 Each takes a lease on its stage in the row, works, and moves the row on. The chain of messages is only the fast path:
 the reconciler sends a stage again from the row's state when its lease ran out, so every function may run twice and must
@@ -15,6 +16,9 @@ The raw picture stays until the end: only then is there nothing left that would 
 lease.py, faults.py, render.py, images.py, picture_check.py.
 """
 
-from workers.stages import enlarge, notify, postprocess, upload
+from importlib import import_module
 
-__all__ = ["enlarge", "notify", "postprocess", "upload"]
+from generation.tasks.stages import STAGES
+
+for _stage in STAGES:
+    import_module(f"{__name__}.{_stage.name}")

@@ -185,7 +185,7 @@ class Interleavings(RuleBasedStateMachine):
         self.workers[number] = self.start(number)
 
     @rule(number=st.integers(0, WORKERS - 1))
-    def reap_a_living_worker(self, number: int) -> None:
+    def requeue_the_tasks_of_a_living_worker(self, number: int) -> None:
         """Its lease ran out though it lives: it goes on with what it holds until its next tick."""
         self.workers[number].buffer.requeue_dead(self.workers[number].name, "stalled")
         self.workers[number].buffer.beat()

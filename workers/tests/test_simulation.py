@@ -2,7 +2,8 @@
 
 import pytest
 
-from workers.simulation import Kind, Scenario, Simulation, StepCost, devices_needed, fewest_conceivable
+from workers.simulation.run import Simulation, devices_needed, fewest_conceivable
+from workers.simulation.scenario import Kind, Scenario, StepCost
 
 NORMAL = Kind(1, 2, 512, 10)
 

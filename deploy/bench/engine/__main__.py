@@ -8,8 +8,8 @@
 - engine: continuous batching.
 
 Arrivals are Poisson at a multiple of what one-at-a-time can do, measured at the start. Time is the CPU time of the
-serving thread (`--clock cpu`), so that other programs on the machine do not count and nobody waits for arrivals; on a
-GPU use `--clock wall`.
+serving thread (`--clock cpu`), so that other programs on the machine and waiting for arrivals do not count; on a GPU
+use `--clock wall`.
 """
 
 from __future__ import annotations
@@ -115,14 +115,13 @@ def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]
 
 def summary(outcome: Outcome, planned: Sequence[Arrival]) -> dict[str, float]:
     """Figures of one run; latencies in seconds."""
-    everybody = sorted(outcome.latencies.values())
+    latencies = sorted(outcome.latencies.values())
     urgent = sorted(outcome.latencies[a.request.sample_id] for a in planned if a.request.priority == 0)
-
     return {
-        "images_per_second": round(len(everybody) / outcome.ended, 3),
-        "p50": _at(everybody, 0.5),
-        "p95": _at(everybody, 0.95),
-        "p99": _at(everybody, 0.99),
+        "images_per_second": round(len(latencies) / outcome.ended, 3),
+        "p50": _at(latencies, 0.5),
+        "p95": _at(latencies, 0.95),
+        "p99": _at(latencies, 0.99),
         "p0_p50": _at(urgent, 0.5),
         "p0_p95": _at(urgent, 0.95),
         "mean_rows": round(ROWS_EACH * sum(outcome.batches) / len(outcome.batches), 2),

@@ -2,10 +2,10 @@
 
     idle     one task at a time: from its submission to its claim and to its first step
     loads    calm, busy, full (load.py): pictures/s, waits and shares by class; beside what the simulator says of the
-             same arrivals, and what each task was told at its submission
+             same arrivals, and what each task's client was promised at its submission
 
-The simulator is told what was measured in the same run: what a turn of the loop takes besides the load's step cost, and
-how long a claimed task takes on board of an idle worker.
+The simulator takes from the same run what a turn of the loop takes besides the load's step cost, and how long a claimed
+task takes until its first step on an idle worker.
 """
 
 import json
@@ -32,7 +32,8 @@ from fixtures.fleet import Fleet, submit, wait_until
 from generation.accounts.models import User
 from generation.tasks import estimates, partitions
 from generation.tasks.models import Task
-from workers.simulation import Sample, Simulation
+from workers.simulation.run import Simulation
+from workers.simulation.scenario import Sample
 
 PATIENCE_S = 300
 SIMULATED = 13  # Redis database
@@ -75,20 +76,20 @@ class Ours:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.user = User.objects.get_or_create(username="owner")[0]
-        self.told: dict[UUID, estimates.Outlook] = {}
+        self.promised: dict[UUID, estimates.Outlook] = {}
         self.redis = Redis.from_url(settings.REDIS_URL)
         self._pending: dict[UUID, tuple[int, float]] = {}
 
     def submit(self, priority: int, steps: int = load.STEPS) -> UUID:
         at = time.time()
-        text = f"picture {len(self.told)}"
+        text = f"picture {len(self.promised)}"
         (task_id,) = submit(self.user, text, steps=steps, priority=priority, queue_seconds=900, side=load.SIDE)
         self._pending[task_id] = priority, at
         return task_id
 
     def ask(self, task_id: UUID) -> None:
-        """Remember what the task is told about its future."""
-        self.told[task_id] = estimates.outlook(Task.objects.get(pk=task_id))
+        """Remember what the client is promised."""
+        self.promised[task_id] = estimates.outlook(Task.objects.get(pk=task_id))
 
     def stays(self) -> list[Stay]:
         """Waits for the end of all that was submitted since the last call."""
@@ -153,7 +154,7 @@ def measure(seconds: float, part: float = 1.0) -> dict[str, Any]:
             stays = play(ours, load.samples_of(name, seconds, part))
             runs.append({"load": name, "measured": load.summary(name, stays, seconds)})
             if name in load.RATES:
-                runs[-1]["told"] = errors(ours.told)
+                runs[-1]["told"] = errors(ours.promised)
             print(row(name, runs[-1]["measured"]), flush=True)
         overhead = Steps.read(ours.folder).overhead
         found: dict[str, Any] = {"idle": idle(ours, round(100 * part))}
@@ -165,29 +166,29 @@ def measure(seconds: float, part: float = 1.0) -> dict[str, Any]:
 
 def idle(ours: Ours, count: int) -> dict[str, Any]:
     """ms [median, p99] of tasks that come to idle workers, one after the other."""
-    claims, boards, first = [], [], []
+    claims, starts, first = [], [], []
     for _ in range(count):
         task_id = ours.submit(2, steps=1)
         (stay,) = ours.stays()
         row = Task.objects.get(pk=task_id)
         claimed = row.started_at.timestamp()  # type: ignore[union-attr]
         claims.append((claimed - stay.submitted) * 1e3)
-        boards.append((stay.started - claimed) * 1e3)
+        starts.append((stay.started - claimed) * 1e3)
         first.append((stay.started - stay.submitted) * 1e3)
     return {
         "tasks": count,
         "submit_to_claim_ms": [load.part(claims, 0.5), load.part(claims, 0.99)],
-        "claim_to_first_step_ms": [load.part(boards, 0.5), load.part(boards, 0.99)],
+        "claim_to_first_step_ms": [load.part(starts, 0.5), load.part(starts, 0.99)],
         "submit_to_first_step_ms": [load.part(first, 0.5), load.part(first, 0.99)],
     }
 
 
-def simulate(name: str, seconds: float, part: float, overhead: float, boarding_ms: float) -> dict[str, Any]:
+def simulate(name: str, seconds: float, part: float, overhead: float, admission_ms: float) -> dict[str, Any]:
     """The summary of the same arrivals on the virtual clock."""
     redis = Redis.from_url(redis_url(SIMULATED), decode_responses=True)
     redis.flushdb()
     cost = replace(load.COST, fixed_ms=load.COST.fixed_ms + overhead * 1e3)
-    scenario = replace(load.scenario_of(name, 100 * seconds), cost=cost, boarding_ms=boarding_ms)
+    scenario = replace(load.scenario_of(name, 100 * seconds), cost=cost, admission_ms=admission_ms)
     simulation = Simulation(redis, scenario, load.samples_of(name, seconds, part))
     simulation.run()
     redis.flushdb()
@@ -208,14 +209,15 @@ def apart(measured: dict[str, Any], simulated: dict[str, Any]) -> dict[str, Any]
     return {"per_second": round(rate, 3), "waits": waits, "within": within}
 
 
-def errors(told: dict[UUID, estimates.Outlook]) -> dict[str, Any]:
-    """Of `estimated_time` in s: told less real, until generated (nothing runs after the GPU here). Of `position`: told
-    less the place taken among those that were there. Empties `told`.
+def errors(promised: dict[UUID, estimates.Outlook]) -> dict[str, Any]:
+    """Of `estimated_time` in s: promised less real, until generated (nothing runs after the GPU here). Of `position`:
+    promised
+    less the place taken among those that were there. Empties `promised`.
     """
-    found = Task.objects.in_bulk(list(told))
+    found = Task.objects.in_bulk(list(promised))
     order = [(task.started_at, task.created_at) for task in found.values()]
     times, places, real = [], [], []
-    for task_id, outlook in told.items():
+    for task_id, outlook in promised.items():
         task = found[task_id]
         real.append((task.generated_at - task.created_at).total_seconds())  # type: ignore[operator]
         times.append(outlook.seconds - estimates.AFTER_GPU_S - real[-1])
@@ -223,7 +225,7 @@ def errors(told: dict[UUID, estimates.Outlook]) -> dict[str, Any]:
             mine = (task.started_at, task.created_at)
             before = sum(task.created_at < one[0] and one < mine and one[1] < task.created_at for one in order)  # type: ignore[operator]
             places.append(outlook.position - 1 - before)
-    told.clear()
+    promised.clear()
     return {
         "tasks": len(found),
         "real_s": load.spread(real),
@@ -254,7 +256,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         "pictures/s, and of each class's median wait 25 % or one full step.", "",
         f"Idle workers, {idle_['tasks']} tasks, one after the other: claimed {claim[0]:.0f} ms after submission (p99 "
         f"{claim[1]:.0f}), first step after {first[0]:.0f} ms (p99 {first[1]:.0f}).", "",
-        "Told at submission, less what came: " + " ".join(_told_words(run) for run in found["loads"] if "told" in run),
+        "Told at submission, less what came: " + " ".join(_promises(run) for run in found["loads"] if "told" in run),
     ]  # fmt: skip
 
 
@@ -275,7 +277,7 @@ def _apart_words(run: dict[str, Any]) -> str:
     return f"{run['load']} {off['per_second']:+.1%} pictures/s, {waits} ({verdict})"
 
 
-def _told_words(run: dict[str, Any]) -> str:
+def _promises(run: dict[str, Any]) -> str:
     told = run["told"]
     seconds, position = told["estimated_time_s"], told["position"]
     return (

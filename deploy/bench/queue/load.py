@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.simulation import Kind, Sample, Scenario, StepCost, arrivals
+from workers.simulation.scenario import Kind, Sample, Scenario, StepCost, arrivals
 
 DEVICES, BATCH, STEPS, SIDE = 2, 8, 20, 256
 PER_SAMPLE_MS = 10.5
@@ -40,7 +40,7 @@ class Stay:
 
 
 def scenario_of(load: str, seconds: float) -> Scenario:
-    """What the simulator is told about a load."""
+    """A load as the simulator takes it."""
     rate = RATES.get(load, 1.0)
     return Scenario(rate * 86_400, DEVICES, COST, MIX, peak=1, seconds=seconds, batch=BATCH)
 

@@ -4,7 +4,7 @@ real engine's policy. A task of one step is free: what the queues alone can do.
     celery -A imagegenx_site worker -I deploy.bench.queue.paced_worker ...
 
 Each step is written to VAR_DIR/steps-PID.jsonl: when it began, how long it slept, whose first it was, and whether
-somebody stayed on board.
+a sample stayed in the engine.
 """
 
 import json
@@ -22,7 +22,7 @@ from workers.engine.batching import scheduler
 from workers.engine.requests import Cancelled, Event, Finished, Progress, SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
 from workers.gpu.worker import install
-from workers.simulation import CAPACITY, POLICY
+from workers.simulation.device import CAPACITY, POLICY
 
 
 class PacedEngine:

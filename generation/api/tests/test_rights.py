@@ -1,4 +1,4 @@
-"""Who may what: owner, team-mate, stranger, free plan, scoped and revoked key, nobody; at every endpoint.
+"""Access rights: owner, team-mate, stranger, free plan, scoped and revoked key, no key; at every endpoint.
 
 The table in docs/rights.md is written from what these calls answered, when the tests run with WRITE_RIGHTS=1.
 """
@@ -122,12 +122,12 @@ def shown(pattern: Any) -> str:
     ).replace(">", "}")
 
 
-_HEAD = """# Who may what
+_HEAD = """# Access rights
 
-Written by the tests (`generation/api/tests/test_rights.py`) from what each caller was answered for things of the owner.
-2xx: done. 400: allowed, but this request lacks something (a picture, a file). 403: known, not allowed. 404: for this
-caller it does not exist. The stranger and the free plan are of other teams; the revoked key and the read-only key are
-the owner's.
+The tests (`generation/api/tests/test_rights.py`) write this page from the status that each caller got for objects of
+the owner. 2xx: done. 400: allowed, but this request lacks something (a picture, a file). 403: not allowed. 404: does
+not exist for this caller. The stranger and the free plan belong to other teams; the revoked key and the read-only key
+belong to the owner.
 
 | method | address | owner | team-mate | stranger | free plan | read-only key | revoked key | no key |
 |---|---|---|---|---|---|---|---|---|

@@ -1,6 +1,6 @@
 -- ARGV: one JSON object, as Buffer.claim in generation/queue/buffer.py makes it:
 --   worker, own_queue (of its tickets), slots (samples), shares (of the classes)
---   models (names or keys that it serves; absent: all), loaded (keys of those in its memory; absent: all)
+--   models (names or keys that it serves; empty: all), loaded (keys of those in its memory; absent: all)
 --   warm_key, only_key, only_class (absent: none, any), closed (keys that the worker is full of)
 --   join: tasks run there, so only the warm key or P0 may follow, and nobody who must run alone
 --   affinity_ms, window_ms, least_batch, cold_ms (so long a task is left to a worker that has its model in memory, if there are others)
@@ -11,7 +11,7 @@
 -- 3 the tasks: slot by slot from that key, each from the class whose turn it is and charged to it; a batch led by P0 takes only P0
 -- 4 the tickets of the claimed tasks move to the worker's own queue
 local ask = cjson.decode(ARGV[1])
-local served, loaded, closed = as_set(ask.models), as_set(ask.loaded), as_set(ask.closed)
+local served, loaded, closed = #ask.models > 0 and as_set(ask.models), as_set(ask.loaded), as_set(ask.closed)
 local CLASSES = #ask.shares
 local now = now_ms()
 

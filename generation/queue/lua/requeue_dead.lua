@@ -2,7 +2,7 @@
 -- Puts a dead worker's tasks back, before all that wait. After their first crash they share batches as before: most workers die of
 -- something else, and a batch that runs together is back soonest. After the second, each runs alone, because one of them may be the killer;
 -- a task that ends its worker alone, and not for the first time, is given up: who is alone for another reason, such as a failed
--- inference, may have met somebody else's kill. Answers {requeued ids..., '|', given up ids...} and leaves the same for the reconciler:
+-- inference, may have met somebody else's kill. Answers JSON {requeued, given_up} (ids) and leaves the same for the reconciler:
 -- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for), gq:lost_workers ({worker, cause}).
 local GRACE_MS = 2000
 local now = now_ms()
@@ -17,11 +17,11 @@ else
     redis.call('SET', 'gq:grace', now, 'PX', 10000)
     grace = now
   end
-  if grace > 0 and now - grace < GRACE_MS then return {} end
+  if grace > 0 and now - grace < GRACE_MS then return cjson.encode({requeued = {}, given_up = {}}) end
   workers = redis.call('ZRANGEBYSCORE', 'gq:lease', '-inf', now)
 end
 
-local requeued, dead = {}, {}
+local answer = {requeued = {}, given_up = {}}
 for _, worker in ipairs(workers) do
   for _, id in ipairs(redis.call('SMEMBERS', running_key(worker))) do
     local task = redis.call('HMGET', task_key(id), 'st', 'own', 'cls', 'key', 'wt', 'tag', 'cx', 'iso', 'cr')
@@ -33,7 +33,7 @@ for _, worker in ipairs(workers) do
       elseif task[8] and tonumber(task[9] or 0) > 0 then
         end_task(id)
         redis.call('RPUSH', 'gq:dead', note)
-        dead[#dead + 1] = id
+        answer.given_up[#answer.given_up + 1] = id
       else
         local batch = task[4]
         local crashes = redis.call('HINCRBY', task_key(id), 'cr', 1)
@@ -45,7 +45,7 @@ for _, worker in ipairs(workers) do
         redis.call('HDEL', task_key(id), 'own')
         insert_first(id, task[3], batch, tonumber(task[6]), tonumber(task[5]))
         redis.call('RPUSH', 'gq:retick', note)
-        requeued[#requeued + 1] = id
+        answer.requeued[#answer.requeued + 1] = id
       end
     end
   end
@@ -54,6 +54,4 @@ for _, worker in ipairs(workers) do
   redis.call('ZREM', 'gq:lease', worker)
 end
 
-requeued[#requeued + 1] = '|'
-for _, id in ipairs(dead) do requeued[#requeued + 1] = id end
-return requeued
+return cjson.encode(answer)

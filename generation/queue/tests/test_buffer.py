@@ -342,7 +342,7 @@ def test_a_cancelled_task_of_a_dead_worker_does_not_run_again(make_buffer, enque
     assert redis.lrange("gq:dropped", 0, -1) == [task]
 
 
-def test_an_expired_lease_is_reaped_by_a_stranger_and_a_live_one_is_not(make_buffer, enqueue):
+def test_anybody_requeues_the_tasks_of_an_expired_lease_and_not_those_of_a_live_one(make_buffer, enqueue):
     dead, live = make_buffer("gpu1-a", lease_ms=150), make_buffer("gpu2-b", lease_ms=60_000)
     live.beat()
     live.redis.delete("gq:grace")
@@ -358,7 +358,7 @@ def test_an_expired_lease_is_reaped_by_a_stranger_and_a_live_one_is_not(make_buf
     assert live.tick([]).lease_expired is False
 
 
-def test_after_an_outage_of_redis_nobody_is_reaped_until_all_could_renew(make_buffer, enqueue, redis):
+def test_after_an_outage_of_redis_no_lease_expires_until_all_could_renew(make_buffer, enqueue, redis):
     worker = make_buffer("gpu1-a", lease_ms=50)
     worker.beat()
     redis.delete("gq:grace")

@@ -48,8 +48,8 @@ def rows_of(sample: PipelineCoroutine) -> int:
 def run_together(samples: Sequence[PipelineCoroutine]) -> None:
     """One forward pass for samples of one key; each is resumed with its share of the output.
 
-    Raises OutOfMemory with nobody advanced. Any other error is narrowed down by running the members one by one: it is
-    then raised inside the sample that causes it, and its mates go on.
+    Raises OutOfMemory; then no sample has advanced. Any other error is narrowed down by running the members one by one:
+    it is then raised inside the sample that causes it, and the others go on.
     """
     calls = [_call_of(sample) for sample in samples]
     failure: Exception | None = None

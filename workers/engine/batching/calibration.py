@@ -1,9 +1,9 @@
-"""How many rows are worth while: learnt from the steps that are made anyway, once per model, size, precision and
-device, and remembered in a file.
+"""The best number of rows in a batch, measured on the steps that are made anyway, once per model, size, precision and
+device, and kept in a file.
 
-More rows in a batch are cheaper each up to a knee, beyond which they only make everybody wait longer. Starting up costs
-nothing: until a size has been seen with full batches its limit is that of the table (limits.py); afterwards, and after
-every later start, it is the knee.
+Up to a knee, more rows in a batch make each row cheaper; beyond it they only add latency. Until enough full batches of
+a size were measured its limit is that of the table (limits.py); afterwards, and after every later start, it is the
+knee.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class CalibrationTable:
 
 
 @dataclass
-class _Seen:
+class _Measured:
     """Passes of one key: how many and the quickest, by rows."""
 
     passes: dict[int, int] = field(default_factory=dict)
@@ -75,13 +75,13 @@ class _Seen:
 
 
 class Calibrator:
-    """Watches the passes of an engine. `clock` gives seconds; by default it fits the device."""
+    """Measures the passes of an engine. `clock` gives seconds; by default it fits the device."""
 
     def __init__(self, table: CalibrationTable, device: torch.device, clock: Callable[[], float] | None = None) -> None:
         self._table = table
         self._device = device
         self._clock = clock
-        self._seen: dict[str, _Seen] = {}
+        self._measured: dict[str, _Measured] = {}
 
     def known(self, batch_key: BatchKey, precision: str) -> int | None:
         """The row limit of a batch key, if it was measured before."""
@@ -97,19 +97,19 @@ class Calibrator:
         torch.cuda.synchronize(self._device)
         return time.perf_counter()
 
-    def took(self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int) -> int | None:
-        """Take note of a pass. The row limit, once enough was seen of batches up to near `ceiling` rows; else None."""
+    def record(self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int) -> int | None:
+        """Record a pass. The row limit, once enough batches of up to near `ceiling` rows were measured; else None."""
         key = self._key(batch_key, precision)
-        seen = self._seen.setdefault(key, _Seen())
-        seen.passes[rows] = seen.passes.get(rows, 0) + 1
-        seen.quickest[rows] = min(seconds, seen.quickest.get(rows, seconds))
-        sure = {rows: seen.quickest[rows] for rows, passes in seen.passes.items() if passes >= PASSES}
-        if len(sure) < COUNTS or max(sure) < 0.75 * ceiling:
+        measured = self._measured.setdefault(key, _Measured())
+        measured.passes[rows] = measured.passes.get(rows, 0) + 1
+        measured.quickest[rows] = min(seconds, measured.quickest.get(rows, seconds))
+        reliable = {rows: measured.quickest[rows] for rows, passes in measured.passes.items() if passes >= PASSES}
+        if len(reliable) < COUNTS or max(reliable) < 0.75 * ceiling:
             return None
-        limit = min(ceiling, max(LEAST_ROWS, knee(sure)))
+        limit = min(ceiling, max(LEAST_ROWS, knee(reliable)))
         self._table.put(key, limit)
-        del self._seen[key]
-        logger.info("%s: batches of up to %d rows (ms by rows: %s)", key, limit, _milliseconds(sure))
+        del self._measured[key]
+        logger.info("%s: batches of up to %d rows (ms by rows: %s)", key, limit, _milliseconds(reliable))
         return limit
 
     def _key(self, batch_key: BatchKey, precision: str) -> str:

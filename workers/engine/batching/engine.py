@@ -161,7 +161,7 @@ class Engine:
         return [sample for sample in self._active.values() if sample.call is not None and sample.call.phase is phase]
 
     def _step_side_calls(self) -> None:
-        """ControlNets and image decoders of all who wait for one, grouped; then what was computed elsewhere."""
+        """ControlNets and image decoders of all that wait for one, grouped; then what was computed elsewhere."""
         for sample in self._suspended(Phase.OUTSIDE):
             future = sample.call.future if sample.call else None
             if future is not None and future.done():
@@ -198,7 +198,7 @@ class Engine:
         except batch_runner.OutOfMemory as error:
             self._make_room(samples, error)
         else:
-            self._tuner.went_well(request, rows)
+            self._tuner.record_success(request, rows)
 
     def _make_room(self, samples: list[PipelineCoroutine], error: batch_runner.OutOfMemory) -> None:
         request = samples[0].request

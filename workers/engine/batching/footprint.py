@@ -1,7 +1,7 @@
 """How much memory a suspended sample holds: its latents, embeddings, residuals, pictures, the state of its scheduler.
 
-All of it hangs on the frames of its suspended pipeline, so they are asked. Weights are not counted: they belong to the
-model.
+All of it is referenced by the frames of its suspended pipeline, which are searched. Weights are not counted: they
+belong to the model.
 """
 
 from __future__ import annotations

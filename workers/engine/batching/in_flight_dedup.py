@@ -14,7 +14,7 @@ from workers.engine.requests import Event, Failed, Finished, Progress, SampleId,
 
 
 class InFlightDedup:
-    """Who waits for whom. The engine asks at admission, and passes its events through `shared`."""
+    """Which sample waits for which. The engine asks at admission, and passes its events through `shared`."""
 
     def __init__(self) -> None:
         self._runs: dict[str, SampleRequest] = {}  # by identity: the one that later ones wait for
@@ -46,7 +46,7 @@ class InFlightDedup:
         return False
 
     def shared(self, event: Event) -> tuple[list[Event], list[SampleRequest]]:
-        """The event and what it means for those who waited for its sample; those who are to be admitted again, the
+        """The event and the same for those that waited for its sample; then those to be admitted again, the
         most urgent first."""
         if isinstance(event, Progress):
             waiting = self._waiting.get(event.sample_id, [])

@@ -32,7 +32,7 @@ class RowLimits:
         self._lowered: dict[BatchKey, _Lowered] = {}
 
     def ceiling(self, batch_key: BatchKey, width: int, height: int) -> int:
-        """Rows when memory is no trouble: two for each sample of the table, as guidance doubles the rows."""
+        """Rows when memory is not short: two for each sample of the table, as guidance doubles the rows."""
         return self._calibrated.get(batch_key) or 2 * samples_for_size(width, height, self._table)
 
     def rows(self, batch_key: BatchKey, width: int, height: int) -> int:
@@ -54,7 +54,7 @@ class RowLimits:
         self._lowered[batch_key] = _Lowered(max(1, failed_rows // 2))
         return self._lowered[batch_key].rows
 
-    def went_well(self, batch_key: BatchKey, width: int, height: int) -> None:
+    def record_success(self, batch_key: BatchKey, width: int, height: int) -> None:
         """A pass fitted. After enough of them a lowered limit is doubled, up to its ceiling."""
         lowered = self._lowered.get(batch_key)
         if lowered is None:

@@ -1,4 +1,4 @@
-"""The memory of paused samples: how much of it there is, who may add to it, who must leave."""
+"""The memory of paused samples: how much there is, how much may be added, which tasks must leave."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PausedMemory:
     def room(
         self, batch_key: BatchKey, admitted: Sequence[SampleRequest], waiting: Sequence[SampleRequest]
     ) -> int | None:
-        """How many more samples of a key might be paused; None: nobody would be, or it is not known what they hold.
+        """How many more samples of a key might be paused; None: none would be, or it is not known what they hold.
         Those `waiting` for their model are not measured yet."""
         if not _p0_in(admitted):
             return None

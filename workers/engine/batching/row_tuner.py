@@ -1,4 +1,4 @@
-"""Row limits as they change while the engine runs: recalled from earlier processes, learnt from passes, lowered and
+"""Row limits as they change while the engine runs: recalled from earlier processes, measured on passes, lowered and
 raised by how full the memory is.
 """
 
@@ -17,11 +17,11 @@ from workers.engine.requests import SampleRequest
 logger = logging.getLogger(__name__)
 
 LOW = 0.7  # part of the memory in use, below which a lowered limit may rise again
-LOOK_EVERY = 25  # passes between looks at the memory
+CHECK_EVERY = 25  # passes between measurements of the memory
 
 
 class RowTuner:
-    """Used by the engine around its forward passes. Without a calibrator nothing is learnt from their times."""
+    """Used by the engine around its forward passes. Without a calibrator their times are not measured."""
 
     def __init__(self, limits: RowLimits, pool: ModelPool, calibrator: Calibrator | None) -> None:
         self._limits = limits
@@ -38,8 +38,8 @@ class RowTuner:
                 self._limits.calibrate(request.batch_key, known)
 
     def step(self, samples: Sequence[PipelineCoroutine], run: Callable[[], None]) -> None:
-        """`run` the denoisers of these samples. Something is learnt from the time it takes if their limit is not known
-        yet, they have no LoRAs, and memory was no trouble."""
+        """`run` the denoisers of these samples. The time counts for calibration if their limit is not known yet, they
+        have no LoRAs, and memory was not short."""
         request = samples[0].request
         if self._calibrator is None or self._limits.is_calibrated(request.batch_key):
             run()
@@ -52,19 +52,19 @@ class RowTuner:
         taken = self._calibrator.now() - started
         if plain and self._limits.rows(request.batch_key, request.width, request.height) == ceiling:
             precision = self._pool.precision_of(request.model)
-            limit = self._calibrator.took(request.batch_key, precision, rows, taken, ceiling)
+            limit = self._calibrator.record(request.batch_key, precision, rows, taken, ceiling)
             if limit is not None:
                 self._limits.calibrate(request.batch_key, limit)
 
-    def went_well(self, request: SampleRequest, rows: int) -> None:
-        """A pass of so many rows fitted. Its limit falls all the same when memory is nearly full; a lowered one rises
+    def record_success(self, request: SampleRequest, rows: int) -> None:
+        """A pass of so many rows fitted. The limit is still halved when memory is nearly full; a lowered one rises
         again while there is room."""
         self._passes += 1
-        if self._passes % LOOK_EVERY == 0:
+        if self._passes % CHECK_EVERY == 0:
             self._full = self._pool.memory_load()
             if self._full > HIGH and rows > 1:
                 limit = self._limits.halve(request.batch_key, rows)
                 logger.warning("memory is %.0f%% full; the limit of %s is now %d rows", 100 * self._full,
                                request.batch_key, limit)  # fmt: skip
         if self._full < LOW:
-            self._limits.went_well(request.batch_key, request.width, request.height)
+            self._limits.record_success(request.batch_key, request.width, request.height)

@@ -46,7 +46,7 @@ def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
 
 
 def _left_out(source: str) -> dict[str, None]:
-    """Parts that a model was saved without (SD3 without its large text encoder): diffusers wants them named again."""
+    """Parts that a model was saved without (SD3 without its large text encoder): diffusers needs their names."""
     index = json.loads(Path(source, "model_index.json").read_text())
     return {name: None for name, entry in index.items() if entry == [None, None]}
 

@@ -1,6 +1,6 @@
 """Control pictures for ControlNet. A ready one is taken as it is; others are drawn from a photo.
 
-What a picture is, is told by its pixels unless the request says it (`control_ready`):
+Its pixels decide what a picture is, unless the request says it (`control_ready`):
 
 | type     | ready if it is                       | else                                  |
 |----------|--------------------------------------|---------------------------------------|

@@ -1,4 +1,4 @@
-"""Embeddings of prompts seen lately. Values are shared between samples, so nobody may change one in place."""
+"""Embeddings of recent prompts. Values are shared between samples and must not be changed in place."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class ModelPool:
         self._drop_if(key, entry is not None and entry.users == 0)
 
     def unload_idle(self) -> list[str]:
-        """Drop every model that nobody has used for `idle_unload_s`. Returns their keys."""
+        """Drop every model that was unused for `idle_unload_s`. Returns their keys."""
         oldest = self._clock() - self.config.idle_unload_s
         idle = [key for key, entry in self._evictable() if entry.last_used < oldest]
         for key in idle:
@@ -160,7 +160,7 @@ class ModelPool:
         return idle
 
     def free_memory(self) -> bool:
-        """Drop the least recently used model that nobody uses and empty the allocator's cache. False: none was left."""
+        """Drop the least recently used of the unused models and empty the allocator's cache. False: none was left."""
         victims = self._evictable()
         if victims:
             self._drop_if(victims[0][0], True)
@@ -215,7 +215,7 @@ class ModelPool:
         return True
 
     def _too_full(self, keep: str) -> bool:
-        """Whether memory is short even without the models that nobody uses."""
+        """Whether memory is short even without the models that are not in use."""
         for key, _ in self._evictable():
             if self.memory_load() <= HIGH:
                 return False
@@ -223,7 +223,7 @@ class ModelPool:
         return self.memory_load() > HIGH
 
     def _evict_beyond_budget(self, keep: str) -> None:
-        """The least recently used leave first; models in use and the newcomer stay even beyond the budget."""
+        """The least recently used leave first; models in use and the one just loaded stay even beyond the budget."""
         for key, _ in self._evictable():
             if sum(self.loaded().values()) <= self._budget:
                 return

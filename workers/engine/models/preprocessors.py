@@ -34,7 +34,7 @@ Draw = Callable[[np.ndarray], np.ndarray]
 
 
 class Preprocessors:
-    """Those of one model, each loaded when it is asked for the first time. Methods may be called from any thread."""
+    """The preprocessors of one model, each loaded at its first use. Methods may be called from any thread."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec

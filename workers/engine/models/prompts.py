@@ -120,7 +120,7 @@ class PromptEncoder:
     def _warn_of_cuts(self, prompt: str, negative: str, warnings: list[str]) -> None:
         tokenizer, limit = self._widest_reader()
         for title, text in (("prompt", prompt), ("negative prompt", negative)):
-            length = len(tokenizer(self._as_told(tokenizer, text), verbose=False).input_ids) if text else 0
+            length = len(tokenizer(self._as_encoded(tokenizer, text), verbose=False).input_ids) if text else 0
             if length > limit:
                 warnings.append(f"the {title} has {length} tokens, of which model {self._name} reads {limit}")
 
@@ -132,8 +132,8 @@ class PromptEncoder:
             return self._components[name], self._family.max_tokens
         return self._components["tokenizer"], CLIP_TOKENS
 
-    def _as_told(self, tokenizer: Any, text: str) -> str:
-        """The text as its encoder is given it."""
+    def _as_encoded(self, tokenizer: Any, text: str) -> str:
+        """The text in the form that the encoder reads."""
         if not self._family.chat:
             return text
         return tokenizer.apply_chat_template(

@@ -1,4 +1,4 @@
-"""Models of other houses, over the OpenAI-style Images API: POST /images/generations and /images/edits.
+"""Remote models, over the OpenAI-style Images API: POST /images/generations and /images/edits.
 
 `source` is the address up to and without "/images/...". Options: `model` (their name of it), `api_key_env` (name of the
 environment variable that holds the key), `sizes` (what they offer, "1024x1024" ...), `timeout_s`, `concurrency`.
@@ -82,11 +82,11 @@ class RemoteModel:
     def _size(self, request: SampleRequest) -> tuple[int, int]:
         """The offered size nearest in shape, then in area; any size if the options name none."""
         offered = [tuple(map(int, size.split("x"))) for size in self._options.get("sizes", ())]
-        wanted = (request.width, request.height)
-        if not offered or wanted in offered:
-            return wanted
-        shape, area = wanted[0] / wanted[1], wanted[0] * wanted[1]
-        width, height = min(offered, key=lambda size: (abs(size[0] / size[1] - shape), abs(size[0] * size[1] - area)))
+        size = (request.width, request.height)
+        if not offered or size in offered:
+            return size
+        shape, area = size[0] / size[1], size[0] * size[1]
+        width, height = min(offered, key=lambda one: (abs(one[0] / one[1] - shape), abs(one[0] * one[1] - area)))
         return width, height
 
     def _ask(self, request: SampleRequest, size: tuple[int, int]) -> Image.Image:

@@ -9,7 +9,7 @@ from generation.queue.values import BatchKey
 from workers.engine import Engine, EngineConfig
 from workers.engine.batching.calibration import LEAST_ROWS, PASSES, CalibrationTable, Calibrator, knee
 from workers.engine.batching.limits import RECOVER_AFTER
-from workers.engine.batching.row_tuner import LOOK_EVERY
+from workers.engine.batching.row_tuner import CHECK_EVERY
 from workers.engine.tests.driving import run_to_end, sample
 from workers.engine.threads import engine_threads
 
@@ -31,7 +31,7 @@ def calibrator(tmp_path, **how):
 
 def learn(watching, cost, rows=ROWS, passes=PASSES, ceiling=32):
     """The limit concluded from passes that cost so much, None if nothing was."""
-    found = [watching.took(BatchKey("m@1", 64, 64), "fp32", n, cost(n), ceiling) for n in rows for _ in range(passes)]
+    found = [watching.record(BatchKey("m@1", 64, 64), "fp32", n, cost(n), ceiling) for n in rows for _ in range(passes)]
     return next((limit for limit in found if limit is not None), None)
 
 
@@ -100,10 +100,10 @@ def test_a_nearly_full_memory_lowers_the_limit_and_room_raises_it(mini_pool, mon
     heavy = mini_pool.get("mini@1").heavy["unet"]
     monkeypatch.setattr(heavy, "run", lambda **arguments: (torch.zeros_like(arguments["sample"]),))
     engine = Engine(mini_pool)
-    run_to_end(engine, [sample(steps=LOOK_EVERY) for _ in range(4)])
+    run_to_end(engine, [sample(steps=CHECK_EVERY) for _ in range(4)])
     assert engine.room("mini@1", 64, 64, 2) == 16
     full[0] = 0.95
-    run_to_end(engine, [sample(steps=LOOK_EVERY) for _ in range(4)])
+    run_to_end(engine, [sample(steps=CHECK_EVERY) for _ in range(4)])
     assert engine.room("mini@1", 64, 64, 2) == 2
     assert "memory is 95% full" in caplog.text
     full[0] = 0.5

@@ -124,7 +124,7 @@ def test_out_of_memory_halves_the_limit_repeats_the_step_and_fails_nobody(engine
         assert run.progress(request.sample_id) == [(i + 1, request.steps) for i in range(request.steps)]
         assert worst(run.images[request.sample_id], alone(request)) <= EQUAL
     for _ in range(4 * RECOVER_AFTER):
-        engine.limits.went_well(requests[0].batch_key, 64, 64)
+        engine.limits.record_success(requests[0].batch_key, 64, 64)
     assert engine.limits.rows(requests[0].batch_key, 64, 64) == 32
 
 

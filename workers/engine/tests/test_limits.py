@@ -26,9 +26,9 @@ def test_out_of_memory_halves_and_quiet_steps_double():
     assert limits.rows("key", 1024, 1024) == 8
     assert limits.rows("other", 1024, 1024) == 16
     for _ in range(RECOVER_AFTER - 1):
-        limits.went_well("key", 1024, 1024)
+        limits.record_success("key", 1024, 1024)
     assert limits.rows("key", 1024, 1024) == 8
-    limits.went_well("key", 1024, 1024)
+    limits.record_success("key", 1024, 1024)
     assert limits.rows("key", 1024, 1024) == 16
 
 

@@ -70,7 +70,7 @@ def test_a_full_worker_leaves_the_rest_to_one_with_room(workers, enqueue):
 
 
 class Engine:
-    """Room for eight, nothing on board."""
+    """Room for eight, nothing runs."""
 
     warm_key = None
     full_of_paused = False

@@ -138,10 +138,10 @@ def test_both_killed_the_lease_runs_out(start, redis, make_buffer, enqueue):
         os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
 
-    def reaped():
+    def put_back():
         other.beat()
         return task in other.requeue_dead().requeued
 
-    took = wait_until(reaped) - killed
+    took = wait_until(put_back) - killed
     print(f"put back {took * 1000:.0f} ms after both were killed")
     assert took < 1.5

@@ -7,7 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from imagegenx_site import redis_clients
-from workers.simulation import Kind, Outcome, Scenario, Simulation, StepCost, devices_needed, fewest_conceivable
+from workers.simulation.run import Figures, Simulation, devices_needed, fewest_conceivable
+from workers.simulation.scenario import Kind, Scenario, StepCost
 
 # ms of a step at 512x512 with guidance; FLOP-consistent estimates, not measurements: put your own in with --cost.
 COSTS = {
@@ -60,7 +61,7 @@ HEAD = "| pictures a day | at the peak, per s | devices | busy | mean batch "
 HEAD += "| P0 wait p50/p95 | P1 | P2 | P3 | P2 done p50/p95 |\n|---|---|---|---|---|---|---|---|---|---|"
 
 
-def _row(scenario: Scenario, outcome: Outcome) -> str:
+def _row(scenario: Scenario, outcome: Figures) -> str:
     waits = " | ".join("{:.2f} / {:.2f} s".format(*outcome.waits[class_]) for class_ in range(4))
     done = "{:.1f} / {:.1f} s".format(*outcome.durations[2])
     return (

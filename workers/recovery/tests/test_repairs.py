@@ -140,7 +140,7 @@ def test_a_running_row_whose_worker_lives_is_left_alone(user, audit, worker):
     assert statuses([task_id]) == {"running": 1}
 
 
-def test_an_owner_without_a_lease_is_reaped_at_the_second_look(user, audit, redis, worker):
+def test_the_tasks_of_an_owner_without_a_lease_are_requeued_at_the_second_look(user, audit, redis, worker):
     (task_id,) = submit(user)
     claim(worker)
     redis.zrem("gq:lease", "gpu1-1-a")

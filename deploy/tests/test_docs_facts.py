@@ -1,0 +1,43 @@
+"""What documents repeat from elsewhere is the same there: figures of a benchmark, the order of the rooms."""
+
+import itertools
+import json
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_engines_figures_are_those_of_its_last_run() -> None:
+    run = json.loads((ROOT / "docs/benchmarks/engine.json").read_text())
+    page = (ROOT / "docs/engine.md").read_text("utf-8")
+    measured = {(one["server"], one["load"]): one["p95"] for one in run["runs"]}
+    table = page[page.index("| p95 in seconds at load |") :].split("\n\n")[0]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    shown = {(row[0], float(load)): float(p95) for row in rows for load, p95 in zip(head[1:], row[1:], strict=True)}
+    assert shown == {key: round(p95, 2) for key, p95 in measured.items()}
+    assert f"makes {run['offline']['ratio']} times the images/s" in " ".join(page.split())
+    assert f"{run['tasks']} tasks at each load, {run['side']} pixels" in page
+    engine, static, single = (measured[server, 0.95] for server in ("engine", "static batches", "one at a time"))
+    ratios = re.search(r"At load 0.95 the p95 is ([\d.]+) of that of static batches .*? and ([\d.]+) of one", page)
+    assert ratios
+    assert ratios.groups() == (f"{engine / static:.2f}", f"{engine / single:.2f}")
+
+
+def test_the_order_of_the_rooms_is_that_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [set(re.findall(r"[\w.]+", layer)) for layer in contracts[0]["layers"]]
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    section = page[page.index("## The order of the rooms") :].split("\n\n")[2]
+    rooms = [re.findall(r"`([\w.]+)`", item) for item in re.split(r"^\d+\. ", section, flags=re.M)[1:]]
+
+    def place(room: str) -> int:
+        found = (at for at, layer in enumerate(layers) if any(f"{one}.".startswith(f"{room}.") for one in layer))
+        return next(found, -1)
+
+    places = [{place(room) for room in item} for item in rooms]
+    assert all(-1 not in item for item in places), "a room of docs/architecture.md is no layer of pyproject.toml"
+    pairs = itertools.pairwise(places)
+    wrong = [number for number, (upper, lower) in enumerate(pairs, 1) if max(upper) > min(lower)]
+    assert not wrong, f"docs/architecture.md: rooms {wrong} stand above the next, pyproject.toml says otherwise"
