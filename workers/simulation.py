@@ -1,7 +1,7 @@
-"""How many devices a load needs: arrivals and devices are simulated, the order of the queues is the real one.
+"""Simulates how many devices a load needs. Arrivals and devices are simulated; the queues are the real ones.
 
-Tasks go through the same Lua scripts as in the product, in a Redis database of their own, on a virtual clock; who
-shares a step is decided by the engine's policy. Left out: expiry, failures, the stages after the GPU.
+Tasks go through the Lua scripts of the product, in a separate Redis database, on a virtual clock; the engine's
+scheduler chooses the batch of each step. Not simulated: expiry, failures, the stages after the GPU.
 
 A step of a batch costs max(floor, fixed + per_sample * samples) ms at 512x512 pixels, in proportion to the pixels for
 other sizes.
@@ -26,8 +26,8 @@ from workers.engine.batching import scheduler
 from workers.gpu.intake import FLOW_S, LEAST_URGENT, URGENT, URGENT_PATIENCE_S
 
 REFERENCE_PIXELS = 512 * 512
-HEADROOM = 0.9  # of what full batches can do; beyond it a short stretch hides a queue that grows in a long one
-CAPACITY = 64  # samples on board of a device, running or paused, as in EngineConfig
+HEADROOM = 0.9  # share of the capacity of full batches; above it a queue may grow unseen in a short simulation
+CAPACITY = 64  # samples on a device, running or paused, as in EngineConfig
 POLICY = scheduler.Policy()
 CLOCK_KEY = "gq:clock"  # ms of the simulated time
 IDLE_POLL_S = 0.05  # as LoopConfig
@@ -49,8 +49,8 @@ class StepCost:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A part of the mix: its weight, class, size and steps."""
+class TrafficKind:
+    """A part of the traffic. `weight`: relative frequency; `side`: pixels."""
 
     weight: float
     priority: int
@@ -60,29 +60,29 @@ class Kind:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`per_day` pictures, multiplied by `peak` for the simulated stretch of `seconds`, on `devices`."""
+    """`per_day` pictures, times `peak` during the simulated `seconds`, on `devices`."""
 
     per_day: float
     devices: int
     cost: StepCost
-    mix: Sequence[Kind]
+    mix: Sequence[TrafficKind]
     peak: float = 2.0
     seconds: float = 300.0
     batch: int = 8
-    boarding_ms: float = 8.0  # from a claim until its rows are won; it joins at the next step boundary after that
+    boarding_ms: float = 8.0  # from a claim until its rows are updated; the sample joins at the next step boundary
     seed: int = 1
 
     @property
     def rate(self) -> float:
-        """Pictures per second in the simulated stretch."""
+        """Pictures per second during the simulation."""
         return self.per_day * self.peak / 86_400
 
 
 @dataclass
 class Sample:
-    """One picture on its way. Times in simulated seconds; `started` is where its first step begins."""
+    """One picture. Times in simulated seconds; `started`: beginning of its first step."""
 
-    kind: Kind
+    kind: TrafficKind
     arrived: float
     left: int
     passed_over: int = 0
@@ -95,56 +95,56 @@ class Sample:
 
 
 def arrivals(scenario: Scenario) -> list[Sample]:
-    """When which pictures are asked for; the same for the same scenario."""
+    """The requested pictures in order of arrival; deterministic for a scenario."""
     chance = random.Random(scenario.seed)
     weights = [kind.weight for kind in scenario.mix]
-    now, coming = 0.0, []
+    now, upcoming = 0.0, []
     while (now := now + chance.expovariate(scenario.rate)) < scenario.seconds:
         (kind,) = chance.choices(scenario.mix, weights)
-        coming.append(Sample(kind, now, kind.steps))
-    return coming
+        upcoming.append(Sample(kind, now, kind.steps))
+    return upcoming
 
 
 @dataclass
 class Device:
-    """One GPU worker. `boarding` is claimed and comes on board at the first step boundary after `boards_at`."""
+    """One GPU worker. `claimed` samples start running at the first step boundary after `admitted_at`."""
 
     buffer: Buffer
     batch: int
-    board: dict[str, tuple[Claimed, Sample]] = field(default_factory=dict)
-    boarding: list[tuple[Claimed, Sample]] = field(default_factory=list)
-    boards_at: float = 0.0
-    not_before: float = 0.0  # it waits for mates until then
-    worked: float = -math.inf  # end of the last step
+    running: dict[str, tuple[Claimed, Sample]] = field(default_factory=dict)
+    claimed: list[tuple[Claimed, Sample]] = field(default_factory=list)
+    admitted_at: float = 0.0
+    claim_after: float = 0.0  # until then it waits for a fuller batch
+    last_step_end: float = -math.inf
     warm: str = ""
     busy: float = 0.0
     steps: int = 0
     rows: int = 0
 
     def room(self, key: str, priority: int) -> int:
-        """Samples of that key that may still come."""
-        same = [sample for _, sample in self.board.values() if sample.key == key]
+        """Samples of that key that may still be admitted."""
+        same = [sample for _, sample in self.running.values() if sample.key == key]
         urgent = sum(sample.kind.priority == URGENT for sample in same)
         return scheduler.room(
-            same_key=len(same), same_key_urgent=urgent, on_board=len(self.board), limit=self.batch,
+            same_key=len(same), same_key_urgent=urgent, on_board=len(self.running), limit=self.batch,
             capacity=CAPACITY, priority=priority,
         )  # fmt: skip
 
     def members(self) -> list[str]:
-        """Who shares the next step; the others are passed over."""
+        """The samples of the next step; the others are passed over."""
         parked = [
             scheduler.Parked(task_id, sample.key, 1, sample.kind.priority, sample.arrived, sample.passed_over)
-            for task_id, (_, sample) in self.board.items()
+            for task_id, (_, sample) in self.running.items()
         ]
         chosen = [one.sample_id for one in scheduler.choose(parked, lambda _: self.batch, POLICY)]
-        for task_id, (_, sample) in self.board.items():
+        for task_id, (_, sample) in self.running.items():
             sample.passed_over = 0 if task_id in chosen else sample.passed_over + 1
         return chosen
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a scenario came to. Waits and durations in seconds, by class: (median, 95th percentile)."""
+class SimulationResult:
+    """The result of a scenario. Waits and durations by class, in seconds: (median, 95th percentile)."""
 
     finished: int
     per_second: float
@@ -156,25 +156,25 @@ class Outcome:
 
 
 class Simulation:
-    """One run of one scenario over an empty Redis database."""
+    """One run of a scenario, with an empty Redis database."""
 
-    def __init__(self, redis: Redis, scenario: Scenario, coming: Sequence[Sample] | None = None) -> None:
-        """`coming` in order of arrival; None: what the scenario says."""
+    def __init__(self, redis: Redis, scenario: Scenario, upcoming: Sequence[Sample] | None = None) -> None:
+        """`upcoming`: in order of arrival; None: the arrivals of the scenario."""
         if redis.dbsize():
             raise ValueError("the Redis database of the simulation must be empty")
         self.redis, self.scenario = redis, scenario
         self.enqueue = load_script(redis, queue_client.LUA / "enqueue.lua", clock_key=CLOCK_KEY)
         self.devices = [self._device(number) for number in range(scenario.devices)]
         self.samples: dict[str, Sample] = {}
-        self.coming = deque(arrivals(scenario) if coming is None else coming)
+        self.upcoming = deque(arrivals(scenario) if upcoming is None else upcoming)
         self.waiting = 0
 
     def _device(self, number: int) -> Device:
         config = BufferConfig(worker=f"sim-{number}", own_queue="dq.sim", clock_key=CLOCK_KEY)
         return Device(Buffer(self.redis, config), self.scenario.batch)
 
-    def run(self) -> Outcome:
-        """Step boundary by step boundary until the stretch is over."""
+    def run(self) -> SimulationResult:
+        """Advance from step boundary to step boundary until the simulated time is over."""
         agenda = [(0.0, number) for number in range(len(self.devices))]
         while agenda:
             now, number = heapq.heappop(agenda)
@@ -184,29 +184,29 @@ class Simulation:
             device = self.devices[number]
             self._admit(device, now)
             urgent = self._claim(device, now)
-            if urgent and device.boarding and self.scenario.boarding_ms <= URGENT_PATIENCE_S * 1000:
-                heapq.heappush(agenda, (device.boards_at, number))
-            elif device.board:
+            if urgent and device.claimed and self.scenario.boarding_ms <= URGENT_PATIENCE_S * 1000:
+                heapq.heappush(agenda, (device.admitted_at, number))
+            elif device.running:
                 heapq.heappush(agenda, (now + self._step(device, now), number))
-            elif (later := self._next(device, now)) is not None:
-                heapq.heappush(agenda, (later, number))
-        return self._outcome()
+            elif (next_claim := self._next_claim(device, now)) is not None:
+                heapq.heappush(agenda, (next_claim, number))
+        return self._result()
 
-    def _next(self, device: Device, now: float) -> float | None:
-        """When an empty device looks again; None: nothing will come."""
-        if device.boarding:
-            return device.boards_at
+    def _next_claim(self, device: Device, now: float) -> float | None:
+        """When an empty device claims again; None: no more arrivals."""
+        if device.claimed:
+            return device.admitted_at
         device.warm = ""
-        times = [self.coming[0].arrived] if self.coming else []
+        times = [self.upcoming[0].arrived] if self.upcoming else []
         if self.waiting:
-            times.append(device.not_before if device.not_before > now else now + IDLE_POLL_S)
+            times.append(device.claim_after if device.claim_after > now else now + IDLE_POLL_S)
         return max(now + 0.001, min(times)) if times else None
 
     def _arrive(self, now: float) -> None:
-        if self.waiting or (self.coming and self.coming[0].arrived <= now):
+        if self.waiting or (self.upcoming and self.upcoming[0].arrived <= now):
             self.redis.set(CLOCK_KEY, int(EPOCH_MS + now * 1000))
-        while self.coming and self.coming[0].arrived <= now:
-            sample = self.coming.popleft()
+        while self.upcoming and self.upcoming[0].arrived <= now:
+            sample = self.upcoming.popleft()
             created = int(EPOCH_MS + sample.arrived * 1000)
             task_id = str(uuid7(created))
             weight = sample.kind.side**2 * sample.kind.steps
@@ -217,63 +217,63 @@ class Simulation:
             self.waiting += 1
 
     def _admit(self, device: Device, now: float) -> None:
-        if device.boarding and device.boards_at <= now:
-            device.board |= {claimed.task_id: (claimed, sample) for claimed, sample in device.boarding}
-            device.boarding = []
+        if device.claimed and device.admitted_at <= now:
+            device.running |= {claimed.task_id: (claimed, sample) for claimed, sample in device.claimed}
+            device.claimed = []
 
     def _claim(self, device: Device, now: float) -> bool:
-        """As gpu/intake.py: any key on an empty board, then more of it; P0 whenever it is its turn, and then the
-        batch waits for it: True.
+        """As gpu/intake.py: on an empty device any key, then more samples of it; P0 first. Returns whether the batch
+        must wait for a claimed P0 task.
         """
-        if not self.waiting or device.boarding or now < device.not_before:
+        if not self.waiting or device.claimed or now < device.claim_after:
             return False
         urgent = bool(device.warm) and device.buffer.tick([]).p0_waits
         only = URGENT if urgent else None
-        keys = {sample.key for _, sample in device.board.values()}
+        keys = {sample.key for _, sample in device.running.values()}
         closed = [key for key in keys if device.room(key, URGENT if urgent else LEAST_URGENT) <= 0]
         if device.warm in closed and not urgent:
             return False
-        flows = now < device.worked + FLOW_S
+        flows = now < device.last_step_end + FLOW_S
         claim = device.buffer.claim(
-            1, warm_key=device.warm, only_class=only, closed=closed, join=bool(device.board), wait_for_mates=flows
+            1, warm_key=device.warm, only_class=only, closed=closed, join=bool(device.running), wait_for_mates=flows
         )
-        device.not_before = now + claim.wait
+        device.claim_after = now + claim.wait
         taken = claim.tasks
         more = device.room(taken[0].batch_key, taken[0].priority) - 1 if taken else 0
         if more > 0:
             key = taken[0].batch_key
             taken += device.buffer.claim(more, only_key=key, only_class=only, wait_for_mates=False).tasks
-        device.boarding = [(claimed, self.samples[claimed.task_id]) for claimed in taken]
-        device.boards_at = now + self.scenario.boarding_ms / 1000
+        device.claimed = [(claimed, self.samples[claimed.task_id]) for claimed in taken]
+        device.admitted_at = now + self.scenario.boarding_ms / 1000
         self.waiting -= len(taken)
         return urgent
 
     def _step(self, device: Device, now: float) -> float:
-        """One shared step; seconds it takes."""
+        """One shared step; its duration in seconds."""
         members = device.members()
-        leader = device.board[members[0]][1]
+        leader = device.running[members[0]][1]
         took = self.scenario.cost.seconds(len(members), leader.kind.side**2)
         for task_id in members:
-            claimed, sample = device.board[task_id]
+            claimed, sample = device.running[task_id]
             sample.started = now if sample.started < 0 else sample.started
             sample.left -= 1
             if sample.left == 0:
                 took += self.scenario.cost.after_ms / 1000
                 sample.finished = now + took
                 device.buffer.settle(claimed, "ended")
-                del device.board[task_id]
-        device.worked, device.warm = now + took, leader.key
+                del device.running[task_id]
+        device.last_step_end, device.warm = now + took, leader.key
         device.busy += took
         device.steps += 1
         device.rows += len(members)
         return took
 
-    def _outcome(self) -> Outcome:
+    def _result(self) -> SimulationResult:
         done = [sample for sample in self.samples.values() if 0 <= sample.finished <= self.scenario.seconds]
         started = [sample for sample in self.samples.values() if sample.started >= 0]
         by_class = range(4)
         steps = sum(device.steps for device in self.devices)
-        return Outcome(
+        return SimulationResult(
             finished=len(done),
             per_second=len(done) / self.scenario.seconds,
             utilisation=sum(device.busy for device in self.devices) / self.scenario.seconds / len(self.devices),
@@ -284,8 +284,8 @@ class Simulation:
         )
 
 
-def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tuple[Scenario, Outcome]:
-    """The scenario with the fewest devices at which no class's 95th percentile waits over `longest_p95` s."""
+def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tuple[Scenario, SimulationResult]:
+    """The scenario with the fewest devices at which the 95th percentile of no class waits over `longest_p95` s."""
     devices = scenario.devices
     while True:
         redis.flushdb()
@@ -297,8 +297,8 @@ def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tupl
         devices = max(devices + 1, round(devices * 1.15))
 
 
-def fewest_conceivable(scenario: Scenario) -> int:
-    """Devices whose full batches would do the work with some headroom: where the search begins."""
+def lower_bound_of_devices(scenario: Scenario) -> int:
+    """Devices whose full batches suffice for the load with some headroom: start of the search."""
     weights = sum(kind.weight for kind in scenario.mix)
     seconds = 0.0
     for kind in scenario.mix:

@@ -1,7 +1,6 @@
-"""The parts of a submission, each beside the usual way of doing it: CPU of this process and round trips saved, in one
-run.
+"""The parts of a submission, each beside the usual implementation: CPU time and round trips saved, in one run.
 
-    python -m deploy.services run -- python -m deploy.bench.api.parts [--calls 500]
+python -m deploy.services run -- python -m deploy.bench.api.parts [--calls 500]
 """
 
 import argparse
@@ -40,20 +39,20 @@ Call = Callable[[], Any]
 
 
 class Parts:
-    """One key, one prepared task, and the pairs of ways."""
+    """One key, one prepared task, and the pairs of implementations."""
 
     def __init__(self) -> None:
         _, self.prefix, _ = unlimited_key().split("_", 2)
         self.key = ApiKey.objects.select_related("user__team__plan").get(prefix=self.prefix)
         self.known = snapshot.current()
         self.plan = plans.plan_of(self.key)
-        self.asker = Asker("text2img", self.key.user, self.plan, self.known)
+        self.form_context = Asker("text2img", self.key.user, self.plan, self.known)
         self.parameters = Parameters("text2img", "x", "", 256, 256, 8, 4.0, "euler", 7)
         submission = submit.Submission(self.parameters, self.known.models[0], "x", 2)
         self.row = lambda: submit._new_row(uuid7(), submission, self.key.user, self.key, None)
 
     def pairs(self) -> dict[str, tuple[Call, Call]]:
-        """Name -> the usual way, and ours."""
+        """Name -> (the usual implementation, ours)."""
         counters = [("ip", "1"), ("key", "2")]
         return {
             "the key's rows: query / kept": (
@@ -79,11 +78,11 @@ class Parts:
             cursor.execute("SELECT 1")
 
     def _new_serializer(self) -> None:
-        context = {**vars(self.asker), "model": self.known.models[0], "faults": []}
+        context = {**vars(self.form_context), "model": self.known.models[0], "faults": []}
         assert FORMS["text2img"](data=BODY, context=context).is_valid()
 
     def _kept_serializer(self) -> None:
-        parse(BODY, FORMS["text2img"], self.asker)
+        parse(BODY, FORMS["text2img"], self.form_context)
 
     def _entry(self) -> queue_client.Entry:
         return enqueue.entry_of(self.row())

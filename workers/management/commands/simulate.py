@@ -7,7 +7,15 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from imagegenx_site import redis_clients
-from workers.simulation import Kind, Outcome, Scenario, Simulation, StepCost, devices_needed, fewest_conceivable
+from workers.simulation import (
+    Scenario,
+    Simulation,
+    SimulationResult,
+    StepCost,
+    TrafficKind,
+    devices_needed,
+    lower_bound_of_devices,
+)
 
 # ms of a step at 512x512 with guidance; FLOP-consistent estimates, not measurements: put your own in with --cost.
 COSTS = {
@@ -17,11 +25,11 @@ COSTS = {
 }
 NAMES = ", ".join(COSTS)
 MIX = (
-    Kind(weight=0.05, priority=0, side=512, steps=20),
-    Kind(weight=0.35, priority=1, side=512, steps=25),
-    Kind(weight=0.10, priority=1, side=1024, steps=25),
-    Kind(weight=0.45, priority=2, side=512, steps=20),
-    Kind(weight=0.05, priority=3, side=512, steps=20),
+    TrafficKind(weight=0.05, priority=0, side=512, steps=20),
+    TrafficKind(weight=0.35, priority=1, side=512, steps=25),
+    TrafficKind(weight=0.10, priority=1, side=1024, steps=25),
+    TrafficKind(weight=0.45, priority=2, side=512, steps=20),
+    TrafficKind(weight=0.05, priority=3, side=512, steps=20),
 )
 DATABASE = 15
 
@@ -47,7 +55,7 @@ class Command(BaseCommand):
             scenario = Scenario(
                 per_day, 1, _cost(options["cost"]), MIX, options["peak"], options["seconds"], options["batch"]
             )
-            begin = options["devices"] or fewest_conceivable(scenario)
+            begin = options["devices"] or lower_bound_of_devices(scenario)
             scenario = Scenario(**{**scenario.__dict__, "devices": begin})
             if options["devices"]:
                 self.stdout.write(_row(scenario, Simulation(redis, scenario).run()))
@@ -60,7 +68,7 @@ HEAD = "| pictures a day | at the peak, per s | devices | busy | mean batch "
 HEAD += "| P0 wait p50/p95 | P1 | P2 | P3 | P2 done p50/p95 |\n|---|---|---|---|---|---|---|---|---|---|"
 
 
-def _row(scenario: Scenario, outcome: Outcome) -> str:
+def _row(scenario: Scenario, outcome: SimulationResult) -> str:
     waits = " | ".join("{:.2f} / {:.2f} s".format(*outcome.waits[class_]) for class_ in range(4))
     done = "{:.1f} / {:.1f} s".format(*outcome.durations[2])
     return (
