@@ -176,7 +176,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["generation.api.envelope.EnvelopeRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "generation.api.envelope.AlwaysJson",
-    "DEFAULT_PARSER_CLASSES": ["generation.api.json_parser.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["generation.api.validation.JSONParser"],
     "EXCEPTION_HANDLER": "generation.api.envelope.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,

@@ -22,7 +22,7 @@ from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel
 from generation.queue.client import CLASSES
 from generation.tasks import cancel, repeat
-from generation.tasks import priority as tasks_priority
+from generation.tasks.enqueue import reprioritise
 from generation.tasks.models import Image, Status, Task
 from generation.tasks.presentation import image_url, original_url
 from generation.webhooks.models import Delivery
@@ -222,7 +222,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
         moved = 0
         try:
             for task in queryset.order_by("id")[:MOST_AT_ONCE]:
-                moved += tasks_priority.reprioritise(task, priority)
+                moved += reprioritise(task, priority)
         except RedisError:
             self.message_user(request, "Redis is unreachable. The other tasks keep their priority.", messages.ERROR)
         self.message_user(request, f"{moved} queued task(s) set to P{priority}.")

@@ -15,8 +15,7 @@ from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.json_parser import JSONParser
-from generation.api.validation import StrictSerializer, checked
+from generation.api.validation import JSONParser, StrictSerializer, checked
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
 from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound

@@ -12,9 +12,9 @@ from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, allowances_of
 from generation.api.batches import BatchBody, batch_body
-from generation.api.json_parser import JSONParser
 from generation.api.kind_forms import body_of
 from generation.api.submission import ParsedRequest, parse_request
+from generation.api.validation import JSONParser
 from generation.api.wait import DeferredResponse, base_url, prefer_wait
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat
@@ -79,7 +79,7 @@ def submit_view(kind: Kind) -> type[SubmitView]:
     return type(name, (SubmitView,), {"__doc__": kind.summary, "kind": kind, "post": described})
 
 
-class TaskView(ApiView):
+class TaskDetailView(ApiView):
     """The task as it is now."""
 
     scopes: ClassVar = {"GET": "read", "DELETE": "delete"}

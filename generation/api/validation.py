@@ -1,13 +1,25 @@
-"""Validation by forms: unknown fields are refused, and every fault has its path and one of our codes."""
+"""Bodies parsed and validated by forms: unknown fields are refused, every fault has its path and one of our codes."""
 
 import difflib
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rest_framework import serializers
+from rest_framework import parsers, serializers
+from rest_framework.exceptions import ParseError
 
 from imagegenx_site.errors import Fault, InvalidRequest
+
+
+class JSONParser(parsers.JSONParser):
+    """DRF's, for which a body nested deeper than Python's stack is the server's fault."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The value. Raises ParseError."""
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("The JSON is nested too deeply.") from error
 
 
 class StrictSerializer(serializers.Serializer):

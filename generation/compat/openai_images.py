@@ -64,7 +64,7 @@ class EditsView(OpenAiView):
         return self.generate(request, body, kind, lambda task, images: openai_form.answer(task, images, fields, base))
 
 
-class ModelsView(OpenAiView):
+class OpenAiModelsView(OpenAiView):
     """The models, and the names that stand for them."""
 
     scopes: ClassVar = {"GET": "read"}
@@ -74,7 +74,7 @@ class ModelsView(OpenAiView):
         return Response({"object": "list", "data": _entries()})
 
 
-class ModelView(OpenAiView):
+class OpenAiModelView(OpenAiView):
     """One model."""
 
     scopes: ClassVar = {"GET": "read"}

@@ -149,7 +149,7 @@ class SamplersView(SdapiView):
         return Response([{"name": one.a1111, "aliases": [one.name], "options": {}} for one in SAMPLERS.values()])
 
 
-class LorasView(SdapiView):
+class SdLorasView(SdapiView):
     """The LoRAs that the key may use."""
 
     def get(self, request: KeyRequest) -> Response:

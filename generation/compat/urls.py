@@ -7,8 +7,8 @@ from generation.compat import openai_images, sdapi
 urlpatterns = [
     path("v1/images/generations", openai_images.GenerationsView.as_view()),
     path("v1/images/edits", openai_images.EditsView.as_view()),
-    path("v1/models", openai_images.ModelsView.as_view()),
-    path("v1/models/<str:name>", openai_images.ModelView.as_view()),
+    path("v1/models", openai_images.OpenAiModelsView.as_view()),
+    path("v1/models/<str:name>", openai_images.OpenAiModelView.as_view()),
     path("sdapi/v1/txt2img", sdapi.Txt2ImgView.as_view()),
     path("sdapi/v1/img2img", sdapi.Img2ImgView.as_view()),
     path("sdapi/v1/progress", sdapi.ProgressView.as_view()),
@@ -17,6 +17,6 @@ urlpatterns = [
     path("sdapi/v1/options", sdapi.OptionsView.as_view()),
     path("sdapi/v1/sd-models", sdapi.SdModelsView.as_view()),
     path("sdapi/v1/samplers", sdapi.SamplersView.as_view()),
-    path("sdapi/v1/loras", sdapi.LorasView.as_view()),
+    path("sdapi/v1/loras", sdapi.SdLorasView.as_view()),
     *(path(f"sdapi/v1/{name}", sdapi.FixedView.as_view(name=name)) for name in sdapi.FIXED_NAMES),
 ]

@@ -1,6 +1,9 @@
-"""From a committed row to its entry and ticket in the queue."""
+"""A committed row's entry and ticket in the queue, and another priority for one that waits."""
+
+from django.db import transaction
 
 from generation.queue import client as queue_client
+from generation.tasks import states
 from generation.tasks.models import Task
 
 
@@ -21,3 +24,14 @@ def entry_of(task: Task) -> queue_client.Entry:
         model=task.model_key,
         samples=task.parameters.num_images,
     )
+
+
+def reprioritise(task: Task, priority: int) -> bool:
+    """Change the priority of a queued task; whether it was still queued. Raises redis.RedisError, and then nothing has
+    changed.
+    """
+    with transaction.atomic():
+        moved = states.set_priority(task.id, priority)
+        if moved:
+            queue_client.reclass(task.id, priority)
+    return moved

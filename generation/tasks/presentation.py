@@ -31,7 +31,7 @@ PUBLIC_STATUS: Final[dict[Status, PublicStatus]] = {
 }
 
 
-class LoraBody(TypedDict):
+class LoraInput(TypedDict):
     name: str
     weight: float
 
@@ -43,7 +43,7 @@ class InputBody(TypedDict):
     model: Annotated[str, "`name@revision`."]
     resolution: str
     lowered_from: NotRequired[Annotated[str, "The resolution asked for, where a surge made it smaller."]]
-    loras: list[LoraBody]
+    loras: list[LoraInput]
     steps: NotRequired[int]
     cfg_scale: NotRequired[float]
     sampler: NotRequired[str]

@@ -22,8 +22,8 @@ from generation.accounts.models import User
 from generation.queue import client as queue_client
 from generation.queue.buffer import Buffer, BufferConfig, Claimed
 from generation.tasks import cancel as tasks_cancel
-from generation.tasks import priority as tasks_priority
 from generation.tasks import states
+from generation.tasks.enqueue import reprioritise
 from generation.tasks.models import TERMINAL, Status, Task
 from generation.webhooks.models import Delivery
 from imagegenx_site import redis_clients
@@ -166,7 +166,7 @@ class Interleavings(RuleBasedStateMachine):
     def another_class(self, task_id: UUID, priority: int, dies: str) -> None:
         """An operator re-prioritises, or dies between row and entry."""
         if dies == "not":
-            tasks_priority.reprioritise(Task.objects.get(pk=task_id), priority)
+            reprioritise(Task.objects.get(pk=task_id), priority)
         elif dies == "before the entry":
             states.set_priority(task_id, priority)
         elif Task.objects.filter(pk=task_id, status=Status.QUEUED).exists():
