@@ -13,7 +13,7 @@ from generation.accounts.models import SCOPES, ApiKey
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.forms import StrictSerializer, checked
+from generation.api.validation import StrictSerializer, checked
 from generation.tasks import usage
 from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
 
@@ -92,7 +92,7 @@ class KeysView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "key-create", "Make a key", "account", data=NewKeyBody, code=201, request=KeySerializer
+            "key-create", "Create a key", "account", data=NewKeyBody, code=201, request=KeySerializer
         )
     )
     def post(self, request: KeyRequest) -> Response:

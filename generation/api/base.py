@@ -1,4 +1,4 @@
-"""What every endpoint of /api/v1 has in common: scopes of keys, limits, and the headers that tell of them."""
+"""What every endpoint of /api/v1 has in common: scopes of keys, limits, and the headers that report them."""
 
 from typing import Any, ClassVar
 

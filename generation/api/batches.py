@@ -52,7 +52,7 @@ class BatchBody(TypedDict):
 class BatchView(ApiView):
     """A batch as it is now."""
 
-    @extend_schema(**openapi_docs.operation("batch", "See a batch", "image", data=BatchBody, also=(404,)))
+    @extend_schema(**openapi_docs.operation("batch", "Get a batch", "image", data=BatchBody, also=(404,)))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The batch, with every task's status and first picture."""
         batch = history.find_batch(public_id, request.user)
@@ -79,7 +79,7 @@ class BatchDownloadView(ApiView):
 
     scopes: ClassVar = {"GET": "read"}
 
-    @extend_schema(**openapi_docs.download("batch-download", "All pictures of a batch as a ZIP"))
+    @extend_schema(**openapi_docs.download("batch-download", "Download all images of a batch as a ZIP"))
     def get(self, request: KeyRequest, public_id: str) -> HttpResponseBase:
         """A ZIP of what has succeeded so far."""
         batch = history.find_batch(public_id, request.user)

@@ -1,4 +1,4 @@
-"""What can be asked for: models, styles, plans."""
+"""Models, styles and plans."""
 
 from typing import Annotated, Any, TypedDict, cast
 

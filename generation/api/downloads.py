@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.forms import StrictSerializer, checked
+from generation.api.validation import StrictSerializer, checked
 from generation.tasks import access, history
 from generation.tasks.models import Task
 from imagegenx_site import redis_clients
@@ -41,7 +41,9 @@ class DownloadView(ApiView):
 
     scopes: ClassVar = {"POST": "read"}
 
-    @extend_schema(**openapi_docs.download("download", "Pictures of any tasks as a ZIP", request=DownloadSerializer))
+    @extend_schema(
+        **openapi_docs.download("download", "Download images of several tasks as a ZIP", request=DownloadSerializer)
+    )
     def post(self, request: KeyRequest) -> HttpResponseBase | Response:
         """A ZIP of the tasks that succeeded."""
         wanted = checked(DownloadSerializer, request.data)

@@ -23,7 +23,7 @@ from imagegenx_site.errors import ApiError, Busy, Fault, InvalidRequest, NotFoun
 
 PROBLEM = "application/problem+json"
 _PROGRAMS = ("/api/", "/v1/", "/sdapi/")
-OUTAGE_RETRY_S = 2  # what clients are told to wait while a server is away; a restart takes about as long
+OUTAGE_RETRY_S = 2  # `Retry-After` while a server is away; a restart takes about as long
 _log = logging.getLogger(__name__)
 
 

@@ -138,18 +138,14 @@ async def _stream(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
         missed = await reader.since(task_id, last) if last else []
         for old in missed:
             yield _of(old)
-        ended, seen = any(old.is_end for old in missed), missed[-1].id if missed else ""
+        ended, newest = any(old.is_end for old in missed), missed[-1].id if missed else ""
         if not missed:
             shown = await _shown(task_id, base)
             ended = shown.ended
             yield _event("task", shown.body, reader.newest)
-        while not ended:
-            event = await _next(queue)
-            if event is None:
-                yield b": ping\n\n"
-            elif not event.id or watchers.later(event.id, seen):
-                ended = event.is_end
-                yield _of(event)
+        if not ended:
+            async for message in _until_ended(queue, newest):
+                yield message
         try:
             shown = await _shown(task_id, base)
             while shown.body["enlarging"]:  # the first version is there, a larger one follows
@@ -162,6 +158,18 @@ async def _stream(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
             return
     yield _event("task", shown.body, reader.newest)
     yield _event("end", {"status": shown.body["status"]}, "")
+
+
+async def _until_ended(queue: watchers.Queue, newest: str) -> AsyncIterator[bytes]:
+    """The events after entry `newest` until the task has ended."""
+    ended = False
+    while not ended:
+        event = await _next(queue)
+        if event is None:
+            yield b": ping\n\n"
+        elif not event.id or watchers.later(event.id, newest):
+            ended = event.is_end
+            yield _of(event)
 
 
 async def _until_updated(queue: watchers.Queue) -> AsyncIterator[bytes]:

@@ -5,7 +5,6 @@ once.
 """
 
 import difflib
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +15,7 @@ from rest_framework import serializers
 
 from generation.accounts import plans
 from generation.accounts.models import Plan, User
+from generation.api.validation import StrictSerializer, validated
 from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
@@ -26,25 +26,6 @@ from postprocessing.recipe import BLOCK, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
 LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
-
-
-class StrictSerializer(serializers.Serializer):
-    """Refuses fields that it does not know, and suggests the one that was probably meant."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        faults: dict[str, Any] = {}
-        if isinstance(data, Mapping):
-            for name in data.keys() - self.fields.keys():
-                near = difflib.get_close_matches(str(name), list(self.fields), n=1)
-                hint = f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(self.fields)}."
-                faults[str(name)] = [serializers.ErrorDetail(f"There is no such field.{hint}", "unknown_field")]
-        try:
-            value = super().to_internal_value(data)
-        except serializers.ValidationError as error:
-            raise serializers.ValidationError({**error.detail, **faults}) from None  # type: ignore[dict-item]
-        if faults:
-            raise serializers.ValidationError(faults)
-        return value
 
 
 @extend_schema_field({**loras.list_of(loras.ENTRY).json_schema(), "description": LORAS_HELP})
@@ -58,7 +39,7 @@ class PostprocessField(serializers.JSONField):
 
 
 class ParamsSerializer(StrictSerializer):
-    """`params` of a text-to-image request. What is left out is decided by the model and the plan."""
+    """`params` of a text-to-image request. Defaults come from the model and the plan."""
 
     resolution = serializers.CharField(
         required=False, max_length=20, help_text="Width x height in pixels, multiples of 8, such as `512x512`."
@@ -214,36 +195,6 @@ class RequestContext:
     host: str = ""
 
 
-def checked(form: type[serializers.Serializer], data: Any, **context: Any) -> dict[str, Any]:
-    """The values of a small request body. Raises InvalidRequest with every fault."""
-    values, faults = _validated(form, data, context)
-    if faults:
-        raise InvalidRequest(faults)
-    return values
-
-
-_built = threading.local()  # form -> its serializer; each thread has its own, because a serializer keeps its context
-
-
-def _validated(
-    form: type[serializers.Serializer], data: Any, context: dict[str, Any]
-) -> tuple[dict[str, Any], list[Fault]]:
-    """The checked values of a body, and what is wrong with it. Building a serializer copies every field it declares:
-    that takes longer than checking, so each thread builds each form once (docs/decisions/0006).
-    """
-    forms: dict[Any, serializers.Serializer] = _built.__dict__
-    serializer = forms.get(form)
-    if serializer is None:
-        serializer = forms[form] = form()
-    serializer._context = context
-    try:
-        return serializer.run_validation(data), []
-    except serializers.ValidationError as error:
-        return {}, flattened(error.detail)
-    finally:
-        serializer._context = {}
-
-
 def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) -> dict[str, Any]:
     """The checked values of a request body. Raises InvalidRequest with every fault."""
     kind, catalogue = context.kind, context.catalogue
@@ -253,7 +204,7 @@ def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) ->
     found = plans.faults(context.plan, kind=kind)
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
-    values, faults = _validated(form, body, {**vars(context), "model": model, "faults": found})
+    values, faults = validated(form, body, {**vars(context), "model": model, "faults": found})
     if found or faults:
         raise InvalidRequest([*found, *faults])
     return {**values, "model": model}
@@ -272,29 +223,3 @@ def _check_plan(context: Mapping[str, Any], **asked: Any) -> None:
 
 def _fault(code: str, message: str) -> serializers.ValidationError:
     return serializers.ValidationError(message, code=code)
-
-
-_CODES: Final = {
-    "invalid": "wrong_type",
-    "max_value": "out_of_range",
-    "min_value": "out_of_range",
-    "invalid_choice": "not_allowed",
-    "null_characters_not_allowed": "malformed",
-}
-
-
-def flattened(errors: Any, path: str = "") -> list[Fault]:
-    """DRF's nested errors as a flat list, with the field's path and our codes."""
-    if isinstance(errors, Mapping):
-        faults = []
-        for name, inner in errors.items():
-            here = path if name == "non_field_errors" else f"{path}.{name}" if path else str(name)
-            faults += flattened(inner, here)
-        return faults
-    faults = []
-    for number, entry in enumerate(errors):
-        if isinstance(entry, Mapping):
-            faults += flattened(entry, f"{path}[{number}]")
-        else:
-            faults.append(Fault(path, _CODES.get(entry.code, entry.code), str(entry)))
-    return faults

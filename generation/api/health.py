@@ -22,7 +22,7 @@ def live(request: HttpRequest) -> JsonResponse:
 
 def ready(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served: Postgres answers. Redis may be away: tasks are then taken and wait. The store
-    may be away: pictures wait in the spool, whose state is told.
+    may be away: images wait in the spool, whose state is reported.
     """
     checks = {"postgres": _postgres(), "redis": _redis(), "spool": _spool()}
     return JsonResponse(

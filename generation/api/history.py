@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.forms import StrictSerializer, checked
+from generation.api.validation import StrictSerializer, checked
 from generation.api.wait import base_url
 from generation.catalogue.kinds import task_kinds
 from generation.catalogue.parameters import parse_resolution

@@ -15,8 +15,8 @@ from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.forms import StrictSerializer, checked
 from generation.api.json_parser import JSONParser
+from generation.api.validation import StrictSerializer, checked
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
 from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
@@ -124,7 +124,7 @@ class LoraDisableView(LoraStateView):
         **openapi_docs.operation("lora-disable", "Disable a LoRA", "lora", data=LoraBody, also=(404,), request=None)
     )
     def post(self, request: KeyRequest, name: str, version: int) -> Response:
-        """Offer the version no more. Tasks that name it already are made as they were asked for."""
+        """Stop offering the version. Tasks that name it already still use it."""
         return self.change(request, name, version)
 
 
@@ -135,7 +135,7 @@ class LoraView(ApiView):
 
     @extend_schema(**openapi_docs.operation("lora-delete", "Delete a LoRA", "lora", also=(404,)))
     def delete(self, request: KeyRequest, name: str, version: int) -> Response:
-        """Delete the version. Tasks that name it already are made as they were asked for."""
+        """Delete the version. Tasks that name it already still use it."""
         row = _own(request, name, version)
         row.state = Lora.State.DELETED
         row.save(update_fields=["state"])

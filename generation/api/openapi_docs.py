@@ -133,7 +133,7 @@ def picture() -> dict[str, Any]:
     ]
     return {
         "operation_id": "task-image",
-        "summary": "A picture of the task",
+        "summary": "Get an image of a task",
         "tags": ["image"],
         "responses": found | failures,
         "parameters": asked,

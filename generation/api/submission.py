@@ -39,14 +39,16 @@ def parse_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> 
     checked = parse(body_of(data), form_of(kind), context)
     style = style_of(known, checked.get("params", {}))
     texts: Sequence[str] = checked.get("texts") or [checked["text"]]
-    _ask_policy(api_key, checked, texts, style, kind.task_kind)
+    _check_policy(api_key, checked, texts, style, kind.task_kind)
     first = _submission(checked, texts[0], kind, style, api_key)
     rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
     batch_size = checked.get("batch_size", 0) if kind.many_texts else None
     return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
 
 
-def _ask_policy(key: ApiKey, checked: Mapping[str, Any], texts: Sequence[str], style: Style | None, kind: str) -> None:
+def _check_policy(
+    key: ApiKey, checked: Mapping[str, Any], texts: Sequence[str], style: Style | None, kind: str
+) -> None:
     names = [f"texts[{number}]" for number in range(len(texts))] if "texts" in checked else ["text"]
     keywords = " ".join(checked.get("params", {}).get("style_keywords", ()))
     words = [*zip(names, texts, strict=True), *([("params.style_keywords", keywords)] if keywords else [])]
@@ -61,28 +63,19 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
     model: ImageModel = checked["model"]
     control = surge_control(plan, model)
     sides, pictures = size_and_inputs(checked, kind, model, plan, control.fit)
-    seed = params.get("seed", -1)
-    priority = checked.get("priority")
+    priority, must_check = checked.get("priority"), rules.must_check(api_key)
     parameters = Parameters(
         kind=kind.task_kind,
         text=prompts.composed(text, _words(style, model), params.get("style_keywords", ())),
         negative_text=prompts.composed_negative(params.get("negative_text", ""), _words(style, model)),
         width=sides[0],
         height=sides[1],
-        steps=params.get("steps", model.default_steps),
-        cfg_scale=params.get("cfg_scale", model.default_cfg_scale),
-        sampler=_sampler(params.get("sampler", "auto"), model),
-        seed=new_seed() if seed == -1 else seed,
-        num_images=params.get("num_images", 1),
         style=style.name if style else "",
-        postprocess=params.get("postprocess", {}),
         style_tone=style.tone if style else {},
-        loras=params.get("loras", ()),
-        deterministic=params.get("deterministic", False),
-        preview=params.get("preview", False) and not rules.is_checked(rules.must_check(api_key)),
-        check_images=rules.must_check(api_key),
-        cache=seed != -1 and params.get("cache", True),
+        preview=params.get("preview", False) and not rules.is_checked(must_check),
+        check_images=must_check,
         lowered_from=control.lowered_from,
+        **_sampling(params, model),
         **kind.own_parameters(params, model),
     )
     return Submission(
@@ -94,6 +87,20 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
         queue_seconds=min(plan.queue_seconds, checked.get("deadline_seconds") or plan.queue_seconds),
         inputs=pictures,
     )
+
+
+def _sampling(params: Mapping[str, Any], model: ImageModel) -> dict[str, Any]:
+    """The parameters that go from the request to the task as they are, with the model's defaults."""
+    seed, sampler = params.get("seed", -1), params.get("sampler", "auto")
+    found = {name: params[name] for name in ("num_images", "postprocess", "loras", "deterministic") if name in params}
+    return {
+        "steps": params.get("steps", model.default_steps),
+        "cfg_scale": params.get("cfg_scale", model.default_cfg_scale),
+        "sampler": model.default_sampler if sampler == "auto" else sampler,
+        "seed": new_seed() if seed == -1 else seed,
+        "cache": seed != -1 and params.get("cache", True),
+        **found,
+    }
 
 
 def _with_text(
@@ -110,7 +117,3 @@ def _with_text(
 def _words(style: Style | None, model: ImageModel) -> Style | None:
     """The style whose words go into the prompt: none for a model that knows too few words for them."""
     return style if model.options.get("style_prompts", True) else None
-
-
-def _sampler(asked: str, model: ImageModel) -> str:
-    return model.default_sampler if asked == "auto" else asked

@@ -84,7 +84,7 @@ class TaskView(ApiView):
 
     scopes: ClassVar = {"GET": "read", "DELETE": "delete"}
 
-    @extend_schema(**openapi_docs.reading("task", "See a task"))
+    @extend_schema(**openapi_docs.reading("task", "Get a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
         task = view_for(public_id, request.user, base_url=base_url(request))
@@ -95,7 +95,7 @@ class TaskView(ApiView):
             response["Retry-After"] = "1"
         return response
 
-    @extend_schema(**openapi_docs.changing("task-delete", "Delete a task, its text and its pictures"))
+    @extend_schema(**openapi_docs.changing("task-delete", "Delete a task, its prompt and its images"))
     def delete(self, request: KeyRequest, public_id: str) -> Response:
         """Hide the task and delete its text and pictures."""
         tasks_delete.delete_task(access.find_task(public_id, request.user))

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.forms import StrictSerializer, checked
+from generation.api.validation import StrictSerializer, checked
 from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
@@ -24,7 +24,7 @@ _LISTED_DAYS: Final = 30
 
 
 class EndpointSerializer(StrictSerializer):
-    """An address to tell of ends."""
+    """An address that gets task events."""
 
     url = serializers.CharField(max_length=2000)
     events = serializers.ListField(

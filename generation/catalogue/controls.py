@@ -1,7 +1,7 @@
 """What a model can make of a control picture: what would fail in its worker is refused here.
 
 Edges are drawn from any photo; depth and poses only where the model's options name a preprocessor (docs/engine.md).
-Whether a picture is a photo is told by its pixels where the request does not say it, by the rule of
+Where the request does not say whether a picture is a photo, its pixels decide, by the rule of
 workers/engine/models/controls.py.
 """
 

@@ -1,4 +1,4 @@
-"""What can be asked for: models, styles, LoRAs. Rows that an admin edits; workers and API read them."""
+"""Models, styles and LoRAs that requests name: rows that an admin edits, and workers and API read."""
 
 from django.db import models
 from django.utils import timezone

@@ -85,7 +85,7 @@ class CompatView(ApiView):
             found["x-should-retry"] = "false"  # OpenAI's clients repeat 429 and 5xx of themselves
         return found
 
-    def drawn(
+    def generate(
         self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, answer: Callable[[Task, Sequence[Image]], Any]
     ) -> Response:
         """Submit, and answer `answer(task, pictures)` when the task has succeeded."""

@@ -4,7 +4,7 @@
     prompt, model, n, size         text, params.model, params.num_images, params.resolution (`auto`: the model's own)
     quality                        steps: low 0.5, medium, standard 1, high, hd 1.5, xhigh, max 2 times the model's own
     output_format, output_compression   format (png when left out) and its quality
-    mask (edits)                   transparent is painted anew; without a mask the whole picture is the beginning
+    mask (edits)                   transparent is repainted; without a mask: image-to-image
     response_format                obeyed; left out: base64 for names that begin with gpt-image, else both forms
     background transparent, formats svg and gif, stream     refused
     negative_prompt, seed, steps | num_inference_steps, cfg_scale | guidance_scale, strength, sampler, style_name, loras
@@ -31,7 +31,7 @@ from generation.tasks.models import Image, Task
 from generation.tasks.presentation import image_url
 from imagegenx_site.errors import ApiError, Fault, InvalidRequest
 
-_EFFORT: Final = {"low": 0.5, "medium": 1, "standard": 1, "high": 1.5, "hd": 1.5, "xhigh": 2, "max": 2}
+_STEP_FACTORS: Final = {"low": 0.5, "medium": 1, "standard": 1, "high": 1.5, "hd": 1.5, "xhigh": 2, "max": 2}
 _FORMATS: Final = ("png", "webp", "jpeg")
 _WHOLE: Final = ("seed", "steps", "num_inference_steps", "n", "output_compression")
 _NUMBERS: Final = ("cfg_scale", "guidance_scale", "strength", "denoising_strength")
@@ -61,7 +61,7 @@ def generation_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: Kind) 
     given = {name: value for name, value in asked.items() if value not in (None, "")}
     given |= {name: _number(given[name], int) for name in _WHOLE if name in given}
     given |= {name: _number(given[name], float) for name in _NUMBERS if name in given}
-    faults = _refused(given)
+    faults = _unsupported(given)
     if faults:
         raise InvalidRequest(faults)
     model = model_named(catalogue, given.get("model"), kind.name)
@@ -73,8 +73,8 @@ def generation_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: Kind) 
         params["resolution"] = given["size"]
     if "n" in given:
         params["num_images"] = given["n"]
-    if model and "steps" not in params and given.get("quality") in _EFFORT:
-        params["steps"] = max(1, min(model.max_steps, round(model.default_steps * _EFFORT[given["quality"]])))
+    if model and "steps" not in params and given.get("quality") in _STEP_FACTORS:
+        params["steps"] = max(1, min(model.max_steps, round(model.default_steps * _STEP_FACTORS[given["quality"]])))
     params["postprocess"] = _output(given)
     if kind.option("strength"):
         strength = given.get("strength", given.get("denoising_strength"))
@@ -98,7 +98,7 @@ def _number(value: Any, kind: type) -> Any:
         return value
 
 
-def _refused(given: Mapping[str, Any]) -> list[Fault]:
+def _unsupported(given: Mapping[str, Any]) -> list[Fault]:
     faults = []
     if given.get("output_format", "png") not in _FORMATS:
         faults.append(Fault("output_format", "unsupported_value", f"One of {', '.join(_FORMATS)}."))
@@ -117,8 +117,8 @@ def _output(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": form} if form == "png" or quality is None else {"format": form, "quality": quality}
 
 
-def repainted(mask: UploadedFile) -> str:
-    """OpenAI's mask (transparent: paint anew) as ours (white: paint anew), in base64. Raises InvalidRequest."""
+def inverted_mask(mask: UploadedFile) -> str:
+    """OpenAI's mask (transparent: repaint) as ours (white: repaint), in base64. Raises InvalidRequest."""
     try:
         picture = Pillow.open(mask, formats=("PNG", "WEBP"))
         if picture.width * picture.height > settings.MAX_INPUT_PIXELS:
@@ -135,7 +135,7 @@ def repainted(mask: UploadedFile) -> str:
 
 def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any], base: str) -> dict[str, Any]:
     """The finished pictures as OpenAI's clients read them."""
-    form = asked.get("response_format") or ("b64_json" if _wants_text(asked.get("model")) else "both")
+    form = asked.get("response_format") or ("b64_json" if _takes_base64(asked.get("model")) else "both")
     data = []
     for image in images:
         entry: dict[str, Any] = {}
@@ -153,7 +153,7 @@ def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any], base: 
     }
 
 
-def _wants_text(model: Any) -> bool:
+def _takes_base64(model: Any) -> bool:
     """Clients of these models take base64 only, and do not say so."""
     return isinstance(model, str) and model.startswith(("gpt-image", "chatgpt-image"))
 

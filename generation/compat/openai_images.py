@@ -40,7 +40,7 @@ class GenerationsView(OpenAiView):
         _check_model(asked, kind.name)
         body = openai_form.generation_body(asked, snapshot.current(), kind)
         base = base_url(request)
-        return self.drawn(request, body, kind, lambda task, images: openai_form.answer(task, images, asked, base))
+        return self.generate(request, body, kind, lambda task, images: openai_form.answer(task, images, asked, base))
 
 
 class EditsView(OpenAiView):
@@ -59,9 +59,9 @@ class EditsView(OpenAiView):
         body = openai_form.generation_body(fields, snapshot.current(), kind)
         body["image"] = pictures[0]
         if isinstance(mask, UploadedFile):
-            body["mask"] = openai_form.repainted(mask)
+            body["mask"] = openai_form.inverted_mask(mask)
         base = base_url(request)
-        return self.drawn(request, body, kind, lambda task, images: openai_form.answer(task, images, fields, base))
+        return self.generate(request, body, kind, lambda task, images: openai_form.answer(task, images, fields, base))
 
 
 class ModelsView(OpenAiView):

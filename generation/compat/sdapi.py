@@ -57,7 +57,7 @@ class Txt2ImgView(SdapiView):
         asked = _object(request)
         kind = of_pictures(())
         body = form.request_body(asked, snapshot.current(), kind.name, chosen_model(request))
-        return self.drawn(request, body, kind, lambda task, images: form.answer(task, images, asked))
+        return self.generate(request, body, kind, lambda task, images: form.answer(task, images, asked))
 
 
 class Img2ImgView(SdapiView):
@@ -69,7 +69,7 @@ class Img2ImgView(SdapiView):
         kind = of_pictures(("image", "mask") if asked.get("mask") else ("image",))
         body = form.request_body(asked, snapshot.current(), kind.name, chosen_model(request))
         body = form.with_pictures(asked, body)
-        return self.drawn(request, body, kind, lambda task, images: form.answer(task, images, asked))
+        return self.generate(request, body, kind, lambda task, images: form.answer(task, images, asked))
 
 
 class ProgressView(SdapiView):

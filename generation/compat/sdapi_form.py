@@ -9,7 +9,7 @@ what has no meaning here is ignored, and numbers beyond the model's bounds are b
     batch_size x n_iter                          params.num_images
     sampler_name | sampler_index, scheduler      params.sampler; unknown: the model's own
     override_settings.sd_model_checkpoint        params.model
-    init_images, mask (white is painted anew), inpainting_mask_invert, mask_blur, denoising_strength
+    init_images, mask (white is repainted), inpainting_mask_invert, mask_blur, denoising_strength
 """
 
 import base64

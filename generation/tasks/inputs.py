@@ -5,7 +5,7 @@
     upload, base64        MAX_BODY_BYTES of the request, MAX_INPUT_BYTES of the picture
 
 The content decides what a picture is, never a name or a header: PNG, JPEG or WebP, one frame, at most
-MAX_INPUT_PIXELS. It is turned as its EXIF says, its alpha laid on white, brought to the task's size and stored anew as
+MAX_INPUT_PIXELS. It is turned as its EXIF says, its alpha laid on white, brought to the task's size and stored as
 PNG, so nothing of the client's file but its pixels goes further.
 """
 

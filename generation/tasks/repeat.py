@@ -52,7 +52,7 @@ def _again(task: Task, parameters: Parameters, priority: int, queue_seconds: int
     if task.deleted_at is not None or not task.model.enabled:
         raise Conflict("The task can't be made again: its text or its model is gone.")
     return Submission(
-        replace(parameters, cache=False),  # whoever repeats a task wants more than the same answer
+        replace(parameters, cache=False),  # a repeat asks for new pictures
         task.model,
         task.text,
         priority,

@@ -1,0 +1,85 @@
+"""Validation by forms: unknown fields are refused, and every fault has its path and one of our codes."""
+
+import difflib
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rest_framework import serializers
+
+from imagegenx_site.errors import Fault, InvalidRequest
+
+
+class StrictSerializer(serializers.Serializer):
+    """Refuses fields that it does not know, and suggests the one that was probably meant."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        faults: dict[str, Any] = {}
+        if isinstance(data, Mapping):
+            for name in data.keys() - self.fields.keys():
+                near = difflib.get_close_matches(str(name), list(self.fields), n=1)
+                hint = f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(self.fields)}."
+                faults[str(name)] = [serializers.ErrorDetail(f"There is no such field.{hint}", "unknown_field")]
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**error.detail, **faults}) from None  # type: ignore[dict-item]
+        if faults:
+            raise serializers.ValidationError(faults)
+        return value
+
+
+def checked(form: type[serializers.Serializer], data: Any, **context: Any) -> dict[str, Any]:
+    """The values of a small request body. Raises InvalidRequest with every fault."""
+    values, faults = validated(form, data, context)
+    if faults:
+        raise InvalidRequest(faults)
+    return values
+
+
+_built = threading.local()  # form -> its serializer; each thread has its own, because a serializer keeps its context
+
+
+def validated(
+    form: type[serializers.Serializer], data: Any, context: dict[str, Any]
+) -> tuple[dict[str, Any], list[Fault]]:
+    """The checked values of a body, and what is wrong with it. Building a serializer copies every field it declares:
+    that takes longer than checking, so each thread builds each form once (docs/decisions/0006).
+    """
+    forms: dict[Any, serializers.Serializer] = _built.__dict__
+    serializer = forms.get(form)
+    if serializer is None:
+        serializer = forms[form] = form()
+    serializer._context = context
+    try:
+        return serializer.run_validation(data), []
+    except serializers.ValidationError as error:
+        return {}, flattened(error.detail)
+    finally:
+        serializer._context = {}
+
+
+_CODES: Final = {
+    "invalid": "wrong_type",
+    "max_value": "out_of_range",
+    "min_value": "out_of_range",
+    "invalid_choice": "not_allowed",
+    "null_characters_not_allowed": "malformed",
+}
+
+
+def flattened(errors: Any, path: str = "") -> list[Fault]:
+    """DRF's nested errors as a flat list, with the field's path and our codes."""
+    if isinstance(errors, Mapping):
+        faults = []
+        for name, inner in errors.items():
+            here = path if name == "non_field_errors" else f"{path}.{name}" if path else str(name)
+            faults += flattened(inner, here)
+        return faults
+    faults = []
+    for number, entry in enumerate(errors):
+        if isinstance(entry, Mapping):
+            faults += flattened(entry, f"{path}[{number}]")
+        else:
+            faults.append(Fault(path, _CODES.get(entry.code, entry.code), str(entry)))
+    return faults
