@@ -1,1 +1,1 @@
-"""Benchmarks: each prints a table beside a named baseline of the same run, and writes it below docs/benchmarks."""
+"""Benchmarks: each prints a table with a baseline of the same run, and writes it to docs/benchmarks."""

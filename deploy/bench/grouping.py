@@ -1,8 +1,8 @@
-"""`make bench-grouping`: what post-processing gains by taking waiting tasks of one size together.
+"""`make bench-grouping`: the gain of post-processing waiting tasks of one size together.
 
-Tasks wait in the state generated, in a database and folders of their own; their messages are worked on by one process,
-in the order in which they came. The ways take turns, each on tasks of its own: one by one (POSTPROCESS_GROUP=1, the
-baseline) and in groups. Counted is the time from the first message to the last row that says processed.
+Tasks wait in the state generated, in a separate database and folders; one process handles their messages in order of
+arrival. The ways alternate, each with new tasks: one by one (POSTPROCESS_GROUP=1, the baseline) and in groups. The time
+from the first message until the last row is processed is measured.
 """
 
 import argparse
@@ -23,8 +23,8 @@ DISK: Final = "django.core.files.storage.FileSystemStorage"
 RECIPES: Final[dict[str, dict[str, Any]]] = {"plain": {}, "upscale": {"upscale": {"scale": 2}}}
 
 
-class Place:
-    """A database and stores of the benchmark's own, and a way to make tasks that wait."""
+class Workplace:
+    """A database and stores of the benchmark, with waiting tasks."""
 
     def __init__(self, folder: str) -> None:
         from django.conf import settings
@@ -50,7 +50,7 @@ class Place:
         self.model = ImageModel.objects.get(name="mini")
 
     def waiting(self, count: int, side: int, postprocess: dict[str, Any]) -> list[Any]:
-        """New tasks that the GPU is done with."""
+        """New tasks in the state generated."""
         from generation.catalogue.parameters import Parameters
         from generation.tasks.models import Status, Task
         from imagegenx_site.ids import moment_of, uuid7
@@ -84,15 +84,15 @@ def _picture(side: int) -> bytes:
     return bytes(cv2.imencode(".png", grained)[1])
 
 
-def worked(place: Place, group: int, count: int, side: int, recipe: str) -> float:
-    """Pictures a second when `count` tasks wait."""
+def throughput(workplace: Workplace, group: int, count: int, side: int, recipe: str) -> float:
+    """Pictures per second with `count` waiting tasks."""
     from django.conf import settings
 
     from generation.tasks.models import Status, Task
     from workers.stages import postprocess as stages_postprocess
 
     settings.POSTPROCESS_GROUP = group
-    tasks = place.waiting(count, side, RECIPES[recipe])
+    tasks = workplace.waiting(count, side, RECIPES[recipe])
     begin = time.perf_counter()
     for task in tasks:
         stages_postprocess.postprocess(str(task.id))
@@ -103,15 +103,15 @@ def worked(place: Place, group: int, count: int, side: int, recipe: str) -> floa
     return count / took
 
 
-def measure(options: argparse.Namespace, place: Place) -> list[dict[str, Any]]:
+def measure(options: argparse.Namespace, workplace: Workplace) -> list[dict[str, Any]]:
     """A row for each size and group."""
     rows = []
     for side in options.sides:
-        worked(place, 1, 4, side, options.recipe)  # imports, connections, caches
+        throughput(workplace, 1, 4, side, options.recipe)  # imports, connections, caches
         rates: dict[int, list[float]] = {group: [] for group in (1, *options.groups)}
         for _ in range(options.turns):
             for group, found in rates.items():
-                found.append(worked(place, group, options.tasks, side, options.recipe))
+                found.append(throughput(workplace, group, options.tasks, side, options.recipe))
         alone = statistics.median(rates[1])
         for group, found in rates.items():
             middle = statistics.median(found)
@@ -135,7 +135,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
     django.setup()
     with tempfile.TemporaryDirectory(prefix="imagegenx-grouping-") as folder:
-        rows = measure(options, Place(folder))
+        rows = measure(options, Workplace(folder))
     print(f"{'recipe':8} {'side':>5} {'group':>5} {'images/s':>9} {'best':>7} {'ratio':>6} {'of turns':>8}")
     for row in rows:
         print(

@@ -27,7 +27,7 @@ EPOCH_MS = 1_700_000_000_000
 
 
 @dataclass(frozen=True)
-class Figures:
+class SimulationResult:
     """What a scenario came to. Waits and durations in seconds, by class: (median, 95th percentile)."""
 
     finished: int
@@ -57,7 +57,7 @@ class Simulation:
         config = BufferConfig(worker=f"sim-{number}", own_queue="dq.sim", clock_key=CLOCK_KEY)
         return Device(Buffer(self.redis, config), self.scenario.batch)
 
-    def run(self) -> Figures:
+    def run(self) -> SimulationResult:
         """Step boundary by step boundary until the stretch is over."""
         agenda = [(0.0, number) for number in range(len(self.devices))]
         while agenda:
@@ -152,12 +152,12 @@ class Simulation:
         device.rows += len(members)
         return took
 
-    def _figures(self) -> Figures:
+    def _figures(self) -> SimulationResult:
         done = [sample for sample in self.samples.values() if 0 <= sample.finished <= self.scenario.seconds]
         started = [sample for sample in self.samples.values() if sample.started >= 0]
         by_class = range(4)
         steps = sum(device.steps for device in self.devices)
-        return Figures(
+        return SimulationResult(
             finished=len(done),
             per_second=len(done) / self.scenario.seconds,
             utilisation=sum(device.busy for device in self.devices) / self.scenario.seconds / len(self.devices),
@@ -168,7 +168,7 @@ class Simulation:
         )
 
 
-def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tuple[Scenario, Figures]:
+def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tuple[Scenario, SimulationResult]:
     """The scenario with the fewest devices at which no class's 95th percentile waits over `longest_p95` s."""
     devices = scenario.devices
     while True:
@@ -181,7 +181,7 @@ def devices_needed(redis: Redis, scenario: Scenario, longest_p95: float) -> tupl
         devices = max(devices + 1, round(devices * 1.15))
 
 
-def fewest_conceivable(scenario: Scenario) -> int:
+def lower_bound_of_devices(scenario: Scenario) -> int:
     """Devices whose full batches would do the work with some headroom: where the search begins."""
     weights = sum(kind.weight for kind in scenario.mix)
     seconds = 0.0

@@ -26,7 +26,7 @@ class StepCost:
 
 
 @dataclass(frozen=True)
-class Kind:
+class TrafficKind:
     """A part of the mix: its weight, class, size and steps."""
 
     weight: float
@@ -42,7 +42,7 @@ class Scenario:
     per_day: float
     devices: int
     cost: StepCost
-    mix: Sequence[Kind]
+    mix: Sequence[TrafficKind]
     peak: float = 2.0
     seconds: float = 300.0
     batch: int = 8
@@ -59,7 +59,7 @@ class Scenario:
 class Sample:
     """One picture on its way. Times in simulated seconds; `started` is where its first step begins."""
 
-    kind: Kind
+    kind: TrafficKind
     arrived: float
     left: int
     passed_over: int = 0

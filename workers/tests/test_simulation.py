@@ -2,10 +2,10 @@
 
 import pytest
 
-from workers.simulation.run import Simulation, devices_needed, fewest_conceivable
-from workers.simulation.scenario import Kind, Scenario, StepCost
+from workers.simulation.run import Simulation, devices_needed, lower_bound_of_devices
+from workers.simulation.scenario import Scenario, StepCost, TrafficKind
 
-NORMAL = Kind(1, 2, 512, 10)
+NORMAL = TrafficKind(1, 2, 512, 10)
 
 
 def test_a_lone_device_does_what_its_steps_allow(redis):
@@ -25,7 +25,7 @@ def test_without_load_a_picture_takes_its_own_time(redis):
 
 
 def test_p0_waits_a_step_when_the_rest_is_saturated(redis):
-    mix = [Kind(0.97, 2, 512, 20), Kind(0.03, 0, 512, 10)]
+    mix = [TrafficKind(0.97, 2, 512, 20), TrafficKind(0.03, 0, 512, 10)]
     outcome = Simulation(redis, Scenario(86_400 * 30, 1, StepCost(20, 5, after_ms=0), mix, peak=1, seconds=15)).run()
     assert outcome.waits[0][0] < 0.07
     assert outcome.waits[2][0] > 1
@@ -33,7 +33,7 @@ def test_p0_waits_a_step_when_the_rest_is_saturated(redis):
 
 def test_the_search_ends_at_enough_devices(redis):
     scenario = Scenario(86_400 * 50, 1, StepCost(20, 0, after_ms=0), [NORMAL], peak=1, seconds=8)
-    assert fewest_conceivable(scenario) == 2
+    assert lower_bound_of_devices(scenario) == 2
     found, outcome = devices_needed(redis, scenario, longest_p95=0.5)
     assert found.devices == 2
     assert outcome.waits[2][1] <= 0.5

@@ -1,10 +1,10 @@
-"""`make bench-api`: submissions and polls a second, and clients held on event streams, with real Postgres and Redis.
+"""`make bench-api`: submissions and polls per second, and clients on event streams, with real Postgres and Redis.
 
     python -m deploy.services run -- python -m deploy.bench.api [--requests 2000] [--streams 2000] [--json FILE]
 
-Web processes, servers and this load generator share the machine; each row says what CPU time each of them spent on one
-request, which other work on the machine changes little. The row `empty view` is the baseline: Django's handler and
-middleware round a view that does nothing. Needs DATABASE_URL, REDIS_URL and SECRET_KEY.
+Web processes, servers and this load generator share the machine; each row has the CPU time that each of them spent per
+request, which depends little on other work on the machine. The row `empty view` is the baseline: Django's handler and
+middleware with an empty view. Needs DATABASE_URL, REDIS_URL and SECRET_KEY.
 """
 
 import argparse
@@ -26,24 +26,22 @@ from django.core.management import call_command
 
 from deploy.bench import machine
 from deploy.bench.api.client import encoded, flood
-from deploy.bench.api.streams import Held, hold
+from deploy.bench.api.streams import StreamFigures, hold
 from generation.accounts.models import ApiKey, Plan, Team, User
 
 BODY = {"text": "a red circle", "params": {"resolution": "256x256", "steps": 8, "style": "cartoon"}}
 _GENERATE = "/api/v1/image/generate"
 _COLUMNS = "| web processes | request | answers/s | p50 ms | p99 ms | CPU ms: web | Postgres | Redis | client | all |"
-_STREAM_COLUMNS = "| streams | opened in s | kB each | CPU ms to open | heard after s | CPU ms to tell |"
+_STREAM_COLUMNS = "| streams | opened in s | kB each | CPU ms to open | received after s | CPU ms to send |"
 Row = dict[str, Any]
 
 
-class Bench:
-    """One run: its key, its options, and the rows measured so far."""
-
+class ApiBench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.key = unlimited_key()
         self.rows: list[Row] = []
-        self.held: Held | None = None
+        self.held: StreamFigures | None = None
 
     def run(self) -> None:
         """Measure with each number of web processes; streams on one."""
@@ -84,13 +82,13 @@ class Bench:
         return measured.bodies
 
     def report(self) -> None:
-        """Print what the streams took, and write the file."""
+        """Print the figures of the streams and write the file."""
         if self.held:
             held = self.held
             print(f"\n{_STREAM_COLUMNS}", "|---" * 6 + "|", sep="\n")
             print(
                 f"| {held.streams} | {held.opened_s:.1f} | {held.memory_kb:.0f} | {held.open_cpu_ms:.2f} "
-                f"| {held.heard_s:.2f} | {held.told_cpu_ms:.2f} |"
+                f"| {held.received_s:.2f} | {held.send_cpu_ms:.2f} |"
             )
         if self.options.json:
             facts = {"connections": self.options.connections, "load_average": os.getloadavg()[0], "rows": self.rows}
@@ -110,7 +108,7 @@ def _line(row: Row) -> str:
 def unlimited_key() -> str:
     """A key without limits, as text."""
     everything = {"paid": True, "requests_per_second": 1_000_000, "concurrent_tasks": None, "daily_images": None}
-    plan, _ = Plan.objects.update_or_create(name="bench", defaults={"title": "Bench", **everything})
+    plan, _ = Plan.objects.update_or_create(name="bench", defaults={"title": "ApiBench", **everything})
     team, _ = Team.objects.get_or_create(name="bench", defaults={"plan": plan})
     user, _ = User.objects.get_or_create(username="bench", defaults={"team": team})
     return ApiKey.make(user, name="bench")[1]
@@ -133,7 +131,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each stream is a file here and one in the web process
     for command in ("migrate", "seed", "partitions"):
         call_command(command, verbosity=0)
-    bench = Bench(options)
+    bench = ApiBench(options)
     bench.run()
     bench.report()
 

@@ -2,9 +2,9 @@
 
     python -m deploy.services run -- python -m deploy.bench.api.cache [--polls 30000] [--tasks 1000] [--json FILE]
 
-Rows and pictures' rows lie in real Postgres, the cache in real Redis. Popularity follows Zipf's law; every `--moves`
-polls some open task makes a move, which takes its entry away. `cold` begins with an empty cache, so each task polled
-costs a first miss; `warm` follows it. The goal is a hit rate of 99 % when warm.
+Rows are in real Postgres, the cache in real Redis. Popularity follows Zipf's law; every `--moves` polls one open task
+makes progress, which invalidates its entry. `cold` starts with an empty cache, so the first poll of a task is a miss;
+`warm` follows it. The goal is a hit rate of 99 % when warm.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from imagegenx_site.ids import image_id, uuid7
 from storage import keys
 
 GOAL = 0.99
-OPEN_SHARE = 0.1  # of the tasks: they run, and move again and again
+OPEN_SHARE = 0.1  # of the tasks: they run and make progress
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way of polling, measured. `hit_rate` None: there is no cache."""
+    """The figures of one way of polling. `hit_rate` None: without a cache."""
 
     way: str
     polls: int
@@ -52,7 +52,7 @@ class Row:
 
 
 def make_tasks(count: int) -> list[Task]:
-    """Ended tasks with a picture each, and some that run."""
+    """Ended tasks with a picture each, and some running ones."""
     call_command("seed", verbosity=0)
     call_command("partitions", verbosity=0)
     model = ImageModel.objects.get(name="mini")
@@ -82,7 +82,7 @@ def _image(task: Task) -> Image:
 
 
 def polls(tasks: Sequence[Task], count: int, moves: int, exponent: float, seed: int) -> Iterator[Task]:
-    """The tasks asked for, one after another; now and then a running one makes progress."""
+    """The tasks to poll; every `moves` polls a running one makes progress."""
     chance = random.Random(seed)
     order = chance.sample(list(tasks), len(tasks))
     weights = [1 / rank**exponent for rank in range(1, len(order) + 1)]
@@ -93,8 +93,8 @@ def polls(tasks: Sequence[Task], count: int, moves: int, exponent: float, seed: 
         yield task
 
 
-def measure(way: str, asked: Iterator[Task], poll: Callable[[Task], Any]) -> Row:
-    """Poll for each, and count."""
+def measure(way: str, tasks: Iterator[Task], poll: Callable[[Task], Any]) -> Row:
+    """Poll each task; count queries and hits."""
     queries = 0
 
     def counted(execute: Any, *args: Any) -> Any:
@@ -103,7 +103,7 @@ def measure(way: str, asked: Iterator[Task], poll: Callable[[Task], Any]) -> Row
         return execute(*args)
 
     before, spent, done = caches.tasks().counts(), 0.0, 0
-    for task in asked:  # the moves between them are not timed
+    for task in tasks:  # the moves between them are not timed
         began = time.perf_counter()
         with connection.execute_wrapper(counted):
             poll(task)
@@ -116,7 +116,7 @@ def measure(way: str, asked: Iterator[Task], poll: Callable[[Task], Any]) -> Row
 
 
 def run(options: argparse.Namespace) -> list[Row]:
-    """Every way, on the same kind of load."""
+    """All ways with the same load."""
     tasks = make_tasks(options.tasks)
     user = tasks[0].user
     load = (options.moves, options.exponent)

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client for load: it keeps connections and spends little, so that the server is what is measured."""
+"""A small HTTP/1.1 load generator with persistent connections, cheap enough not to distort the measurement."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ Address = tuple[str, int]
 
 @dataclass
 class Measured:
-    """What a run of requests took: latencies in ms; the whole, and this client's own CPU time, in s."""
+    """`latencies` in ms; `seconds` of the whole run, and this client's own CPU time, in s."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
@@ -27,7 +27,6 @@ class Measured:
 
     @property
     def per_second(self) -> float:
-        """Answers a second."""
         return self.count / self.seconds
 
     def percentile(self, share: float) -> float:
@@ -37,7 +36,7 @@ class Measured:
 
 
 def encoded(method: str, path: str, key: str, body: Any = None, headers: str = "") -> bytes:
-    """A whole request as it goes over the wire; `headers` are lines that end in CRLF."""
+    """A request in wire format; `headers`: lines that end in CRLF."""
     data = json.dumps(body).encode() if body is not None else b""
     kind = f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n" if data else ""
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n{kind}{headers}\r\n"
@@ -45,7 +44,7 @@ def encoded(method: str, path: str, key: str, body: Any = None, headers: str = "
 
 
 class _Connection(asyncio.Protocol):
-    """Sends the next request as soon as the last one is answered."""
+    """Sends the next request when the last one is answered."""
 
     def __init__(self, requests: Iterator[bytes], measured: Measured, keep: bool) -> None:
         self._requests, self._measured, self._keep = requests, measured, keep
@@ -87,7 +86,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def flood(address: Address, requests: Sequence[bytes], connections: int, *, keep: bool = False) -> Measured:
-    """Send all requests over so many connections, each as fast as its answers come. `keep` keeps the bodies."""
+    """Send all requests over `connections` connections, one after the other on each. `keep`: keep the bodies."""
     measured, todo = Measured(), iter(requests)
     loop = asyncio.get_running_loop()
     began, cpu = time.perf_counter(), time.process_time()

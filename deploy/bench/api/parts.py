@@ -46,7 +46,7 @@ class Parts:
         self.key = ApiKey.objects.select_related("user__team__plan").get(prefix=self.prefix)
         self.known = snapshot.current()
         self.plan = plans.plan_of(self.key)
-        self.context = RequestContext("text2img", self.key.user, self.plan, self.known)
+        self.form_context = RequestContext("text2img", self.key.user, self.plan, self.known)
         self.parameters = Parameters("text2img", "x", "", 256, 256, 8, 4.0, "euler", 7)
         submission = submit.Submission(self.parameters, self.known.models[0], "x", 2)
         self.row = lambda: submit._new_row(uuid7(), submission, self.key.user, self.key, None)
@@ -72,11 +72,11 @@ class Parts:
         }
 
     def _new_serializer(self) -> None:
-        context = {**vars(self.context), "model": self.known.models[0], "faults": []}
+        context = {**vars(self.form_context), "model": self.known.models[0], "faults": []}
         assert form_of(KINDS["text2img"])(data=BODY, context=context).is_valid()
 
     def _kept_serializer(self) -> None:
-        parse(BODY, form_of(KINDS["text2img"]), self.context)
+        parse(BODY, form_of(KINDS["text2img"]), self.form_context)
 
     def _entry(self) -> queue_client.Entry:
         return enqueue.entry_of(self.row())

@@ -1,4 +1,4 @@
-"""Clients held on event streams, and how soon all of them hear."""
+"""Measures clients on event streams: memory, CPU, and how soon all of them receive an event."""
 
 import asyncio
 import time
@@ -14,10 +14,10 @@ _OPENED_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
-class Held:
-    """Streams on one web process: seconds to open them all, memory (kB) and CPU (ms) of the web process for each,
-    seconds from the first of `events` published events until each client had heard its own, and the web process's CPU
-    (ms) for each client that was told.
+class StreamFigures:
+    """Streams on one web process: seconds to open all of them, memory (kB) and CPU (ms) of the web process per stream,
+    seconds from the first of `events` published events until every client has received its own, and the web process's
+    CPU (ms) per client.
     """
 
     streams: int
@@ -26,12 +26,14 @@ class Held:
     open_cpu_ms: float
     events: int
     published_s: float
-    heard_s: float
-    told_cpu_ms: float
+    received_s: float
+    send_cpu_ms: float
 
 
-async def hold(address: Address, web: Web, key: str, ids: Sequence[str], count: int) -> Held:
-    """Open `count` streams on tasks in turn, then publish one step of each task and wait until all have heard."""
+async def hold(address: Address, web: Web, key: str, ids: Sequence[str], count: int) -> StreamFigures:
+    """Open `count` streams on tasks in turn, then publish one step of each task and wait until every client has
+    received it.
+    """
     memory, cpu, began = web.memory_mb(), web.cpu().web, time.perf_counter()
     streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     for start in range(0, count, _OPENED_AT_ONCE):
@@ -47,11 +49,13 @@ async def hold(address: Address, web: Web, key: str, ids: Sequence[str], count: 
         events.publish_progress(identifier, 50, 4, 8)
     published = time.perf_counter() - began
     await asyncio.gather(*waiting)
-    heard, telling = time.perf_counter() - began, web.cpu().web - cpu
+    received, sending = time.perf_counter() - began, web.cpu().web - cpu
     for _, writer in streams:
         writer.close()
     each = 1000 / count
-    return Held(count, opened, grown * 1024 / count, opening * each, len(watched), published, heard, telling * each)
+    return StreamFigures(
+        count, opened, grown * 1024 / count, opening * each, len(watched), published, received, sending * each
+    )
 
 
 async def _open(address: Address, key: str, task: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -61,7 +65,7 @@ async def _open(address: Address, key: str, task: str) -> tuple[asyncio.StreamRe
     return reader, writer
 
 
-async def _until(reader: asyncio.StreamReader, wanted: bytes) -> None:
-    while wanted not in await reader.readline():
+async def _until(reader: asyncio.StreamReader, expected: bytes) -> None:
+    while expected not in await reader.readline():
         if reader.at_eof():
             raise SystemExit("a stream ended early")

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.simulation.scenario import Kind, Sample, Scenario, StepCost, arrivals
+from workers.simulation.scenario import Sample, Scenario, StepCost, TrafficKind, arrivals
 
 DEVICES, BATCH, STEPS, SIDE = 2, 8, 20, 256
 PER_SAMPLE_MS = 10.5
 COST = StepCost(7.5, PER_SAMPLE_MS * (512 / SIDE) ** 2, after_ms=0)  # StepCost counts in samples of 512x512
-MIX = [Kind(weight, class_, SIDE, STEPS) for weight, class_ in ((0.1, 0), (0.3, 1), (0.4, 2), (0.2, 3))]
+MIX = [TrafficKind(weight, class_, SIDE, STEPS) for weight, class_ in ((0.1, 0), (0.3, 1), (0.4, 2), (0.2, 3))]
 RATES = {"calm": 4.0, "busy": 7.0}
 LOADS = ("full", *RATES)  # in this order: the full one warms up what estimates are made of
 FULL = (100, 60, 40, 40)  # tasks of P0 to P3

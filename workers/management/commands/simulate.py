@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from imagegenx_site import redis_clients
-from workers.simulation.run import Figures, Simulation, devices_needed, fewest_conceivable
-from workers.simulation.scenario import Kind, Scenario, StepCost
+from workers.simulation.run import Simulation, SimulationResult, devices_needed, lower_bound_of_devices
+from workers.simulation.scenario import Scenario, StepCost, TrafficKind
 
 # ms of a step at 512x512 with guidance; FLOP-consistent estimates, not measurements: put your own in with --cost.
 COSTS = {
@@ -18,11 +18,11 @@ COSTS = {
 }
 NAMES = ", ".join(COSTS)
 MIX = (
-    Kind(weight=0.05, priority=0, side=512, steps=20),
-    Kind(weight=0.35, priority=1, side=512, steps=25),
-    Kind(weight=0.10, priority=1, side=1024, steps=25),
-    Kind(weight=0.45, priority=2, side=512, steps=20),
-    Kind(weight=0.05, priority=3, side=512, steps=20),
+    TrafficKind(weight=0.05, priority=0, side=512, steps=20),
+    TrafficKind(weight=0.35, priority=1, side=512, steps=25),
+    TrafficKind(weight=0.10, priority=1, side=1024, steps=25),
+    TrafficKind(weight=0.45, priority=2, side=512, steps=20),
+    TrafficKind(weight=0.05, priority=3, side=512, steps=20),
 )
 DATABASE = 15
 
@@ -48,7 +48,7 @@ class Command(BaseCommand):
             scenario = Scenario(
                 per_day, 1, _cost(options["cost"]), MIX, options["peak"], options["seconds"], options["batch"]
             )
-            begin = options["devices"] or fewest_conceivable(scenario)
+            begin = options["devices"] or lower_bound_of_devices(scenario)
             scenario = Scenario(**{**scenario.__dict__, "devices": begin})
             if options["devices"]:
                 self.stdout.write(_row(scenario, Simulation(redis, scenario).run()))
@@ -61,7 +61,7 @@ HEAD = "| pictures a day | at the peak, per s | devices | busy | mean batch "
 HEAD += "| P0 wait p50/p95 | P1 | P2 | P3 | P2 done p50/p95 |\n|---|---|---|---|---|---|---|---|---|---|"
 
 
-def _row(scenario: Scenario, outcome: Figures) -> str:
+def _row(scenario: Scenario, outcome: SimulationResult) -> str:
     waits = " | ".join("{:.2f} / {:.2f} s".format(*outcome.waits[class_]) for class_ in range(4))
     done = "{:.1f} / {:.1f} s".format(*outcome.durations[2])
     return (
