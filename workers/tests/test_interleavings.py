@@ -37,7 +37,7 @@ ENDS = {str(state) for state in TERMINAL}
 
 
 class Worker:
-    """A GPU worker without engine and threads: memory, and the calls that the real one makes."""
+    """A GPU worker without engine and threads: its state, and the calls of the real one."""
 
     def __init__(self, name: str) -> None:
         config = BufferConfig(worker=name, own_queue="dq.gpu1", lease_ms=3_600_000, window_ms=0, affinity_ms=0)
@@ -69,7 +69,7 @@ class Worker:
                 del self.held[task_id]
 
     def finish(self) -> None:
-        """The oldest one's pictures are safe; its stages are not sent: the repairs must find that."""
+        """The oldest task's pictures are stored, but its stages not enqueued: the repairs must find that."""
         for task_id, (claim, task) in list(self.held.items())[:1]:
             states.mark_generated(task.id, worker=self.name, attempt=task.attempt)
             self.buffer.settle(claim, "ended")
@@ -83,7 +83,7 @@ class Worker:
         self.held.clear()
 
     def return_paused(self, *, dies: bool) -> None:
-        """The youngest one leaves, because paused work holds too much memory; or the worker dies half way."""
+        """The newest task is returned, because paused work holds too much memory; or the worker dies half way."""
         for task_id, (claim, task) in list(self.held.items())[-1:]:
             states.hand_back(
                 task.id, worker=self.name, attempt=task.attempt, reason=PAUSED_TOO_MUCH, count_attempt=False
@@ -94,13 +94,13 @@ class Worker:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Rules in the order in which a task could meet them."""
+    """Rules in the order of a task's life."""
 
     tasks: Bundle[UUID] = Bundle("tasks")
 
     @initialize(target=tasks)
     def begin(self):
-        """Two tasks run and four wait, so that the first rule has something to break."""
+        """Two tasks run and four wait, so that the first rule has work."""
         Task.objects.all().delete()
         self.redis = redis_clients.connect(settings.REDIS_URL, 5)
         self.redis.flushdb()
@@ -177,13 +177,13 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, WORKERS - 1))
     def crash_with_its_watchdog(self, number: int) -> None:
-        """Nobody mourns it before its lease ends."""
+        """Its tasks are found when its lease expires."""
         self.redis.zadd("gq:lease", {self.workers[number].name: 1})
         self.workers[number] = self.start(number)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def reap_a_living_worker(self, number: int) -> None:
-        """Its lease ran out though it lives: it goes on with what it holds until its next tick."""
+        """Its lease expired though it lives: it works on its tasks until its next tick."""
         self.workers[number].buffer.reap(self.workers[number].name, "stalled")
         self.workers[number].buffer.beat()
 
@@ -198,7 +198,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, WORKERS - 1))
     def inference_fails(self, number: int) -> None:
-        """The oldest one's inference: tried again alone, then failed."""
+        """The oldest task's inference: retried alone, then failed."""
         worker = self.workers[number]
         for task_id, (claim, task) in list(worker.held.items())[:1]:
             settlement = failures.after_failure(task, worker.name, RuntimeError("asked to fail"), retryable=True)
@@ -207,7 +207,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule()
     def reconciler_restarts(self) -> None:
-        """Another one takes over: it remembers nothing."""
+        """A new one has no memory of earlier rounds."""
         self.repairs = Repairs(self.redis, self.repairs.config)
 
     @rule()
@@ -269,7 +269,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("user")
-def test_every_task_comes_to_one_end_whatever_the_interleaving(monkeypatch):
+def test_every_task_ends_once_in_every_interleaving(monkeypatch):
     monkeypatch.setattr(settings, "MAX_ATTEMPTS", 1000)
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
     Interleavings.TestCase.settings = hypothesis_settings(

@@ -1,4 +1,4 @@
-"""An identical request with a seed is answered by what an earlier one made; nothing else of a task is shared."""
+"""An identical request with a seed gets the picture of an earlier one; nothing else of a task is shared."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ WORKER = "gpu1-a"
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, settings):
-    """Stores of the test's own."""
+    """Stores in a folder of the test."""
     disk = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
     settings.STORAGES = settings.STORAGES | {
         name: {**disk, "OPTIONS": {"location": str(tmp_path / name), "base_url": None}} for name in ("images", "raw")
@@ -47,7 +47,7 @@ def board(task):
 
 
 def run(held, *, grey=0.5, warnings=()):
-    """What the engine does: a picture for each sample that it was given."""
+    """Stands for the engine: a picture for each sample."""
     held.warnings += warnings
     for sample in held.to_admit:
         index = int(sample.sample_id.rpartition("/")[2])
@@ -60,7 +60,7 @@ def picture(task, index=0):
     return raw.read(keys.raw_key(task.id, index, task.attempt))
 
 
-def test_an_identical_request_of_somebody_else_has_the_same_picture_and_rows_of_its_own(user):
+def test_an_identical_request_of_another_user_has_the_same_picture_and_its_own_rows(user):
     first, second = task_of(user), task_of(User.objects.create(username="other"))
     run(board(first), warnings=["the prompt was cut"])
     held = board(second)
@@ -74,7 +74,7 @@ def test_an_identical_request_of_somebody_else_has_the_same_picture_and_rows_of_
     assert second.warnings == ["the prompt was cut"]
 
 
-def test_only_the_pictures_that_are_missing_are_made(user):
+def test_only_missing_pictures_are_generated(user):
     run(board(task_of(user, seed=8)), grey=0.25)
     task = task_of(user, seed=7, num_images=3)
     held = board(task)
@@ -91,12 +91,12 @@ def test_only_the_pictures_that_are_missing_are_made(user):
         ({}, {"deterministic": True}), ({}, {"negative_text": "grey"}),
     ],
 )  # fmt: skip
-def test_what_is_not_identical_or_not_wished_is_made(user, first, second):
+def test_different_or_uncached_requests_are_generated(user, first, second):
     run(board(task_of(user, **first)))
     assert len(board(task_of(user, **second)).to_admit) == 1
 
 
-def test_a_new_revision_of_the_model_makes_it_anew(user):
+def test_a_new_revision_of_the_model_generates_again(user):
     run(board(task_of(user)))
     task = task_of(user)
     task.model.revision = "another"
@@ -104,7 +104,7 @@ def test_a_new_revision_of_the_model_makes_it_anew(user):
     assert len(board(task).to_admit) == 1
 
 
-def test_a_deleted_task_takes_the_kept_picture_with_it(user):
+def test_a_deleted_task_deletes_the_cached_picture(user):
     first, second = task_of(user), task_of(user)
     run(board(first))
     run(board(second))  # used it, so its owner's wish counts as well
@@ -113,7 +113,7 @@ def test_a_deleted_task_takes_the_kept_picture_with_it(user):
     assert len(board(task_of(user)).to_admit) == 1
 
 
-def test_without_redis_or_the_object_the_picture_is_made(user, settings, monkeypatch):
+def test_without_redis_or_the_object_the_picture_is_generated(user, settings, monkeypatch):
     run(board(task_of(user)))
     for found in get_store("raw").list(keys.RESULTS):
         get_store("raw").delete(found.key)
@@ -126,7 +126,7 @@ def test_without_redis_or_the_object_the_picture_is_made(user, settings, monkeyp
     run(held)
 
 
-def test_it_can_be_switched_off_and_ends_with_its_time(user, settings):
+def test_the_result_cache_can_be_disabled_and_expires(user, settings):
     settings.RESULT_CACHE_HOURS = 0
     run(board(task_of(user)))
     assert list(get_store("raw").list(keys.RESULTS)) == []
