@@ -39,7 +39,7 @@ CLOCKS: dict[str, Callable[[], float]] = {"cpu": time.thread_time, "wall": time.
 
 
 @dataclass
-class Outcome:
+class ServedLoad:
     """Latencies in seconds by sample, in order of arrival, and when the last one was done."""
 
     latencies: dict[SampleId, float] = field(default_factory=dict)
@@ -47,9 +47,9 @@ class Outcome:
     batches: list[int] = field(default_factory=list)
 
 
-def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]) -> Outcome:
+def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]) -> ServedLoad:
     """Play the arrivals to a server. Idle time is skipped: the clock jumps to the next arrival or batch window."""
-    outcome = Outcome()
+    outcome = ServedLoad()
     came = {arrival.request.sample_id: arrival.at for arrival in planned}
     waiting, now = list(planned), 0.0
     while len(outcome.latencies) < len(planned):
@@ -69,7 +69,7 @@ def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]
     return outcome
 
 
-def summary(outcome: Outcome, planned: Sequence[Arrival]) -> dict[str, float]:
+def summary(outcome: ServedLoad, planned: Sequence[Arrival]) -> dict[str, float]:
     """Figures of one run; latencies in seconds."""
     latencies = sorted(outcome.latencies.values())
     urgent = sorted(outcome.latencies[a.request.sample_id] for a in planned if a.request.priority == 0)
