@@ -55,7 +55,8 @@ class ProductConfig:
             database_url=os.environ.get("DATABASE_URL", ""),
             redis_url=os.environ.get("REDIS_URL", ""),
             web_workers=_number("WEB_WORKERS", 1, 1, 256),
-            flower_port=_port("FLOWER_PORT", 0) or _free_flower_port(),
+            flower_port=_port("FLOWER_PORT", 0)
+            or (FLOWER_PORT if port_is_free("127.0.0.1", FLOWER_PORT) else free_port()),
         )
 
     @property
@@ -206,10 +207,6 @@ def show_workers_in_flower(url: str, login: Mapping[str, str]) -> None:
 def _engine_threads() -> str:
     """CPU threads of the engine: half the processors, as the other processes need the rest."""
     return str(max(1, (os.cpu_count() or 2) // 2)) if shutil.which("nvidia-smi") is None else "4"
-
-
-def _free_flower_port() -> int:
-    return FLOWER_PORT if port_is_free("127.0.0.1", FLOWER_PORT) else free_port()
 
 
 def _port(name: str, default: int) -> int:

@@ -99,11 +99,8 @@ class BackupRunner:
         name = f"{began:%Y%m%dT%H%M%S}-{'incremental' if parent else 'full'}"
         draft = self.root / self.line / "base" / f".{name}"
         shutil.rmtree(draft, ignore_errors=True)
-        argv = ["pg_basebackup", f"--pgdata={draft}", "--checkpoint=fast", "--wal-method=none", "--no-password"]
-        if parent:
-            argv.append(f"--incremental={self.root / self.line / 'base' / parent / 'backup_manifest'}")
         try:
-            self._run(*argv)
+            self._base_backup(draft, parent)
         except DeployError as error:
             shutil.rmtree(draft, ignore_errors=True)
             if not parent:
@@ -112,18 +109,25 @@ class BackupRunner:
             return self.copy("full")
         span = json.loads((draft / "backup_manifest").read_text())["WAL-Ranges"]
         self._await_wal(span[-1]["End-LSN"])
+        segment_bytes = int(self._ask("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")[0])
         done = Copy(
             line=self.line,
             name=name,
             parent=parent,
             began=began,
             ended=datetime.now(UTC),
-            first_segment=catalogue.segment_name(self.timeline, span[0]["Start-LSN"], self._segment_bytes()),
+            first_segment=catalogue.segment_name(self.timeline, span[0]["Start-LSN"], segment_bytes),
         )
         draft.rename(done.folder(self.root))
         catalogue.mark_complete(self.root, done)
         _print(f"{name} is complete after {(done.ended - began).total_seconds():.1f} s")
         return done
+
+    def _base_backup(self, target: Path, parent: str) -> None:
+        argv = ["pg_basebackup", f"--pgdata={target}", "--checkpoint=fast", "--wal-method=none", "--no-password"]
+        if parent:
+            argv.append(f"--incremental={self.root / self.line / 'base' / parent / 'backup_manifest'}")
+        self._run(*argv)
 
     def clear(self, now: datetime) -> None:
         """Remove outdated copies and segments, and copies left incomplete by a crash."""
@@ -164,9 +168,6 @@ class BackupRunner:
 
     def _own(self) -> list[Copy]:
         return [copy for copy in catalogue.read(self.root) if copy.line == self.line]
-
-    def _segment_bytes(self) -> int:
-        return int(self._ask("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")[0])
 
     def _ask(self, query: str, *values: object) -> Any:
         try:

@@ -193,14 +193,10 @@ def _strip(parts: list[Picture], network: Network, config: SuperResConfig, count
         batch = np.stack([parts[index][:, column.start : column.stop] for index, column in chosen])
         enlarged = network.run(np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255))
         for (index, column), tile in zip(chosen, enlarged.transpose(0, 2, 3, 1), strict=True):
-            _add(strip[index], tile, column, scale)
+            weights = np.repeat(column.weights, scale)[None, :, None]
+            strip[index][:, column.start * scale : column.stop * scale] += tile * weights
         counter.count()
     return strip
-
-
-def _add(strip: np.ndarray, tile: np.ndarray, column: Span, scale: int) -> None:
-    weights = np.repeat(column.weights, scale)[None, :, None]
-    strip[:, column.start * scale : column.stop * scale] += tile * weights
 
 
 def _quantised(unit: np.ndarray) -> Picture:

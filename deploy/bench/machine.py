@@ -1,4 +1,4 @@
-"""The processes that are measured: web processes that the benchmark starts, and the Postgres and Redis beside it."""
+"""The measured processes: web processes started by the benchmark, and its Postgres and Redis."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ _SERVERS = {"postgres": "postgres", "redis-server": "redis", "valkey-server": "r
 
 @dataclass(frozen=True)
 class Cpu:
-    """CPU seconds, user and system, that each kind of process has used since it started."""
+    """CPU seconds (user and system) of each kind of process since its start."""
 
     web: float
     postgres: float
@@ -30,14 +30,14 @@ class Cpu:
 
 
 class Web:
-    """Web processes of the product that share one port."""
+    """Web processes of the product on one port."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.port = port
         self._process = psutil.Process(process.pid)
 
     def cpu(self) -> Cpu:
-        """What the web processes, and the servers started beside this program, have used so far."""
+        """CPU seconds of the web processes and of the servers of this run."""
         used = {"web": _used_by_tree(self._process), "postgres": 0.0, "redis": 0.0}
         for process in _servers():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -45,13 +45,13 @@ class Web:
         return Cpu(**used)
 
     def memory_mb(self) -> float:
-        """Resident memory of the web processes together."""
+        """Resident memory of all web processes."""
         return sum(process.memory_info().rss for process in _tree(self._process)) / 2**20
 
 
 @contextlib.contextmanager
 def web(processes: int, log: Path) -> Iterator[Web]:
-    """Start web processes as the product does; what they log goes to a file."""
+    """Start web processes as the product does, with `log` as their log."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
@@ -78,12 +78,12 @@ def _wait_for(port: int, log: Path) -> None:
 
 
 def log_file() -> Path:
-    """A file for the web processes' words."""
+    """The log file of the web processes."""
     return Path(tempfile.mkstemp(prefix="bench-api-", suffix=".log")[1])
 
 
 def _servers() -> list[psutil.Process]:
-    """Postgres and Redis that were started for this run by `python -m deploy.services run`."""
+    """The Postgres and Redis that `python -m deploy.services run` has started for this run."""
     above = psutil.Process().parent()
     found = above.children(recursive=True) if above else []
     return [process for process in found if process.name() in _SERVERS]
@@ -98,7 +98,7 @@ def _used_by_tree(process: psutil.Process) -> float:
 
 
 def _used(process: psutil.Process) -> float:
-    """Its own CPU time; of the postmaster also that of the connections that have ended."""
+    """CPU time; for the postmaster also that of closed connections."""
     times = process.cpu_times()
     mine = times.user + times.system
     return float(mine + (times.children_user + times.children_system if process.name() == "postgres" else 0))

@@ -41,7 +41,7 @@ START_S: Final = 240
 
 @contextmanager
 def product(threads: int) -> Iterator[Path]:
-    """The running product; gives its data folder."""
+    """Run the product; yields its data folder."""
     with tempfile.TemporaryDirectory(prefix="imagegenx-bench-") as folder:
         var_dir = Path(folder) / "var"
         env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
@@ -61,7 +61,7 @@ def product(threads: int) -> Iterator[Path]:
 
 
 class Probe:
-    """The product seen from outside (HTTP) and from behind (rows, events)."""
+    """Observes the product over HTTP, and its rows and events."""
 
     def __init__(self, var_dir: Path) -> None:
         ready = json.loads((var_dir / "ready.json").read_text())
@@ -73,7 +73,7 @@ class Probe:
         self._redis = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True, socket_timeout=5)
 
     def generate(self, steps: int, seed: int, wait: int = 300) -> tuple[str, float, float]:
-        """One picture: its id, and the moments (Unix s) of sending the request and of reading the answer."""
+        """Generate one picture: its id, and the times (Unix s) of the request and of the answer."""
         body = {"text": TEXT, "params": {"resolution": "256x256", "steps": steps, "seed": seed, "cache": False}}
         sent = time.time()
         answer = self.http.post("/api/v1/image/generate", json=body, headers={"prefer": f"wait={wait}"})
@@ -84,7 +84,7 @@ class Probe:
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])), sent, time.time()
 
     def moments(self, task_id: str) -> dict[str, float]:
-        """Unix s of what happened to a task: claimed and stored by its row, first and last step by the event stream."""
+        """Times of a task (Unix s): claimed and stored from its row, first and last step from the event stream."""
         with self._rows.cursor() as cursor:
             cursor.execute("SELECT started_at, history FROM generation_task WHERE id = %s", [task_id])
             found = cursor.fetchone()
@@ -105,7 +105,7 @@ def latencies(probe: Probe, count: int, steps: int) -> dict[str, dict[str, float
     taken: dict[str, list[float]] = {}
     for number in range(count + 3):
         task_id, sent, answered = probe.generate(steps, number)
-        if number < 3:  # the first ones fill caches
+        if number < 3:  # warm up
             continue
         moment = probe.moments(task_id)
         spans = {
@@ -133,7 +133,7 @@ def throughput(probe: Probe, count: int, steps: int) -> dict[str, float]:
 
 
 def bare(batch: int, count: int, steps: int, threads: int) -> float:
-    """Images/s of the stock pipeline at this batch size, after one batch that is not counted."""
+    """Images/s of the stock pipeline at this batch size, after one uncounted batch."""
     import torch
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
@@ -159,7 +159,7 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=40, help="tasks of the latency part")
     parser.add_argument("--images", type=int, default=32, help="images of the throughput part")

@@ -26,7 +26,7 @@ _QUALITY: dict[str, dict[str, Any]] = {
 
 
 def plain(step: str, superres: str) -> Call:
-    """The calls for the step of the benchmark with that name; `superres` is the folder of x2.onnx and x4.onnx."""
+    """The calls for a step of the benchmark. `superres`: folder of x2.onnx and x4.onnx."""
     if step in _QUALITY:
         return partial(_encode, form=step)
     if step.startswith("upscale"):
@@ -48,7 +48,7 @@ def _encode(image: Picture, form: str) -> bytes:
 
 
 def _network(path: Path) -> Call:
-    """The undivided picture in one call of a session that was loaded before."""
+    """The whole picture in one call of a loaded session."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -77,7 +77,7 @@ def _denoise(image: Picture) -> Picture:
 
 
 def _tone(image: Picture) -> Picture:
-    """Its curve is of straight lines."""
+    """With a piecewise linear curve."""
     table = np.rint(np.interp(np.arange(256) / 255, [0, 0.5, 1], [0, 0.55, 1]) * 255).astype(np.uint8)
     grey = np.tile([0.2126, 0.7152, 0.0722], (3, 1))
     vivid = cv2.transform(cv2.LUT(image, table), 1.2 * np.eye(3) - 0.2 * grey)
@@ -85,7 +85,7 @@ def _tone(image: Picture) -> Picture:
 
 
 def _background(image: Picture) -> Picture:
-    """Flooded from the corners, hard-edged, for a ground of one colour: less than the step does."""
+    """Flood fill from the corners with hard edges, for a background of one colour: less than the step does."""
     height, width = image.shape[:2]
     mask = np.zeros((height + 2, width + 2), np.uint8)
     flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE

@@ -1,4 +1,4 @@
-"""A small line plot as SVG: latency over load, one line for each server. Nothing but text is needed for it."""
+"""A small line plot as SVG: latency over load, one line for each server. Generated as text."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@ ONNX Runtime for the same work (deploy/bench/plain_pictures.py).
 
     python -m deploy.bench.postprocess --sizes 512 1024 --superres fixtures/models/superres
 
-Each row is kept in docs/benchmarks/postprocess.json as soon as it is measured; `--resume` measures only what is not
-there, so that an interruption loses one row. `--steps` chooses some.
+Each row is stored_rows in docs/benchmarks/postprocess.json as soon as it is measured; `--resume` measures only what is
+not there, so that an interruption loses one row. `--steps` chooses some.
 
 Each figure comes from a process of its own, so that peak memory is that step's; it says how much the peak rose over
 the loaded program and its input. OpenCV and the networks work on one thread; the files of a batch are encoded side by
@@ -36,7 +36,7 @@ RESULTS = ROOT / "docs" / "benchmarks" / "postprocess.json"
 FORMATS = ("webp", "avif", "png", "jpeg")
 BATCH = 4
 _ROUNDS = 2
-_SECONDS = 1.0  # each measurement runs at least as long, and at least once; libraries were warmed on a small picture
+_SECONDS = 1.0  # least duration of a measurement, of at least one call, after a warm-up with a small picture
 _LARGEST_ENLARGED = 512  # pixels a side
 STEPS: dict[str, dict] = {
     "basic": {"brightness": 0.05, "contrast": 1.1, "white_balance": "auto"},
@@ -65,7 +65,7 @@ a batch are encoded side by side on all cores. What follows from it stands in [p
 
 
 def product(side: int, seed: int) -> Picture:
-    """An object on a soft, nearly plain ground (uint8 RGB)."""
+    """An object on a soft, nearly plain background (uint8 RGB)."""
     light = np.linspace(215, 235, side)[None, :, None] + np.random.default_rng(seed).normal(0, 2, (side, side, 1))
     picture = np.repeat(light, 3, axis=2).clip(0, 255).astype(np.uint8)
     inside = slice(side // 4, side * 3 // 4)
@@ -74,7 +74,7 @@ def product(side: int, seed: int) -> Picture:
 
 
 def sample(side: int, seed: int) -> Picture:
-    """A picture with smooth and busy parts (uint8 RGB)."""
+    """A picture with smooth and detailed parts (uint8 RGB)."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -84,7 +84,7 @@ def sample(side: int, seed: int) -> Picture:
 
 
 def measure(step: str, side: int, way: str, superres: str) -> dict[str, float]:
-    """`way`: one, batch or plain. The answer: images per second and MB by which the peak of memory rose."""
+    """`way`: one, batch or plain. Returns images per second, and the increase of peak memory in MB."""
     cv2.setNumThreads(1)
     config = SuperResConfig(Path(superres), threads=1)
     recipe = Recipe.from_json(STEPS[step])
@@ -104,9 +104,9 @@ def measure(step: str, side: int, way: str, superres: str) -> dict[str, float]:
     }
     for warm in (ours, lambda chosen: direct(chosen[0])):
         warm([sample(160, 0)])  # loads fonts, networks and libraries
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system, so that it counts when it is taken again
+    ctypes.CDLL(None).malloc_trim(0)  # return freed memory to the system, so that it counts when it is allocated again
     before = _memory_mb("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     started, count = time.perf_counter(), 0
     while count == 0 or time.perf_counter() - started < _SECONDS:
         runs[way]()
@@ -140,13 +140,13 @@ def in_process(step: str, side: int, way: str, superres: str) -> dict[str, float
 
 
 def report(chosen: Mapping[str, Sequence[int]], superres: str, write: Callable[[str], object]) -> None:
-    """Measure the sizes of each step; rows that the results have already are replaced."""
+    """Measure each step at its sizes; existing rows are replaced."""
     write(f"images/s, and MB that the peak of memory rose; batches of {BATCH}")
     write(f"{'step':12} {'size':>5}" + "".join(f"{name:>11}" for name in _COLUMNS))
     for step, sizes in chosen.items():
         for side in sizes:
             row = {"step": step, "size": side, **_row(step, side, superres)}
-            _keep(row)
+            _store(row)
             write(f"{step:12} {side:>5}" + "".join(f"{row[name]:>11}" for name in _COLUMNS))
 
 
@@ -166,14 +166,14 @@ def _row(step: str, side: int, superres: str) -> dict[str, float]:
     return dict(zip(_COLUMNS, [*rounded, round(100 * max(rates[:2]) / rates[2]), *memory], strict=True))
 
 
-def kept() -> list[dict[str, Any]]:
-    """The rows measured so far."""
+def stored_rows() -> list[dict[str, Any]]:
+    """The rows of the results file."""
     return json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
 
 
-def _keep(row: dict[str, Any]) -> None:
-    """Write a row down, in the order of steps and sizes, and the table for people."""
-    others = [old for old in kept() if (old["step"], old["size"]) != (row["step"], row["size"])]
+def _store(row: dict[str, Any]) -> None:
+    """Write the row to the results file, sorted by step and size, and update the table."""
+    others = [old for old in stored_rows() if (old["step"], old["size"]) != (row["step"], row["size"])]
     order = list(STEPS)
     rows = sorted([*others, row], key=lambda one: (order.index(one["step"]), one["size"]))
     RESULTS.write_text(json.dumps({"batch": BATCH, "rows": rows}, indent=1) + "\n")
@@ -185,8 +185,8 @@ def _keep(row: dict[str, Any]) -> None:
 
 
 def _chosen(steps: Sequence[str], sizes: Sequence[int], *, resume: bool) -> dict[str, list[int]]:
-    """Sizes to be measured, by step."""
-    there = {(row["step"], row["size"]) for row in kept()} if resume else set()
+    """The sizes to measure, by step."""
+    there = {(row["step"], row["size"]) for row in stored_rows()} if resume else set()
     largest = {step: _LARGEST_ENLARGED if step.startswith("upscale") else max(sizes) for step in steps}
     return {step: [side for side in sizes if side <= largest[step] and (step, side) not in there] for step in steps}
 

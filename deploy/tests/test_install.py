@@ -20,7 +20,7 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_made_once_again_when_the_pins_change_and_not_stamped_after_a_failure(
+def test_installed_again_when_the_pins_change_and_not_stamped_after_a_failure(
     requirements: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     venv = tmp_path / "venv"

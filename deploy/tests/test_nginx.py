@@ -100,7 +100,7 @@ def as_json(key: str, **more: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}", "content_type": "application/json", **more}
 
 
-def test_the_product_sees_the_clients_own_address_whatever_it_claims(ask, seeded: None) -> None:
+def test_the_product_gets_the_clients_real_address(ask, seeded: None) -> None:
     redis = Redis.from_url(settings.REDIS_URL, decode_responses=True)
     for counted in redis.keys("rl:ip:*"):
         redis.delete(counted)

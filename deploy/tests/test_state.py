@@ -85,7 +85,7 @@ def test_a_taken_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     ProductConfig.from_environment().check_port()
 
 
-def test_the_users_own_settings_go_before_our_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_settings_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", "pictures.example")
     monkeypatch.setenv("HOST", "0.0.0.0")
     config = ProductConfig.from_environment()

@@ -86,7 +86,7 @@ def test_stages_stop_one_after_the_other(tmp_path: Path) -> None:
     assert (tmp_path / "ended").read_text().split() == ["web", "worker", "servers"]
 
 
-def test_what_dies_comes_back_and_what_hangs_is_killed(tmp_path: Path) -> None:
+def test_dead_programs_are_restarted_and_hanging_ones_killed(tmp_path: Path) -> None:
     stubborn = "trap '' TERM; touch stubborn.up; while :; do sleep 0.05; done"
     process = start(tmp_path, {"polite": POLITE.format("polite"), "stubborn": stubborn})
     wait_for(tmp_path / "all.up")
@@ -102,7 +102,7 @@ def test_what_dies_comes_back_and_what_hangs_is_killed(tmp_path: Path) -> None:
     assert "stubborn     did not stop within 1.0 s; killed" in lines
 
 
-def test_a_program_that_keeps_dying_ends_the_start_with_its_last_words(tmp_path: Path) -> None:
+def test_a_program_that_keeps_dying_fails_the_start_with_its_log_tail(tmp_path: Path) -> None:
     process = start(tmp_path, {"broken": "echo no colour left in the pot; exit 3", "fine": POLITE.format("fine")})
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -125,7 +125,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, victim: str) -> No
         time.sleep(0.05)
 
 
-def test_orphans_of_a_dead_program_are_ended_after_a_while(tmp_path: Path) -> None:
+def test_orphans_of_a_dead_program_are_killed(tmp_path: Path) -> None:
     script = f"(trap '' TERM; sleep 1000) & echo $! > child; {POLITE.format('parent')}"
     process = start(tmp_path, {"parent": script})
     wait_for(tmp_path / "all.up")

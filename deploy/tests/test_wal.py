@@ -157,7 +157,7 @@ def test_a_full_copy_a_day_and_an_incremental_one_an_hour() -> None:
     assert catalogue.due([made(24), made(0.5, "24")], NOON, config) == "full"
 
 
-def test_every_moment_of_the_kept_days_stays_restorable() -> None:
+def test_every_time_within_the_retention_is_restorable() -> None:
     old, bridge, young = made(24 * 9), made(24 * 7.5), made(24 * 6)
     copies = [old, made(24 * 8.9, old.name), bridge, made(24 * 7.4, bridge.name), young]
     gone = catalogue.outdated(copies, NOON, BackupConfig())
@@ -175,7 +175,7 @@ def test_a_chain_begins_with_its_full_copy() -> None:
         catalogue.chain(copies[1:3], None)
 
 
-def test_a_moment_is_utc_unless_it_says_otherwise() -> None:
+def test_a_time_without_a_zone_is_utc() -> None:
     assert catalogue.parse_time("2026-11-25T12:00:00") == catalogue.parse_time("2026-11-25T14:00:00+02:00") == NOON
     with pytest.raises(DeployError, match="write it like"):
         catalogue.parse_time("yesterday")

@@ -32,6 +32,7 @@ def hit(counters: Sequence[tuple[str, str]], per_second: int) -> list[Allowance]
 
     Raises TooManyRequests when any of them is over its limit.
     """
+    global _paused_until
     window = settings.RATE_WINDOW_S
     quota = per_second * window
     if time.monotonic() < _paused_until:
@@ -39,7 +40,8 @@ def hit(counters: Sequence[tuple[str, str]], per_second: int) -> list[Allowance]
     try:
         counts = _script()(keys=[f"rl:{name}:{whose}" for name, whose in counters], args=[window])
     except redis.RedisError as error:
-        _note_outage(error)
+        _paused_until = time.monotonic() + _PAUSE_S
+        _log.warning("limits are not counted, Redis is unreachable: %s", error)
         return []
     allowances = [
         Allowance(name, quota, window, max(0, quota - count), window)
@@ -91,9 +93,3 @@ def seconds_until_midnight() -> int:
 @functools.cache
 def _script() -> Script:
     return redis_clients.load_script(redis_clients.text_client(), Path(__file__).with_suffix(".lua"))
-
-
-def _note_outage(error: Exception) -> None:
-    global _paused_until
-    _paused_until = time.monotonic() + _PAUSE_S
-    _log.warning("limits are not counted, Redis is unreachable: %s", error)

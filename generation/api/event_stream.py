@@ -45,7 +45,7 @@ from generation.api.wait import base_url
 from generation.tasks import access, watchers
 from generation.tasks.models import Status
 from generation.tasks.presentation import PUBLIC_STATUS
-from generation.tasks.view import TaskView, view_for, view_of
+from generation.tasks.view import TaskSnapshot, view_for, view_of
 from imagegenx_site.errors import ApiError, NotFound, Unauthorised
 from imagegenx_site.ids import from_public
 
@@ -197,7 +197,7 @@ def _of(event: watchers.Event) -> bytes:
     return _event(event.kind, data, event.id)
 
 
-async def _shown(task_id: UUID, base: str) -> TaskView:
+async def _shown(task_id: UUID, base: str) -> TaskSnapshot:
     return await sync_to_async(view_of)(task_id, base)
 
 

@@ -20,10 +20,10 @@ from generation.tasks import estimates, open_tasks
 from generation.tasks.enqueue import entry_of
 from generation.tasks.idempotency import Idempotency
 from generation.tasks.inputs import InputPicture
-from generation.tasks.insertion import insert
 from generation.tasks.models import Batch, Task
 from imagegenx_site.errors import Allowance, Busy
 from imagegenx_site.ids import moment_of, uuid7
+from imagegenx_site.row_insert import insert
 from storage.errors import StorageError
 from storage.keys import input_key
 from storage.store import get_store

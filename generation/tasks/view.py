@@ -27,7 +27,7 @@ _OUTPUT_LINKS: Final = ("url", "thumbnail_url")
 
 
 @dataclass(frozen=True)
-class TaskView:
+class TaskSnapshot:
     """What a poll answers. `ended`: it will not change any more, but for its URLs."""
 
     task_id: UUID
@@ -36,7 +36,7 @@ class TaskView:
     ended: bool
 
 
-def view_for(public_id: str, user: User, *, base_url: str) -> TaskView:
+def view_for(public_id: str, user: User, *, base_url: str) -> TaskSnapshot:
     """The caller's task, or a team-mate's. Raises NotFound for any other id, known or not."""
     task_id = from_public(public_id)
     found = _found(task_id) if task_id else None
@@ -45,7 +45,7 @@ def view_for(public_id: str, user: User, *, base_url: str) -> TaskView:
     return _view(task_id, found, base_url)
 
 
-def view_of(task_id: UUID, base_url: str) -> TaskView:
+def view_of(task_id: UUID, base_url: str) -> TaskSnapshot:
     """A task for somebody who is known to have access to it. Raises NotFound when it was deleted meanwhile."""
     close_old_connections()  # a stream lives longer than a connection that a restart of Postgres breaks
     found = _found(task_id)
@@ -59,9 +59,9 @@ def _found(task_id: UUID) -> dict[str, Any] | None:
     return None if kept is None else json.loads(kept)
 
 
-def _view(task_id: UUID, found: dict[str, Any], base_url: str) -> TaskView:
+def _view(task_id: UUID, found: dict[str, Any], base_url: str) -> TaskSnapshot:
     body = _at(found["body"], base_url, time.time() - found["made"])
-    return TaskView(task_id, body, found["etag"], found["ended"])
+    return TaskSnapshot(task_id, body, found["etag"], found["ended"])
 
 
 def _load(task_id: UUID) -> bytes | None:

@@ -1,5 +1,5 @@
 """Alerts of lost workers and devices: raised where the loss is noticed, cleared by the worker that replaces the lost
-one, shown in the admin, by GET /healthz/workers and as a log line with the field `alert`.
+one, shown in the admin, by GET /healthz/workers and as an error in the log.
 """
 
 import logging

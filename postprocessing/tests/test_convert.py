@@ -78,7 +78,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "pwned").exists()
 
 
-def test_other_tensors_are_named(tmp_path):
+def test_unknown_tensors_are_refused_with_their_name(tmp_path):
     torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(CommandError, match=r"encoder\.weight"):
         call_command("convert_superres", tmp_path / "other.pth", out=tmp_path)

@@ -87,13 +87,13 @@ def test_full_metadata(form):
         assert comment[8:].decode("utf-16-be") == TEXT
 
 
-def test_the_comment_has_the_type_that_readers_ask_for():
+def test_the_exif_comment_has_the_type_undefined():
     encoded = process([scene(192, 256)], Recipe.from_json({"format": "jpeg"}), [NOTES])[0]
     assert b"\x92\x86\x00\x07" in encoded.data  # UserComment, UNDEFINED
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_minimal_metadata_says_no_more_than_how_it_was_made(form):
+def test_minimal_metadata_has_only_the_source_type(form):
     info, exif = written(form, "minimal")
     assert b"trainedAlgorithmicMedia" in info["xmp"]
     assert "parameters" not in info
@@ -101,13 +101,13 @@ def test_minimal_metadata_says_no_more_than_how_it_was_made(form):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_stripped(form):
+def test_no_metadata(form):
     info, exif = written(form, "none")
     assert not exif
     assert not {"xmp", "icc_profile", "parameters", "exif"} & set(info)
 
 
-def test_edited_pictures_have_their_own_source_type():
+def test_edited_pictures_have_another_source_type():
     encoded = process([scene()], Recipe(), [Notes("x", edited=True)])[0]
     assert b"compositeWithTrainedAlgorithmicMedia" in encoded.data
 
@@ -119,7 +119,7 @@ def test_thumbnails():
         assert small.content_type == "image/webp"
 
 
-def test_a_finished_thumbnail_shows_what_the_file_shows():
+def test_thumbnails_show_the_processed_picture():
     """A customer's watermark must not be missing from the small picture."""
     recipe = Recipe.from_json({"watermark": {"kind": "qr", "text": "mine", "scale": 1.0, "position": "center"}})
     (finished,) = process_each([scene(512, 512)], recipe, [NOTES])
@@ -128,7 +128,7 @@ def test_a_finished_thumbnail_shows_what_the_file_shows():
     assert cv2.QRCodeDetector().detectAndDecode(decode(finished.thumbnail.data))[0] == "mine"
 
 
-def test_a_transparent_or_deep_file_is_read_too():
+def test_transparent_and_16_bit_files_are_decoded():
     buffer = io.BytesIO()
     Image.new("RGBA", (3, 2), (255, 0, 0, 0)).save(buffer, "PNG")
     assert decode(buffer.getvalue())[0, 0].tolist() == [255, 255, 255]

@@ -33,7 +33,7 @@ def reader(file: Encoded, root: str = "") -> c2pa.Reader:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_signed_file_says_how_it_was_made_and_is_trusted_by_who_trusts_the_root(chain, form):
+def test_a_signed_file_has_its_source_type_and_is_trusted_through_the_root(chain, form):
     file = signed(chain, form)
     read = reader(file, chain.root)
     assert read.get_validation_state() == "Trusted"
@@ -50,7 +50,7 @@ def test_a_signed_file_says_how_it_was_made_and_is_trusted_by_who_trusts_the_roo
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_changed_file_is_found_out(chain, form):
+def test_a_changed_file_is_detected(chain, form):
     file = signed(chain, form)
     with Image.open(io.BytesIO(file.data)) as opened:
         pixels = process([scene(96, 96)], Recipe.from_json({"format": form, "metadata": "none"}))[0].data
@@ -60,7 +60,7 @@ def test_a_changed_file_is_found_out(chain, form):
     assert reader(replace(file, data=changed), chain.root).get_validation_state() == "Invalid"
 
 
-def test_a_stranger_to_the_root_sees_an_unbroken_file_of_an_unknown_signer(chain):
+def test_without_the_root_the_signature_is_valid_and_untrusted(chain):
     read = reader(signed(chain, "webp"))
     assert read.get_validation_state() == "Valid"
 
@@ -93,7 +93,7 @@ def test_the_thumbnail_is_not_signed(chain):
         reader(done.thumbnail)
 
 
-def test_what_cannot_be_signed_says_why(chain, tmp_path):
+def test_a_failed_signature_says_why(chain, tmp_path):
     recipe = Recipe.from_json({"provenance": True})
     with pytest.raises(ProvenanceUnavailable, match="C2PA_CERTIFICATE"):
         process([scene(8, 8)], recipe)

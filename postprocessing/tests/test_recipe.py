@@ -27,7 +27,7 @@ def test_no_block_is_the_default_recipe():
     assert Recipe.from_json({}) == Recipe.from_json(None) == Recipe()
 
 
-def test_the_request_wins_over_the_style():
+def test_the_request_overrides_the_style():
     style = {"curve": [[0, 0], [0.5, 0.6], [1, 1]], "saturation": 1.3, "sharpen": 0.4, "white_background": True}
     plain = Recipe.from_json({}, style)
     assert (plain.tone.curve[1], plain.tone.saturation, plain.tone.sharpen, plain.white_background) == (
@@ -51,7 +51,7 @@ def test_equal_blocks_are_equal_recipes():
     assert hash(Recipe.from_json(block)) == hash(Recipe.from_json(dict(block)))
 
 
-def test_four_times_is_late_unless_told():
+def test_4x_is_a_later_version_by_default():
     late = Recipe.from_json({"upscale": {"scale": 4}, "saturation": 1.2})
     assert late.late
     assert late.first_version() == Recipe.from_json({"saturation": 1.2})

@@ -27,7 +27,7 @@ def test_white_balance_makes_the_means_equal():
     assert (grey_world_gains(np.zeros((4, 4, 3), np.uint8)) == 1).all()
 
 
-def test_denoise_comes_nearer_to_the_clean_picture():
+def test_denoise_approaches_the_clean_picture():
     clean = cv2.GaussianBlur(scene(96, 96), (0, 0), 1.5)
     noisy = np.clip(clean + np.random.default_rng(1).normal(0, 12, clean.shape), 0, 255).astype(np.uint8)
     assert psnr(apply_basic(noisy, Basic(denoise=1.0)), clean) > psnr(noisy, clean) + 3
@@ -89,7 +89,7 @@ def product_shot() -> tuple[np.ndarray, np.ndarray]:
     return picture, mask > 0
 
 
-def test_the_ground_becomes_white_and_the_object_stays():
+def test_the_background_becomes_white_and_the_object_stays():
     picture, metal = product_shot()
     white = whiten_background(picture)
     outside = np.ones_like(metal)
@@ -102,7 +102,7 @@ def test_the_ground_becomes_white_and_the_object_stays():
     assert (white[150, 120] == picture[150, 120]).all()  # what the ring encloses is not touched
 
 
-def test_a_picture_without_plain_edges_is_left_alone():
+def test_a_picture_without_plain_edges_is_unchanged():
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     assert (whiten_background(noise) == noise).all()
 
@@ -118,7 +118,7 @@ def test_a_picture_without_plain_edges_is_left_alone():
         (np.full((2, 3, 3), 9.0, np.float32), [255, 255, 255]),
     ],
 )
-def test_other_forms_enter_by_conversion(array, pixel):
+def test_other_arrays_are_converted(array, pixel):
     picture = as_rgb8(array)
     assert check_picture(picture) is picture
     assert np.abs(picture[0, 0].astype(int) - pixel).max() <= 1
@@ -134,7 +134,7 @@ def test_other_forms_enter_by_conversion(array, pixel):
         "x",
     ],
 )
-def test_what_is_no_picture_is_refused(array):
+def test_other_values_are_refused(array):
     with pytest.raises(ValueError):
         as_rgb8(array)
     with pytest.raises((ValueError, TypeError)):

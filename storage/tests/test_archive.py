@@ -41,7 +41,7 @@ def aged(days: int) -> str:
     return keys.image_key(task_id, 0, "ab" * 32, "image/webp")
 
 
-def test_there_and_back(task_id, redis):
+def test_an_original_moves_to_the_archive_and_back(task_id, redis):
     store, key = images(), original(task_id)
     check_present(store, key, redis)
     assert move_to_archive(store, key)
@@ -66,7 +66,7 @@ def test_a_crash_between_copy_and_delete_leaves_two_and_is_repeated(task_id, red
     assert [found.key for found in store.list("")] == [key]
 
 
-def test_gone_is_gone(task_id, redis):
+def test_a_deleted_original_is_not_found(task_id, redis):
     store, key = images(), original(task_id)
     move_to_archive(store, key)
     assert delete_task(store, task_id) == 1
@@ -74,7 +74,7 @@ def test_gone_is_gone(task_id, redis):
         check_present(store, key, redis)
 
 
-def test_what_comes_back_between_two_looks_is_not_gone(task_id, redis, monkeypatch):
+def test_an_original_moved_back_during_the_check_is_found(task_id, redis, monkeypatch):
     store, key = images(), original(task_id)
     move_to_archive(store, key)
     exists = store.exists
@@ -89,7 +89,7 @@ def test_what_comes_back_between_two_looks_is_not_gone(task_id, redis, monkeypat
     assert store.read(key) == b"picture 0"
 
 
-def test_without_redis_it_comes_back_at_once(task_id):
+def test_without_redis_an_original_is_moved_back_at_once(task_id):
     store, key = images(), original(task_id)
     move_to_archive(store, key)
     check_present(store, key, Redis(port=1, retry=Retry(NoBackoff(), 0)))
@@ -114,7 +114,7 @@ def test_openings_are_written_once_a_day_in_batches(redis):
     assert redis.zcard("gx:opened") == 0
 
 
-def test_openings_survive_a_redis_that_is_away(redis):
+def test_openings_are_kept_while_redis_is_unreachable(redis):
     openings = Openings(Redis(port=1, retry=Retry(NoBackoff(), 0)), flush_seconds=1000)
     now = time.time()
     openings.note(aged(30), now)

@@ -36,7 +36,7 @@ def rows(db: None, task_id: UUID) -> Any:
     )  # fmt: skip
 
 
-def test_nothing_to_say(rows, capsys):
+def test_matching_rows_and_objects_give_no_finding(rows, capsys):
     call_command("check_storage")
     assert "no difference" in capsys.readouterr().out
 
@@ -62,7 +62,7 @@ def test_a_missing_input_is_an_error(rows, task_id, capsys):
     call_command("check_storage")
 
 
-def test_orphans_are_named_and_deleted_when_asked(rows, task_id, capsys):
+def test_orphans_are_listed_and_deleted_with_the_option(rows, task_id, capsys):
     orphan = keys.image_key(UUID(int=task_id.int + 5), 0, "ab" * 32, "image/webp")
     images().put(orphan, b"orphan")
     call_command("check_storage")

@@ -15,7 +15,7 @@ def test_the_day_comes_from_the_task_id():
     assert keys.image_key(TASK, 3, SHA, "image/webp") == f"images/{day:%Y/%m/%d}/{TASK}/3-0123456789abcdef.webp"
 
 
-def test_variants_follow_from_the_original():
+def test_variant_keys_are_derived_from_the_original():
     original = keys.image_key(TASK, 0, SHA, "image/avif")
     thumb = keys.variant_key(original, "thumbs")
     assert thumb == original.replace("images/", "thumbs/").replace(".avif", ".webp")
@@ -26,7 +26,7 @@ def test_variants_follow_from_the_original():
         keys.variant_key(original, "huge")
 
 
-def test_parse_gives_back_what_made_the_key():
+def test_parse_inverts_the_key():
     parts = keys.parse(keys.archive_key(keys.image_key(TASK, 12, SHA, "image/png")))
     assert (parts.kind, parts.task_id, parts.part, parts.extension, parts.archived) == (
         "images",
@@ -59,7 +59,7 @@ def test_foreign_keys_are_refused(key):
         keys.check(key)
 
 
-def test_every_made_key_is_of_the_scheme():
+def test_every_built_key_is_in_the_scheme():
     original = keys.image_key(TASK, 0, SHA, "image/jpeg")
     made = [
         original,

@@ -21,7 +21,7 @@ def test_only_the_same_path_and_expiry_verify():
     assert not signing.verify("/files/a", expires, "ü")
 
 
-def test_it_ends_at_its_expiry():
+def test_a_signature_expires():
     signature = signing.sign("/files/a", 1000)
     assert signing.verify("/files/a", 1000, signature, now=1000)
     assert not signing.verify("/files/a", 1000, signature, now=1000.5)
@@ -74,7 +74,7 @@ async def test_a_changed_url_is_refused(stores_on_disk, task_id, forge):
 
 
 @pytest.mark.asyncio
-async def test_a_url_of_before_its_end_is_none_after_it(stores_on_disk, task_id):
+async def test_an_expired_url_is_refused(stores_on_disk, task_id):
     key = keys.image_key(task_id, 0, "ab" * 32, "image/webp")
     await sync_to_async(images().put)(key, b"picture")
     assert (await AsyncClient().get(images().url(key, -1))).status_code == 403

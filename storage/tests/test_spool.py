@@ -32,7 +32,7 @@ def broken(stores_on_disk: Path):
     return wall.unlink
 
 
-def test_a_failing_store_means_spool_and_a_url_that_works(broken, task_id):
+def test_pictures_are_spooled_while_the_store_fails_and_their_urls_work(broken, task_id):
     store = images()
     key, data = picture(task_id, 0)
     stored = store.put(key, data)
@@ -60,7 +60,7 @@ async def test_the_temporary_url_is_answered(broken, task_id):
     assert (answer.status_code, answer.content) == (200, data)
 
 
-def test_three_tries_then_none_while_it_is_known_to_be_away(settings, stores_on_disk, task_id):
+def test_three_tries_then_none_while_the_store_counts_as_down(settings, stores_on_disk, task_id):
     """An S3 address where a socket listens but never answers a request properly: each connection is one try."""
     server = socket.create_server(("127.0.0.1", 0))
     connections = []
@@ -103,7 +103,7 @@ def s3_at(port: int) -> dict:
     }
 
 
-def test_entries_arrive_in_the_order_they_came(broken, task_id):
+def test_entries_are_uploaded_in_order_of_arrival(broken, task_id):
     store = images()
     sent = [picture(task_id, index) for index in (3, 1, 2)]
     for key, data in sent:
@@ -119,7 +119,7 @@ def test_entries_arrive_in_the_order_they_came(broken, task_id):
     assert arrived == [key for key, _ in sent]
 
 
-def test_it_is_bounded(tmp_path, task_id):
+def test_the_spool_is_bounded(tmp_path, task_id):
     spool = Spool(SpoolConfig(tmp_path / "s", max_bytes=2500, max_files=100))
     for index in range(2):
         spool.add(*picture(task_id, index))
@@ -132,7 +132,7 @@ def test_it_is_bounded(tmp_path, task_id):
     assert spool.state().files == 2
 
 
-def test_one_bad_entry_does_not_hold_up_the_others(stores_on_disk, task_id):
+def test_a_failing_entry_does_not_block_the_others(stores_on_disk, task_id):
     """The folder of one task cannot be made in the store; another task's pictures pass it."""
     store = images()
     other = UUID(int=task_id.int + 1)
@@ -178,7 +178,7 @@ def test_a_deleted_picture_is_gone_from_the_spool_too(stores_on_disk, task_id):
         store.read(key)
 
 
-def test_kills_in_any_step_lose_and_double_nothing(stores_on_disk, task_id):
+def test_kills_at_any_step_lose_and_duplicate_nothing(stores_on_disk, task_id):
     """A process puts pictures into spool and store and synchronises, and is killed at random moments; another goes on.
 
     It prints a key only after `put` has returned: every printed key must be readable afterwards, with its own bytes,

@@ -61,7 +61,7 @@ def every_step(work: Callable[[int], Callable[[], object]], check: Callable[[int
     return step - 1
 
 
-def test_a_crash_in_any_step_of_keeping_leaves_all_or_nothing(stores_on_disk: Path, task_id: UUID) -> None:
+def test_a_crash_at_any_step_of_spooling_leaves_all_or_nothing(stores_on_disk: Path, task_id: UUID) -> None:
     store = images()
 
     def check(step: int) -> None:
@@ -76,7 +76,7 @@ def test_a_crash_in_any_step_of_keeping_leaves_all_or_nothing(stores_on_disk: Pa
     assert store.spool.has(picture(task_id, steps + 1)[0])  # the run that was not cut off
 
 
-def test_a_crash_in_any_step_of_bringing_loses_and_doubles_nothing(stores_on_disk: Path, task_id: UUID) -> None:
+def test_a_crash_at_any_step_of_the_sync_loses_and_duplicates_nothing(stores_on_disk: Path, task_id: UUID) -> None:
     """Three pictures wait; the synchronising process dies in each of its steps; then one brings them home."""
     store = images()
 
@@ -105,7 +105,7 @@ def away(stores_on_disk: Path) -> Callable[[], None]:
     return wall.unlink
 
 
-def test_the_store_is_away_for_an_hour(
+def test_the_store_is_down_for_an_hour(
     away: Callable[[], None], task_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An hour in fast motion: the spool's clock moves on with every picture, so that the store is tried anew as

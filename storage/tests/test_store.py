@@ -18,7 +18,7 @@ def key(task_id):
 
 
 @pytest.mark.parametrize("name", ["images", "raw"])
-def test_it_behaves_as_every_store(name, task_id):
+def test_common_behaviour_of_stores(name, task_id):
     check_store(get_store(name), task_id)
 
 
@@ -35,7 +35,7 @@ def test_deleting_the_last_file_leaves_no_folders(key, stores_on_disk):
     assert os.listdir(stores_on_disk / "media") == []
 
 
-def test_what_was_damaged_on_the_way_is_not_accepted(key, stores_on_disk):
+def test_damaged_bytes_are_not_accepted(key, stores_on_disk):
     store = get_store("images")
     store.put(key, DATA)
     path = stores_on_disk / "media" / key

@@ -64,7 +64,7 @@ def test_medium_is_made_once_under_concurrency(original, redis):
         assert (picture.format, picture.size) == ("WEBP", (512, 341))
 
 
-def test_without_redis_it_is_made_all_the_same(original):
+def test_without_redis_the_variant_is_made(original):
     nobody = Redis(port=1, retry=Retry(NoBackoff(), 0))
     assert images().exists(ensure_variant(images(), original, "medium", nobody, small_webp))
 
@@ -84,7 +84,7 @@ def test_an_original_that_is_no_picture_is_refused(task_id, redis):
         ensure_variant(images(), key, "medium", redis, small_webp)
 
 
-def test_deleting_a_task_takes_all_its_objects_and_no_others(original, task_id, redis):
+def test_deleting_a_task_deletes_its_objects_and_no_others(original, task_id, redis):
     """The medium variant, a thumbnail in the cache, an enlargement's first version, an input, one in the spool."""
     store, other = images(), keys.image_key(UUID(int=task_id.int + 1), 0, "ab" * 32, "image/webp")
     ensure_variant(store, original, "medium", redis, small_webp)
@@ -100,7 +100,7 @@ def test_deleting_a_task_takes_all_its_objects_and_no_others(original, task_id, 
         thumbnail(store, small)
 
 
-def test_a_dead_holder_is_followed(redis):
+def test_the_lock_of_a_dead_process_expires(redis):
     redis.set("gx:once:dead", "somebody", px=300)
     started = time.monotonic()
     assert coalesce(redis, "dead", lambda: None, lambda: "made", 5) == "made"
@@ -108,7 +108,7 @@ def test_a_dead_holder_is_followed(redis):
     assert redis.get("gx:once:dead") is None
 
 
-def test_a_failing_worker_lets_the_next_one_in(redis):
+def test_after_a_failure_the_next_process_gets_the_lock(redis):
     def fail() -> str:
         raise RuntimeError("no")
 

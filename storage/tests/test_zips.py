@@ -23,7 +23,7 @@ def unpacked(chunks) -> zipfile.ZipFile:
     return archive
 
 
-def test_pictures_come_out_as_they_went_in(task_id):
+def test_zipped_pictures_are_unchanged(task_id):
     store = images()
     contents = [os.urandom(1000 * index) for index in range(4)]
     for index, data in enumerate(contents):
@@ -58,7 +58,7 @@ def test_the_length_is_known_before_the_first_byte(task_id):
     assert [info.file_size for info in unpacked([written]).infolist()] == [0, 1000, 2000]
 
 
-def test_no_length_is_promised_for_what_is_not_there(task_id):
+def test_no_length_is_promised_for_missing_objects(task_id):
     store = images()
     store.put(key_of(task_id, 0), b"here")
     assert measured(store, [ZipEntry("a.webp", key_of(task_id, 0)), ZipEntry("b.webp", key_of(task_id, 1))]) is None
@@ -67,7 +67,7 @@ def test_no_length_is_promised_for_what_is_not_there(task_id):
 @pytest.mark.parametrize(
     ("name", "noted"), [("雪 b.webp", "雪 b_.txt"), ("b.png", "b.txt"), ("b", "b"), ("b.a.jpeg", "b.a_.txt")]
 )
-def test_what_vanishes_after_the_length_was_promised_is_replaced_by_a_text_of_its_size(task_id, name, noted):
+def test_an_object_deleted_after_the_length_was_promised_is_replaced_by_a_text(task_id, name, noted):
     store = images()
     for index in range(3):
         store.put(key_of(task_id, index), os.urandom(300_000))
@@ -85,7 +85,7 @@ def test_what_vanishes_after_the_length_was_promised_is_replaced_by_a_text_of_it
     assert [info.file_size for info in archive.infolist()] == [300_000] * 3
 
 
-def test_an_object_of_another_size_than_announced_is_not_taken(task_id):
+def test_an_object_with_another_size_than_announced_is_refused(task_id):
     store = images()
     store.put(key_of(task_id, 0), b"x" * 500)
     entries = [ZipEntry("a.webp", key_of(task_id, 0), 400)]
@@ -107,7 +107,7 @@ class Interrupted(io.RawIOBase):
 
 
 @pytest.mark.parametrize("failures", [1, 2])
-def test_an_interrupted_read_is_taken_up_once(task_id, monkeypatch, failures):
+def test_an_interrupted_read_is_resumed_once(task_id, monkeypatch, failures):
     store = images()
     data = os.urandom(700_000)
     store.put(key_of(task_id, 0), data)

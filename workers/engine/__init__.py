@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workers.engine.batching.config import EngineConfig
     from workers.engine.batching.engine import Engine
-    from workers.engine.errors import EngineError, InvalidRequest, ModelUnavailable
+    from workers.engine.errors import EngineError, InvalidSample, ModelUnavailable
     from workers.engine.models.pool import ModelPool, PoolConfig
     from workers.engine.requests import (
         Cancelled,
@@ -60,7 +60,7 @@ __all__ = [
     "Failed",
     "Cancelled",
     "EngineError",
-    "InvalidRequest",
+    "InvalidSample",
     "ModelUnavailable",
     "ModelPool",
     "PoolConfig",
@@ -82,7 +82,7 @@ _HOMES = {
     "Engine": "workers.engine.batching.engine",
     "EngineConfig": "workers.engine.batching.config",
     **dict.fromkeys(_REQUESTS, "workers.engine.requests"),
-    **dict.fromkeys(("EngineError", "InvalidRequest", "ModelUnavailable"), "workers.engine.errors"),
+    **dict.fromkeys(("EngineError", "InvalidSample", "ModelUnavailable"), "workers.engine.errors"),
     **dict.fromkeys(("ModelPool", "PoolConfig"), "workers.engine.models.pool"),
     "ModelSpec": "workers.engine.spec",
 }

@@ -1,7 +1,7 @@
 """Errors of the engine, sorted by who is at fault.
 
 EngineError
-├── InvalidRequest     the caller's: the same request will fail again, never retried
+├── InvalidSample     the caller's: the same request will fail again, never retried
 ├── ModelUnavailable   ours or the deployment's: the model could not be loaded; a fallback model may serve
 └── RemoteModelError   a remote model refused or did not answer; `retryable` says whether to try again
 """
@@ -15,7 +15,7 @@ class EngineError(Exception):
     retryable = True
 
 
-class InvalidRequest(EngineError, ValueError):
+class InvalidSample(EngineError, ValueError):
     """The request cannot be carried out by this model; the text says what would be right."""
 
     retryable = False

@@ -1,7 +1,7 @@
 """What a fault in a stage leads to: classified into a value, then acted upon, once.
 
 Refused   the content policy does not allow a picture      the task fails, and the refusal is written down
-Failed    the same request would fail again, or no try is left                               the task fails
+TaskFails    the same request would fail again, or no try is left                               the task fails
 GivenUp   the same, of a task whose pictures are delivered                            the client is warned
 Retry     anything else                        the lease is given back; the reconciler sends the stage again
 """
@@ -34,7 +34,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Failed:
+class TaskFails:
     code: str
     message: str
 
@@ -50,7 +50,7 @@ class Retry:
     reason: str
 
 
-Consequence = Refused | Failed | GivenUp | Retry
+Consequence = Refused | TaskFails | GivenUp | Retry
 
 
 @contextmanager
@@ -76,8 +76,8 @@ def classify(stage: Stage, tries: int, error: Exception) -> Consequence:
     if stage.exhausted == "warn":
         return GivenUp(f"The larger version could not be made: {error}")
     if callers_code:
-        return Failed(callers_code, str(error))
-    return Failed(f"{stage.name}_failed", f"{stage.name} failed {tries} times; the last time: {reason}")
+        return TaskFails(callers_code, str(error))
+    return TaskFails(f"{stage.name}_failed", f"{stage.name} failed {tries} times; the last time: {reason}")
 
 
 def _settle(task: Task, consequence: Consequence) -> None:
@@ -85,7 +85,7 @@ def _settle(task: Task, consequence: Consequence) -> None:
         case Refused(refusal):
             if picture_check.refuse(task, refusal):
                 clear_raw(task)
-        case Failed(code, message):
+        case TaskFails(code, message):
             states.fail(task.id, code=code, message=message)
         case GivenUp(warning):
             states.end_enlargement(task.id, owner=task.stage_owner, warning=warning[:300])

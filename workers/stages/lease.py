@@ -22,7 +22,7 @@ def take(stage: Stage, task_id: str) -> Task | None:
     return states.take_stage(UUID(task_id), stage, owner, settings.STAGE_SECONDS)
 
 
-class Progress:
+class EnlargementProgress:
     """Called with the done part of an enlargement: renews the leases of its tasks, which one owner holds, and
     publishes the progress.
     """

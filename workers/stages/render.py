@@ -14,7 +14,7 @@ from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
-from workers.stages.lease import Progress
+from workers.stages.lease import EnlargementProgress
 
 Lossless = Mapping[int, np.ndarray]  # pictures of one task by number: uint8 [H, W, 3] RGB
 
@@ -38,7 +38,7 @@ def render(group: Sequence[tuple[Task, Lossless]], recipe: Recipe) -> Iterator[P
     """
     pictures = [picture for _, own in group for picture in own.values()]
     notes = [_note(task, number) for task, own in group for number in own]
-    progress = Progress([task for task, _ in group])
+    progress = EnlargementProgress([task for task, _ in group])
     return process_each(
         pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), progress, signer=_signer()
     )

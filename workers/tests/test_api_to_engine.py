@@ -1,4 +1,4 @@
-"""From a request over the API to what a client reads of it, through a real GPU worker with models of every sort."""
+"""From a request over the API to its answer, through a real GPU worker with models of every kind."""
 
 import base64
 import json
@@ -31,8 +31,8 @@ AREA = {"area": [64, 64, 128, 128]}
 
 
 @pytest.fixture
-def far_away() -> Iterator[str]:
-    """A server that speaks the Images API."""
+def remote_server() -> Iterator[str]:
+    """A server with the Images API."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), ImagesApi)
     hold = threading.Event()
     hold.set()
@@ -44,7 +44,7 @@ def far_away() -> Iterator[str]:
 
 
 def declare_models(folder: Path, remote: str) -> None:
-    """A model of every sort, as an admin enters them."""
+    """A model of every kind, as an admin enters them."""
     tiny_models.save_stable_diffusion(folder / "sd")
     tiny_models.save_stable_diffusion(folder / "nine", in_channels=9, with_controlnet=False)
     tiny_models.save_sd3(folder / "sd3")
@@ -82,10 +82,10 @@ def post(client: Client, kind: str, model: str, body: dict[str, Any], **params: 
     return Task.objects.latest("id")
 
 
-def test_every_sort_of_model_and_prompt_from_the_api_to_what_the_client_is_told(
-    processes: Fleet, client: Client, far_away: str, tmp_path: Path
+def test_every_kind_of_model_and_prompt_from_the_api_to_the_answer(
+    processes: Fleet, client: Client, remote_server: str, tmp_path: Path
 ) -> None:
-    declare_models(tmp_path, far_away)
+    declare_models(tmp_path, remote_server)
     env = {"RAW_ROOT": str(tmp_path / "raw"), "MEDIA_ROOT": settings.MEDIA_ROOT}
     fleet = Fleet(tmp_path, processes.env | env | {"TORCH_THREADS": "1", "GPU_PRELOAD": ""}, "workers.gpu.main")
     try:

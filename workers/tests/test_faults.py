@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_what_is_broken_under_work_loses_and_doubles_nothing():
+def test_faults_under_load_lose_and_duplicate_nothing():
     env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL", "FAULTS")}
     command = [sys.executable, "-m", "workers.tests.faults"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=580)

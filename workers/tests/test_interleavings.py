@@ -47,7 +47,7 @@ ENDS = {str(state) for state in TERMINAL}
 
 
 class Worker:
-    """A GPU worker without engine and threads: memory, and the calls that the real one makes."""
+    """A GPU worker without engine and threads: its state, and the calls of the real one."""
 
     def __init__(self, name: str) -> None:
         config = BufferConfig(worker=name, own_queue="dq.gpu1", lease_ms=3_600_000, window_ms=0, affinity_ms=0)
@@ -78,7 +78,7 @@ class Worker:
         self.buffer.settle(claim, settle_row(claim, task, outcome, self.name))
 
     def finish(self) -> None:
-        """The oldest one's pictures are safe; its stages are not sent: the repairs must find that."""
+        """The oldest task's pictures are stored, but its stages not enqueued: the repairs must find that."""
         for task_id, (_, task) in list(self.held.items())[:1]:
             states.mark_generated(task.id, worker=self.name, attempt=task.attempt)
             self.settle(task_id, Outcome(End.FINISHED))
@@ -88,7 +88,7 @@ class Worker:
             self.settle(task_id, Outcome(End.STOPPED))
 
     def return_paused(self, *, dies: bool) -> None:
-        """The youngest one leaves, because paused work holds too much memory; or the worker dies half way."""
+        """The newest task is returned, because paused work holds too much memory; or the worker dies half way."""
         for task_id, (claim, task) in list(self.held.items())[-1:]:
             if dies:
                 settle_row(claim, task, Outcome(End.RETURNED), self.name)
@@ -97,13 +97,13 @@ class Worker:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Rules in the order in which a task could meet them."""
+    """Rules in the order of a task's life."""
 
     tasks: Bundle[UUID] = Bundle("tasks")
 
     @initialize(target=tasks)
     def begin(self):
-        """Two tasks run and four wait, so that the first rule has something to break."""
+        """Two tasks run and four wait, so that the first rule has work."""
         Task.objects.all().delete()
         self.redis = redis_clients.connect(settings.REDIS_URL, 5)
         self.redis.flushdb()
@@ -180,7 +180,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, WORKERS - 1))
     def crash_with_its_watchdog(self, number: int) -> None:
-        """Nobody knows before its lease ends."""
+        """Its tasks are found when its lease expires."""
         self.redis.zadd("gq:lease", {self.workers[number].name: 1})
         self.workers[number] = self.start(number)
 
@@ -201,14 +201,14 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, WORKERS - 1))
     def inference_fails(self, number: int) -> None:
-        """The oldest one's inference: tried again alone, then failed."""
+        """The oldest task's inference: retried alone, then failed."""
         worker = self.workers[number]
         for task_id in list(worker.held)[:1]:
             worker.settle(task_id, Outcome(End.FAILED, RuntimeError("asked to fail")))
 
     @rule()
     def reconciler_restarts(self) -> None:
-        """Another one takes over: it remembers nothing."""
+        """A new one has no memory of earlier rounds."""
         self.repairs = repairs(self.redis, AT_ONCE)
 
     @rule()
@@ -269,7 +269,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("user")
-def test_every_task_comes_to_one_end_whatever_the_interleaving(monkeypatch):
+def test_every_task_ends_once_in_every_interleaving(monkeypatch):
     monkeypatch.setattr(settings, "MAX_ATTEMPTS", 1000)
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
     Interleavings.TestCase.settings = hypothesis_settings(

@@ -1,4 +1,4 @@
-"""What the pictures show, made by the model that ships, through the real engine: not only shapes of arrays."""
+"""The content of pictures that the shipped model generates with the real engine."""
 
 import hashlib
 import time
@@ -48,28 +48,28 @@ def engine() -> Iterator[Engine]:
     engine.discard_all()
 
 
-def wish(text: str, seed: int = 7, **changes: Any) -> SampleRequest:
+def request_for(text: str, seed: int = 7, **changes: Any) -> SampleRequest:
     fields = {"sample_id": SampleId(f"{text}, {seed}", 0), "width": 256, "height": 256, "steps": 20, "sampler": "dpm++"}
     return sample(text=text, seed=seed, **(fields | changes))
 
 
-def run(engine: Engine, *wishes: SampleRequest) -> list[np.ndarray]:
-    """The pictures of all wishes, made together: float32 [H, W, 3] RGB, 0 to 1, in their order."""
-    for one in wishes:
+def run(engine: Engine, *requests: SampleRequest) -> list[np.ndarray]:
+    """The pictures of all requests, generated together: float32 [H, W, 3] RGB, 0 to 1, in their order."""
+    for one in requests:
         engine.admit(one)
     done: dict[SampleId, np.ndarray] = {}
     deadline = time.monotonic() + 120
-    while len(done) < len(wishes):
+    while len(done) < len(requests):
         assert time.monotonic() < deadline
         for event in engine.step():
             assert not isinstance(event, Failed), event
             if isinstance(event, Finished):
                 done[event.sample_id] = event.image
-    return [done[one.sample_id] for one in wishes]
+    return [done[one.sample_id] for one in requests]
 
 
 def colour_at(picture: np.ndarray, x: int, y: int) -> str:
-    """The named colour nearest to the mean of 9 x 9 pixels round (x, y)."""
+    """The named colour nearest to the mean of 9 x 9 pixels around (x, y)."""
     mean = picture[y - 4 : y + 5, x - 4 : x + 5].mean(axis=(0, 1)) * 255
     return min(COLOURS, key=lambda name: float(np.abs(mean - COLOURS[name]).sum()))
 
@@ -94,11 +94,11 @@ def corners(picture: np.ndarray) -> set[str]:
 def test_subject_and_background_have_the_colours_of_the_prompt(
     engine: Engine, prompt: str, inside: str, outside: str
 ) -> None:
-    (picture,) = run(engine, wish(prompt))
+    (picture,) = run(engine, request_for(prompt))
     assert (centre(picture), corners(picture)) == (inside, {outside})
 
 
-def test_in_a_batch_of_different_prompts_each_is_right_for_its_own(engine: Engine) -> None:
+def test_each_picture_of_a_mixed_batch_follows_its_prompt(engine: Engine) -> None:
     pairs = [
         ("red", "white"),
         ("blue", "yellow"),
@@ -107,16 +107,18 @@ def test_in_a_batch_of_different_prompts_each_is_right_for_its_own(engine: Engin
         ("white", "green"),
         ("red", "blue"),
     ]
-    wishes = [
-        wish(f"a {inside} circle, {outside} background", seed=number, steps=14 + number, cfg_scale=3.0 + number / 2)
+    requests = [
+        request_for(
+            f"a {inside} circle, {outside} background", seed=number, steps=14 + number, cfg_scale=3.0 + number / 2
+        )
         for number, (inside, outside) in enumerate(pairs)
     ]
-    pictures = run(engine, *wishes)
+    pictures = run(engine, *requests)
     assert [(centre(picture), corners(picture)) for picture in pictures] == [(a, {b}) for a, b in pairs]
 
 
 def test_the_red_circle_is_a_circle(engine: Engine) -> None:
-    (picture,) = run(engine, wish("a red circle, white background"))
+    (picture,) = run(engine, request_for("a red circle, white background"))
     red = (picture[..., 0] > 0.5) & (picture[..., 1] < 0.5)
     area, (rows, columns) = red.sum(), np.nonzero(red)
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
@@ -124,11 +126,11 @@ def test_the_red_circle_is_a_circle(engine: Engine) -> None:
     assert 0.70 < area / (width * height) < 0.87, "a disc fills pi/4 of its box, a square all, a triangle half"
 
 
-def test_img2img_keeps_the_picture_at_low_strength_and_leaves_it_at_high(engine: Engine) -> None:
-    (start,) = run(engine, wish("a red circle, white background"))
+def test_img2img_keeps_the_picture_at_low_strength_and_replaces_it_at_high(engine: Engine) -> None:
+    (start,) = run(engine, request_for("a red circle, white background"))
     source = (start * 255).round().astype(np.uint8)
     near, far = (
-        wish(
+        request_for(
             "a blue square, yellow background",
             kind="img2img",
             image=source,
@@ -143,14 +145,14 @@ def test_img2img_keeps_the_picture_at_low_strength_and_leaves_it_at_high(engine:
     assert np.abs(kept - start).mean() < np.abs(new - start).mean() / 2
 
 
-def test_inpaint_leaves_the_rest_of_the_picture_as_it_was(engine: Engine) -> None:
-    (start,) = run(engine, wish("a red circle, white background"))
+def test_inpaint_changes_only_the_masked_part(engine: Engine) -> None:
+    (start,) = run(engine, request_for("a red circle, white background"))
     source, mask = (start * 255).round().astype(np.uint8), np.zeros((256, 256), np.uint8)
     mask[64:192, 64:192] = 255
-    (again,) = run(engine, wish("x", kind="img2img", image=source, strength=0.05, steps=20, cfg_scale=1.0))
+    (again,) = run(engine, request_for("x", kind="img2img", image=source, strength=0.05, steps=20, cfg_scale=1.0))
     round_trip = np.abs(again - start)[mask == 0].mean()  # what the autoencoder alone changes
     (painted,) = run(
-        engine, wish("a blue square, white background", kind="inpaint", image=source, mask=mask, strength=1.0)
+        engine, request_for("a blue square, white background", kind="inpaint", image=source, mask=mask, strength=1.0)
     )
     difference = np.abs(painted - start)
     assert difference[mask == 0].mean() < max(2 * round_trip, 0.03)
@@ -162,14 +164,14 @@ def edges_of(picture: np.ndarray) -> np.ndarray:
     return cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 100, 200) > 0
 
 
-def found_again(asked: np.ndarray, picture: np.ndarray) -> float:
-    """Share of the asked edges that have an edge of the picture (float, 0 to 1) within three pixels."""
+def edge_share(asked: np.ndarray, picture: np.ndarray) -> float:
+    """Share of the expected edges with an edge of the picture (float, 0 to 1) within three pixels."""
     got = cv2.dilate(edges_of((picture * 255).round().astype(np.uint8)).astype(np.uint8), np.ones((7, 7), np.uint8))
     return float((got[asked] > 0).mean())
 
 
-def test_controlnet_finds_the_edges_of_its_picture_again(engine: Engine) -> None:
-    """No word of the prompt says where the circle lies: the edges do."""
+def test_controlnet_follows_the_edges_of_its_picture(engine: Engine) -> None:
+    """The position of the circle is not in the prompt, only in the edges."""
     for x, y, radius in ((95, 150, 58), (160, 110, 62)):
         photo = np.full((256, 256, 3), 250, np.uint8)
         cv2.circle(photo, (x, y), radius, (220, 40, 40), -1)
@@ -180,7 +182,7 @@ def test_controlnet_finds_the_edges_of_its_picture_again(engine: Engine) -> None
             "steps": 10,
         }
         on, off = (
-            wish(
+            request_for(
                 "a red circle, white background",
                 **controlled,
                 control_scale=scale,
@@ -190,19 +192,19 @@ def test_controlnet_finds_the_edges_of_its_picture_again(engine: Engine) -> None
         )
         followed, free = run(engine, on, off)
         asked = edges_of(photo)
-        assert found_again(asked, followed) > max(0.6, found_again(asked, free) + 0.2)
+        assert edge_share(asked, followed) > max(0.6, edge_share(asked, free) + 0.2)
         assert (colour_at(followed, x, y), corners(followed)) == ("red", {"white"})
 
 
-def test_a_lora_at_weight_nought_does_nothing_and_at_one_draws_its_style(engine: Engine) -> None:
+def test_a_lora_has_no_effect_at_weight_0_and_its_style_at_1(engine: Engine) -> None:
     file = MODELS / "lora" / "outline.safetensors"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     prompt = "a yellow star on a blue background"
     without, nought, whole = run(
         engine,
-        wish(prompt, sample_id=SampleId("none", 0)),
+        request_for(prompt, sample_id=SampleId("none", 0)),
         *(
-            wish(prompt, loras=(LoraUse(digest, str(file), weight),), sample_id=SampleId(f"l{weight}", 0))
+            request_for(prompt, loras=(LoraUse(digest, str(file), weight),), sample_id=SampleId(f"l{weight}", 0))
             for weight in (0.0, 1.0)
         ),
     )
@@ -213,11 +215,11 @@ def test_a_lora_at_weight_nought_does_nothing_and_at_one_draws_its_style(engine:
     assert dark_after > 0.02
 
 
-def test_the_few_step_form_is_right_in_four_steps_without_guidance(engine: Engine) -> None:
+def test_the_turbo_lora_is_right_in_four_steps_without_guidance(engine: Engine) -> None:
     pairs = [("red", "white"), ("blue", "yellow"), ("yellow", "blue"), ("green", "white")]
-    wishes = [
-        wish(f"a {inside} circle, {outside} background", seed=number, **TURBO)
+    requests = [
+        request_for(f"a {inside} circle, {outside} background", seed=number, **TURBO)
         for number, (inside, outside) in enumerate(pairs)
     ]
-    pictures = run(engine, *wishes)
+    pictures = run(engine, *requests)
     assert [(centre(picture), corners(picture)) for picture in pictures] == [(a, {b}) for a, b in pairs]

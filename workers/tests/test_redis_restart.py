@@ -1,4 +1,4 @@
-"""A restart of Redis during a task that acknowledges late: the worker must live, finish it, and serve the next one."""
+"""Redis restarts during a task with late acknowledgement: the worker must finish it and process the next one."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def nap(path, seconds):
 
 
 class Server:
-    """A Redis that can be restarted empty."""
+    """A Redis server that restarts empty."""
 
     def __init__(self, folder: Path) -> None:
         self.redis = EmbeddedRedis(RedisConfig(folder / "data", free_port(), "secret", durable=False))

@@ -1,4 +1,4 @@
-"""An identical request with a seed is answered by what an earlier one made; nothing else of a task is shared."""
+"""An identical request with a seed gets the picture of an earlier one; nothing else of a task is shared."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ WORKER = "gpu1-a"
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, settings):
-    """Stores of the test's own."""
+    """Stores in a folder of the test."""
     disk = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
     settings.STORAGES = settings.STORAGES | {
         name: {**disk, "OPTIONS": {"location": str(tmp_path / name), "base_url": None}} for name in ("images", "raw")
@@ -62,7 +62,7 @@ def picture(task, index=0):
     return raw.read(keys.raw_key(task.id, index, task.attempt))
 
 
-def test_an_identical_request_of_somebody_else_has_the_same_picture_and_rows_of_its_own(user):
+def test_an_identical_request_of_another_user_has_the_same_picture_and_its_own_rows(user):
     first, second = task_of(user), task_of(User.objects.create(username="other"))
     run(claim(first), warnings=["the prompt was cut"])
     running = claim(second)
@@ -106,7 +106,7 @@ def test_a_new_revision_of_the_model_makes_it_anew(user):
     assert len(claim(task).to_admit) == 1
 
 
-def test_a_deleted_task_takes_the_kept_picture_with_it(user):
+def test_a_deleted_task_deletes_the_cached_picture(user):
     first, second = task_of(user), task_of(user)
     run(claim(first))
     run(claim(second))  # used it, so its owner's wish counts as well
@@ -128,7 +128,7 @@ def test_without_redis_or_the_object_the_picture_is_made(user, settings, monkeyp
     run(running)
 
 
-def test_it_can_be_switched_off_and_ends_with_its_time(user, settings):
+def test_the_result_cache_can_be_disabled_and_expires(user, settings):
     settings.RESULT_CACHE_HOURS = 0
     run(claim(task_of(user)))
     assert list(get_store("raw").list(keys.RESULTS)) == []

@@ -1,4 +1,4 @@
-"""The rows a batch may have: read from the environment, checked, and handed to the engine's policy."""
+"""Row counts of a batch: read from the environment, validated, and passed to the engine's policy."""
 
 import sys
 
@@ -15,7 +15,7 @@ def test_row_buckets_are_a_list_of_numbers(monkeypatch, text, buckets):
 
 
 @pytest.mark.parametrize("text", ["4,2", "2,2", "0,2", "two"])
-def test_other_row_buckets_stop_the_process_by_name(monkeypatch, text):
+def test_invalid_row_buckets_stop_the_process_with_the_settings_name(monkeypatch, text):
     monkeypatch.setenv("GPU_ROW_BUCKETS", text)
     with pytest.raises(ImproperlyConfigured, match=f"GPU_ROW_BUCKETS is '{text}'; it may be ascending numbers"):
         environment.ascending("GPU_ROW_BUCKETS")

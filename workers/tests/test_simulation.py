@@ -1,4 +1,4 @@
-"""The simulator against what can be worked out by hand, over the real scripts."""
+"""The simulator against results calculated by hand, with the real scripts."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from workers.simulation.scenario import Scenario, StepCost, TrafficKind
 NORMAL = TrafficKind(1, 2, 512, 10)
 
 
-def test_a_lone_device_does_what_its_steps_allow(redis):
+def test_the_throughput_of_one_device_follows_from_its_step_time(redis):
     cost = StepCost(20, 0, after_ms=0)  # a batch of 8 in 10 steps of 20 ms: 40 pictures a second
     outcome = Simulation(redis, Scenario(86_400 * 100, 1, cost, [NORMAL], peak=1, seconds=10)).run()
     used = 10 / 11  # while a task's rows are won its place stays empty for a step
@@ -17,7 +17,7 @@ def test_a_lone_device_does_what_its_steps_allow(redis):
     assert outcome.mean_batch == pytest.approx(8 * used, abs=0.2)
 
 
-def test_without_load_a_picture_takes_its_own_time(redis):
+def test_without_load_a_picture_takes_its_steps_only(redis):
     cost = StepCost(20, 0, after_ms=10)
     outcome = Simulation(redis, Scenario(86_400, 2, cost, [NORMAL], peak=0.2, seconds=60)).run()
     assert outcome.durations[2][0] == pytest.approx(0.21, abs=0.03)

@@ -30,10 +30,10 @@ from generation.catalogue.kinds import KINDS
 from generation.catalogue.parameters import Parameters
 from generation.queue import client as queue_client
 from generation.tasks import enqueue, submit
-from generation.tasks.insertion import insert
 from generation.tasks.models import Task
 from imagegenx_site.celery import app
 from imagegenx_site.ids import uuid7
+from imagegenx_site.row_insert import insert
 
 Call = Callable[[], Any]
 

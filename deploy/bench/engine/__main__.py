@@ -15,8 +15,6 @@ use `--clock wall`.
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,10 +24,10 @@ from typing import Any
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
+from deploy.bench.engine.report import table, write
 from deploy.bench.engine.serving import EngineServer, OneAtATime, Server, StaticBatches, stock_batch
 from deploy.bench.engine.step_overhead import measure_overhead
-from deploy.bench.plot import line_plot
-from generation.catalogue.parameters import Parameters
+from deploy.bench.engine.workload import Arrival, arrivals, workload
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig, SampleRequest
 from workers.engine.models.diffusers_model import DiffusersModel
 from workers.engine.requests import SampleId
@@ -40,16 +38,8 @@ LOADS = (0.5, 0.8, 0.95, 1.3)
 CLOCKS: dict[str, Callable[[], float]] = {"cpu": time.thread_time, "wall": time.perf_counter}
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """A task and when it comes, in seconds from the start."""
-
-    at: float
-    request: SampleRequest
-
-
 @dataclass
-class Outcome:
+class ServedLoad:
     """Latencies in seconds by sample, in order of arrival, and when the last one was done."""
 
     latencies: dict[SampleId, float] = field(default_factory=dict)
@@ -57,43 +47,9 @@ class Outcome:
     batches: list[int] = field(default_factory=list)
 
 
-def workload(count: int, side: int, seed: int = 1) -> list[SampleRequest]:
-    """Tasks as several users send them: few agree in steps, sampler and guidance; every seventh is P0."""
-    chance = random.Random(seed)
-    return [
-        SampleRequest(
-            sample_id=SampleId(f"t{number}", 0),
-            priority=0 if chance.random() < 0.15 else 2,
-            model="bench@1",
-            parameters=Parameters(
-                kind="text2img",
-                text=f"a {chance.choice(['red', 'blue', 'green'])} {chance.choice(['circle', 'star', 'cat'])}",
-                negative_text="",
-                width=side,
-                height=side,
-                steps=chance.choice([4, 6, 8, 12]),
-                cfg_scale=chance.choice([4.0, 7.5]),
-                sampler=chance.choice(["euler", "dpm++", "ddim"]),
-                seed=number,
-            ),
-        )
-        for number in range(count)
-    ]
-
-
-def arrivals(requests: Sequence[SampleRequest], rate: float, seed: int = 2) -> list[Arrival]:
-    """Poisson arrivals of `rate` tasks per second."""
-    chance = random.Random(seed)
-    now, planned = 0.0, []
-    for request in requests:
-        now += chance.expovariate(rate)
-        planned.append(Arrival(now, replace(request, arrived=now)))
-    return planned
-
-
-def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]) -> Outcome:
+def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]) -> ServedLoad:
     """Play the arrivals to a server. Idle time is skipped: the clock jumps to the next arrival or batch window."""
-    outcome = Outcome()
+    outcome = ServedLoad()
     came = {arrival.request.sample_id: arrival.at for arrival in planned}
     waiting, now = list(planned), 0.0
     while len(outcome.latencies) < len(planned):
@@ -113,7 +69,7 @@ def serve(server: Server, planned: Sequence[Arrival], clock: Callable[[], float]
     return outcome
 
 
-def summary(outcome: Outcome, planned: Sequence[Arrival]) -> dict[str, float]:
+def summary(outcome: ServedLoad, planned: Sequence[Arrival]) -> dict[str, float]:
     """Figures of one run; latencies in seconds."""
     latencies = sorted(outcome.latencies.values())
     urgent = sorted(outcome.latencies[a.request.sample_id] for a in planned if a.request.priority == 0)
@@ -196,46 +152,25 @@ def goals(results: dict[str, Any], load: float = 0.95) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    names = ("images_per_second", "p50", "p95", "p99", "p0_p50", "p0_p95", "mean_rows")
-    bare, alone = results["offline"], results["p0_unloaded"]
-    lines = [
-        "# The engine beside other ways of serving",
-        "",
-        f"Made by `make bench-engine`: {results['tasks']} tasks at each load, {results['side']} pixels, "
-        f"model {results['model']}, device {results['device']}, {results['clock']} time. Load 1 is what one at a time "
-        f"can do ({results['one_at_a_time_per_second']} images/s). Seconds; rows of a forward pass, two a task.",
-        "",
-        "![p95 over load](engine.svg)",
-        "",
-        "| load | server | images/s | p50 | p95 | p99 | P0 p50 | P0 p95 | mean rows |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(f"| {row['load']} | {row['server']} | " + " | ".join(str(row[name]) for name in names) + " |"
-          for row in results["runs"]),
-        "",
-        "| at load 0.95 | measured | goal | met |",
-        "|---|---|---|---|",
-        *(f"| {row['goal']} | {row['measured']} | {row['bound']} | {'yes' if row['met'] else 'no'} |"
-          for row in results["goals"]),
-        "",
-        f"P0 alone in the engine: p50 {alone['p50']} s, p95 {alone['p95']} s ({alone['tasks']} tasks). Offline, "
-        f"{bare['batch']} alike tasks at a time: bare pipeline {bare['bare']} images/s, engine {bare['engine']}.",
-        "",
-        "Engine overhead per step without the model (ms of CPU):",
-        "",
-        "| samples | euler | mix of samplers |",
-        "|---|---|---|",
-        *(f"| {row['samples']} | {row['euler_ms']} | {row['mix_ms']} |" for row in results["overhead"]),
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """All results of one run."""
     clock = CLOCKS[chosen.clock]
     pool = ModelPool(PoolConfig())
     pool.ensure(ModelSpec("bench", "1", "sd15", chosen.model))
+    results: dict[str, Any] = {"model": Path(chosen.model).name, "device": str(pool.device)}
+    results |= {"tasks": chosen.tasks, "side": chosen.side, "clock": chosen.clock}
+    results["offline"] = offline(pool, chosen.model, chosen.side, clock)
+    results["overhead"] = measure_overhead(pool, chosen.side)
+    results |= measure_loads(pool, workload(chosen.tasks, chosen.side), chosen.loads, clock)
+    results["goals"] = goals(results)
+    pool.close()
+    return results
+
+
+def measure_loads(
+    pool: ModelPool, requests: Sequence[SampleRequest], loads: Sequence[float], clock: Callable[[], float]
+) -> dict[str, Any]:
+    """Every server at every load. Both baselines are measured at every load, because the machine's speed changes."""
     model = pool.get("bench@1")
     assert isinstance(model, DiffusersModel)
     servers: Servers = {
@@ -243,42 +178,22 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "static batches": lambda: StaticBatches(model),
         "engine": lambda: EngineServer(pool),
     }
-    requests = workload(chosen.tasks, chosen.side)
-    results: dict[str, Any] = {"model": Path(chosen.model).name, "device": str(pool.device)}
-    results |= {"tasks": chosen.tasks, "side": chosen.side, "clock": chosen.clock}
-    results["offline"] = offline(pool, chosen.model, chosen.side, clock)
-    results["overhead"] = measure_overhead(pool, chosen.side)
     alone: list[float] = []
     rates: list[float] = []
-    results["runs"] = []
-    for load in chosen.loads:
-        # Both baselines at every load, because the machine's speed changes.
-        rate = capacity(servers, requests, clock)
-        rates.append(rate)
+    runs: list[dict[str, Any]] = []
+    for load in loads:
+        rates.append(capacity(servers, requests, clock))
         alone += unloaded(servers["engine"](), requests, clock)
-        planned = arrivals(requests, rate * load)
+        planned = arrivals(requests, rates[-1] * load)
         for name, make in servers.items():
-            row = {"load": load, "server": name, **summary(serve(make(), planned, clock), planned)}
-            results["runs"].append(row)
-            print(row, flush=True)
-    results["one_at_a_time_per_second"] = round(sum(rates) / len(rates), 3)
+            runs.append({"load": load, "server": name, **summary(serve(make(), planned, clock), planned)})
+            print(runs[-1], flush=True)
     alone.sort()
-    results["p0_unloaded"] = {"p50": _at(alone, 0.5), "p95": _at(alone, 0.95), "tasks": len(alone)}
-    results["goals"] = goals(results)
-    pool.close()
-    return results
-
-
-def write(results: dict[str, Any], folder: Path) -> None:
-    """engine.json, engine.md and engine.svg."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "engine.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "engine.md").write_text(table(results))
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for row in results["runs"]:
-        lines.setdefault(row["server"], []).append((row["load"], row["p95"]))
-    plot = line_plot(lines, title="95th percentile of the time to a picture", across="load", up="s")
-    (folder / "engine.svg").write_text(plot)
+    return {
+        "runs": runs,
+        "one_at_a_time_per_second": round(sum(rates) / len(rates), 3),
+        "p0_unloaded": {"p50": _at(alone, 0.5), "p95": _at(alone, 0.95), "tasks": len(alone)},
+    }
 
 
 def main() -> None:

@@ -278,10 +278,10 @@ def _apart_words(run: dict[str, Any]) -> str:
 
 
 def _promises(run: dict[str, Any]) -> str:
-    told = run["told"]
-    seconds, position = told["estimated_time_s"], told["position"]
+    promised = run["told"]
+    seconds, position = promised["estimated_time_s"], promised["position"]
     return (
-        f"{run['load']}, {told['tasks']} tasks that took {told['real_s'][0]:.2f} s (median): `estimated_time` "
+        f"{run['load']}, {promised['tasks']} tasks that took {promised['real_s'][0]:.2f} s (median): `estimated_time` "
         f"{seconds['median']:+.2f} s (median), {seconds['size'][0]:.2f} / {seconds['size'][1]:.2f} s in size; "
         f"`position` of {position['tasks']} that waited {position['median']:+.0f}, {position['size'][0]:.0f} / "
         f"{position['size'][1]:.0f} in size."

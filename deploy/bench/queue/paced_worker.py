@@ -30,7 +30,7 @@ class PacedEngine:
 
     def __init__(self) -> None:
         self.warm_key: BatchKey | None = None
-        self._board: dict[SampleId, SampleRequest] = {}
+        self._samples: dict[SampleId, SampleRequest] = {}
         self._done: Counter[SampleId] = Counter()
         self._passed_over: Counter[SampleId] = Counter()
         self._cancelled: set[SampleId] = set()
@@ -39,7 +39,7 @@ class PacedEngine:
 
     @property
     def idle(self) -> bool:
-        return not self._board
+        return not self._samples
 
     full_of_paused = False  # nothing is held in memory
 
@@ -47,23 +47,23 @@ class PacedEngine:
         return []
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:
-        same = [one.priority for one in self._board.values() if one.batch_key == BatchKey(model, width, height)]
+        same = [one.priority for one in self._samples.values() if one.batch_key == BatchKey(model, width, height)]
         return scheduler.room(
-            same_key=len(same), same_key_urgent=same.count(scheduler.URGENT), admitted=len(self._board), limit=BATCH,
+            same_key=len(same), same_key_urgent=same.count(scheduler.URGENT), admitted=len(self._samples), limit=BATCH,
             capacity=CAPACITY, priority=priority,
         )  # fmt: skip
 
     def admit(self, request: SampleRequest) -> None:
-        self._board[request.sample_id] = request
+        self._samples[request.sample_id] = request
 
     def cancel(self, sample_id: SampleId) -> None:
         self._cancelled.add(sample_id)
 
     def discard_all(self) -> None:
-        self._board.clear()
+        self._samples.clear()
 
     def step(self) -> list[Event]:
-        events: list[Event] = [Cancelled(id_) for id_ in self._cancelled if self._board.pop(id_, None)]
+        events: list[Event] = [Cancelled(id_) for id_ in self._cancelled if self._samples.pop(id_, None)]
         self._cancelled.clear()
         members = self._members()
         if not members:
@@ -77,18 +77,18 @@ class PacedEngine:
         new = [one.task_id for one in members if not self._done[one.sample_id]]
         for request in members:
             events += self._advance(request)
-        self._log.write(json.dumps({"at": begun, "slept": slept, "new": new, "more": bool(self._board)}) + "\n")
+        self._log.write(json.dumps({"at": begun, "slept": slept, "new": new, "more": bool(self._samples)}) + "\n")
         return events
 
     def _members(self) -> list[SampleRequest]:
         parked = [
             scheduler.Candidate(id_, one.batch_key, 1, one.priority, one.arrived, self._passed_over[id_])
-            for id_, one in self._board.items()
+            for id_, one in self._samples.items()
         ]
         chosen = [one.sample_id for one in scheduler.choose(parked, lambda _: BATCH, POLICY)]
-        for id_ in self._board:
+        for id_ in self._samples:
             self._passed_over[id_] = 0 if id_ in chosen else self._passed_over[id_] + 1
-        return [self._board[id_] for id_ in chosen]
+        return [self._samples[id_] for id_ in chosen]
 
     def _advance(self, request: SampleRequest) -> list[Event]:
         self._done[request.sample_id] += 1
@@ -96,7 +96,7 @@ class PacedEngine:
         progress = Progress(request.sample_id, step, request.steps)
         if step < request.steps:
             return [progress]
-        del self._board[request.sample_id], self._done[request.sample_id], self._passed_over[request.sample_id]
+        del self._samples[request.sample_id], self._done[request.sample_id], self._passed_over[request.sample_id]
         return [progress, Finished(request.sample_id, np.zeros((request.height, request.width, 3), np.float32))]
 
 

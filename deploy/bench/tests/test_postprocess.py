@@ -48,7 +48,7 @@ def test_auto_writes_a_flat_drawing_without_loss():
     assert len(data) < len(encode(picture, Output("webp")).data)
 
 
-def test_bench_formats_says_what_is_saved_by_kind_of_picture(tmp_path, capsys, monkeypatch):
+def test_bench_formats_reports_the_savings_by_kind_of_picture(tmp_path, capsys, monkeypatch):
     drawn = {"drawings": [scene(48, 48)]}
     monkeypatch.setattr("postprocessing.compare.synthetic_pictures", lambda: drawn)
     (tmp_path / "mine").mkdir()
@@ -88,7 +88,7 @@ def test_the_plain_calls_do_the_same_work(step, most):
     assert np.abs(ours.astype(int) - picture.repeat(len(ours) // 96, 0).repeat(len(ours) // 96, 1)).max() > 0
 
 
-def test_rows_that_are_there_are_not_measured_again(monkeypatch, tmp_path):
+def test_measured_rows_are_not_measured_again(monkeypatch, tmp_path):
     measured = []
 
     def figure(step, side, way, superres):
@@ -103,5 +103,9 @@ def test_rows_that_are_there_are_not_measured_again(monkeypatch, tmp_path):
     measured.clear()
     postprocess.main()
     assert set(measured) == {("basic", 64)}
-    assert [(row["step"], row["size"]) for row in postprocess.kept()] == [("basic", 64), ("tone", 64), ("tone", 128)]
+    assert [(row["step"], row["size"]) for row in postprocess.stored_rows()] == [
+        ("basic", 64),
+        ("tone", 64),
+        ("tone", 128),
+    ]
     assert "| tone | 128 | 2.0 |" in (tmp_path / "postprocess.md").read_text()

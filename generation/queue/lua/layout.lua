@@ -72,8 +72,16 @@ local function insert_waiting(id, class, batch, tag, weight)
   charge('gq:work', class, weight)
 end
 
--- Back into the order after a claim that came to nothing: before everything that waits there now.
-local function insert_first(id, class, batch, tag, weight)
+-- A claimed task waits again, before everything that waits now; `alone`: from now on it shares with nobody.
+local function requeue(id, alone)
+  local task = redis.call('HMGET', task_key(id), 'cls', 'key', 'tag', 'wt', 'iso')
+  local class, batch, tag, weight = task[1], task[2], tonumber(task[3]), tonumber(task[4])
+  if alone and not task[5] then
+    batch = alone_key(batch, id)
+    redis.call('HSET', task_key(id), 'iso', 1, 'key', batch)
+  end
+  redis.call('HSET', task_key(id), 'st', WAITING)
+  redis.call('HDEL', task_key(id), 'own')
   local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
   insert_waiting(id, class, batch, math.min(tag, virtual) - 1, weight)
 end

@@ -24,26 +24,19 @@ end
 local answer = {requeued = {}, given_up = {}}
 for _, worker in ipairs(workers) do
   for _, id in ipairs(redis.call('SMEMBERS', running_key(worker))) do
-    local task = redis.call('HMGET', task_key(id), 'st', 'own', 'cls', 'key', 'wt', 'tag', 'cx', 'iso', 'cr')
+    local task = redis.call('HMGET', task_key(id), 'st', 'own', 'cx', 'iso', 'cr')
     if task[1] == RUNNING and task[2] == worker then
       local note = cjson.encode({id = id, worker = worker, cause = cause})
-      if task[7] then
+      if task[3] then
         end_task(id)
         redis.call('RPUSH', 'gq:dropped', id)
-      elseif task[8] and tonumber(task[9] or 0) > 0 then
+      elseif task[4] and tonumber(task[5] or 0) > 0 then
         end_task(id)
         redis.call('RPUSH', 'gq:dead', note)
         answer.given_up[#answer.given_up + 1] = id
       else
-        local batch = task[4]
         local crashes = redis.call('HINCRBY', task_key(id), 'cr', 1)
-        if not task[8] and (crashes > 1 or isolate) then
-          batch = alone_key(batch, id)
-          redis.call('HSET', task_key(id), 'key', batch, 'iso', 1)
-        end
-        redis.call('HSET', task_key(id), 'st', WAITING)
-        redis.call('HDEL', task_key(id), 'own')
-        insert_first(id, task[3], batch, tonumber(task[6]), tonumber(task[5]))
+        requeue(id, crashes > 1 or isolate)
         redis.call('RPUSH', 'gq:retick', note)
         answer.requeued[#answer.requeued + 1] = id
       end

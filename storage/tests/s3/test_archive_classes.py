@@ -82,7 +82,7 @@ def restores(proxy) -> int:
     return sum(line.startswith("POST") and "?restore" in line for line, _ in proxy.requests)
 
 
-def test_it_behaves_as_every_store(store, task_id):
+def test_common_behaviour_of_stores(store, task_id):
     check_store(store, task_id)
 
 
@@ -111,7 +111,7 @@ def test_the_time_told_is_that_of_class_and_tier(settings, server, store, cold, 
     assert begin(images(), server, key, redis) == pytest.approx(hours * HOUR + 60, abs=10)
 
 
-def test_there_and_back(server, store, proxy, cold, redis, finish):
+def test_an_original_moves_to_the_archive_and_back(server, store, proxy, cold, redis, finish):
     key, data = cold()
     begin(store, server, key, redis)
     assert move_back_requested(store, redis) == []  # under way

@@ -27,7 +27,7 @@ def picture(task_id, index: int, size: int = 50_000) -> tuple[str, bytes]:
     return keys.image_key(task_id, index, hashlib.sha256(data).hexdigest(), "image/webp"), data
 
 
-def test_it_behaves_as_every_store(store, task_id):
+def test_common_behaviour_of_stores(store, task_id):
     check_store(store, task_id)
 
 

@@ -182,7 +182,8 @@ class Engine:
         self.warm_key = samples[0].request.batch_key
         self._paused.passed_over(suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen})
         request, started = samples[0].request, time.perf_counter()
-        self._tuner.step(samples, lambda: self._run(samples))
+        with self._tuner.measure(samples):
+            self._run(samples)
         BATCH.labels(request.model).observe(len(samples))
         STEP.labels(request.model, f"{request.width}x{request.height}").observe(time.perf_counter() - started)
 

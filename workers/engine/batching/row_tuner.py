@@ -5,7 +5,8 @@ raised by how full the memory is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from workers.engine.batching import batch_runner
 from workers.engine.batching.calibration import Calibrator
@@ -37,18 +38,19 @@ class RowTuner:
             if known is not None:
                 self._limits.calibrate(request.batch_key, known)
 
-    def step(self, samples: Sequence[PipelineCoroutine], run: Callable[[], None]) -> None:
-        """`run` the denoisers of these samples. The time counts for calibration if their limit is not known yet, they
-        have no LoRAs, and memory was not short."""
+    @contextmanager
+    def measure(self, samples: Sequence[PipelineCoroutine]) -> Iterator[None]:
+        """Inside, the denoisers of these samples run. The time counts for calibration if their limit is not known yet,
+        they have no LoRAs, and memory was not short."""
         request = samples[0].request
         if self._calibrator is None or self._limits.is_calibrated(request.batch_key):
-            run()
+            yield
             return
         rows = sum(map(batch_runner.rows_of, samples))
         plain = not any(sample.request.loras for sample in samples)
         ceiling = self._limits.ceiling(request.batch_key, request.width, request.height)
         started = self._calibrator.now()
-        run()
+        yield
         taken = self._calibrator.now() - started
         if plain and self._limits.rows(request.batch_key, request.width, request.height) == ceiling:
             precision = self._pool.precision_of(request.model)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from workers.engine.errors import InvalidRequest
+from workers.engine.errors import InvalidSample
 from workers.engine.requests import SampleRequest
 
 CANNY_LOW, CANNY_HIGH = 100, 200  # the thresholds with which ControlNet 1.1 was trained
@@ -33,11 +33,11 @@ def control_picture(request: SampleRequest, draw: Draw) -> Image.Image:
     """The picture for the ControlNet of the request, in the size of the result.
 
     Without a control picture the input picture serves as the photo. `draw` makes depth and pose pictures of photos;
-    what it raises is raised here. Raises InvalidRequest if there is no picture at all.
+    what it raises is raised here. Raises InvalidSample if there is no picture at all.
     """
     source = request.control_image if request.control_image is not None else request.image
     if source is None:
-        raise InvalidRequest("a ControlNet task needs a control picture")
+        raise InvalidSample("a ControlNet task needs a control picture")
     control_type = request.parameters.control_type
     ready = request.parameters.control_ready
     if ready is None:

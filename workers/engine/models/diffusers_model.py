@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from generation.catalogue.samplers import AUTO
-from workers.engine.errors import InvalidRequest
+from workers.engine.errors import InvalidSample
 from workers.engine.interception import Phase, SharedModule, await_outside, shared
 from workers.engine.interface import Generated, OnStep
 from workers.engine.models.component_loader import load_components, load_controlnets, own_family
@@ -120,7 +120,7 @@ class DiffusersModel:
         name = self.family.pipelines.get(request.kind)
         if name is None:
             kinds = ", ".join(self.family.pipelines)
-            raise InvalidRequest(f"model {self.spec.name} does not do {request.kind}; it does {kinds}")
+            raise InvalidSample(f"model {self.spec.name} does not do {request.kind}; it does {kinds}")
         sampler = request.parameters.sampler
         if sampler != AUTO and not self.family.any_sampler:
             warnings.append(f"model {self.spec.name} has a schedule of its own; sampler {sampler} was not used")
@@ -141,7 +141,7 @@ class DiffusersModel:
     def _controlnet(self, control_type: str | None) -> torch.nn.Module:
         if control_type not in self.controlnets:
             known = ", ".join(self.controlnets) or "none"
-            raise InvalidRequest(f"model {self.spec.name} has no ControlNet {control_type!r}; it has {known}")
+            raise InvalidSample(f"model {self.spec.name} has no ControlNet {control_type!r}; it has {known}")
         return self.controlnets[control_type]
 
     def _arguments(self, request: SampleRequest, pipeline: Any, warnings: list[str]) -> dict[str, Any]:

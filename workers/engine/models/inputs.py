@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from workers.engine.errors import InvalidRequest
+from workers.engine.errors import InvalidSample
 from workers.engine.models.controls import Draw, control_picture
 from workers.engine.requests import SampleRequest
 
 
 def picture_arguments(request: SampleRequest, draw: Draw) -> dict[str, Any]:
-    """What the pipeline of `request.kind` needs beside prompt, size and steps. Raises InvalidRequest if it lacks.
+    """What the pipeline of `request.kind` needs beside prompt, size and steps. Raises InvalidSample if it lacks.
 
     `draw` makes control pictures of photos (controls.py).
     """
@@ -40,7 +40,7 @@ def steps_for(request: SampleRequest, warnings: list[str]) -> int:
     if not request.kind.endswith(("img2img", "inpaint")) or int(steps * strength) >= 1:
         return steps
     if strength <= 0:
-        raise InvalidRequest("strength must be above 0")
+        raise InvalidSample("strength must be above 0")
     needed = math.ceil(1 / strength)
     warnings.append(f"{steps} steps at strength {strength} leave none to run; {needed} were asked for")
     return needed
@@ -48,7 +48,7 @@ def steps_for(request: SampleRequest, warnings: list[str]) -> int:
 
 def _needed(picture: np.ndarray | None, what: str, kind: str) -> np.ndarray:
     if picture is None:
-        raise InvalidRequest(f"a task of kind {kind} needs {what}")
+        raise InvalidSample(f"a task of kind {kind} needs {what}")
     return picture
 
 

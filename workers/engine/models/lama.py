@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from workers.engine.errors import InvalidRequest, ModelUnavailable
+from workers.engine.errors import InvalidSample, ModelUnavailable
 from workers.engine.interception import Phase, SharedModule, shared
 from workers.engine.interface import Generated, OnStep
 from workers.engine.models.precision import dtype_of
@@ -63,7 +63,7 @@ class RemovalModel:
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
         """The input picture with the masked part painted over; outside the mask no pixel changes."""
         if request.kind not in ("remove", "inpaint") or request.image is None or request.mask is None:
-            raise InvalidRequest(f"model {self.spec.name} removes objects: it needs a picture and a mask")
+            raise InvalidSample(f"model {self.spec.name} removes objects: it needs a picture and a mask")
         assert self._network is not None, "infer follows load"
         picture = _sized(request.image, request)
         mask = (_sized(request.mask, request) > 127).astype(np.float32)

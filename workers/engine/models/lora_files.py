@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers.utils import convert_unet_state_dict_to_peft
 
-from workers.engine.errors import InvalidRequest, ModelUnavailable
+from workers.engine.errors import InvalidSample, ModelUnavailable
 from workers.engine.requests import LoraUse
 
 _OTHER_KINDS = ("hada_w", "lokr_", "dora_scale", "lora_magnitude_vector", "lora_mid", "oft_")
@@ -56,7 +56,7 @@ class LoraCache:
         self._kept: OrderedDict[str, LoraWeights] = OrderedDict()
 
     def get(self, use: LoraUse) -> LoraWeights:
-        """The pairs of a LoRA. Raises InvalidRequest if it does not fit this model or is of another kind, and
+        """The pairs of a LoRA. Raises InvalidSample if it does not fit this model or is of another kind, and
         ModelUnavailable if its file cannot be read or is not the one that was uploaded."""
         if use.sha256 not in self._kept:
             self._kept[use.sha256] = self._read(use)
@@ -81,7 +81,7 @@ class LoraCache:
         try:
             read = self._reader.lora_state_dict(use.path, return_lora_metadata=True)
         except (ValueError, KeyError, RuntimeError, OSError) as error:
-            raise InvalidRequest(f"LoRA {use.sha256[:12]} cannot be understood: {error}") from error
+            raise InvalidSample(f"LoRA {use.sha256[:12]} cannot be understood: {error}") from error
         tensors, alphas, metadata = (read[0], (read[1] if len(read) == 3 else None) or {}, read[-1] or {})
         return self._fitted(use, _pairs(use, tensors, alphas, metadata))
 
@@ -92,15 +92,15 @@ class LoraCache:
             component, _, name = full_name.partition(".")
             module = self._modules.get(component)
             if module is None:
-                raise InvalidRequest(f"LoRA {use.sha256[:12]} changes {component}, which this model does not have")
+                raise InvalidSample(f"LoRA {use.sha256[:12]} changes {component}, which this model does not have")
             name, layer = _layer(module, name)
             if not _fits(pair, layer):
-                raise InvalidRequest(f"LoRA {use.sha256[:12]} was made for another base model: {full_name} differs")
+                raise InvalidSample(f"LoRA {use.sha256[:12]} was made for another base model: {full_name} differs")
             assert layer is not None
             like = layer.weight
             weights.setdefault(component, {})[name] = LoraPair(pair.down.to(like), pair.up.to(like))
         if not weights:
-            raise InvalidRequest(f"LoRA {use.sha256[:12]} has no layers")
+            raise InvalidSample(f"LoRA {use.sha256[:12]} has no layers")
         return weights
 
 
@@ -110,14 +110,14 @@ def _pairs(
     """Pairs by full layer name ("unet.mid_block...") from the state dict that diffusers has brought into one order."""
     other = next((kind for kind in _OTHER_KINDS for name in tensors if kind in name), None)
     if other is not None:
-        raise InvalidRequest(
+        raise InvalidSample(
             f"LoRA {use.sha256[:12]} is not a plain low-rank one (it has {other!r}); it is not supported"
         )
     halves: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in convert_unet_state_dict_to_peft(dict(tensors)).items():
         layer, half = _layer_and_half(name)
         if half is None:
-            raise InvalidRequest(f"LoRA {use.sha256[:12]} has a part that is not understood: {name}")
+            raise InvalidSample(f"LoRA {use.sha256[:12]} has a part that is not understood: {name}")
         halves.setdefault(layer, {})[half] = tensor
     plain = {name.removesuffix(".alpha"): float(alpha) for name, alpha in alphas.items()}
     alphas = {_layer_and_half(name)[0]: alpha for name, alpha in convert_unet_state_dict_to_peft(plain).items()}

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 
-from workers.engine.errors import InvalidRequest, ModelUnavailable
+from workers.engine.errors import InvalidSample, ModelUnavailable
 from workers.engine.spec import ModelSpec
 
 DEPTH_SIDE: Final = 518  # pixels of the shorter side that Depth Anything was trained with
@@ -43,7 +43,7 @@ class Preprocessors:
         self._lock = threading.Lock()
 
     def draw(self, control_type: str, photo: np.ndarray) -> np.ndarray:
-        """The control picture of a photo. Raises InvalidRequest where this installation has no preprocessor for it, and
+        """The control picture of a photo. Raises InvalidSample where this installation has no preprocessor for it, and
         ModelUnavailable when its weights cannot be read."""
         with self._lock:
             if control_type not in self._loaded:
@@ -53,14 +53,14 @@ class Preprocessors:
     def _load(self, control_type: str) -> Draw:
         loaders = {"depth": depth_of, "openpose": poses_of}
         if control_type not in self._folders or control_type not in loaders:
-            raise InvalidRequest(
+            raise InvalidSample(
                 f"the control picture looks like a photo, and model {self._spec.name} has no preprocessor for "
                 f"{control_type} here; send a ready {control_type} picture, or say control_ready: true if it is one"
             )
         folder = Path(self._spec.source, self._folders[control_type])
         try:
             return loaders[control_type](folder)
-        except InvalidRequest:
+        except InvalidSample:
             raise
         except (OSError, ValueError, RuntimeError) as error:
             message = f"the {control_type} preprocessor of {self._spec.key} could not be loaded: {error}"
@@ -89,11 +89,11 @@ def depth_of(folder: Path) -> Draw:
 
 
 def poses_of(folder: Path) -> Draw:
-    """Coloured limbs on black. Raises InvalidRequest without the package."""
+    """Coloured limbs on black. Raises InvalidSample without the package."""
     try:
         import controlnet_aux  # type: ignore[import-not-found]
     except ImportError as error:
-        raise InvalidRequest(
+        raise InvalidSample(
             "poses are drawn by the package controlnet-aux, which is not installed here (deploy/requirements-gpu.txt); "
             "send a ready openpose picture"
         ) from error

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from workers.engine.errors import InvalidRequest, ModelUnavailable, RemoteModelError
+from workers.engine.errors import InvalidSample, ModelUnavailable, RemoteModelError
 from workers.engine.interception import await_outside
 from workers.engine.interface import Generated, OnStep
 from workers.engine.requests import SampleRequest
@@ -52,9 +52,9 @@ class RemoteModel:
         self._callers = ThreadPoolExecutor(int(self._options.get("concurrency", 4)), thread_name_prefix="remote-model")
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
-        """Ask for one picture. Raises RemoteModelError, InvalidRequest."""
+        """Ask for one picture. Raises RemoteModelError, InvalidSample."""
         if request.kind not in ("text2img", "img2img", "inpaint"):
-            raise InvalidRequest(f"model {self.spec.name} does text2img, img2img and inpaint, not {request.kind}")
+            raise InvalidSample(f"model {self.spec.name} does text2img, img2img and inpaint, not {request.kind}")
         assert self._callers is not None, "infer follows load"
         warnings: list[str] = []
         size = self._size(request)
@@ -131,11 +131,11 @@ def _reason(answer: httpx.Response) -> str:
 def _files(request: SampleRequest, size: tuple[int, int]) -> dict[str, tuple[str, bytes, str]]:
     """Picture and mask as PNG. Their masks are transparent where the picture is repainted."""
     if request.image is None:
-        raise InvalidRequest(f"a task of kind {request.kind} needs an input picture")
+        raise InvalidSample(f"a task of kind {request.kind} needs an input picture")
     files = {"image": ("image.png", _png(Image.fromarray(request.image).resize(size)), "image/png")}
     if request.kind == "inpaint":
         if request.mask is None:
-            raise InvalidRequest("a task of kind inpaint needs a mask")
+            raise InvalidSample("a task of kind inpaint needs a mask")
         kept = Image.fromarray(255 - request.mask).resize(size)
         canvas = Image.new("RGBA", size)
         canvas.putalpha(kept)

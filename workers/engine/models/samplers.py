@@ -11,7 +11,7 @@ from typing import Any
 import diffusers
 
 from generation.catalogue.samplers import AUTO, NAMES, SAMPLERS
-from workers.engine.errors import InvalidRequest
+from workers.engine.errors import InvalidSample
 
 LCM_STEPS = 50  # what LCM models are distilled from
 
@@ -31,10 +31,10 @@ class SchedulerChoice:
 def choose_scheduler(own: Any, sampler: str, steps: int) -> SchedulerChoice:
     """What `sampler` means for a model whose own scheduler is `own`.
 
-    Raises InvalidRequest for a name that is not in the catalogue.
+    Raises InvalidSample for a name that is not in the catalogue.
     """
     if sampler not in NAMES:
-        raise InvalidRequest(f"sampler {sampler!r} is not one of {', '.join(NAMES)}")
+        raise InvalidSample(f"sampler {sampler!r} is not one of {', '.join(NAMES)}")
     if sampler == AUTO:
         scheduler_class, settings = type(own), {}
     else:

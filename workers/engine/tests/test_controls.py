@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
-from workers.engine import InvalidRequest, ModelSpec, ModelUnavailable
+from workers.engine import InvalidSample, ModelSpec, ModelUnavailable
 from workers.engine.models.controls import control_picture, edges
 from workers.engine.models.preprocessors import Preprocessors
 from workers.engine.tests import tiny_models
@@ -93,7 +93,7 @@ def test_edges_of_a_photo_and_of_the_input_picture():
 
 
 def test_without_any_picture_it_is_the_requests_fault():
-    with pytest.raises(InvalidRequest, match="control picture"):
+    with pytest.raises(InvalidSample, match="control picture"):
         control_picture(asked("canny"), never)
 
 
@@ -126,10 +126,10 @@ def test_depth_is_drawn_by_its_network(depth_folder):
 
 def test_what_is_missing_is_said(tmp_path):
     nothing = Preprocessors(ModelSpec("m", "1", "sd15", ""))
-    with pytest.raises(InvalidRequest, match=r"no preprocessor for depth here; send a ready depth picture"):
+    with pytest.raises(InvalidSample, match=r"no preprocessor for depth here; send a ready depth picture"):
         nothing.draw("depth", photo())
     poses = Preprocessors(ModelSpec("m", "1", "sd15", "", options={"preprocessors": {"openpose": str(tmp_path)}}))
-    with pytest.raises(InvalidRequest, match=r"controlnet-aux, which is not installed here"):
+    with pytest.raises(InvalidSample, match=r"controlnet-aux, which is not installed here"):
         poses.draw("openpose", photo())
     broken = Preprocessors(ModelSpec("m", "1", "sd15", "", options={"preprocessors": {"depth": str(tmp_path)}}))
     with pytest.raises(ModelUnavailable, match="depth preprocessor"):

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from workers.engine import Cancelled, Engine, EngineConfig, InvalidRequest, ModelUnavailable, Progress
+from workers.engine import Cancelled, Engine, EngineConfig, InvalidSample, ModelUnavailable, Progress
 from workers.engine.batching.limits import RECOVER_AFTER
 from workers.engine.tests.driving import Run, run_to_end, sample, worst
 
@@ -97,7 +97,7 @@ def test_a_wrong_request_fails_with_what_would_be_right_and_is_not_retried(engin
     wrong, right = sample(sampler="magic"), sample()
     run = run_to_end(engine, [wrong, right])
     error = run.errors[wrong.sample_id]
-    assert isinstance(error, InvalidRequest)
+    assert isinstance(error, InvalidSample)
     assert "euler_a" in str(error)
     assert not next(event for event in run.events if event.sample_id == wrong.sample_id).retryable
     assert right.sample_id in run.images

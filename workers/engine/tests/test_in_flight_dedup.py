@@ -8,7 +8,7 @@ import pytest
 from generation.catalogue.parameters import Parameters
 from workers.engine import Cancelled, Engine, Failed, Finished, Progress
 from workers.engine.batching.in_flight_dedup import InFlightDedup
-from workers.engine.errors import InvalidRequest, ModelUnavailable
+from workers.engine.errors import InvalidSample, ModelUnavailable
 from workers.engine.requests import LoraUse, SampleId
 from workers.engine.tests.driving import Run, run_to_end, sample
 
@@ -88,7 +88,7 @@ def test_a_more_urgent_sample_does_not_wait_for_a_less_urgent_one():
     ]
 
 
-@pytest.mark.parametrize("error", [InvalidRequest("no"), ModelUnavailable("not now")])
+@pytest.mark.parametrize("error", [InvalidSample("no"), ModelUnavailable("not now")])
 def test_a_fault_of_the_request_is_the_fault_of_all_and_another_is_not(error):
     dedup, (first, second, third) = InFlightDedup(), identical(3)
     for request in (first, second, third):

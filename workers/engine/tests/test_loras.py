@@ -11,7 +11,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from workers.engine import InvalidRequest, LoraUse, ModelSpec, ModelUnavailable, Progress
+from workers.engine import InvalidSample, LoraUse, ModelSpec, ModelUnavailable, Progress
 from workers.engine.tests import tiny_models
 from workers.engine.tests.driving import run_to_end, sample, worst
 from workers.engine.tests.stock import Stock
@@ -136,7 +136,7 @@ def test_a_lora_of_a_text_encoder_that_the_model_lacks_is_refused_by_name(folder
     save_file({f"{layer}.{half}.weight": tensor for half, tensor in halves.items()}, tmp_path / "xl.safetensors")
     request = sample(model="sd@1", loras=(use(tmp_path / "xl.safetensors", 1.0),))
     run = run_to_end(engine_for(ModelSpec("sd", "1", "sd15", str(folder))), [request])
-    assert isinstance(run.errors[request.sample_id], InvalidRequest)
+    assert isinstance(run.errors[request.sample_id], InvalidSample)
     assert "changes text_encoder_2, which this model does not have" in str(run.errors[request.sample_id])
 
 
@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_refused_and_spares_the_others(folder, loras, tmp_p
     right = sample(model="sd@1", loras=(use(loras["a"], 1.0),))
     run = run_to_end(engine_for(ModelSpec("sd", "1", "sd15", str(folder))), [*wrong, right])
     assert [type(run.errors[request.sample_id]) for request in wrong] == [
-        InvalidRequest, InvalidRequest, ModelUnavailable, ModelUnavailable
+        InvalidSample, InvalidSample, ModelUnavailable, ModelUnavailable
     ]  # fmt: skip
     assert "another base model" in str(run.errors[wrong[0].sample_id])
     assert set(run.images) == {right.sample_id}

@@ -4,7 +4,7 @@ import pytest
 
 from generation.tasks.stages import named
 from postprocessing.errors import FontMissing
-from workers.stages.faults import Failed, GivenUp, Refused, Retry, classify
+from workers.stages.faults import GivenUp, Refused, Retry, TaskFails, classify
 from workers.stages.picture_check import PictureRefused
 
 OURS = OSError("the disk is full")
@@ -22,13 +22,13 @@ def test_our_faults_are_tried_again_after_growing_waits(stage: str, settings) ->
 def test_the_last_try_fails_the_task_or_warns_a_client_who_has_the_pictures(settings) -> None:
     settings.STAGE_MAX_ATTEMPTS = 2
     message = "upload failed 2 times; the last time: OSError: the disk is full"
-    assert classify(named("upload"), 2, OURS) == Failed("upload_failed", message)
+    assert classify(named("upload"), 2, OURS) == TaskFails("upload_failed", message)
     assert classify(named("enlarge"), 2, OURS) == GivenUp("The larger version could not be made: the disk is full")
     assert isinstance(classify(named("notify"), 2, OURS), Retry), "a stored task cannot fail any more"
 
 
 def test_a_request_that_can_never_work_is_not_tried_again() -> None:
-    assert classify(named("postprocess"), 1, CALLERS) == Failed(CALLERS.code, str(CALLERS))
+    assert classify(named("postprocess"), 1, CALLERS) == TaskFails(CALLERS.code, str(CALLERS))
     assert isinstance(classify(named("enlarge"), 1, CALLERS), GivenUp)
 
 

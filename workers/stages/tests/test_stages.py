@@ -266,7 +266,7 @@ def test_a_long_enlargement_keeps_its_lease_and_tells_how_far_it_is(make_task: M
     monkeypatch.setattr(lease.events, "publish", lambda _, kind, data: published.append((kind, data["progress"])))
     monkeypatch.setattr(lease, "PUBLISH_EVERY_S", 0)
     Task.objects.filter(pk=task.pk).update(stage_until=timezone.now())
-    progress = lease.Progress([leased])
+    progress = lease.EnlargementProgress([leased])
     progress._renewed -= settings.STAGE_SECONDS
     progress(0.25)
     progress(1.0)

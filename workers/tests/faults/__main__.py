@@ -1,4 +1,4 @@
-"""Breaks one thing at a time under work, and counts what was lost, what came twice, and how long recovery took.
+"""Injects one fault at a time under load, and counts lost and duplicated tasks and the time of recovery.
 
     python -m workers.tests.faults                    a few faults that stand for the others, in under a minute
     python -m workers.tests.faults --all              every fault at every moment (FAULTS=all does the same)
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _perform_all(folder: Path, options: argparse.Namespace, notebook: Notebook) -> bool:
-    """Everything that was asked for, on one stage; whether all of it went well."""
+    """Run the chosen faults on one stage; whether all of them passed."""
     stage = Stage(folder)
     try:
         os.environ.update(stage.env, DJANGO_SETTINGS_MODULE="imagegenx_site.settings")

@@ -15,7 +15,7 @@ PATIENCE_S = 120.0
 
 
 class Clients:
-    """Some clients of one key at one address."""
+    """Clients with one key."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url

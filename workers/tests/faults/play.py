@@ -1,4 +1,4 @@
-"""How a fault is performed. Imported once Django is set up."""
+"""Performs a fault. Imported after Django is set up."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ AFTER_GPU = (Status.GENERATED, Status.PROCESSED, Status.STORED)
 
 
 class Play:
-    """One database, one fleet, many performances."""
+    """Performs faults one after the other, with one database and one fleet."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -167,7 +167,7 @@ def _but(more: Callable[[], list[UUID]], known: list[UUID]) -> list[UUID]:
 
 
 def _again(ids: list[UUID], at: datetime) -> float | None:
-    """Seconds from the fault until the last of the tasks that it took from their worker was claimed anew."""
+    """Seconds from the fault until the last task that lost its worker was claimed again."""
     waits = []
     for task in Task.objects.filter(pk__in=ids):
         claims = [datetime.fromisoformat(entry["at"]) for entry in task.history if entry.get("to") == "running"]

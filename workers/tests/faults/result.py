@@ -1,4 +1,4 @@
-"""The size of a performance, what comes of one, and how results are kept and shown."""
+"""The size of a run, its result, and how results are stored and shown."""
 
 import json
 from collections.abc import Iterable

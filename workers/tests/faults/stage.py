@@ -24,7 +24,7 @@ RESTART_AFTER_S = 0.5
 
 
 class Server:
-    """One of the two servers, with the faults that it can have. Used by the main thread only."""
+    """One of the two servers, with its faults. Only for the main thread."""
 
     def __init__(self, server: EmbeddedPostgres | EmbeddedRedis, folder: Path) -> None:
         self.server = server
@@ -93,7 +93,7 @@ class Stage:
 
 
 class Supervisor(threading.Thread):
-    """Starts what died again, half a second later."""
+    """Restarts dead processes after half a second."""
 
     def __init__(self, fleet: "Fleet") -> None:
         super().__init__(daemon=True)
