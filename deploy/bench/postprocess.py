@@ -3,7 +3,7 @@ ONNX Runtime for the same work (deploy/bench/plain_pictures.py).
 
     python -m deploy.bench.postprocess --sizes 512 1024 --superres fixtures/models/superres
 
-Each row is stored_rows in docs/benchmarks/postprocess.json as soon as it is measured; `--resume` measures only what is
+Each row is stored in docs/benchmarks/postprocess.json as soon as it is measured; `--resume` measures only what is
 not there, so that an interruption loses one row. `--steps` chooses some.
 
 Each figure comes from a process of its own, so that peak memory is that step's; it says how much the peak rose over

@@ -118,7 +118,7 @@ def _wait(port: int, process: "subprocess.Popen[bytes]", folder: Path) -> None:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError as error:
-            told = (folder / "nginx.out").read_text()[-2000:]
+            output = (folder / "nginx.out").read_text()[-2000:]
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"nginx did not start: {told}") from error
+                raise RuntimeError(f"nginx did not start: {output}") from error
             time.sleep(0.02)

@@ -135,18 +135,18 @@ def test_a_lora_may_be_larger_than_other_bodies(ask, seeded: None) -> None:
 
 def test_events_come_one_by_one_while_the_stream_is_open(front, key, make_task: Callable[..., Task]) -> None:
     task, where = make_task(), urlsplit(front[1])
-    with socket.create_connection((where.hostname, where.port), 20) as line, line.makefile("rb") as told:
+    with socket.create_connection((where.hostname, where.port), 20) as line, line.makefile("rb") as stream:
         head = f"GET /api/v1/image/task/{task.public_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         line.sendall(f"{head}Authorization: Bearer {key}\r\n\r\n".encode())
-        read_until(told, b"event: task")
+        read_until(stream, b"event: task")
         for step in (1, 2):
             events.publish_progress(task.id, 10 * step, step, 2)
-            read_until(told, f'"step": {step}'.encode())
+            read_until(stream, f'"step": {step}'.encode())
 
 
-def read_until(told: io.BufferedReader, wanted: bytes) -> None:
-    while wanted not in (line := told.readline()):
-        assert line, f"the stream ended before {wanted!r}"
+def read_until(stream: io.BufferedReader, expected: bytes) -> None:
+    while expected not in (line := stream.readline()):
+        assert line, f"the stream ended before {expected!r}"
 
 
 def test_files_and_zips_come_whole_and_leave_no_copy_on_nginx_disk(front, ask, key, make_task) -> None:

@@ -24,7 +24,7 @@ scripts = json.loads(sys.argv[2])
 stages = json.loads(sys.argv[3])
 
 def tell(text):
-    with (folder / "told").open("a") as file:
+    with (folder / "calls").open("a") as file:
         file.write(text.strip() + "\\n")
 
 def program(name, script):
@@ -65,8 +65,8 @@ def wait_for(path: Path, patience_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def told(folder: Path) -> list[str]:
-    return (folder / "told").read_text().splitlines()
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
 
 
 def is_running(pid: int) -> bool:
@@ -97,7 +97,7 @@ def test_dead_programs_are_restarted_and_hanging_ones_killed(tmp_path: Path) -> 
     process.terminate()
     assert process.wait(20) == 0
     assert not is_running(pids["stubborn"])
-    lines = "\n".join(told(tmp_path))
+    lines = "\n".join(calls(tmp_path))
     assert "polite       was killed by signal 9" in lines
     assert "stubborn     did not stop within 1.0 s; killed" in lines
 

@@ -1,5 +1,5 @@
 """Golden pictures: what each step makes of one input, kept as files. `python -m postprocessing.tests.golden` draws
-them anew.
+them again.
 
 A change of a golden picture is a change of what customers get: look at both before committing one.
 """

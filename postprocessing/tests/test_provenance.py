@@ -37,8 +37,8 @@ def test_a_signed_file_has_its_source_type_and_is_trusted_through_the_root(chain
     file = signed(chain, form)
     read = reader(file, chain.root)
     assert read.get_validation_state() == "Trusted"
-    told = json.loads(read.json())
-    manifest = told["manifests"][told["active_manifest"]]
+    manifests = json.loads(read.json())
+    manifest = manifests["manifests"][manifests["active_manifest"]]
     (action,) = next(each for each in manifest["assertions"] if each["label"] == "c2pa.actions.v2")["data"]["actions"]
     assert action["action"] == "c2pa.created"
     assert action["digitalSourceType"].endswith("/trainedAlgorithmicMedia")

@@ -108,14 +108,14 @@ def test_every_kind_of_model_and_prompt_from_the_api_to_the_answer(
         wait_until(lambda: statuses(ids)["generated"] == len(ids), 180, lambda: f"{statuses(ids)} {fleet.tail('gpu1')}")
     finally:
         fleet.stop(*fleet.processes)
-    told = {}
+    warnings = {}
     for name, task in tasks.items():
-        told[name] = client.get(f"/api/v1/image/task/{task.public_id}").json()["data"]["warnings"]
-    assert all("tokens, of which model sd3 reads 256" in warning for warning in told["cut"][-2:])
-    assert [warning.split(" has ")[0] for warning in told["cut"][-2:]] == ["the prompt", "the negative prompt"]
-    assert "of which model pixart reads 300" in told["cut by nobody's declaration"][-1]
-    assert "schedule of its own" in told["cut by nobody's declaration"][0]
-    assert "takes no negative prompt" in told["remote"][0]
-    assert told["fallback"][0].startswith("made by model sd, because the one asked for failed")
-    silent = told.keys() - {"cut", "cut by nobody's declaration", "remote", "fallback"}
-    assert {name: told[name] for name in silent} == {name: [] for name in silent}
+        warnings[name] = client.get(f"/api/v1/image/task/{task.public_id}").json()["data"]["warnings"]
+    assert all("tokens, of which model sd3 reads 256" in warning for warning in warnings["cut"][-2:])
+    assert [warning.split(" has ")[0] for warning in warnings["cut"][-2:]] == ["the prompt", "the negative prompt"]
+    assert "of which model pixart reads 300" in warnings["cut by nobody's declaration"][-1]
+    assert "schedule of its own" in warnings["cut by nobody's declaration"][0]
+    assert "takes no negative prompt" in warnings["remote"][0]
+    assert warnings["fallback"][0].startswith("made by model sd, because the one asked for failed")
+    silent = warnings.keys() - {"cut", "cut by nobody's declaration", "remote", "fallback"}
+    assert {name: warnings[name] for name in silent} == {name: [] for name in silent}
