@@ -5,6 +5,7 @@ Only the source text is read.
 
 import ast
 import re
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -219,3 +220,14 @@ def test_dialect_is_recognised(name: str) -> None:
 def test_names_are_words_of_the_field() -> None:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.arg, ast.Name, ast.Attribute)
     assert_none(f"{place} {name}" for place, node in nodes(*kinds) for name in defined_names(node) if is_dialect(name))
+
+
+def test_every_module_has_a_place_in_the_order_of_imports() -> None:
+    """A module that no layer of pyproject.toml names could import what lies above it."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
+    places = {name.strip() for layer in layers for name in re.split("[:|]", layer)}
+    packages = {place.rsplit(".", depth)[0] for place in places for depth in range(place.count(".") + 1)}
+    modules = {module_name(path) for path in product_files()}
+    assert_none(name for name in modules if not any(f"{name}.".startswith(f"{place}.") for place in places)
+                and name not in packages)  # fmt: skip
