@@ -30,7 +30,7 @@ queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUI
     [workers/recovery]
     gq:epoch                    string  Unix time of the last rebuild of the queue; absent: Redis    for ever
                                         was emptied
-    [workers/simulation.py]
+    [workers/simulation/run.py]
     gq:clock                    string  simulated ms, in a simulation's own database                 its run
     [generation/tasks/estimates.py]
     gq:speed                    hash    measured seconds (below)                                     for ever

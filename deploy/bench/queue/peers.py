@@ -38,7 +38,9 @@ class Peer:
         self.kind, self.name = kind, NAMES[kind]
         self.redis = Redis.from_url(broker, decode_responses=True)
         options = {"queue_order_strategy": "priority", "priority_steps": [0]}
-        self._app = Celery(broker=broker, broker_transport_options=options, task_ignore_result=True)
+        self._app = Celery(
+            broker=broker, broker_transport_options=options, task_ignore_result=True, set_as_current=False
+        )
         self._pending: dict[str, tuple[int, float]] = {}
 
     def submit(self, priority: int, steps: int = load.STEPS) -> None:
