@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("per_day", type=float, nargs="+", help="pictures a day")
-        parser.add_argument("--cost", default="h200-graphs", help=f"{NAMES} or FIXED,PER_SAMPLE[,FLOOR[,AFTER]] ms")
+        parser.add_argument("--cost", default="h200-eager", help=f"{NAMES} or FIXED,PER_SAMPLE[,FLOOR[,AFTER]] ms")
         parser.add_argument("--devices", type=int, default=0, help="try this number only; 0: find the fewest")
         parser.add_argument("--peak", type=float, default=2.0, help="the busiest hour as a multiple of the mean")
         parser.add_argument("--seconds", type=float, default=120.0, help="simulated stretch")
