@@ -9,7 +9,8 @@ import numpy as np
 from postprocessing.arrays import Picture
 from postprocessing.decoding import decode
 from postprocessing.formats import encode
-from postprocessing.recipe import DEFAULT_QUALITY, Output
+from postprocessing.quality import DEFAULT_QUALITY
+from postprocessing.recipe import Output
 from postprocessing.similarity import REFERENCE_QUALITY, plain_jpeg, ssim
 
 CANDIDATES: Mapping[str, Output] = {

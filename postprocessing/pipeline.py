@@ -12,14 +12,14 @@ from postprocessing.basic import apply_basic
 from postprocessing.formats import Encoded, encode, shrink
 from postprocessing.metadata import Notes
 from postprocessing.provenance import SignerConfig
+from postprocessing.quality import THUMBNAIL_QUALITY
 from postprocessing.recipe import Output, Recipe
 from postprocessing.superres import Progress, SuperResConfig, pictures_per_call, upscale
-from postprocessing.thumbnails import QUALITY
 from postprocessing.tone import apply_tone
 from postprocessing.watermark import apply_watermarks
 
 _ENCODERS = min(4, os.cpu_count() or 1)  # threads; Pillow releases Python's lock while it encodes
-_THUMBNAIL = Output(format="webp", quality=QUALITY, metadata="minimal", icc=False)
+_THUMBNAIL = Output(format="webp", quality=THUMBNAIL_QUALITY, metadata="minimal", icc=False)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 
 from imagegenx_site.errors import Fault
 from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number, Object, OneOrList, Pair, WordOr
+from postprocessing.quality import DEFAULT_QUALITY
 from postprocessing.watermark_form import MARK, Mark
 
 Curve = tuple[tuple[float, float], ...]
 FORMATS: Final = ("webp", "avif", "png", "jpeg")
-DEFAULT_QUALITY: Final = {"webp": 85, "avif": 65, "png": 100, "jpeg": 90}
 IDENTITY: Final[Curve] = ((0.0, 0.0), (1.0, 1.0))
 
 

@@ -1,11 +1,10 @@
 """Small versions of pictures. Pillow only: the web process makes them, too."""
 
 import io
-from typing import Final
 
 from PIL import Image, ImageOps
 
-QUALITY: Final = 80  # of their WebP
+from postprocessing.quality import THUMBNAIL_QUALITY
 
 
 def shrink(picture: Image.Image, side: int) -> None:
@@ -30,5 +29,5 @@ def small_webp(data: bytes, side: int) -> bytes:
         raise ValueError(f"Not a readable picture: {error}") from error
     shrink(picture, side)
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    picture.save(buffer, "WEBP", quality=THUMBNAIL_QUALITY, method=4)
     return buffer.getvalue()

@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import redis
 from django.conf import settings
@@ -21,6 +20,15 @@ from redis.commands.core import Script
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Allowance, TooManyRequests
 
+# KEYS: counters; ARGV[1]: length of the window in s. Answers the counts, with this request.
+_COUNT = """
+local counts = {}
+for index, key in ipairs(KEYS) do
+  counts[index] = redis.call('INCR', key)
+  if counts[index] == 1 then redis.call('EXPIRE', key, ARGV[1]) end
+end
+return counts
+"""
 _PAUSE_S = 1.0  # no calls to Redis for this long after a failed one: in an outage requests do not wait for it
 
 _log = logging.getLogger(__name__)
@@ -92,4 +100,4 @@ def seconds_until_midnight() -> int:
 
 @functools.cache
 def _script() -> Script:
-    return redis_clients.load_script(redis_clients.text_client(), Path(__file__).with_suffix(".lua"))
+    return redis_clients.load_script(redis_clients.text_client(), _COUNT)

@@ -8,6 +8,7 @@ from typing import Any
 
 from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
+from generation.admission import priority
 from generation.api.forms import RequestContext, parse, style_of
 from generation.api.kind_forms import body_of, form_of
 from generation.api.pictures import size_and_inputs
@@ -63,7 +64,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
     model: ImageModel = checked["model"]
     control = surge_control(plan, model)
     sides, pictures = size_and_inputs(checked, kind, model, plan, control.fit)
-    priority, must_check = checked.get("priority"), rules.must_check(api_key)
+    must_check = rules.must_check(api_key)
     parameters = Parameters(
         kind=kind.task_kind,
         text=prompts.composed(text, _words(style, model), params.get("style_keywords", ())),
@@ -82,7 +83,7 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
         parameters=parameters,
         model=model,
         text=text,
-        priority=plan.priority_default if priority is None else priority,
+        priority=priority.choose(plan, checked.get("priority")),
         callback_url=checked.get("callback_url") or "",
         queue_seconds=min(plan.queue_seconds, checked.get("deadline_seconds") or plan.queue_seconds),
         inputs=pictures,

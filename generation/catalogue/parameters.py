@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+from generation.catalogue.cost import megapixel_steps
 from generation.queue.values import BatchKey
 
 SCHEMA: Final = 1  # raised when the stored form changes; `from_json` reads all earlier ones
@@ -83,8 +84,8 @@ class Parameters:
 
     @property
     def cost(self) -> float:
-        """Megapixel-steps of the whole task: the unit of fair sharing, estimates and quotas."""
-        return self.width * self.height * self.steps * self.num_images / 1e6
+        """Megapixel-steps of the whole task."""
+        return megapixel_steps(self.width, self.height, self.steps, self.num_images)
 
     def batch_key(self, model_key: str) -> BatchKey:
         """With whom this task may share a forward pass."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from generation.accounts import plans
 from generation.accounts.models import ApiKey, Plan, User
+from generation.admission import priority
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import ROLES
 from generation.catalogue.parameters import Parameters
@@ -34,8 +35,7 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
     _check_plan(task, plan)
     _check_policy(task, parameters, api_key)
-    priority = max(task.priority, plan.priority_cap)
-    submission = _again(task, parameters, priority, plan.queue_seconds)
+    submission = _again(task, parameters, priority.lowered(plan, task.priority), plan.queue_seconds)
     return submit([submission], user=user, api_key=api_key)
 
 
@@ -48,14 +48,14 @@ def repeat_for_owner(task: Task) -> Task:
     return submit([submission], user=task.user).tasks[0]
 
 
-def _again(task: Task, parameters: Parameters, priority: int, queue_seconds: int) -> Submission:
+def _again(task: Task, parameters: Parameters, new_priority: int, queue_seconds: int) -> Submission:
     if task.deleted_at is not None or not task.model.enabled:
         raise Conflict("The task can't be made again: its text or its model is gone.")
     return Submission(
         replace(parameters, cache=False),  # a repeat asks for new pictures
         task.model,
         task.text,
-        priority,
+        new_priority,
         callback_url=task.callback_url,
         queue_seconds=queue_seconds,
         inputs=_inputs(parameters),

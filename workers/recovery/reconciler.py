@@ -1,4 +1,12 @@
-"""The reconciler process: `python -m workers.recovery.reconciler`. What it repairs: workers/recovery/__init__.py.
+"""The reconciler process: `python -m workers.recovery.reconciler`. Its repairs: workers/recovery/__init__.py.
+
+    what is lost                        what happens
+    a ticket (message of p0..p3)        nothing is needed: workers claim from the entries in Redis, a ticket wakes an
+                                        idle one; a task that is requeued after a crash gets a new one (lost_workers)
+    a task's entry in Redis             its row is enqueued again (audit)
+    a message of a stage                it is sent again from the row's state (stages)
+    all of Redis                        every queued row is enqueued again (redis_epoch)
+    a GPU worker                        its tasks are requeued (its watchdog, else leases; then lost_workers)
 
 Any number of these may run, one of them is active: the holder of a Postgres advisory lock, which goes with its
 connection. The others look every half second whether it is free.
