@@ -24,7 +24,7 @@ from celery import Celery
 from celery.signals import setup_logging
 from django.conf import settings
 
-from imagegenx_site import broker_restart, readiness
+from imagegenx_site import broker_restart, celery_database, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
@@ -63,6 +63,7 @@ app.conf.update(
     worker_soft_shutdown_timeout=20,
     timezone="UTC",
 )
+celery_database.keep_connections(app)
 readiness.announce_with_celery()
 
 
