@@ -16,7 +16,7 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from deploy.commands import CommandConfig, command
+from deploy.commands import CommandConfig, command, process_environment
 from deploy.processes import DeployError, spawn
 from deploy.services import free_port
 from deploy.state import OWNER_VARIABLE, DataFolder
@@ -163,7 +163,7 @@ class _ProgramFactory:
         patience_s: float = 20.0,
     ) -> Program:
         marker = self._folder.run / f"{name}.ready"
-        own = {key: value for key, value in extra.items() if key not in os.environ} | {"PROCESS_NAME": name}
+        own = {key: value for key, value in extra.items() if key not in os.environ} | process_environment(name)
 
         def start(output: IO[bytes]) -> subprocess.Popen[bytes]:
             marker.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.commands import PROCESSES, CommandConfig, command
+from deploy.commands import PROCESSES, CommandConfig, command, process_environment
 from deploy.product import ROOT, STOP_ORDER
 
 COMPOSE = ROOT / "deploy" / "containers" / "compose.yaml"
@@ -60,3 +60,11 @@ def test_kustomize_names_every_file() -> None:
     base = ROOT / "deploy" / "kubernetes" / "base"
     listed = set((base / "kustomization.yaml").read_text().split("resources:")[1].replace("- ", "").split())
     assert listed == {path.name for path in base.glob("*.yaml")} - {"kustomization.yaml"}
+
+
+def test_the_gpu_worker_starts_with_its_allocator_and_the_user_may_choose_another(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    own = process_environment("gpu-worker")
+    assert own["MALLOC_MMAP_THRESHOLD_"] == str(4 << 30)
+    assert "MALLOC_ARENA_MAX" not in own
+    assert process_environment("web") == {"PROCESS_NAME": "web"}
