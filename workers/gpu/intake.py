@@ -83,7 +83,7 @@ class Intake:
         claim = self.buffer.claim(
             1,
             warm_key=warm,
-            only_key=warm if engine.full_of_paused else None,
+            only_key=warm if engine.paused_memory_full else None,
             only_class=only_class,
             closed=closed,
             join=bool(running),

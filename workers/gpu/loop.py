@@ -174,7 +174,7 @@ class EngineLoop(threading.Thread):
 
     def _return_surplus(self) -> None:
         """Paused work holds too much memory: some of it goes back to the front of its queues."""
-        for task_id in self._engine.surplus():
+        for task_id in self._engine.tasks_to_evict():
             if self._running[task_id].outcome is None:
                 logger.warning("paused task %s goes back to its queue: no memory for more paused work", task_id)
                 self._end(task_id, Outcome(End.RETURNED))

@@ -23,7 +23,7 @@ class Engine:
     """An engine that serves one key; there is room for more of it."""
 
     warm_key = KEY
-    full_of_paused = False
+    paused_memory_full = False
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         return 8

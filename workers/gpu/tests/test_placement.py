@@ -73,7 +73,7 @@ class Engine:
     """Room for eight, nothing runs."""
 
     warm_key = None
-    full_of_paused = False
+    paused_memory_full = False
 
     def room(self, model, width, height, priority):
         return 8
