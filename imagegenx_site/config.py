@@ -1,7 +1,7 @@
 """What can be set in code that reads no settings, with the defaults: each number stands here and nowhere else.
 
 Plain Python, the lowest layer: settings.py reads the environment with these defaults, entry points hand the values
-down, and the classes below (EngineConfig, BufferConfig, LoopConfig and so on) begin with the same ones.
+down, and the classes below (EngineConfig, WorkerQueueConfig, LoopConfig and so on) begin with the same ones.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ class QueueConfig:
 
     shares: tuple[int, ...] = (5, 3, 1, 1)  # of the work of P0 to P3 when all are full (SPEC Q1)
     window_ms: int = 50  # that a lone task may wait for mates
-    least_batch: int = 4  # so many waiting mates end the window at once
+    min_batch: int = 4  # so many waiting mates end the window at once
+    lease_ms: int = 1000  # after which a worker that does not renew its lease counts as dead
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,14 @@ queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUI
     gq:run:{worker}             set     ids that a worker holds                                      while held
     gq:lease                    zset    worker -> end of its lease (ms)                              while it lives
     gq:lastbeat                 string  ms of the last lease renewal by anybody                      for ever
-    gq:grace                    string  ms when an outage of Redis ended: strangers are left alone   10 s
-                                        2 s after it
-    gq:retick                   list    JSON {id, worker, cause}: put back after a crash, tickets    until read
+    gq:grace                    string  ms when an outage of Redis ended: other workers' tasks are   10 s
+                                        not requeued for 2 s
+    gq:resend_tickets           list    JSON {id, worker, cause}: requeued after a crash, tickets    until read
                                         must be sent
-    gq:dead                     list    the same for tasks given up, to be failed                    until read
-    gq:lost_workers             list    JSON {worker, cause}: workers whose tasks were put back,     until read
+    gq:given_up                 list    the same for tasks given up, to be failed                    until read
+    gq:lost_workers             list    JSON {worker, cause}: workers whose tasks were requeued,     until read
                                         alerts follow
-    gq:dropped                  list    ids to cancel                                                until read
-    gq:expired                  list    ids that expired while waiting                               until read
+    gq:to_cancel                list    ids to cancel                                                until read
     [workers/recovery]
     gq:epoch                    string  Unix time of the last rebuild of the queue; absent: Redis    for ever
                                         was emptied
@@ -35,7 +34,8 @@ queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUI
     [generation/tasks/estimates.py]
     gq:speed                    hash    measured seconds (below)                                     for ever
     [generation/tasks/events.py]
-    gq:ev                       stream  {task, kind: status, progress or preview, data: JSON}        the last 20,000
+    gq:ev                       stream  {task, kind: status, progress, preview, enlarging or         the last 20,000
+                                        updated, data: JSON}
     [generation/tasks/results.py]
     gq:res:{identity}           string  JSON: object (key in the raw store), warnings                RESULT_CACHE_HOURS
     gq:res:of:{task}            set     identities of the pictures that it has                       RESULT_CACHE_HOURS
@@ -74,9 +74,9 @@ what was delivered and not yet acknowledged, `_kombu.*` bindings. Worker names i
 each start ("gpu1-4711-5f3a"); the queue dq.gpu1 survives a restart.
 
 Fields of gq:t:{id}: st state (w waiting, r running, x ended), cls class, key batch key, usr user, wt weight, sc created
-ms, exp expires ms (0 never), mdl model, n samples, tag place in the order, own worker, at fence, cx cancel asked, cr
-crashes, iso alone. Fields of gq:speed: full (s per megapixel-step of a worker while others wait), after (s from the GPU
-to the end), {batch key} (s per step of a task on board).
+ms, exp expires ms (0 never), mdl model, n samples, tag place in the order, own worker, at fence (each claim adds
+1), cx cancel asked, cr crashes, iso runs alone. Fields of gq:speed: full (s per megapixel-step of a worker while
+others wait), after (s from the GPU to the end), {batch key} (s per step of a running task).
 """
 
 from functools import cache

@@ -51,7 +51,7 @@ REDIS_TIMEOUT_S = number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Red
 QUEUE_SHARES = shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full (SPEC Q1)
 # ms a GPU worker waits for mates of a waiting task
 BATCH_WINDOW_MS = int(number("BATCH_WINDOW_MS", QueueConfig.window_ms, 0, 5000))
-BATCH_MIN = int(number("BATCH_MIN", QueueConfig.least_batch, 1, 64))  # so many waiting mates end the window at once
+BATCH_MIN = int(number("BATCH_MIN", QueueConfig.min_batch, 1, 64))  # so many waiting mates end the window at once
 BATCH_LIMITS = limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels (SPEC I2)
 # hours a picture stays ready for identical requests with the same seed; 0: none is kept
 RESULT_CACHE_HOURS = number("RESULT_CACHE_HOURS", 24, 0, 720)

@@ -20,12 +20,12 @@ _lock = threading.Lock()
 _TASK, _MESSAGE, _TAG, _QUEUE, _BODY = "the-task", "the-message", "the-tag", "the-queue", "the-body"
 
 
-def ticket_message(task_id: UUID | str, priority: int, *, again: str = "") -> str:
-    """The message for queue p{priority} that asks a GPU worker to run the task. `again` makes its id differ from the
-    first ticket's.
+def ticket_message(task_id: UUID | str, priority: int, *, id_suffix: str = "") -> str:
+    """The message for queue p{priority} that asks a GPU worker to run the task. `id_suffix` makes its id
+    differ from the first ticket's.
     """
     outer, inner = _template()
-    name = f"{task_id}.{again}" if again else str(task_id)
+    name = f"{task_id}.{id_suffix}" if id_suffix else str(task_id)
     body = base64.b64encode(inner.replace(_TASK, str(task_id)).encode()).decode()
     filled = outer.replace(_MESSAGE, name).replace(_TASK, str(task_id)).replace(_QUEUE, f"p{priority}")
     return filled.replace(_TAG, f"{name}.{random.getrandbits(64):x}").replace(_BODY, body)

@@ -1,4 +1,4 @@
-"""Tickets and the buffer: how a row that may run becomes known to the GPU workers, and how it is withdrawn.
+"""The submitter's side of the buffer: how a row that may run becomes known to the GPU workers, and how it is withdrawn.
 
 The row in Postgres is the truth. What stands in Redis is an index of it that can be lost at any moment and is rebuilt
 by the reconciler: the buffer (order, batch keys, leases) and one Celery message per task, the ticket, which carries
@@ -23,6 +23,7 @@ from generation.queue.values import Withdrawal
 from imagegenx_site import redis_clients
 
 CLASSES = (0, 1, 2, 3)
+_MEASURED = ("s_per_megapixel_step", "s_per_step", "s_after_gpu")
 
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Backlog:
 
 
 @dataclass(frozen=True)
-class Place:
+class QueuePosition:
     """Where a task stands: whether it waits, behind how many of its class, what waits besides, and what the workers
     have measured (generation/tasks/estimates.py), None before the first measurement.
     """
@@ -69,22 +70,22 @@ class Place:
     waiting: bool
     ahead: int
     backlog: Backlog
-    full: float | None = None
-    step: float | None = None
-    after: float | None = None
+    s_per_megapixel_step: float | None = None
+    s_per_step: float | None = None
+    s_after_gpu: float | None = None
     new: bool = False  # `enqueue` has just made it known
 
     @classmethod
-    def read(cls, answer: bytes) -> "Place":
-        """From what `outlook` of layout.lua answers."""
+    def read(cls, answer: bytes) -> "QueuePosition":
+        """From what `queue_position` of layout.lua answers."""
         found = json.loads(answer)
         tasks, work = (tuple(number or 0 for number in found[name]) for name in ("tasks", "work"))
         backlog = Backlog(tuple(map(int, tasks)), tuple(map(float, work)), found["workers"])
-        full, step, after = (float(found[name]) if name in found else None for name in ("full", "step", "after"))
-        return cls(found["waiting"], found["ahead"], backlog, full, step, after, found.get("new", False))
+        measured = {name: float(found[name]) for name in _MEASURED if name in found}
+        return cls(found["waiting"], found["ahead"], backlog, new=found.get("new", False), **measured)
 
 
-def enqueue(entries: Sequence[Entry]) -> list[Place] | None:
+def enqueue(entries: Sequence[Entry]) -> list[QueuePosition] | None:
     """Puts queued rows into the buffer, each with its ticket in the same atomic step, all in one round trip. Call it
     after the rows are committed; calling it again changes nothing.
 
@@ -99,7 +100,7 @@ def enqueue(entries: Sequence[Entry]) -> list[Place] | None:
         ids = ", ".join(str(entry.task_id) for entry in entries)
         logger.warning("tasks are left to the reconciler: %s: %s", error, ids)
         return None
-    return [Place.read(answer) for answer in answers]
+    return [QueuePosition.read(answer) for answer in answers]
 
 
 def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[bytes]:
@@ -112,12 +113,12 @@ def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[bytes]:
         return list(pipe.execute())
 
 
-def send_ticket(task_id: UUID | str, priority: int, *, again: str = "") -> None:
-    """Sends the ticket of a task once more; `again` tells it from the first in Flower ("<id>.<again>").
+def send_ticket(task_id: UUID | str, priority: int, *, id_suffix: str = "") -> None:
+    """Sends the ticket of a task once more; `id_suffix` tells it from the first in Flower ("<id>.<id_suffix>").
 
     Raises RedisError when the broker is out of reach.
     """
-    redis_clients.bytes_client().lpush(f"p{priority}", ticket_message(task_id, priority, again=again))
+    redis_clients.bytes_client().lpush(f"p{priority}", ticket_message(task_id, priority, id_suffix=id_suffix))
 
 
 def cancel(task_id: UUID) -> Withdrawal:
@@ -130,9 +131,9 @@ def reclass(task_id: UUID, priority: int) -> bool:
     return bool(_script("reclass")(args=[str(task_id), str(priority)]))
 
 
-def place_of(task_id: UUID | str, batch_key: str) -> Place:
+def queue_position(task_id: UUID | str, batch_key: str) -> QueuePosition:
     """What `enqueue` answers, at any later time. Raises RedisError."""
-    return Place.read(_script("outlook")(args=[str(task_id), batch_key]))
+    return QueuePosition.read(_script("queue_position")(args=[str(task_id), batch_key]))
 
 
 def living_workers() -> list[str]:
@@ -143,7 +144,7 @@ def living_workers() -> list[str]:
 
 def backlog() -> Backlog:
     """The waiting tasks of each class. Raises RedisError."""
-    return place_of("", "").backlog
+    return queue_position("", "").backlog
 
 
 @cache

@@ -42,13 +42,13 @@ class EntryState(StrEnum):
 
 
 class Release(StrEnum):
-    """What becomes of a claimed task's entry when its worker gives it up. settle.lua knows the same words."""
+    """What becomes of a claimed task's entry when its worker releases it. settle.lua knows the same words."""
 
     ENDED = "ended"  # it does not run again under this key
     MOVED = "moved"  # ended here; its row, now of another model, is to be enqueued anew
     WAITING = "waiting"  # it runs again, before all that waits
-    ALONE = "alone"  # the same, and shares with nobody from now on
-    LOST = "lost"  # another worker has it: nothing changes
+    ALONE = "alone"  # the same, and from then on alone
+    TAKEN_OVER = "taken_over"  # another worker has it: nothing changes
 
     @property
     def runs_again(self) -> bool:

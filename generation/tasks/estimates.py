@@ -56,18 +56,18 @@ def outlook(task: Task) -> Outlook:
     if task.terminal:
         return Outlook(None, 0.0)
     try:
-        return outlook_from(task, queue_client.place_of(task.id, task.batch_key))
+        return outlook_from(task, queue_client.queue_position(task.id, task.batch_key))
     except redis.RedisError:
         return outlook_from(task, None)
 
 
-def outlook_from(task: Task, place: queue_client.Place | None) -> Outlook:
+def outlook_from(task: Task, place: queue_client.QueuePosition | None) -> Outlook:
     """The same for an open task whose place is known; None: Redis is away."""
-    full = place.full if place and place.full else FIRST_GUESS_S
-    after = place.after if place and place.after else AFTER_GPU_S
+    full = place.s_per_megapixel_step if place and place.s_per_megapixel_step else FIRST_GUESS_S
+    after = place.s_after_gpu if place and place.s_after_gpu else AFTER_GPU_S
     if task.status not in (Status.QUEUED, Status.RUNNING):
         return Outlook(None, round(after, 2))
-    alone = task.parameters.steps * place.step if place and place.step else 0.0
+    alone = task.parameters.steps * place.s_per_step if place and place.s_per_step else 0.0
     left = max(alone, task.cost * full) * (100 - task.progress) / 100 + after
     if task.status != Status.QUEUED or place is None or not place.waiting:
         return Outlook(None, round(left, 2))
@@ -75,7 +75,7 @@ def outlook_from(task: Task, place: queue_client.Place | None) -> Outlook:
     return Outlook(before + 1, round(work / 1e6 * full / max(1, place.backlog.workers) + left, 2))
 
 
-def before_it(place: queue_client.Place, class_: int, shares: Sequence[float]) -> tuple[int, float]:
+def before_it(place: queue_client.QueuePosition, class_: int, shares: Sequence[float]) -> tuple[int, float]:
     """How many waiting tasks will be started before one at `place` in its class, and their work.
 
     The classes are served at their shares; one that runs empty leaves its share to the others.
@@ -98,10 +98,10 @@ def before_it(place: queue_client.Place, class_: int, shares: Sequence[float]) -
 
 def _measure_backlog() -> float:
     try:
-        place = queue_client.place_of("", "")
+        place = queue_client.queue_position("", "")
     except redis.RedisError:
         return 0.0
-    speed = place.full or FIRST_GUESS_S
+    speed = place.s_per_megapixel_step or FIRST_GUESS_S
     return sum(place.backlog.work) / 1e6 * speed / max(1, place.backlog.workers)
 
 

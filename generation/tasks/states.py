@@ -1,6 +1,6 @@
 """The states of a task, the legal moves between them, and the only functions that make one.
 
-                    hand back
+                    requeue
               +-------------------+
               v                   |
     (new) -> queued -> running -> generated -> processed -> stored -> succeeded
@@ -102,7 +102,7 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
     """queued or running -> running for all ids that are still to be run, in one statement.
 
     Counts the attempt before the work, so that a task which kills its worker does not come back for ever. Ids not
-    returned were cancelled, expired, finished or are unknown: the caller gives their buffer entries back.
+    returned were cancelled, expired, finished or are unknown: the caller releases their buffer entries.
     """
     sql = """
         UPDATE generation_task SET status = 'running', attempt = attempt + 1, worker = %(worker)s, progress = 0,
@@ -126,8 +126,8 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
     return list(mine.select_related("model__fallback", "batch"))
 
 
-def hand_back(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_attempt: bool = True) -> bool:
-    """running -> queued: a worker that stops, or gives up paused work, returns what it holds.
+def requeue(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_attempt: bool = True) -> bool:
+    """running -> queued: a worker that stops, or evicts paused work, requeues what it holds.
 
     With `count_attempt` false the claim is not counted against the task, because the task did nothing wrong.
     """

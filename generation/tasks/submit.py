@@ -131,11 +131,13 @@ def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> N
             task.params = {**task.params, f"{picture.role}_key": key}
 
 
-def _write(tasks: Sequence[Task], batch: Batch | None, idempotency: Idempotency | None) -> list[queue_client.Place]:
+def _write(
+    tasks: Sequence[Task], batch: Batch | None, idempotency: Idempotency | None
+) -> list[queue_client.QueuePosition]:
     """The rows in one transaction, then their tickets. A single row needs no more than its own INSERT. Answers the
     places in the buffer; none when Redis is away, or when the caller's transaction is still open.
     """
-    places: list[queue_client.Place] = []
+    places: list[queue_client.QueuePosition] = []
     if batch or idempotency:
         with transaction.atomic():
             if idempotency:

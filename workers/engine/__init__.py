@@ -13,8 +13,9 @@
 
 `room`: how many more samples of that model, size and priority would be admitted now. `admit` takes one. `cancel` ends
 one at the next step boundary (its Cancelled comes with the next step; unknown ids are ignored). `step` never raises for
-one sample's fault. `running` lists the active requests and those waiting for their model; `idle`: there are none.
-`surplus` lists tasks to requeue because paused samples hold more than `EngineConfig.paused_bytes`.
+one sample's fault. `running` lists the active requests, those waiting for their model and those waiting for the picture
+of an identical sample; `idle`: there are none. `tasks_to_evict` lists tasks to requeue because paused samples hold more
+than `EngineConfig.paused_bytes`.
 `warm_key`: the BatchKey being served (generation/queue/values.py) or None. `discard_all` drops all samples without
 events.
 

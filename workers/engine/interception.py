@@ -1,6 +1,6 @@
 """Where an unmodified pipeline hands its heavy calls to the engine.
 
-A pipeline call runs inside a greenlet (batching/pipeline_coroutine.py). Its heavy modules are shallow copies, made by
+A pipeline call runs inside a greenlet (batching/pipeline_greenlet.py). Its heavy modules are shallow copies, made by
 `shared`, whose forward hands the call to the engine instead of computing: the greenlet is suspended until the engine
 has run the real module once for a whole group of such calls. Outside a greenlet a shared module computes at once, so
 the same pipeline object also serves a plain run, one at a time.
@@ -28,8 +28,8 @@ class Phase(Enum):
     """When the engine runs a suspended call."""
 
     DENOISE = "denoise"  # one step of one batch; the scheduler chooses
-    SIDE = "side"  # before the denoisers, all at once: their samples then join the same step
-    OUTSIDE = "outside"  # computed elsewhere (a remote model); the engine only looks whether it is done
+    AUXILIARY = "auxiliary"  # before the denoisers, all at once: their samples then join the same step
+    REMOTE = "remote"  # computed elsewhere (a remote model, another thread); the engine only looks whether it is done
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Call:
 
     @functools.cached_property
     def rows(self) -> int:
-        """Rows it brings to a forward pass; counted once, as policy, limits and merging all ask for it."""
+        """Batch rows it brings to a forward pass; counted once, as policy, limits and merging all ask for it."""
         try:
             return self.module.rule.count_rows(self.arguments) if self.module.rule is not None else 1
         except (KeyError, TypeError):
@@ -99,7 +99,7 @@ def shared(module: torch.nn.Module, phase: Phase, *, method: str = "forward") ->
 
 
 def suspend(call: Call) -> Any:
-    """Wait in the engine for the result of `call`; outside a pipeline coroutine, compute it here and now."""
+    """Wait in the engine for the result of `call`; outside a pipeline's greenlet, compute it here and now."""
     sample = getcurrent()
     if sample.parent is None:
         return call.future.result() if call.future is not None else call.run()
@@ -107,9 +107,9 @@ def suspend(call: Call) -> Any:
     return sample.parent.switch(call)
 
 
-def await_outside(future: Future) -> Any:
+def await_future(future: Future) -> Any:
     """Wait for a future without stopping the engine: other samples step on meanwhile."""
-    record = SharedModule(None, future.result, None, Phase.OUTSIDE, inspect.Signature())
+    record = SharedModule(None, future.result, None, Phase.REMOTE, inspect.Signature())
     return suspend(Call(record, {}, future=future))
 
 

@@ -1,11 +1,16 @@
-"""Which tasks a GPU worker takes, and when: claimed in the order of the queues, their rows won in a side thread.
+"""Which tasks a GPU worker claims, and when: in the order of the queues. Their rows are won in a side thread.
 
-    nothing runs         any key, as the queues' order says; what others have in memory is left to them at first
-    something runs       more of the warm key while the order agrees; else the engine empties, then the next key follows
-    P0 waits, its turn   P0 of any key, at the next step boundary; of the warm key once paused work fills its memory
-    a task runs alone    it came when the engine was empty, and nothing joins it
+The warm key is the batch key that the engine runs now.
 
-One claim at a time: until the side thread is done with it there is no other.
+    Nothing runs.            Tasks of any key are claimed in the order of the queues. Tasks whose model only other
+                             workers have in memory are left to those at first.
+    Something runs.          More tasks of the warm key are claimed while they are next in the order. When another key
+                             is next, nothing is claimed until the engine is empty.
+    P0 waits, it is next.    Tasks of P0 are claimed at the next step boundary: of any key, or only of the warm key
+                             while paused work fills its memory.
+    A task runs alone.       It was claimed when the engine was empty, and nothing joins it.
+
+There is one claim at a time: the next one waits until the side thread has finished with it.
 """
 
 from __future__ import annotations
@@ -16,9 +21,9 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 
-from generation.queue.buffer import Buffer, Claimed, Tick
 from generation.queue.values import BatchKey, Release
-from workers.gpu import rows
+from generation.queue.worker import Claimed, Tick, WorkerQueue
+from workers.gpu import task_claims
 from workers.gpu.interfaces import Room
 from workers.gpu.running_tasks import RunningTask
 
@@ -32,10 +37,10 @@ DATABASE_PAUSE_S = 1.0  # after rows could not be claimed
 class Intake:
     """Used by the engine thread only. `claim` raises redis.RedisError."""
 
-    def __init__(self, buffer: Buffer, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, buffer: WorkerQueue, threads: ThreadPoolExecutor) -> None:
         self.buffer = buffer
         self._threads = threads
-        self._claiming: dict[Future[rows.ClaimedRows], tuple[Claimed, ...]] = {}
+        self._claiming: dict[Future[task_claims.ClaimedRows], tuple[Claimed, ...]] = {}
         self._not_before = 0.0
         self._mates_likely_until = 0.0
         self._waiting = 1  # tasks in the queues at the last tick; unknown at first
@@ -83,7 +88,7 @@ class Intake:
         claim = self.buffer.claim(
             1,
             warm_key=warm,
-            only_key=warm if engine.full_of_paused else None,
+            only_key=warm if engine.paused_memory_full else None,
             only_class=only_class,
             closed=closed,
             join=bool(running),
@@ -93,7 +98,7 @@ class Intake:
         self._not_before = now + claim.wait
         if claim.tasks:
             claims = claim.tasks + self._mates(engine, running, claim.tasks[0], only_class)
-            self._claiming[self._threads.submit(rows.claim_rows, claims, self.buffer.config.worker)] = claims
+            self._claiming[self._threads.submit(task_claims.claim_rows, claims, self.buffer.config.worker)] = claims
             self._p0_claimed = only_class == URGENT
         elif not claim.wait:
             self._waiting, self._p0_waits = 0, False  # until the next tick says otherwise
@@ -108,16 +113,16 @@ class Intake:
             return ()
         return self.buffer.claim(room, only_key=key, only_class=only_class, wait_for_mates=False).tasks
 
-    def claimed(self, *, wait: bool = False) -> rows.ClaimedRows:
+    def take_claimed(self, *, wait: bool = False) -> task_claims.ClaimedRows:
         """What the side thread has finished; with `wait` everything that it was given."""
         if self._p0_claimed:
             wait_for(self._claiming, URGENT_PATIENCE_S)
             self._p0_claimed = False
-        found = rows.ClaimedRows()
+        found = task_claims.ClaimedRows()
         for future in [future for future in self._claiming if wait or future.done()]:
             claims, error = self._claiming.pop(future), future.exception()
             if error is not None:
-                logger.error("rows could not be claimed, the tasks go back: %s", error)
+                logger.error("rows could not be claimed, the tasks are requeued: %s", error)
                 found.released += [(claim, Release.WAITING) for claim in claims]
                 self._not_before = time.monotonic() + DATABASE_PAUSE_S
                 continue

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from generation.queue.buffer import Buffer
+from generation.queue.worker import WorkerQueue
 from imagegenx_site import readiness
 from imagegenx_site.config import GpuConfig
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress
@@ -41,7 +41,7 @@ class LoopConfig:
     redis_backoff: float = 1.0  # after a failed call, while samples go on
     check_every: float = 0.5  # claims whose answers were lost, leases of others
     stop_grace: float = GpuConfig.stop_s  # to finish what runs after a stop was asked for
-    delivery_patience: float = 60.0  # to make a finished picture durable before the task is handed back
+    persistence_patience: float = 60.0  # to make a finished picture durable before the task is requeued
 
 
 class EngineLoop(threading.Thread):
@@ -49,7 +49,7 @@ class EngineLoop(threading.Thread):
 
     def __init__(
         self,
-        buffer: Buffer,
+        buffer: WorkerQueue,
         watchdog: WatchdogHandle,
         tickets: TicketHolder,
         reporter: ProgressReporter,
@@ -67,13 +67,13 @@ class EngineLoop(threading.Thread):
         self._running: dict[str, RunningTask] = {}
         self._side_threads = ThreadPoolExecutor(4, thread_name_prefix="side")
         self._intake = Intake(buffer, self._side_threads)
-        self._settler = Settler(buffer, tickets, self._side_threads, config.delivery_patience)
+        self._settler = Settler(buffer, tickets, self._side_threads, config.persistence_patience)
         self._redis_from = self._next_tick = self._next_check = 0.0
 
     # ---- what other threads may call
 
     def stop(self) -> None:
-        """Take nothing more; finish or hand back what runs within the grace."""
+        """Take nothing more; finish what runs within the grace, requeue the rest."""
         if self._stop_at is None:
             self._stop_at = time.monotonic() + self.config.stop_grace
         self.tickets.wake()
@@ -95,9 +95,9 @@ class EngineLoop(threading.Thread):
             self.watchdog.leave()
         except BaseException as error:
             self.broken = error
-            logger.exception("the engine thread ends; its tasks are put back")
+            logger.exception("the engine thread ends; its tasks are requeued")
             readiness.withdraw()
-            self._give_everything_back(Outcome(End.DEVICE_LOST, error))
+            self._settle_everything(Outcome(End.DEVICE_LOST, error))
             self.watchdog.leave()
             worker_alerts.report_broken(self.buffer.config.worker, error)
             self._on_broken()
@@ -112,7 +112,7 @@ class EngineLoop(threading.Thread):
         self._admit()
         events = self._engine.step()
         self._tick()
-        self._return_surplus()
+        self._evict_paused()
         self._note(events)
         self._settle()
         if not events:
@@ -130,7 +130,7 @@ class EngineLoop(threading.Thread):
 
     def _admit(self) -> None:
         """Tasks whose rows were won run from now on; their samples enter the engine as far as there is room."""
-        claimed = self._intake.claimed()
+        claimed = self._intake.take_claimed()
         for entry in claimed.released:
             self._settler.release_entry(*entry)
         for running in claimed.running:
@@ -150,7 +150,7 @@ class EngineLoop(threading.Thread):
     # ---- tick
 
     def _tick(self) -> None:
-        """What Redis has to say at this step boundary: cancels, lost leases, P0. Out of reach: samples go on."""
+        """Asks Redis for cancels, expired leases and P0. While it is out of reach samples go on."""
         now = time.monotonic()
         if now < max(self._next_tick, self._redis_from):
             return
@@ -169,14 +169,14 @@ class EngineLoop(threading.Thread):
         self._intake.note_tick(tick)
         for task_id in tick.cancelled:
             self._end(task_id, Outcome(End.CANCELLED))
-        for task_id in tick.lost:
-            self._end(task_id, Outcome(End.LOST))
+        for task_id in tick.taken_over:
+            self._end(task_id, Outcome(End.TAKEN_OVER))
 
-    def _return_surplus(self) -> None:
-        """Paused work holds too much memory: some of it goes back to the front of its queues."""
-        for task_id in self._engine.surplus():
+    def _evict_paused(self) -> None:
+        """Paused work holds too much memory: some of it is requeued at the front."""
+        for task_id in self._engine.tasks_to_evict():
             if self._running[task_id].outcome is None:
-                logger.warning("paused task %s goes back to its queue: no memory for more paused work", task_id)
+                logger.warning("paused task %s is requeued: no memory for more paused work", task_id)
                 self._end(task_id, Outcome(End.RETURNED))
 
     def _end(self, task_id: str, outcome: Outcome) -> None:
@@ -217,7 +217,7 @@ class EngineLoop(threading.Thread):
         for running in self._running.values():
             if running.settleable:
                 self._settler.settle(running)
-        for task_id in self._settler.settled():
+        for task_id in self._settler.take_settled():
             del self._running[task_id]
 
     # ---- pauses and ends
@@ -241,17 +241,17 @@ class EngineLoop(threading.Thread):
         self._redis_from = time.monotonic() + self.config.redis_backoff
 
     def _something_left(self, stop_at: float) -> bool:
-        """While stopping: True until all that runs is finished, or handed back because the grace is over."""
+        """While stopping: True until all that runs is finished, or requeued because the grace is over."""
         if not self._busy:
             return False
         if time.monotonic() > stop_at and not self._settler.moving_rows:
-            self._give_everything_back(Outcome(End.STOPPED))
+            self._settle_everything(Outcome(End.STOPPED))
             return False
         return True
 
-    def _give_everything_back(self, outcome: Outcome) -> None:
-        """Everything that is claimed is settled; what cannot be said is found by watchdog and reconciler."""
-        claimed = self._intake.claimed(wait=True)
+    def _settle_everything(self, outcome: Outcome) -> None:
+        """Settles everything that is claimed; what fails here is repaired by watchdog and reconciler."""
+        claimed = self._intake.take_claimed(wait=True)
         for entry in claimed.released:
             self._settler.release_entry(*entry)
         for running in [*self._running.values(), *claimed.running]:
@@ -260,4 +260,4 @@ class EngineLoop(threading.Thread):
         try:
             self._settler.release_entries()
         except RedisError as error:
-            logger.warning("buffer entries not given back: %s", error)
+            logger.warning("buffer entries not released: %s", error)

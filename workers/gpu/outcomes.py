@@ -9,7 +9,7 @@ class End(StrEnum):
 
     FINISHED = "finished"  # every picture is there
     CANCELLED = "cancelled"
-    LOST = "lost"  # another worker has it
+    TAKEN_OVER = "taken_over"  # another worker has it
     FAILED = "failed"  # its inference, or what comes before it
     RETURNED = "returned"  # paused work held too much memory
     STOPPED = "stopped"  # the worker was stopped first

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from generation.queue.buffer import Claimed
+from generation.queue.worker import Claimed
 from workers.engine.requests import Finished, SampleId, SampleRequest
 from workers.gpu.outcomes import End, Outcome
 

@@ -1,7 +1,7 @@
 """Settles what became of a task on this worker: its row, then its entry in the buffer, then its ticket.
 
     outcome             row                                          entry
-    finished            generated, with its pictures (delivery.py)   ended
+    finished            generated, with its pictures                 ended        (persistence.py)
     cancelled           cancelled                                    ended
     failed              queued | queued on the fallback | failed     alone | moved | ended     (failures.py)
     device_lost         queued | failed                              alone | ended             (failures.py)
@@ -10,9 +10,9 @@
     exhausted           failed                                       ended
     not_runnable        cancelled if that was asked for              ended
     unclaimed           as it is                                     waiting
-    lost                as it is                                     as it is
+    taken_over          as it is                                     as it is
 
-The ticket is acknowledged, or goes back to its queue if the task runs again under it.
+The ticket is acknowledged, or requeued if the task runs again under it.
 """
 
 import logging
@@ -24,24 +24,26 @@ from django.conf import settings
 from django.db import close_old_connections
 from prometheus_client import Counter
 
-from generation.queue.buffer import Buffer, Claimed
 from generation.queue.values import Release
+from generation.queue.worker import Claimed, WorkerQueue
 from generation.tasks import enqueue, states
 from generation.tasks.models import Status, Task
 from generation.tasks.reasons import Code, Reason
-from workers.gpu import delivery, failures
+from workers.gpu import failures, persistence
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.running_tasks import RunningTask
 from workers.gpu.ticket_holder import TicketHolder
 
 logger = logging.getLogger(__name__)
-RETURNED = Counter("imagegenx_tasks_returned", "Paused tasks that went back to their queue for want of memory.")
+RETURNED = Counter("imagegenx_tasks_returned", "Paused tasks that were requeued for want of memory.")
 
 
 class Settler:
     """Used by the engine thread. Rows are moved in side threads; entries wait here while Redis is out of reach."""
 
-    def __init__(self, buffer: Buffer, tickets: TicketHolder, threads: ThreadPoolExecutor, patience: float) -> None:
+    def __init__(
+        self, buffer: WorkerQueue, tickets: TicketHolder, threads: ThreadPoolExecutor, patience: float
+    ) -> None:
         """`patience`: seconds in which finished pictures must become durable."""
         self.buffer, self.tickets = buffer, tickets
         self._threads, self._patience = threads, patience
@@ -54,11 +56,11 @@ class Settler:
 
     @property
     def idle(self) -> bool:
-        """No row is being moved, and Redis has been told of all."""
+        """No row is being moved, and every entry was released in Redis."""
         return not self._moving and not self._entries
 
     def settle(self, running: RunningTask) -> None:
-        """Begins to settle a task whose outcome is known; `settled` says when its row is done."""
+        """Begins to settle a task whose outcome is known; `take_settled` says when its row is done."""
         running.settling = True
         self._moving[self._threads.submit(self._settle, running)] = running
 
@@ -71,18 +73,18 @@ class Settler:
             release = Release.WAITING
         self._release(running, release)
 
-    def settled(self) -> list[str]:
+    def take_settled(self) -> list[str]:
         """Ids of the tasks whose rows have been moved since the last call: they have left this worker."""
         done = [future for future in self._moving if future.done()]
         return [self._collect(future) for future in done]
 
     def release_entry(self, claimed: Claimed, release: Release) -> None:
-        """Remembers what an entry becomes until `release_entries`."""
-        if release is not Release.LOST:
+        """Keeps what an entry becomes until `release_entries`."""
+        if release is not Release.TAKEN_OVER:
             self._entries.append((claimed, release))
 
     def release_entries(self) -> None:
-        """Tells Redis. Raises redis.RedisError; what it was not told of waits for the next call."""
+        """Releases them in Redis. Raises redis.RedisError; what was not released waits for the next call."""
         while self._entries:
             claimed, release = self._entries[0]
             self.buffer.settle(claimed, release)
@@ -94,7 +96,7 @@ class Settler:
         worker = self.buffer.config.worker
         outcome = running.outcome
         if outcome is None or outcome.end is End.FINISHED:
-            outcome = delivery.deliver_with_retries(running, worker, self._patience)
+            outcome = persistence.persist_with_retries(running, worker, self._patience)
         return settle_row(running.claimed, running.task, outcome, worker)
 
     def _collect(self, future: Future[Release]) -> str:
@@ -122,8 +124,8 @@ def settle_row(claimed: Claimed, task: Task | None, outcome: Outcome, worker: st
     match outcome.end:
         case End.FINISHED:
             return Release.ENDED
-        case End.LOST:
-            return Release.LOST
+        case End.TAKEN_OVER:
+            return Release.TAKEN_OVER
         case End.CANCELLED:
             states.cancel_if_requested(task.id, among=[Status.RUNNING], worker=worker, attempt=task.attempt)
             return Release.ENDED
@@ -135,7 +137,7 @@ def settle_row(claimed: Claimed, task: Task | None, outcome: Outcome, worker: st
             message = f"The task was begun {settings.MAX_ATTEMPTS} times and never finished."
             states.fail(task.id, code="too_many_attempts", message=message, worker=worker, attempt=task.attempt)
             return Release.ENDED
-    return _hand_back(task, outcome, worker)
+    return _requeue(task, outcome, worker)
 
 
 def _settle_failure(task: Task, outcome: Outcome, worker: str) -> Release:
@@ -145,7 +147,7 @@ def _settle_failure(task: Task, outcome: Outcome, worker: str) -> Release:
     release = failures.after_failure(task.history, retryable=outcome.retryable, has_fallback=fallback is not None)
     if release is Release.ALONE:
         reason = Reason(Code.INFERENCE_FAILED, cause)
-        states.hand_back(task.id, worker=worker, attempt=task.attempt, reason=reason)
+        states.requeue(task.id, worker=worker, attempt=task.attempt, reason=reason)
     elif release is Release.MOVED and fallback is not None:
         if not states.fall_back(task, fallback, worker=worker, attempt=task.attempt, cause=cause):
             return Release.ENDED
@@ -166,11 +168,11 @@ def _settle_device_loss(task: Task, outcome: Outcome, worker: str, *, alone: boo
     reason = Reason(Code.DEVICE_LOST, cause)
     if alone:
         reason = Reason(Code.DEVICE_LOST_ALONE, f"lost its device while it ran alone: {cause}")
-    states.hand_back(task.id, worker=worker, attempt=task.attempt, reason=reason)
+    states.requeue(task.id, worker=worker, attempt=task.attempt, reason=reason)
     return release
 
 
-def _hand_back(task: Task, outcome: Outcome, worker: str) -> Release:
+def _requeue(task: Task, outcome: Outcome, worker: str) -> Release:
     """running -> queued, through no fault of the task."""
     if outcome.end is End.RETURNED:
         RETURNED.inc()
@@ -180,7 +182,7 @@ def _hand_back(task: Task, outcome: Outcome, worker: str) -> Release:
     else:
         reason = Reason(Code.STOPPED, "the worker was stopped")
     count = outcome.end is End.NOT_STORED
-    states.hand_back(task.id, worker=worker, attempt=task.attempt, reason=reason, count_attempt=count)
+    states.requeue(task.id, worker=worker, attempt=task.attempt, reason=reason, count_attempt=count)
     return Release.WAITING
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from redis.exceptions import RedisError
 
-from generation.queue.buffer import Buffer
 from generation.queue.values import EntryState
+from generation.queue.worker import WorkerQueue
 
-CLAIM_PATIENCE_S = 3.0  # so long a ticket waits for its waiting task to be claimed before it goes back to its queue
+CLAIM_PATIENCE_S = 3.0  # so long a ticket waits for its waiting task to be claimed before it is requeued
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _Hold:
 class TicketHolder:
     """Thread-safe. `buffer` is a client of its own: ticket threads must not share the engine's."""
 
-    def __init__(self, buffer: Buffer) -> None:
+    def __init__(self, buffer: WorkerQueue) -> None:
         self.buffer = buffer
         self._holds: dict[str, _Hold] = {}
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class TicketHolder:
             self._holds[task_id] = _Hold()
 
     def release(self, task_id: str, *, runs_again: bool) -> None:
-        """The task has left this worker. If it runs again, its ticket goes back to its queue."""
+        """The task has left this worker. If it runs again, its ticket is requeued."""
         with self._lock:
             hold = self._holds.pop(task_id, None)
         if hold is not None:
@@ -61,7 +61,7 @@ class TicketHolder:
         self._woken.set()
 
     def close(self) -> None:
-        """The engine thread has ended: every ticket goes back."""
+        """The engine thread has ended: every ticket is requeued."""
         self._closed = True
         with self._lock:
             left = list(self._holds)

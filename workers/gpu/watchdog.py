@@ -1,5 +1,5 @@
-"""The watchdog: a small process beside each GPU worker that keeps its lease and, when it dies or hangs, puts its work
-back at once.
+"""The watchdog: a small process beside each GPU worker that keeps its lease and, when it dies or hangs, requeues its
+work at once.
 
 It is a process because a thread cannot do it: a stalled interpreter (a long allocation, a model load) would stop the
 heartbeat and have its tasks run twice for nothing. It imports no torch and no Django.
@@ -9,9 +9,9 @@ JSON, so that no password shows in the process list; afterwards single bytes:
 
     s   a step was finished, or the engine looked for work (idle): alive
     l   a model is loading: the longer hang limit holds until the next `s`
-    q   the worker has given everything back: end the lease and go
+    q   the worker holds nothing any more: release the lease and end
 
-End of file means that the worker is dead: its tasks are put back at once. No byte within the hang limit
+End of file means that the worker is dead: its tasks are requeued at once. No byte within the hang limit
 means that a step hangs: the worker is killed, which leads to end of file.
 """
 
@@ -29,9 +29,9 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from generation.queue.buffer import Buffer, BufferConfig
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
-from imagegenx_site.config import GpuConfig
+from imagegenx_site.config import GpuConfig, QueueConfig
 
 logger = logging.getLogger("workers.gpu.watchdog")
 
@@ -44,7 +44,7 @@ class WatchdogConfig:
     worker: str
     pid: int
     beat: float = 0.25
-    lease: float = 1.0
+    lease: float = QueueConfig.lease_ms / 1000
     hang: float = GpuConfig.hang_s
     loading_hang: float = 180.0
 
@@ -56,8 +56,8 @@ class Watchdog:
         self.config = config
         self.pipe = pipe
         redis = redis_clients.connect(config.redis_url, timeout=config.lease)
-        own = BufferConfig(worker=config.worker, own_queue="", lease_ms=int(config.lease * 1000))
-        self.buffer = Buffer(redis, own)
+        own = WorkerQueueConfig(worker=config.worker, own_queue="", lease_ms=int(config.lease * 1000))
+        self.buffer = WorkerQueue(redis, own)
         self.limit = config.loading_hang  # until the first step the worker starts up
         self.last_sign = time.monotonic()
         self.hung = False
@@ -96,17 +96,19 @@ class Watchdog:
         self.last_sign = time.monotonic()
 
     def _requeue_tasks(self, cause: str) -> None:
-        """Keeps trying while Redis is away: one that comes back empty has no lease by which others could find them."""
+        """Keeps trying while Redis is away. If Redis restarts empty, the lease is gone and no other worker can find
+        these tasks.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.config.pid, signal.SIGKILL)  # it closed the pipe without a word: no half-dead worker goes on
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             try:
-                found = self.buffer.requeue_dead(self.config.worker, cause, isolate=self.hung)
+                found = self.buffer.requeue_dead(self.config.worker, cause, alone=self.hung)
             except RedisError:
                 time.sleep(self.config.beat)
                 continue
-            logger.error("%s: %d tasks put back, %d given up", cause, len(found.requeued), len(found.given_up))
+            logger.error("%s: %d tasks requeued, %d given up", cause, len(found.requeued), len(found.given_up))
             return
 
     def _end_lease(self) -> None:

@@ -3,7 +3,7 @@
     Celery's main thread    reads tickets while the gate is open (generation/queue/read_order.py)
     ticket threads          hold a ticket until its task has left this worker (ticket_holder.py)
     engine thread           claim, admit, step, tick, settle (loop.py)
-    side threads            rows (rows.py, settlement.py), pictures (delivery.py), progress (progress.py)
+    side threads            rows (task_claims.py, settlement.py), pictures (persistence.py), progress (progress.py)
     watchdog process        lease, death, hang (watchdog.py)
 
 The name before the @ must be that of the dq queue. The process is replaceable at any moment: whatever it held runs
@@ -21,8 +21,8 @@ from celery.exceptions import ImproperlyConfigured, Reject
 from celery.signals import worker_shutting_down
 from django.conf import settings
 
-from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.read_order import GatedCycle
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
 from imagegenx_site.celery import app as site_app
 from workers.gpu.interfaces import EngineLike, PoolLike
@@ -33,14 +33,14 @@ from workers.gpu.watchdog import WatchdogConfig, WatchdogHandle
 
 logger = logging.getLogger(__name__)
 EngineStarter = Callable[[], tuple[PoolLike, EngineLike]]
-REDIS_TIMEOUT_S = 0.5  # of the engine thread: an unreachable Redis may cost a step, not more
+ENGINE_REDIS_TIMEOUT_S = 0.5  # of the engine thread: an unreachable Redis may cost a step, not more
 TICKETS_AHEAD = 2  # unclaimed tickets that an idle worker holds
 _tickets: TicketHolder | None = None
 
 
 @shared_task(name="generate")
 def generate(task_id: str) -> None:
-    """The ticket of a task: unacknowledged until the task has left this worker; it goes back if the task must."""
+    """The ticket of a task: unacknowledged until the task has left this worker; requeued if the task runs again."""
     if _tickets is None or not _tickets.wait(task_id):
         raise Reject(f"{task_id} is to run again", requeue=True)
 
@@ -82,24 +82,26 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
         raise ImproperlyConfigured(f"the worker {name!r} must read the queue {own_queue!r}: add it to -Q")
     unique = f"{name}-{os.getpid()}-{secrets.token_hex(2)}"
     watchdog = WatchdogHandle(WatchdogConfig(settings.REDIS_URL, unique, os.getpid(), hang=settings.HANG_SECONDS))
-    config = BufferConfig(
+    config = WorkerQueueConfig(
         worker=unique,
         own_queue=own_queue,
         models=tuple(settings.GPU_MODELS),
         shares=settings.QUEUE_SHARES,
         window_ms=settings.BATCH_WINDOW_MS,
-        least_batch=settings.BATCH_MIN,
+        min_batch=settings.BATCH_MIN,
     )
     _tickets = tickets = TicketHolder(
-        Buffer(redis_clients.connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config)
+        WorkerQueue(redis_clients.connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config)
     )
-    buffer = Buffer(redis_clients.connect(settings.REDIS_URL, REDIS_TIMEOUT_S), config)
+    buffer = WorkerQueue(redis_clients.connect(settings.REDIS_URL, ENGINE_REDIS_TIMEOUT_S), config)
     times = LoopConfig(stop_grace=settings.STOP_SECONDS)
-    loop = EngineLoop(buffer, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_leave)
+    loop = EngineLoop(
+        buffer, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_terminate_process
+    )
     GatedCycle.gate = staticmethod(lambda: loop.idle and tickets.unclaimed < TICKETS_AHEAD)
     return loop
 
 
-def _leave() -> None:
+def _terminate_process() -> None:
     """The device or the engine is broken: this process must not take another task. Its supervisor starts a new one."""
     os.kill(os.getpid(), signal.SIGTERM)

@@ -4,8 +4,8 @@ The rows say what is to be done; buffer entries and messages are copies that a c
 away.
 
     every     repair         what it finds, what it does
-    0.1 s     lost_workers   left by expired workers (gq:retick, gq:dead, gq:dropped, gq:lost_workers): rows moved,
-                             tickets sent anew, alerts raised
+    0.1 s     lost_workers   left by expired workers (gq:resend_tickets, gq:given_up, gq:to_cancel, gq:lost_workers):
+                             rows moved, tickets sent anew, alerts raised
     0.5 s     leases         workers whose lease ran out: their tasks are requeued
     0.5 s     redis_epoch    Redis was emptied: every queued row is enqueued again
     1 s       expiry         rows that waited too long

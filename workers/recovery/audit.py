@@ -10,8 +10,8 @@ from django.utils import timezone
 from redis import Redis
 
 from generation.queue import client as queue_client
-from generation.queue.buffer import Buffer
 from generation.queue.values import EntryState
+from generation.queue.worker import WorkerQueue
 from generation.tasks import enqueue, states
 from generation.tasks.models import Status, Task
 from generation.tasks.reasons import Code, Reason
@@ -35,7 +35,7 @@ class _Entry:
 class Audit:
     """A worker that seems to be gone is believed to be so at the second look."""
 
-    def __init__(self, redis: Redis, buffer: Buffer, config: AuditConfig) -> None:
+    def __init__(self, redis: Redis, buffer: WorkerQueue, config: AuditConfig) -> None:
         self._redis, self._buffer, self._config = redis, buffer, config
         self._suspects: set[UUID] = set()
         self._cursor = UUID(int=0)
@@ -81,7 +81,7 @@ class Audit:
             self._buffer.requeue_dead(entry.owner or "", "it left no lease")
             return
         reason = Reason(Code.NO_HOLDER, "no worker holds it")
-        if states.hand_back(task.id, worker=task.worker, attempt=task.attempt, reason=reason):
+        if states.requeue(task.id, worker=task.worker, attempt=task.attempt, reason=reason):
             enqueue.enqueue(task)
 
     def _reclass(self, task_id: UUID) -> None:

@@ -2,12 +2,12 @@
 
 import logging
 
-from generation.queue.buffer import Buffer
+from generation.queue.worker import WorkerQueue
 
 _log = logging.getLogger(__name__)
 
 
-def run(buffer: Buffer) -> None:
+def run(buffer: WorkerQueue) -> None:
     found = buffer.requeue_dead("", "its lease ran out")
     if found.requeued or found.given_up:
         _log.warning("leases ran out: %d tasks requeued, %d given up", len(found.requeued), len(found.given_up))

@@ -27,7 +27,6 @@ def run(redis: Redis) -> None:
         while note := redis.lindex(key, 0):
             act(note)
             redis.lrem(key, 1, note)
-    redis.delete("gq:expired")  # the rows say it themselves
 
 
 def _requeue(raw: str) -> None:
@@ -35,13 +34,13 @@ def _requeue(raw: str) -> None:
     row = Task.objects.filter(pk=note["id"], status=Status.RUNNING, worker=note["worker"]).first()
     if row is not None:
         reason = Reason(Code.WORKER_LOST, f"worker lost: {note['cause']}")
-        states.hand_back(row.id, worker=row.worker, attempt=row.attempt, reason=reason)
-        queue_client.send_ticket(row.id, row.priority, again=str(row.attempt))
+        states.requeue(row.id, worker=row.worker, attempt=row.attempt, reason=reason)
+        queue_client.send_ticket(row.id, row.priority, id_suffix=str(row.attempt))
 
 
 def _fail(raw: str) -> None:
     note = json.loads(raw)
-    message = f"The task ended its worker again and again, at last alone ({note['cause']})."
+    message = f"The task crashed its worker repeatedly, finally while running alone ({note['cause']})."
     states.fail(UUID(note["id"]), code="worker_crashed", message=message)
 
 
@@ -55,8 +54,8 @@ def _raise_alert(raw: str) -> None:
 
 
 _NOTES: Final[Mapping[str, Callable[[str], None]]] = {
-    "gq:retick": _requeue,
-    "gq:dead": _fail,
-    "gq:dropped": _cancel,
+    "gq:resend_tickets": _requeue,
+    "gq:given_up": _fail,
+    "gq:to_cancel": _cancel,
     "gq:lost_workers": _raise_alert,
 }

@@ -6,7 +6,7 @@ from functools import partial
 
 from redis import Redis
 
-from generation.queue.buffer import Buffer, BufferConfig
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from workers.recovery import cancels, expiry, leases, lost_workers
 from workers.recovery.audit import Audit, AuditConfig
 from workers.recovery.cancels import CancelsConfig
@@ -35,7 +35,7 @@ class Repair:
 
 def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
     """`redis`: a client that decodes to text."""
-    buffer = Buffer(redis, BufferConfig(worker="reconciler", own_queue=""))
+    buffer = WorkerQueue(redis, WorkerQueueConfig(worker="reconciler", own_queue=""))
     stages = StageMessages(config.stages)
     return (
         Repair("lost_workers", 0.1, partial(lost_workers.run, redis)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from generation.queue.buffer import Buffer, Claimed
 from generation.queue.values import BatchKey
+from generation.queue.worker import Claimed, WorkerQueue
 from workers.engine.batching import scheduler
 from workers.engine.batching.config import EngineConfig
 from workers.engine.requests import SampleId
@@ -21,7 +21,7 @@ POLICY = scheduler.Policy()
 class Device:
     """One GPU worker. `claimed` samples run from the first step boundary after `admitted_at` on."""
 
-    buffer: Buffer
+    buffer: WorkerQueue
     batch: int
     running: dict[str, tuple[Claimed, Sample]] = field(default_factory=dict)
     claimed: list[tuple[Claimed, Sample]] = field(default_factory=list)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.client import Entry
 from generation.queue.lua import load_script
 from generation.queue.values import Release
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site.ids import uuid7
 from workers.gpu.intake import FLOW_S, LEAST_URGENT, URGENT, URGENT_PATIENCE_S
 from workers.gpu.loop import LoopConfig
@@ -54,8 +54,8 @@ class Simulation:
         self.waiting = 0
 
     def _device(self, number: int) -> Device:
-        config = BufferConfig(worker=f"sim-{number}", own_queue="dq.sim", clock_key=CLOCK_KEY)
-        return Device(Buffer(self.redis, config), self.scenario.batch)
+        config = WorkerQueueConfig(worker=f"sim-{number}", own_queue="dq.sim", clock_key=CLOCK_KEY)
+        return Device(WorkerQueue(self.redis, config), self.scenario.batch)
 
     def run(self) -> SimulationResult:
         """Step boundary by step boundary until the stretch is over."""

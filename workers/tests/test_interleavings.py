@@ -20,7 +20,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from fixtures.fleet import moves, submit
 from generation.accounts.models import User
 from generation.queue import client as queue_client
-from generation.queue.buffer import Buffer, BufferConfig, Claimed
+from generation.queue.worker import Claimed, WorkerQueue, WorkerQueueConfig
 from generation.tasks import cancel as tasks_cancel
 from generation.tasks import states
 from generation.tasks.enqueue import reprioritise
@@ -50,8 +50,8 @@ class Worker:
     """A GPU worker without engine and threads: its state, and the calls of the real one."""
 
     def __init__(self, name: str) -> None:
-        config = BufferConfig(worker=name, own_queue="dq.gpu1", lease_ms=3_600_000, window_ms=0, affinity_ms=0)
-        self.buffer = Buffer(redis_clients.connect(settings.REDIS_URL, 5), config)
+        config = WorkerQueueConfig(worker=name, own_queue="dq.gpu1", lease_ms=3_600_000, window_ms=0, affinity_ms=0)
+        self.buffer = WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config)
         self.name = name
         self.held: dict[str, tuple[Claimed, Task]] = {}
         self.buffer.beat()
@@ -68,7 +68,7 @@ class Worker:
 
     def tick(self) -> None:
         tick = self.buffer.tick([claim for claim, _ in self.held.values()])
-        for task_id in tick.lost:
+        for task_id in tick.taken_over:
             del self.held[task_id]
         for task_id in tick.cancelled:
             self.settle(task_id, Outcome(End.CANCELLED))
@@ -83,7 +83,7 @@ class Worker:
             states.mark_generated(task.id, worker=self.name, attempt=task.attempt)
             self.settle(task_id, Outcome(End.FINISHED))
 
-    def hand_back(self) -> None:
+    def stop(self) -> None:
         for task_id in list(self.held):
             self.settle(task_id, Outcome(End.STOPPED))
 
@@ -153,8 +153,8 @@ class Interleavings(RuleBasedStateMachine):
         self.workers[number].finish()
 
     @rule(number=st.integers(0, WORKERS - 1))
-    def hand_back(self, number: int) -> None:
-        self.workers[number].hand_back()
+    def stop(self, number: int) -> None:
+        self.workers[number].stop()
 
     @rule(number=st.integers(0, WORKERS - 1), dies=st.booleans())
     def paused_work_returns(self, number: int, dies: bool) -> None:
@@ -174,7 +174,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, WORKERS - 1))
     def crash(self, number: int) -> None:
-        """The watchdog puts everything back; another process starts."""
+        """The watchdog requeues everything; another process starts."""
         self.workers[number].buffer.requeue_dead(self.workers[number].name, "killed")
         self.workers[number] = self.start(number)
 

@@ -10,14 +10,14 @@ from redis import Redis
 from fixtures.fleet import submit
 from generation.accounts.models import User
 from generation.catalogue.parameters import Parameters
-from generation.queue.buffer import Claimed
 from generation.queue.values import BatchKey
+from generation.queue.worker import Claimed
 from generation.tasks import delete, results
 from generation.tasks.models import Task
 from imagegenx_site import redis_clients
 from storage import keys, raw
 from storage.store import get_store
-from workers.gpu import delivery, rows
+from workers.gpu import persistence, task_claims
 from workers.gpu.outcomes import End, Outcome
 from workers.housekeeping import raw_store
 from workers.housekeeping import results as housekeeping_results
@@ -44,7 +44,7 @@ def task_of(user, *, cache=True, **params):
 
 def claim(task):
     claimed = Claimed(str(task.id), task.priority, BatchKey.parse(task.batch_key), 1, "{}")
-    (running,) = rows.claim_rows([claimed], WORKER).running
+    (running,) = task_claims.claim_rows([claimed], WORKER).running
     return running
 
 
@@ -54,7 +54,7 @@ def run(running, *, grey=0.5, warnings=()):
     for sample in running.to_admit:
         index = sample.sample_id.index
         running.images[index] = np.full((sample.height, sample.width, 3), grey, np.float32)
-    delivery.deliver(running, WORKER)
+    persistence.persist_pictures(running, WORKER)
 
 
 def picture(task, index=0):

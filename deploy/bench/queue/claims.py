@@ -14,9 +14,9 @@ from uuid import UUID
 from redis import Redis
 
 from generation.queue import lua
-from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.celery_wire import ticket_message
 from generation.queue.values import Release
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
 
 GOAL = 1.5
@@ -25,9 +25,9 @@ KEYS = (1, 16, 256)
 CLAIMS = 200
 BULK = 5000  # tasks made by one call of the loader
 
-# Runs the product's own enqueue script once for each task of a block; nobody asks for their prospects.
+# Runs the product's own enqueue script once for each task of a block; nobody asks for their queue positions.
 LOADER = """
-outlook = function() return {} end
+queue_position = function() return {} end
 local function enqueue(ARGV)
 %s
 end
@@ -51,7 +51,7 @@ class Bench:
         self.redis: Redis = redis_clients.connect(url, timeout=300)
         self.load = redis_clients.load_script(self.redis, lua.source("layout"), LOADER % lua.source("enqueue"))
         self.ticket = ticket_message(UUID(int=0x0198AAAA_0000_7000_8000_000000000000), 2)
-        self.buffer = Buffer(self.redis, BufferConfig(worker="bench-1", own_queue="dq.bench", window_ms=0))
+        self.buffer = WorkerQueue(self.redis, WorkerQueueConfig(worker="bench-1", own_queue="dq.bench", window_ms=0))
 
     def fill(self, count: int, keys: int) -> None:
         """Empties Redis and enqueues tasks of four classes and fifty users."""

@@ -41,9 +41,9 @@ class PacedEngine:
     def idle(self) -> bool:
         return not self._samples
 
-    full_of_paused = False  # nothing is held in memory
+    paused_memory_full = False  # nothing is held in memory
 
-    def surplus(self) -> list[str]:
+    def tasks_to_evict(self) -> list[str]:
         return []
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from generation.api.forms import ParamsSerializer
 from generation.catalogue.samplers import AUTO, BY_A1111_NAME, NAMES, SAMPLERS, Sampler
 from generation.compat import sdapi_form
-from workers.engine.models.samplers import choose_scheduler
+from workers.engine.models.schedulers import choose_scheduler
 
 OWN = diffusers.EulerDiscreteScheduler()
 FIELD: Any = ParamsSerializer().fields["sampler"]

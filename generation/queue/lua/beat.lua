@@ -1,5 +1,5 @@
 -- ARGV: worker, lease ms. Renews the worker's lease. When nobody has beaten for 2 s, Redis itself was away: then every lease looks
--- expired although its worker lives, so nobody's tasks are put back (gq:grace) until all had time to renew.
+-- expired although its worker lives, so nobody's tasks are requeued (gq:grace) until all had time to renew.
 local now = now_ms()
 local last = tonumber(redis.call('GET', 'gq:lastbeat') or 0)
 if now - last > 2000 then redis.call('SET', 'gq:grace', now, 'PX', 10000) end

@@ -2,9 +2,9 @@
 -- ('signalled'); anything else is 'absent'.
 local id = ARGV[1]
 local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'key', 'wt', 'usr')
-local state, class, batch, weight, user = task[1], task[2], task[3], tonumber(task[4]), task[5]
+local state, class, batch_key, weight, user = task[1], task[2], task[3], tonumber(task[4]), task[5]
 if state == WAITING then
-  remove_waiting(id, class, batch, weight)
+  remove_waiting(id, class, batch_key, weight)
   refund(class, user, weight)
   take_tickets(class, {[id] = true}, 1, nil)
   end_task(id)

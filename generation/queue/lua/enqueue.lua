@@ -1,5 +1,5 @@
 -- ARGV: the task as JSON {id, class, key, user, weight, created_ms, expires_ms, model, samples}; its ticket, the Celery message, or none.
--- Answers its prospects as JSON, see layout.lua, with new: whether it was unknown here. If it waits or runs already, nothing changes.
+-- Answers its queue position as JSON, see layout.lua, with new: whether it was unknown here. If it waits or runs already, nothing changes.
 -- Order inside a class is start-time fair queueing: a task's tag is where its user's work ends so far, never before the class's virtual
 -- time; each task moves its user's end by its weight. So users take turns by the work they ask for, and a newcomer starts at the present.
 local function insert(task)
@@ -19,6 +19,6 @@ if new then
   insert(task)
   if ticket then redis.call('LPUSH', 'p' .. task.class, ticket) end
 end
-local answer = outlook(task.id, task.key)
+local answer = queue_position(task.id, task.key)
 answer.new = new
 return cjson.encode(answer)

@@ -15,19 +15,19 @@ local function as_set(list)
 end
 
 local function task_key(id) return 'gq:t:' .. id end
-local function waiting_key(class, batch) return 'gq:w:' .. class .. ':' .. batch end
+local function waiting_key(class, batch_key) return 'gq:w:' .. class .. ':' .. batch_key end
 local function heads_key(class) return 'gq:k:' .. class end
 local function users_key(class) return 'gq:f:' .. class end
 local function running_key(worker) return 'gq:run:' .. worker end
 
 -- What a batch key's text says: see generation/queue/values.py, whose parser this one equals. `alone` is '' or the task it belongs to.
-local function batch_key(text)
+local function parse_batch_key(text)
   local shared, alone = string.match(text, '^([^#]*)#?(.*)$')
   local model = string.match(shared, '^(.*):[^:]*$')
   return {model = model, name = string.match(model, '^(.-)@') or model, alone = alone}
 end
 
--- The key of a task that shares with nobody.
+-- The key of a task that runs alone.
 local function alone_key(text, id) return text .. '#' .. id end
 
 local function exact(number) return string.format('%.17g', number) end
@@ -50,46 +50,46 @@ local function charge(hash, field, amount)
 end
 
 -- The batch key's place among the keys of its class is the tag of its first task.
-local function refresh_head(class, batch)
-  local head = redis.call('ZRANGE', waiting_key(class, batch), 0, 0, 'WITHSCORES')
+local function refresh_head(class, batch_key)
+  local head = redis.call('ZRANGE', waiting_key(class, batch_key), 0, 0, 'WITHSCORES')
   if #head == 0 then
-    redis.call('ZREM', heads_key(class), batch)
+    redis.call('ZREM', heads_key(class), batch_key)
   else
-    redis.call('ZADD', heads_key(class), head[2], batch)
+    redis.call('ZADD', heads_key(class), head[2], batch_key)
   end
 end
 
--- A class that wakes must not cash in the time it slept: its pass is lifted to the virtual time.
-local function insert_waiting(id, class, batch, tag, weight)
+-- A class that was empty gets no credit for that time: its pass is raised to the virtual time.
+local function insert_waiting(id, class, batch_key, tag, weight)
   if count(class) == 0 then
     local pass = tonumber(redis.call('HGET', 'gq:pass', class) or 0)
     local virtual = tonumber(redis.call('HGET', 'gq:pass', 'vt') or 0)
     if pass < virtual then redis.call('HSET', 'gq:pass', class, exact(virtual)) end
   end
-  redis.call('ZADD', waiting_key(class, batch), exact(tag), id)
-  redis.call('ZADD', heads_key(class), 'LT', exact(tag), batch)
+  redis.call('ZADD', waiting_key(class, batch_key), exact(tag), id)
+  redis.call('ZADD', heads_key(class), 'LT', exact(tag), batch_key)
   redis.call('HINCRBY', 'gq:n', class, 1)
   charge('gq:work', class, weight)
 end
 
--- A claimed task waits again, before everything that waits now; `alone`: from now on it shares with nobody.
+-- A claimed task waits again, before everything that waits now; `alone`: from now on it runs alone.
 local function requeue(id, alone)
   local task = redis.call('HMGET', task_key(id), 'cls', 'key', 'tag', 'wt', 'iso')
-  local class, batch, tag, weight = task[1], task[2], tonumber(task[3]), tonumber(task[4])
+  local class, batch_key, tag, weight = task[1], task[2], tonumber(task[3]), tonumber(task[4])
   if alone and not task[5] then
-    batch = alone_key(batch, id)
-    redis.call('HSET', task_key(id), 'iso', 1, 'key', batch)
+    batch_key = alone_key(batch_key, id)
+    redis.call('HSET', task_key(id), 'iso', 1, 'key', batch_key)
   end
   redis.call('HSET', task_key(id), 'st', WAITING)
   redis.call('HDEL', task_key(id), 'own')
   local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
-  insert_waiting(id, class, batch, math.min(tag, virtual) - 1, weight)
+  insert_waiting(id, class, batch_key, math.min(tag, virtual) - 1, weight)
 end
 
 -- An empty class forgets its users' tags and its virtual time: nobody waits, so nobody is owed anything.
-local function remove_waiting(id, class, batch, weight)
-  if redis.call('ZREM', waiting_key(class, batch), id) == 0 then return false end
-  refresh_head(class, batch)
+local function remove_waiting(id, class, batch_key, weight)
+  if redis.call('ZREM', waiting_key(class, batch_key), id) == 0 then return false end
+  refresh_head(class, batch_key)
   if redis.call('HINCRBY', 'gq:n', class, -1) <= 0 then
     redis.call('HSET', 'gq:n', class, 0)
     redis.call('HSET', 'gq:work', class, 0)
@@ -134,12 +134,12 @@ local function take_tickets(class, wanted, left, target)
   end
 end
 
--- A task's prospects: waiting (does it wait), ahead (waiting tasks of its class that come before it), workers (that live); tasks and work:
--- the waiting tasks of each class 0 to 3 and their weights; full, step, after: measured s per megapixel-step in full batches, s per step of
--- its batch key, s after the GPU, absent where nothing was measured. Numbers may be texts: JSON here keeps 14 digits of them.
+-- A task's queue position: waiting (does it wait), ahead (waiting tasks of its class that come before it), workers (that live); tasks and
+-- work: the waiting tasks of each class 0 to 3 and their weights; s_per_megapixel_step (in full batches), s_per_step (of its batch key) and
+-- s_after_gpu, as measured, absent where nothing was measured. Numbers may be texts: JSON here keeps 14 digits of them.
 -- The class's keys are looked at in order, MAX_KEYS of them at most.
 local MAX_KEYS = 256
-local function outlook(id, batch)
+local function queue_position(id, batch_key)
   local task = redis.call('HMGET', task_key(id), 'st', 'cls', 'tag')
   local answer = {waiting = task[1] == WAITING, ahead = 0, workers = redis.call('ZCOUNT', 'gq:lease', now_ms(), '+inf')}
   if answer.waiting then
@@ -149,7 +149,7 @@ local function outlook(id, batch)
     end
   end
   answer.tasks, answer.work = redis.call('HMGET', 'gq:n', 0, 1, 2, 3), redis.call('HMGET', 'gq:work', 0, 1, 2, 3)
-  local speed = redis.call('HMGET', 'gq:speed', 'full', batch, 'after')
-  answer.full, answer.step, answer.after = speed[1] or nil, speed[2] or nil, speed[3] or nil
+  local speed = redis.call('HMGET', 'gq:speed', 'full', batch_key, 'after')
+  answer.s_per_megapixel_step, answer.s_per_step, answer.s_after_gpu = speed[1] or nil, speed[2] or nil, speed[3] or nil
   return answer
 end

@@ -3,14 +3,14 @@
 local id, class = ARGV[1], ARGV[2]
 local key = task_key(id)
 local task = redis.call('HMGET', key, 'st', 'cls', 'key', 'wt', 'usr')
-local state, before, batch, weight, user = task[1], task[2], task[3], tonumber(task[4]), task[5]
+local state, before, batch_key, weight, user = task[1], task[2], task[3], tonumber(task[4]), task[5]
 if state ~= WAITING or before == class then return 0 end
-remove_waiting(id, before, batch, weight)
+remove_waiting(id, before, batch_key, weight)
 refund(before, user, weight)
 take_tickets(before, {[id] = true}, 1, 'p' .. class)
 local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
 local tag = math.max(virtual, tonumber(redis.call('HGET', users_key(class), user) or 0))
 redis.call('HSET', users_key(class), user, exact(tag + weight))
 redis.call('HSET', key, 'cls', class, 'tag', exact(tag))
-insert_waiting(id, class, batch, tag, weight)
+insert_waiting(id, class, batch_key, tag, weight)
 return 1

@@ -1,12 +1,13 @@
--- ARGV: worker ('' = every worker whose lease ran out), cause, isolate (1: one of its tasks is to blame, as when a step hung).
--- Puts a dead worker's tasks back, before all that wait. After their first crash they share batches as before: most workers die of
--- something else, and a batch that runs together is back soonest. After the second, each runs alone, because one of them may be the killer;
--- a task that ends its worker alone, and not for the first time, is given up: who is alone for another reason, such as a failed
--- inference, may have met somebody else's kill. Answers JSON {requeued, given_up} (ids) and leaves the same for the reconciler:
--- gq:retick (JSON {id, worker, cause}), gq:dead (the same), gq:dropped (ids whose cancel was asked for), gq:lost_workers ({worker, cause}).
+-- ARGV: worker ('' = every worker whose lease ran out), cause, alone (1: one of its tasks is to blame, as when a step hung).
+-- Requeues a dead worker's tasks before all that wait. After their first crash they share batches as before: most workers die of something
+-- else, and a batch that runs together is done soonest. After the second, each runs alone, because one of them may be the cause. A task that
+-- crashes its worker alone, and not for the first time, is given up. A task that runs alone only because its inference failed may have died
+-- in a crash caused by another task. Answers JSON {requeued, given_up} (ids) and leaves the same for the reconciler:
+-- gq:resend_tickets (JSON {id, worker, cause}), gq:given_up (the same), gq:to_cancel (ids whose cancel was asked for),
+-- gq:lost_workers ({worker, cause}).
 local GRACE_MS = 2000
 local now = now_ms()
-local workers, cause, isolate = {}, ARGV[2], ARGV[3] == '1'
+local workers, cause, alone = {}, ARGV[2], ARGV[3] == '1'
 
 if ARGV[1] ~= '' then
   workers = {ARGV[1]}
@@ -29,15 +30,15 @@ for _, worker in ipairs(workers) do
       local note = cjson.encode({id = id, worker = worker, cause = cause})
       if task[3] then
         end_task(id)
-        redis.call('RPUSH', 'gq:dropped', id)
+        redis.call('RPUSH', 'gq:to_cancel', id)
       elseif task[4] and tonumber(task[5] or 0) > 0 then
         end_task(id)
-        redis.call('RPUSH', 'gq:dead', note)
+        redis.call('RPUSH', 'gq:given_up', note)
         answer.given_up[#answer.given_up + 1] = id
       else
         local crashes = redis.call('HINCRBY', task_key(id), 'cr', 1)
-        requeue(id, crashes > 1 or isolate)
-        redis.call('RPUSH', 'gq:retick', note)
+        requeue(id, crashes > 1 or alone)
+        redis.call('RPUSH', 'gq:resend_tickets', note)
         answer.requeued[#answer.requeued + 1] = id
       end
     end

@@ -1,5 +1,5 @@
 -- ARGV: worker, id, fence ('' = whichever), release: a word of Release in generation/queue/values.py. 'ended' and 'moved' end the entry;
--- 'waiting' puts it back to its place in the order; 'alone' does the same, and it shares no batch any more. Only the owner with the right
+-- 'waiting' requeues it; 'alone' does the same, and from then on it runs alone. Only the owner with the right
 -- fence may say so; answers 1 if it was, else 0.
 local worker, id, fence, release = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local task = redis.call('HMGET', task_key(id), 'st', 'own', 'at')

@@ -1,9 +1,9 @@
 -- ARGV: JSON {worker, classes (how many), held: [{id, fence}]}; then of each held task its hash as JSON. One call a step.
 -- Answers JSON {p0_waits (and it is its turn: it may preempt), waiting (tasks of all classes), lease_expired (some worker's), cancelled,
--- lost}: the ids of held tasks whose cancel was asked for, and of those that somebody else has. A task that Redis has forgotten is written
--- anew: a running task outlives a flush.
+-- taken_over}: the ids of held tasks whose cancel was asked for, and of those that another worker has taken over. A task that Redis has
+-- forgotten is written anew: a running task outlives a flush.
 local ask = cjson.decode(ARGV[1])
-local answer = {p0_waits = false, waiting = 0, cancelled = {}, lost = {}}
+local answer = {p0_waits = false, waiting = 0, cancelled = {}, taken_over = {}}
 answer.lease_expired = redis.call('ZCOUNT', 'gq:lease', '-inf', now_ms()) > 0
 
 local best, best_pass
@@ -29,7 +29,7 @@ for i, held in ipairs(ask.held) do
   if not task[1] then
     register_anew(id, fence, cjson.decode(ARGV[i + 1]))
   elseif task[1] ~= RUNNING or task[2] ~= ask.worker or task[3] ~= fence then
-    answer.lost[#answer.lost + 1] = id
+    answer.taken_over[#answer.taken_over + 1] = id
   elseif task[4] then
     answer.cancelled[#answer.cancelled + 1] = id
   end

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from generation.queue import client as queue_client
-from generation.queue.buffer import Buffer, BufferConfig
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
 from imagegenx_site.ids import uuid7
 
@@ -70,9 +70,8 @@ def test_reclass_moves_a_waiting_task_with_its_ticket_and_its_weight():
     assert queue_client.backlog() == queue_client.Backlog((1, 0, 1, 0), (1.5, 0.0, 1.5, 0.0))
     assert [message["headers"]["id"] for message in messages("p0")] == [str(goes)]
     assert [message["headers"]["id"] for message in messages("p2")] == [str(stays)]
-    claimed = Buffer(redis_clients.connect(settings.REDIS_URL, 5), BufferConfig(worker="w1", own_queue="dq.w1")).claim(
-        1
-    )
+    config = WorkerQueueConfig(worker="w1", own_queue="dq.w1")
+    claimed = WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config).claim(1)
     assert [(task.task_id, task.priority) for task in claimed.tasks] == [(str(goes), 0)]
     assert queue_client.reclass(goes, 3) is False, "it runs"
     assert queue_client.reclass(uuid7(), 3) is False
@@ -90,7 +89,7 @@ def test_cancel_takes_a_waiting_task_and_its_real_ticket_away():
 
 def test_a_repeated_ticket_has_a_message_id_of_its_own():
     task_id = uuid7()
-    queue_client.send_ticket(task_id, 3, again="2")
+    queue_client.send_ticket(task_id, 3, id_suffix="2")
     (message,) = messages("p3")
     assert message["headers"]["id"] == f"{task_id}.2"
 

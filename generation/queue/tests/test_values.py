@@ -23,7 +23,7 @@ def test_a_key_is_read_back_from_its_text(key):
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_the_scripts_read_a_key_as_python_does(redis, key):
-    read = json.loads(redis.eval(f"{LAYOUT}\nreturn cjson.encode(batch_key(ARGV[1]))", 0, str(key)))
+    read = json.loads(redis.eval(f"{LAYOUT}\nreturn cjson.encode(parse_batch_key(ARGV[1]))", 0, str(key)))
     assert read == {"model": key.model, "name": key.model.partition("@")[0], "alone": key.alone}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from generation.accounts.models import User
 from generation.catalogue.models import ImageModel
 from generation.queue import client as queue_client
-from generation.queue.client import Backlog, Place
+from generation.queue.client import Backlog, QueuePosition
 from generation.tasks import estimates, states
 from generation.tasks.estimates import before_it
 from generation.tasks.models import Status, Task
@@ -22,8 +22,8 @@ SHARES = (5, 3, 1, 1)
 GENERATE = "/api/v1/image/generate"
 
 
-def place(ahead: int, tasks: tuple[int, ...], each: float = 1.0) -> Place:
-    return Place(True, ahead, Backlog(tasks, tuple(each * count for count in tasks), 1))
+def place(ahead: int, tasks: tuple[int, ...], each: float = 1.0) -> QueuePosition:
+    return QueuePosition(True, ahead, Backlog(tasks, tuple(each * count for count in tasks), 1))
 
 
 def test_alone_in_the_queues_only_its_own_class_comes_before():
@@ -41,7 +41,7 @@ def test_a_class_that_runs_empty_leaves_its_share_to_the_others():
 
 def test_tasks_of_other_sizes_count_by_their_work():
     waiting = Backlog((10, 0, 0, 100), (100.0, 0, 0, 100.0), 1)  # P0: 10 of 10; P3: 100 of 1
-    assert before_it(Place(True, 4, waiting), 3, SHARES) == (4 + 2, 4.0 + 20.0)
+    assert before_it(QueuePosition(True, 4, waiting), 3, SHARES) == (4 + 2, 4.0 + 20.0)
 
 
 @given(st.lists(st.integers(0, 50), min_size=4, max_size=4), st.integers(0, 3), st.data())

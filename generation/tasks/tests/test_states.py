@@ -22,7 +22,7 @@ def move(task: Task, to: str, source: str) -> bool:
     if to == Status.RUNNING:
         return bool(states.claim([task.id], "gpu2-1"))
     if to == Status.QUEUED:
-        return states.hand_back(task.id, worker=WORKER, attempt=1, reason=Reason(Code.STOPPED, "worker stops"))
+        return states.requeue(task.id, worker=WORKER, attempt=1, reason=Reason(Code.STOPPED, "worker stops"))
     if to == Status.GENERATED:
         return states.mark_generated(task.id, worker=WORKER, attempt=1)
     if to == Status.PROCESSED:
@@ -85,7 +85,7 @@ def test_a_claim_leaves_out_what_is_cancelled_or_too_late(make_task: MakeTask) -
 def test_a_worker_that_lost_its_claim_moves_nothing(make_task: MakeTask, fence: dict) -> None:
     task = make_task(Status.RUNNING, worker=WORKER, attempt=1)
     assert not states.mark_generated(task.id, **fence)
-    assert not states.hand_back(task.id, reason=Reason(Code.STOPPED, ""), **fence)
+    assert not states.requeue(task.id, reason=Reason(Code.STOPPED, ""), **fence)
     assert not states.fail(task.id, code="x", message="x", **fence)
     task.refresh_from_db()
     assert task.status == "running"

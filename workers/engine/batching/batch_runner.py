@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Hashable, Sequence
 
-from workers.engine.batching.pipeline_coroutine import PipelineCoroutine
+from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.errors import is_out_of_memory
 from workers.engine.interception import Call
 from workers.engine.merge_rules import Unmergeable, split
@@ -22,30 +22,30 @@ class OutOfMemory(Exception):
         self.rows = rows
 
 
-def group_key(sample: PipelineCoroutine) -> Hashable:
+def group_key(sample: PipelineGreenlet) -> Hashable:
     """Samples with equal keys may share the forward pass of their suspended call.
 
     The module is part of it, and with the module the model. The LoRA set is not: it is taken by row.
     """
     call = _call_of(sample)
     request = sample.request
-    apart = ("alone", request.sample_id)
+    alone = ("alone", request.sample_id)
     if request.alone or request.parameters.deterministic or call.module.rule is None:
-        return apart
+        return alone
     try:
         shape = call.module.rule.key(call.arguments)
     except (Unmergeable, KeyError, TypeError, AttributeError) as reason:
         logger.debug("%s runs by itself: %s", call.module.name, reason)
-        return apart
+        return alone
     return (id(call.module), shape)
 
 
-def rows_of(sample: PipelineCoroutine) -> int:
-    """Rows the sample brings to its next forward pass."""
+def rows_of(sample: PipelineGreenlet) -> int:
+    """Batch rows the sample brings to its next forward pass."""
     return _call_of(sample).rows
 
 
-def run_together(samples: Sequence[PipelineCoroutine]) -> None:
+def run_together(samples: Sequence[PipelineGreenlet]) -> None:
     """One forward pass for samples of one key; each is resumed with its share of the output.
 
     Raises OutOfMemory; then no sample has advanced. Any other error is narrowed down by running the members one by one:
@@ -81,7 +81,7 @@ def _compute(calls: Sequence[Call]) -> list:
     return split(output, rows, listed=rule.listed_output)
 
 
-def _run_one_by_one(samples: Sequence[PipelineCoroutine], error: Exception) -> None:
+def _run_one_by_one(samples: Sequence[PipelineGreenlet], error: Exception) -> None:
     if len(samples) == 1:
         samples[0].fail(error)
         return
@@ -95,6 +95,6 @@ def _run_one_by_one(samples: Sequence[PipelineCoroutine], error: Exception) -> N
             sample.resume(result)
 
 
-def _call_of(sample: PipelineCoroutine) -> Call:
+def _call_of(sample: PipelineGreenlet) -> Call:
     assert sample.call is not None, "only suspended samples are run"
     return sample.call

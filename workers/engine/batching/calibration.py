@@ -1,4 +1,4 @@
-"""The best number of rows in a batch, measured on the steps that are made anyway, once per model, size, precision and
+"""The best number of batch rows, measured on the steps that are made anyway, once per model, size, precision and
 device, and kept in a file.
 
 Up to a knee, more rows in a batch make each row cheaper; beyond it they only add latency. Until enough full batches of
@@ -22,16 +22,16 @@ from generation.queue.values import BatchKey
 
 logger = logging.getLogger(__name__)
 
-NEAR = 0.05  # a batch is as good as the best if a row takes no more than this part longer
-PASSES = 8  # of one row count, of which the quickest counts: what disturbs a pass only makes it slower
-COUNTS = 3  # different row counts, before anything is concluded
+TOLERANCE = 0.05  # a batch is as good as the best if a row takes no more than this part longer
+MIN_PASSES = 8  # of one row count, of which the quickest counts: what disturbs a pass only makes it slower
+MIN_ROW_COUNTS = 3  # different counts of batch rows, before anything is concluded
 LEAST_ROWS = 4  # two samples with guidance: also where batches gain nothing, one sample must not hold up all others
 
 
 def knee(seconds: Mapping[int, float]) -> int:
     """The smallest row count at which a row takes hardly longer than at the best one. `seconds` of a pass by rows."""
     best = min(taken / rows for rows, taken in seconds.items())
-    return min(rows for rows, taken in seconds.items() if taken / rows <= best * (1 + NEAR))
+    return min(rows for rows, taken in seconds.items() if taken / rows <= best * (1 + TOLERANCE))
 
 
 class CalibrationTable:
@@ -103,8 +103,8 @@ class Calibrator:
         measured = self._measured.setdefault(key, _Measured())
         measured.passes[rows] = measured.passes.get(rows, 0) + 1
         measured.quickest[rows] = min(seconds, measured.quickest.get(rows, seconds))
-        reliable = {rows: measured.quickest[rows] for rows, passes in measured.passes.items() if passes >= PASSES}
-        if len(reliable) < COUNTS or max(reliable) < 0.75 * ceiling:
+        reliable = {rows: measured.quickest[rows] for rows, passes in measured.passes.items() if passes >= MIN_PASSES}
+        if len(reliable) < MIN_ROW_COUNTS or max(reliable) < 0.75 * ceiling:
             return None
         limit = min(ceiling, max(LEAST_ROWS, knee(reliable)))
         self._table.put(key, limit)

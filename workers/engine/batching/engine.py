@@ -20,7 +20,7 @@ from workers.engine.batching.config import EngineConfig
 from workers.engine.batching.in_flight_dedup import InFlightDedup
 from workers.engine.batching.limits import RowLimits
 from workers.engine.batching.paused_memory import PausedMemory
-from workers.engine.batching.pipeline_coroutine import PipelineCoroutine
+from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.batching.row_tuner import RowTuner
 from workers.engine.errors import EngineError, ModelUnavailable
 from workers.engine.interception import Phase
@@ -44,7 +44,7 @@ class Engine:
         self._pool = pool
         self._tuner = RowTuner(self.limits, pool, calibrator)
         self._waiting: deque[SampleRequest] = deque()
-        self._active: dict[SampleId, PipelineCoroutine] = {}
+        self._active: dict[SampleId, PipelineGreenlet] = {}
         self._dedup = InFlightDedup()
         self._paused = PausedMemory(self.config.paused_bytes)
         self._cancelled: set[SampleId] = set()
@@ -81,19 +81,19 @@ class Engine:
         )
 
     @property
-    def full_of_paused(self) -> bool:
+    def paused_memory_full(self) -> bool:
         """P0 is active, and paused work holds as much memory as it may: only P0 of the warm key is to come."""
         return self._paused.full(self._admitted())
 
-    def surplus(self) -> list[str]:
-        """Ids of tasks that are to go back to the queue, because paused work holds more memory than it may. Whoever
+    def tasks_to_evict(self) -> list[str]:
+        """Ids of tasks that are to be requeued, because paused work holds more memory than it may. Whoever
         asks cancels their samples."""
-        return self._paused.surplus(self._active.values())
+        return self._paused.tasks_to_evict(self._active.values())
 
     def admit(self, request: SampleRequest) -> None:
         """Take a sample; it starts at the next step if its model is loaded, else as soon as it is. A cacheable one that
         is identical to one in flight waits for its picture instead."""
-        if not self._dedup.waits(request):
+        if not self._dedup.join_or_lead(request):
             self._waiting.append(request)
 
     def cancel(self, sample_id: SampleId) -> None:
@@ -118,7 +118,7 @@ class Engine:
         """One shared forward pass and what comes with it. Never raises for one sample's fault."""
         self._own_thread()
         self._start_waiting()
-        self._step_side_calls()
+        self._step_auxiliary_calls()
         self._step_denoisers()
         return self._retire()
 
@@ -144,7 +144,7 @@ class Engine:
                 self._waiting.append(request)
                 continue
             self._tuner.recall(request)
-            sample = PipelineCoroutine(request, model, self._events.append)
+            sample = PipelineGreenlet(request, model, self._events.append)
             self._active[request.sample_id] = sample
             sample.start()
 
@@ -157,19 +157,19 @@ class Engine:
             self._events.append(Cancelled(request.sample_id))
         self._events += [Cancelled(sample_id) for sample_id in cancelled if self._dedup.leave(sample_id)]
 
-    def _suspended(self, phase: Phase) -> list[PipelineCoroutine]:
+    def _suspended(self, phase: Phase) -> list[PipelineGreenlet]:
         return [sample for sample in self._active.values() if sample.call is not None and sample.call.phase is phase]
 
-    def _step_side_calls(self) -> None:
+    def _step_auxiliary_calls(self) -> None:
         """ControlNets and image decoders of all that wait for one, grouped; then what was computed elsewhere."""
-        for sample in self._suspended(Phase.OUTSIDE):
+        for sample in self._suspended(Phase.REMOTE):
             future = sample.call.future if sample.call else None
             if future is not None and future.done():
                 error = future.exception()
                 sample.fail(error) if isinstance(error, Exception) else sample.resume(future.result())
-        while side := self._suspended(Phase.SIDE):
-            key = batch_runner.group_key(side[0])
-            self._run([sample for sample in side if batch_runner.group_key(sample) == key])
+        while auxiliary := self._suspended(Phase.AUXILIARY):
+            key = batch_runner.group_key(auxiliary[0])
+            self._run([sample for sample in auxiliary if batch_runner.group_key(sample) == key])
 
     def _step_denoisers(self) -> None:
         """One forward pass of the samples that the policy chooses; repeated at once with fewer if memory runs out."""
@@ -180,7 +180,7 @@ class Engine:
         chosen = scheduler.choose(candidates, self._row_limit, self.config.policy)
         samples = [suspended[member.sample_id] for member in chosen]
         self.warm_key = samples[0].request.batch_key
-        self._paused.passed_over(suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen})
+        self._paused.pass_over(suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen})
         request, started = samples[0].request, time.perf_counter()
         with self._tuner.measure(samples):
             self._run(samples)
@@ -191,7 +191,7 @@ class Engine:
         request = self._active[leader.sample_id].request
         return self.limits.rows(request.batch_key, request.width, request.height)
 
-    def _run(self, samples: list[PipelineCoroutine]) -> None:
+    def _run(self, samples: list[PipelineGreenlet]) -> None:
         """A forward pass; out of memory lowers the limit of its size and repeats the same step with fewer rows."""
         request, rows = samples[0].request, sum(map(batch_runner.rows_of, samples))
         try:
@@ -201,7 +201,7 @@ class Engine:
         else:
             self._tuner.record_success(request, rows)
 
-    def _make_room(self, samples: list[PipelineCoroutine], error: batch_runner.OutOfMemory) -> None:
+    def _make_room(self, samples: list[PipelineGreenlet], error: batch_runner.OutOfMemory) -> None:
         request = samples[0].request
         OUT_OF_MEMORY.labels(request.model).inc()
         limit = self.limits.halve(request.batch_key, error.rows)
@@ -235,13 +235,13 @@ class Engine:
 
     def _with_duplicates(self, event: Event) -> list[Event]:
         """The event, also for those that wait for the same picture; if it is not coming, they are admitted again."""
-        shared, again = self._dedup.shared(event)
+        events, again = self._dedup.fan_out(event)
         for request in again:
             self.admit(request)
-        return shared
+        return events
 
 
-def _as_candidate(sample: PipelineCoroutine) -> scheduler.Candidate:
+def _as_candidate(sample: PipelineGreenlet) -> scheduler.Candidate:
     request = sample.request
     return scheduler.Candidate(
         sample_id=request.sample_id,

@@ -14,14 +14,14 @@ from workers.engine.requests import Event, Failed, Finished, Progress, SampleId,
 
 
 class InFlightDedup:
-    """Which sample waits for which. The engine asks at admission, and passes its events through `shared`."""
+    """Which sample waits for which. The engine asks at admission, and passes its events through `fan_out`."""
 
     def __init__(self) -> None:
         self._runs: dict[str, SampleRequest] = {}  # by identity: the one that later ones wait for
         self._waiting: dict[SampleId, list[SampleRequest]] = {}  # by the id of the one that runs
 
-    def waits(self, request: SampleRequest) -> bool:
-        """Whether `request` now waits for an identical sample; else it is to run, and later ones may wait for it."""
+    def join_or_lead(self, request: SampleRequest) -> bool:
+        """True: `request` now waits for an identical sample. False: it is to run, and later ones may wait for it."""
         if not request.cacheable or request.alone:
             return False
         running = self._runs.get(request.identity)
@@ -45,7 +45,7 @@ class InFlightDedup:
                     return True
         return False
 
-    def shared(self, event: Event) -> tuple[list[Event], list[SampleRequest]]:
+    def fan_out(self, event: Event) -> tuple[list[Event], list[SampleRequest]]:
         """The event and the same for those that waited for its sample; then those to be admitted again, the
         most urgent first."""
         if isinstance(event, Progress):

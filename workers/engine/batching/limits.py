@@ -1,4 +1,4 @@
-"""How many rows a forward pass may have: by size of the picture, lowered by memory pressure, raised again later."""
+"""How many batch rows a forward pass may have: by size of the picture, lowered when memory is short, raised again."""
 
 from __future__ import annotations
 

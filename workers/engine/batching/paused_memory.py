@@ -1,4 +1,4 @@
-"""The memory of paused samples: how much there is, how much may be added, which tasks must leave."""
+"""The memory of paused samples: how much there is, how much may be added, which tasks must be evicted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from generation.queue.values import BatchKey
 from workers.engine.batching import scheduler
-from workers.engine.batching.pipeline_coroutine import PipelineCoroutine
+from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.metrics import PAUSED
 from workers.engine.requests import SampleRequest
 
@@ -21,13 +21,13 @@ class PausedMemory:
         self._held = 0
         self._size: dict[BatchKey, int] = {}  # of one sample, by batch key
 
-    def passed_over(self, samples: Iterable[PipelineCoroutine]) -> None:
+    def pass_over(self, samples: Iterable[PipelineGreenlet]) -> None:
         """The forward pass that comes next goes by without these."""
         for sample in samples:
             sample.pause()
             self._size[sample.request.batch_key] = sample.held_bytes
 
-    def count(self, active: Iterable[PipelineCoroutine]) -> None:
+    def count(self, active: Iterable[PipelineGreenlet]) -> None:
         """Adds up what the paused ones hold."""
         self._held = sum(sample.held_bytes for sample in active)
         PAUSED.set(self._held)
@@ -49,22 +49,22 @@ class PausedMemory:
         coming = size * sum(request.priority != scheduler.URGENT for request in waiting)
         return max(0, self._limit - self._held - coming) // size
 
-    def surplus(self, active: Iterable[PipelineCoroutine]) -> list[str]:
-        """Ids of the tasks that must go back to the queue."""
+    def tasks_to_evict(self, active: Iterable[PipelineGreenlet]) -> list[str]:
+        """Ids of the tasks that must be requeued."""
         if self._held <= self._limit:
             return []
-        tasks: dict[str, list[PipelineCoroutine]] = {}
+        tasks: dict[str, list[PipelineGreenlet]] = {}
         for sample in active:
             if sample.held_bytes:
                 tasks.setdefault(sample.request.task_id, []).append(sample)
-        return scheduler.surplus([_as_paused(samples) for samples in tasks.values()], self._limit)
+        return scheduler.tasks_to_evict([_as_paused(samples) for samples in tasks.values()], self._limit)
 
 
 def _p0_in(admitted: Sequence[SampleRequest]) -> bool:
     return any(request.priority == scheduler.URGENT for request in admitted)
 
 
-def _as_paused(samples: Sequence[PipelineCoroutine]) -> scheduler.PausedTask:
+def _as_paused(samples: Sequence[PipelineGreenlet]) -> scheduler.PausedTask:
     first = samples[0].request
     held = sum(sample.held_bytes for sample in samples)
     return scheduler.PausedTask(first.task_id, first.priority, first.arrived, held, first.returned)

@@ -1,5 +1,5 @@
-"""Row limits as they change while the engine runs: recalled from earlier processes, measured on passes, lowered and
-raised by how full the memory is.
+"""Limits of batch rows as they change while the engine runs: recalled from earlier processes, measured on passes,
+lowered and raised by how full the memory is.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from workers.engine.batching import batch_runner
 from workers.engine.batching.calibration import Calibrator
 from workers.engine.batching.limits import RowLimits
-from workers.engine.batching.pipeline_coroutine import PipelineCoroutine
+from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.models.pool import HIGH, ModelPool
 from workers.engine.requests import SampleRequest
 
 logger = logging.getLogger(__name__)
 
-LOW = 0.7  # part of the memory in use, below which a lowered limit may rise again
+RAISE_BELOW = 0.7  # part of the memory in use, below which a lowered limit may rise again
 CHECK_EVERY = 25  # passes between measurements of the memory
 
 
@@ -39,7 +39,7 @@ class RowTuner:
                 self._limits.calibrate(request.batch_key, known)
 
     @contextmanager
-    def measure(self, samples: Sequence[PipelineCoroutine]) -> Iterator[None]:
+    def measure(self, samples: Sequence[PipelineGreenlet]) -> Iterator[None]:
         """Inside, the denoisers of these samples run. The time counts for calibration if their limit is not known yet,
         they have no LoRAs, and memory was not short."""
         request = samples[0].request
@@ -68,5 +68,5 @@ class RowTuner:
                 limit = self._limits.halve(request.batch_key, rows)
                 logger.warning("memory is %.0f%% full; the limit of %s is now %d rows", 100 * self._full,
                                request.batch_key, limit)  # fmt: skip
-        if self._full < LOW:
+        if self._full < RAISE_BELOW:
             self._limits.record_success(request.batch_key, request.width, request.height)

@@ -6,9 +6,9 @@ The rules, in this order:
 2. Otherwise the key of the oldest sample is served, the oldest samples first.
 3. Nobody starves: a sample passed over `patience` times in a row has its key served next, itself first.
 4. Of a batch request with a limit, only so many tasks take part, the oldest first; its others wait for them to end.
-5. A batch never has more rows than the limit of its size, rounded down to a bucket where buckets are set (shapes a
-   compiled model knows); what does not fit waits one step. One sample always runs, however many rows it has.
-6. What the paused samples hold in memory is bounded: beyond it whole tasks go back to the queue.
+5. Batch rows never exceed the limit of their size, rounded down to a bucket where buckets are set (shapes a compiled
+   model knows); what does not fit waits one step. One sample always runs, however many rows it has.
+6. What the paused samples hold in memory is bounded: beyond it whole tasks are requeued.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Policy:
 class Candidate:
     """A sample waiting for its next forward pass, as the policy sees it.
 
-    `key` says with whom it may share, `rows` how many rows it brings (2 with guidance), `passed_over` how many
+    `key` says with whom it may share, `rows` how many batch rows it brings (2 with guidance), `passed_over` how many
     forward passes it has seen go by without it since its last one. `batch`: the limit of its batch request.
     """
 
@@ -117,10 +117,10 @@ def room(
     priority: int,
     may_pause: int | None = None,
 ) -> int:
-    """How many more samples of one batch key may be admitted.
+    """Limits how many samples may be admitted. Answers how many more of one batch key.
 
-    A key gets as many samples as one batch holds; P0 does not count those it will pause. `capacity` bounds the
-    those `admitted`, of all keys; P0 may go over it by one batch. `may_pause`: beside P0 others are paused at once,
+    A key gets as many samples as one batch holds; P0 does not count those it will pause. `capacity` bounds the samples
+    `admitted`, of all keys; P0 may go over it by one batch. `may_pause`: beside P0 others are paused at once,
     and so many more fit into the memory for paused work (None: no bound is known).
     """
     if priority == URGENT:
@@ -131,7 +131,7 @@ def room(
 
 @dataclass(frozen=True)
 class PausedTask:
-    """What a task with paused samples holds in memory. `returned`: how often it has gone back to the queue before."""
+    """What a task with paused samples holds in memory. `returned`: how often it was requeued because of that."""
 
     task_id: str
     priority: int
@@ -140,11 +140,12 @@ class PausedTask:
     returned: int = 0
 
 
-def surplus(paused: Sequence[PausedTask], limit: int) -> list[str]:
-    """The tasks that go back to the queue, so that what the others hold is within `limit` bytes.
+def tasks_to_evict(paused: Sequence[PausedTask], limit: int) -> list[str]:
+    """The tasks to requeue, so that what the others hold is within `limit` bytes.
 
-    Those that never went back leave first, then the lowest class, then the youngest. P0 stays, and so does the last of
-    the others whatever it holds: else a task larger than the limit, or one that P0 keeps interrupting, would never end.
+    Those that were never requeued because of that leave first, then the lowest class, then the youngest. P0 stays, and
+    so does the last of the others whatever it holds: else a task larger than the limit, or one that P0 keeps
+    interrupting, would never end.
     """
     held = sum(task.held_bytes for task in paused)
     leaving = []

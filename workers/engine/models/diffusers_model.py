@@ -15,7 +15,7 @@ import torch
 
 from generation.catalogue.samplers import AUTO
 from workers.engine.errors import InvalidSample
-from workers.engine.interception import Phase, SharedModule, await_outside, shared
+from workers.engine.interception import Phase, SharedModule, await_future, shared
 from workers.engine.interface import Generated, OnStep
 from workers.engine.models.component_loader import load_components, load_controlnets, own_family
 from workers.engine.models.embedding_cache import EmbeddingCache
@@ -29,7 +29,7 @@ from workers.engine.models.precision import INT8
 from workers.engine.models.preprocessors import Preprocessors
 from workers.engine.models.previews import preview
 from workers.engine.models.prompts import PromptEncoder
-from workers.engine.models.samplers import choose_scheduler
+from workers.engine.models.schedulers import choose_scheduler
 from workers.engine.models.speed import apply_speed, wants_tiles
 from workers.engine.requests import SampleRequest
 from workers.engine.spec import ModelSpec
@@ -71,11 +71,11 @@ class DiffusersModel:
         if hasattr(self.components["vae"], "enable_tiling"):
             self._tiled["vae"] = copy.copy(self.components["vae"])
             self._tiled["vae"].enable_tiling()
-            self._share(self._tiled, "vae", Phase.SIDE, method="decode")
+            self._share(self._tiled, "vae", Phase.AUXILIARY, method="decode")
         self._share(self.components, self.family.denoiser, Phase.DENOISE)
-        self._share(self.components, "vae", Phase.SIDE, method="decode")
+        self._share(self.components, "vae", Phase.AUXILIARY, method="decode")
         for control_type in self.controlnets:
-            self._share(self.controlnets, control_type, Phase.SIDE)
+            self._share(self.controlnets, control_type, Phase.AUXILIARY)
         self._prepare_loras()
         if self.spec.precision == INT8:
             self._quantise()
@@ -163,7 +163,7 @@ class DiffusersModel:
 
     def _draw(self, control_type: str, photo: np.ndarray) -> np.ndarray:
         """A control picture, drawn in another thread while the other samples step on."""
-        return await_outside(self._side_thread.submit(self._preprocessors.draw, control_type, photo))
+        return await_future(self._side_thread.submit(self._preprocessors.draw, control_type, photo))
 
     def _preview(self, request: SampleRequest, step: int, tensors: dict[str, Any]) -> np.ndarray | None:
         if not request.preview_every or step % request.preview_every:

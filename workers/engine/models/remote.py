@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from workers.engine.errors import InvalidSample, ModelUnavailable, RemoteModelError
-from workers.engine.interception import await_outside
+from workers.engine.interception import await_future
 from workers.engine.interface import Generated, OnStep
 from workers.engine.requests import SampleRequest
 from workers.engine.spec import ModelSpec
@@ -62,7 +62,7 @@ class RemoteModel:
             warnings.append(f"model {self.spec.name} made {size[0]}x{size[1]}; the picture was resized")
         if request.parameters.negative_text:
             warnings.append(f"model {self.spec.name} takes no negative prompt; it was not used")
-        picture = await_outside(self._callers.submit(self._ask, request, size))
+        picture = await_future(self._callers.submit(self._ask, request, size))
         if picture.size != (request.width, request.height):
             picture = picture.resize((request.width, request.height), Image.Resampling.LANCZOS)
         on_step(1, 1, None)

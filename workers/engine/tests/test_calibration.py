@@ -7,7 +7,7 @@ import torch
 
 from generation.queue.values import BatchKey
 from workers.engine import Engine, EngineConfig
-from workers.engine.batching.calibration import LEAST_ROWS, PASSES, CalibrationTable, Calibrator, knee
+from workers.engine.batching.calibration import LEAST_ROWS, MIN_PASSES, CalibrationTable, Calibrator, knee
 from workers.engine.batching.limits import RECOVER_AFTER
 from workers.engine.batching.row_tuner import CHECK_EVERY
 from workers.engine.tests.driving import run_to_end, sample
@@ -29,7 +29,7 @@ def calibrator(tmp_path, **how):
     return Calibrator(CalibrationTable(tmp_path / "rows.json"), CPU, **how)
 
 
-def learn(watching, cost, rows=ROWS, passes=PASSES, ceiling=32):
+def learn(watching, cost, rows=ROWS, passes=MIN_PASSES, ceiling=32):
     """The limit concluded from passes that cost so much, None if nothing was."""
     found = [watching.record(BatchKey("m@1", 64, 64), "fp32", n, cost(n), ceiling) for n in rows for _ in range(passes)]
     return next((limit for limit in found if limit is not None), None)
@@ -47,13 +47,13 @@ def test_a_limit_is_concluded_once_enough_was_seen_and_remembered(tmp_path):
     assert later.known(BatchKey("m@2", 64, 64), "fp32") is None
 
 
-@pytest.mark.parametrize("how", [{"rows": ROWS[:4]}, {"rows": (16, 32)}, {"passes": PASSES - 1}])
+@pytest.mark.parametrize("how", [{"rows": ROWS[:4]}, {"rows": (16, 32)}, {"passes": MIN_PASSES - 1}])
 def test_nothing_is_concluded_from_small_batches_or_few_passes(tmp_path, how):
     assert learn(calibrator(tmp_path), lambda rows: rows, **how) is None
 
 
 def test_a_disturbed_pass_changes_nothing(tmp_path):
-    times = iter([100.0, *[1.0] * (PASSES - 1)] * len(ROWS))
+    times = iter([100.0, *[1.0] * (MIN_PASSES - 1)] * len(ROWS))
     assert learn(calibrator(tmp_path), lambda rows: next(times) * (6 + 13 * rows)) == 8
 
 
@@ -84,7 +84,7 @@ def test_an_engine_learns_its_limit_from_its_own_passes(mini_pool, tmp_path):
         watching = calibrator(tmp_path, clock=lambda: now[0])
         engine = Engine(mini_pool, EngineConfig(batch_limits={512: 8}), watching)
         for count in (1, 2, 4, 8):
-            run_to_end(engine, [sample(steps=PASSES) for _ in range(count)])
+            run_to_end(engine, [sample(steps=MIN_PASSES) for _ in range(count)])
         assert engine.room("mini@1", 64, 64, 2) == 4
         again = Engine(mini_pool, EngineConfig(batch_limits={512: 8}), calibrator(tmp_path))
         assert again.room("mini@1", 64, 64, 2) == 8

@@ -79,10 +79,10 @@ def test_those_that_wait_for_an_identical_one_take_no_room(mini_pool):
 def test_a_more_urgent_sample_does_not_wait_for_a_less_urgent_one():
     dedup = InFlightDedup()
     normal, urgent, later = (sample(cache=True, priority=priority) for priority in (2, 0, 2))
-    assert [dedup.waits(request) for request in (normal, urgent, later)] == [False, False, True]
+    assert [dedup.join_or_lead(request) for request in (normal, urgent, later)] == [False, False, True]
     picture = np.zeros((2, 2, 3), np.float32)
-    assert dedup.shared(Finished(normal.sample_id, picture))[0] == [Finished(normal.sample_id, picture)]
-    assert [event.sample_id for event in dedup.shared(Finished(urgent.sample_id, picture))[0]] == [
+    assert dedup.fan_out(Finished(normal.sample_id, picture))[0] == [Finished(normal.sample_id, picture)]
+    assert [event.sample_id for event in dedup.fan_out(Finished(urgent.sample_id, picture))[0]] == [
         urgent.sample_id,
         later.sample_id,
     ]
@@ -92,12 +92,12 @@ def test_a_more_urgent_sample_does_not_wait_for_a_less_urgent_one():
 def test_a_fault_of_the_request_is_the_fault_of_all_and_another_is_not(error):
     dedup, (first, second, third) = InFlightDedup(), identical(3)
     for request in (first, second, third):
-        dedup.waits(request)
-    events, again = dedup.shared(Failed(first.sample_id, error, error.retryable))
+        dedup.join_or_lead(request)
+    events, again = dedup.fan_out(Failed(first.sample_id, error, error.retryable))
     if error.retryable:
         assert [event.sample_id for event in events] == [first.sample_id]
         assert again == [second, third]
-        assert [dedup.waits(request) for request in again] == [False, True]
+        assert [dedup.join_or_lead(request) for request in again] == [False, True]
     else:
         assert [event.sample_id for event in events] == [first.sample_id, second.sample_id, third.sample_id]
         assert again == []
@@ -108,15 +108,15 @@ def test_previews_go_to_those_who_asked_for_them():
     second = replace(first, sample_id=SampleId("b", 0), preview_every=0)
     third = replace(first, sample_id=SampleId("c", 0))
     for request in (first, second, third):
-        dedup.waits(request)
+        dedup.join_or_lead(request)
     picture = np.zeros((2, 2, 3), np.uint8)
-    events, _ = dedup.shared(Progress(first.sample_id, 1, 3, picture))
+    events, _ = dedup.fan_out(Progress(first.sample_id, 1, 3, picture))
     assert [event.preview is None for event in events] == [False, True, False]
 
 
 def test_an_end_nobody_waits_for_is_passed_on():
     gone = Cancelled(SampleId("a", 0))
-    assert InFlightDedup().shared(gone) == ([gone], [])
+    assert InFlightDedup().fan_out(gone) == ([gone], [])
 
 
 PICTURE = np.zeros((64, 64, 3), np.uint8)

@@ -84,12 +84,12 @@ def test_beyond_the_bound_the_youngest_leave_and_their_memory_is_free(tight, min
     engine = paused_by_p0(tight(2), others)
     state = [weakref.ref(engine._active[request.sample_id].call.arguments["sample"]) for request in others]
     before = held(engine)
-    assert engine.surplus() == [others[3].task_id, others[2].task_id]
-    drop(engine, engine.surplus())
+    assert engine.tasks_to_evict() == [others[3].task_id, others[2].task_id]
+    drop(engine, engine.tasks_to_evict())
     gc.collect()
     assert [ref() is None for ref in state] == [False, False, True, True]
     assert held(engine) == before // 2
-    assert engine.surplus() == []
+    assert engine.tasks_to_evict() == []
     run = run_to_end(engine)
     assert run.errors == {}
     assert others[2].sample_id not in run.images
@@ -103,26 +103,26 @@ def test_beyond_the_bound_the_youngest_leave_and_their_memory_is_free(tight, min
 def test_a_task_leaves_with_all_its_samples(tight):
     pair = [sample(sample_id=SampleId("pair", index), priority=3, steps=5) for index in range(2)]
     engine = paused_by_p0(tight(1), [sample(steps=5), *pair])
-    assert engine.surplus() == ["pair"]
+    assert engine.tasks_to_evict() == ["pair"]
 
 
 def test_while_p0_runs_nobody_is_admitted_who_could_not_be_paused(tight):
     engine = paused_by_p0(tight(2), [sample(steps=5)])
-    assert not engine.full_of_paused
+    assert not engine.paused_memory_full
     assert engine.room("mini@1", 64, 64, 2) == 1
     engine.admit(sample(steps=5))
     assert engine.room("mini@1", 64, 64, 2) == 0
     engine.step()
     assert engine.room("mini@1", 64, 64, 0) > 0
-    assert engine.surplus() == []
+    assert engine.tasks_to_evict() == []
     run_to_end(engine)
     assert engine.room("mini@1", 64, 64, 2) == 16
 
 
-def test_memory_that_is_full_of_paused_work_takes_no_other_key_while_p0_runs(tight):
+def test_memory_full_of_paused_work_takes_no_other_key_while_p0_runs(tight):
     engine = paused_by_p0(tight(0), [sample(steps=5)])
-    assert engine.full_of_paused
-    assert engine.surplus() == [], "one stays"
+    assert engine.paused_memory_full
+    assert engine.tasks_to_evict() == [], "one stays"
     assert engine.room("mini@1", 512, 512, 2) == 0
     events = engine.step()
     assert {event.sample_id for event in events if isinstance(event, Progress)} == {
@@ -137,7 +137,7 @@ def test_a_sample_that_waits_for_a_task_that_leaves_runs_itself(tight):
         sample(steps=4, seed=1, cache=True),
     )
     engine = paused_by_p0(tight(1), [kept, first, waiting])
-    assert engine.surplus() == [first.task_id]
+    assert engine.tasks_to_evict() == [first.task_id]
     drop(engine, [first.task_id])
     run = run_to_end(engine)
     assert {kept.sample_id, waiting.sample_id} <= run.images.keys()

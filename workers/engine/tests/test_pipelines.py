@@ -4,7 +4,7 @@ import diffusers
 import pytest
 
 from generation.catalogue.samplers import SAMPLERS
-from workers.engine.models.samplers import choose_scheduler
+from workers.engine.models.schedulers import choose_scheduler
 from workers.engine.tests.driving import sample
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from workers.engine.batching.scheduler import Candidate, PausedTask, Policy, choose, room, surplus
+from workers.engine.batching.scheduler import Candidate, PausedTask, Policy, choose, room, tasks_to_evict
 from workers.engine.requests import SampleId, TaskBatch
 
 POLICY = Policy(urgent_cap=2, patience=5)
@@ -150,8 +150,8 @@ def paused(name, *, priority=2, arrived=0.0, held=10, returned=0):
 
 
 def test_paused_work_within_its_memory_stays():
-    assert surplus([paused("a"), paused("b")], 20) == []
-    assert surplus([], 0) == []
+    assert tasks_to_evict([paused("a"), paused("b")], 20) == []
+    assert tasks_to_evict([], 0) == []
 
 
 def test_beyond_it_the_lowest_class_leaves_first_and_of_that_the_youngest():
@@ -161,20 +161,20 @@ def test_beyond_it_the_lowest_class_leaves_first_and_of_that_the_youngest():
         paused("young", arrived=2),
         paused("p3", priority=3),
     ]
-    assert surplus(tasks, 30) == ["p3"]
-    assert surplus(tasks, 29) == ["p3", "young"]
-    assert surplus(tasks, 10) == ["p3", "young", "old"]
+    assert tasks_to_evict(tasks, 30) == ["p3"]
+    assert tasks_to_evict(tasks, 29) == ["p3", "young"]
+    assert tasks_to_evict(tasks, 10) == ["p3", "young", "old"]
 
 
 def test_one_paused_task_stays_whatever_it_holds_and_p0_always_does():
-    assert surplus([paused("huge", held=10**12)], 0) == []
+    assert tasks_to_evict([paused("huge", held=10**12)], 0) == []
     tasks = [paused("p0", priority=0), paused("old", arrived=1), paused("young", arrived=2)]
-    assert surplus(tasks, 0) == ["young"]
+    assert tasks_to_evict(tasks, 0) == ["young"]
 
 
 def test_a_task_that_went_back_before_stays_before_those_that_did_not():
     tasks = [paused("again", priority=3, arrived=9, returned=1), paused("p1", priority=1), paused("p2")]
-    assert surplus(tasks, 10) == ["p2", "p1"]
+    assert tasks_to_evict(tasks, 10) == ["p2", "p1"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -183,7 +183,7 @@ def test_every_task_is_kept_once_it_went_back_more_often_than_the_others(seed):
     random.seed(seed)
     tasks = {f"t{i}": paused(f"t{i}", priority=random.choice([1, 2, 3]), arrived=i) for i in range(6)}
     for rounds in range(40):
-        gone = surplus(list(tasks.values()), 0)
+        gone = tasks_to_evict(list(tasks.values()), 0)
         assert len(gone) == len(tasks) - 1
         back = {
             name: paused(name, priority=tasks[name].priority, arrived=rounds, returned=tasks[name].returned + 1)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from fixtures.fleet import submit
 from generation.catalogue.models import ImageModel
-from generation.queue.buffer import Claimed
 from generation.queue.values import BatchKey, Release
+from generation.queue.worker import Claimed
 from generation.tasks import states
 from generation.tasks.models import Task
 from generation.tasks.reasons import Code
-from workers.gpu import rows
+from workers.gpu import task_claims
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.settlement import settle_row
 
@@ -23,7 +23,7 @@ def claimed(task, *, alone=False):
 
 def lose_device(task_id, *, alone):
     """What its entry becomes, and its row, after the device failed under it."""
-    (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id), alone=alone)], WORKER).running
+    (running,) = task_claims.claim_rows([claimed(Task.objects.get(pk=task_id), alone=alone)], WORKER).running
     lost = Outcome(End.DEVICE_LOST, RuntimeError("gone"))
     release = settle_row(running.claimed, running.task, lost, WORKER)
     return release, Task.objects.get(pk=task_id)
@@ -32,7 +32,7 @@ def lose_device(task_id, *, alone):
 def test_a_lost_device_is_not_blamed_on_the_task_that_ran_alone_on_it(user):
     (task_id,) = submit(user)
     assert [lose_device(task_id, alone=alone)[0] for alone in (False, True)] == [Release.ALONE, Release.ALONE]
-    (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id), alone=True)], WORKER).running
+    (running,) = task_claims.claim_rows([claimed(Task.objects.get(pk=task_id), alone=True)], WORKER).running
     assert running.task.attempt == 3, "both losses count as attempts, and there is one left"
     assert states.mark_generated(task_id, worker=WORKER, attempt=3)
 
@@ -53,11 +53,11 @@ def test_the_picture_of_a_fallback_model_says_so_and_why(user):
     (task_id,) = submit(user)
     ImageModel.objects.filter(name="mini").update(fallback=spare)
     for _ in range(2):
-        (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id))], WORKER).running
+        (running,) = task_claims.claim_rows([claimed(Task.objects.get(pk=task_id))], WORKER).running
         assert running.warnings == []
         failed = Outcome(End.FAILED, OSError("weights are gone"))
         settle_row(running.claimed, running.task, failed, WORKER)
-    (running,) = rows.claim_rows([claimed(Task.objects.get(pk=task_id))], WORKER).running
+    (running,) = task_claims.claim_rows([claimed(Task.objects.get(pk=task_id))], WORKER).running
     assert running.samples[0].model == "spare@1"
     (warning,) = running.warnings
     assert warning.startswith("made by model spare, because the one asked for failed: ")

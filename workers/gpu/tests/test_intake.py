@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from generation.queue.buffer import Claimed, Tick
 from generation.queue.values import BatchKey
+from generation.queue.worker import Claimed, Tick
 from workers.engine.requests import SampleId
-from workers.gpu import rows
+from workers.gpu import task_claims
 from workers.gpu.intake import Intake
 from workers.gpu.running_tasks import RunningTask
 
@@ -23,7 +23,7 @@ class Engine:
     """An engine that serves one key; there is room for more of it."""
 
     warm_key = KEY
-    full_of_paused = False
+    paused_memory_full = False
 
     def room(self, model: str, width: int, height: int, priority: int) -> int:
         return 8
@@ -33,11 +33,11 @@ class Engine:
 def intake(make_buffer: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
     """With `intake.rows_take` seconds until the rows of a claim are won."""
 
-    def claim_rows(claims: tuple[Claimed, ...], worker: str) -> rows.ClaimedRows:
+    def claim_rows(claims: tuple[Claimed, ...], worker: str) -> task_claims.ClaimedRows:
         time.sleep(made.rows_take)  # type: ignore[attr-defined]
-        return rows.ClaimedRows([running_task(claim) for claim in claims])
+        return task_claims.ClaimedRows([running_task(claim) for claim in claims])
 
-    monkeypatch.setattr(rows, "claim_rows", claim_rows)
+    monkeypatch.setattr(task_claims, "claim_rows", claim_rows)
     with ThreadPoolExecutor(1) as threads:
         made = Intake(make_buffer(), threads)
         made.rows_take = 0.0  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ def test_a_running_batch_waits_for_the_rows_of_p0(intake, enqueue):
     intake.rows_take = 0.01
     intake.note_tick(Tick(p0_waits=True, waiting=1, lease_expired=False))
     intake.claim(Engine(), one_running())
-    assert [running.id for running in intake.claimed().running] == [urgent]
+    assert [running.id for running in intake.take_claimed().running] == [urgent]
 
 
 def test_it_does_not_wait_longer_than_a_moment(intake, enqueue):
@@ -74,10 +74,10 @@ def test_it_does_not_wait_longer_than_a_moment(intake, enqueue):
     intake.note_tick(Tick(p0_waits=True, waiting=1, lease_expired=False))
     intake.claim(Engine(), one_running())
     begun = time.monotonic()
-    assert not intake.claimed().running
-    assert not intake.claimed().running  # and only once
+    assert not intake.take_claimed().running
+    assert not intake.take_claimed().running  # and only once
     assert time.monotonic() - begun < 0.2
-    assert intake.claimed(wait=True).running
+    assert intake.take_claimed(wait=True).running
 
 
 def test_nobody_waits_for_the_rows_of_others(intake, enqueue):
@@ -85,5 +85,5 @@ def test_nobody_waits_for_the_rows_of_others(intake, enqueue):
     intake.rows_take = 0.3
     intake.claim(Engine(), one_running())
     begun = time.monotonic()
-    assert not intake.claimed().running
+    assert not intake.take_claimed().running
     assert time.monotonic() - begun < 0.1

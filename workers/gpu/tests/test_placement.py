@@ -7,8 +7,8 @@ from django.conf import settings
 
 from fixtures.fleet import submit, wait_until
 from generation.catalogue.models import ImageModel
-from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.values import BatchKey
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
 from workers.gpu.intake import Intake
 
@@ -73,7 +73,7 @@ class Engine:
     """Room for eight, nothing runs."""
 
     warm_key = None
-    full_of_paused = False
+    paused_memory_full = False
 
     def room(self, model, width, height, priority):
         return 8
@@ -88,12 +88,12 @@ def test_idle_workers_take_what_their_pools_hold(user):
     with ThreadPoolExecutor(2) as threads:
         taken, buffers = {}, {}
         for name in ("gpu1-a", "gpu2-b"):
-            config = BufferConfig(worker=name, own_queue="dq.any", cold_ms=10_000)
-            buffers[name] = Buffer(redis_clients.connect(settings.REDIS_URL, 5), config)
+            config = WorkerQueueConfig(worker=name, own_queue="dq.any", cold_ms=10_000)
+            buffers[name] = WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config)
             buffers[name].beat()
         of_spare, of_mini = submit(user, model="spare", count=2), submit(user, model="mini", count=2)
         for name, model in (("gpu1-a", mini), ("gpu2-b", spare)):
             intake = Intake(buffers[name], threads)
             intake.claim(Engine(), {}, [model.key])
-            taken[name] = sorted(one.task.id for one in intake.claimed(wait=True).running)
+            taken[name] = sorted(one.task.id for one in intake.take_claimed(wait=True).running)
     assert taken == {"gpu1-a": sorted(of_mini), "gpu2-b": sorted(of_spare)}

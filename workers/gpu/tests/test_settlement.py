@@ -8,11 +8,11 @@ from django.conf import settings
 from redis.exceptions import ConnectionError as NoRedis
 
 from fixtures.fleet import submit
-from generation.queue.buffer import Buffer, BufferConfig
 from generation.queue.values import EntryState, Release
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from generation.tasks.models import Task
 from imagegenx_site import redis_clients
-from workers.gpu import delivery, rows
+from workers.gpu import persistence, task_claims
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.settlement import Settler, settle_row
 from workers.gpu.ticket_holder import TicketHolder
@@ -23,21 +23,21 @@ WORKER = "gpu1-a"
 @pytest.fixture
 def buffer(user):
     """A living worker's."""
-    config = BufferConfig(worker=WORKER, own_queue="dq.gpu1", window_ms=0)
-    return Buffer(redis_clients.connect(settings.REDIS_URL, 5), config)
+    config = WorkerQueueConfig(worker=WORKER, own_queue="dq.gpu1", window_ms=0)
+    return WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config)
 
 
 def claim(buffer, user):
     """One task whose row this worker has won."""
     submit(user)
-    (running,) = rows.claim_rows(buffer.claim(1).tasks, WORKER).running
+    (running,) = task_claims.claim_rows(buffer.claim(1).tasks, WORKER).running
     return running
 
 
 @pytest.mark.parametrize(
     ("outcome", "release", "status", "code", "attempt"),
     [
-        (Outcome(End.LOST), Release.LOST, "running", None, 1),
+        (Outcome(End.TAKEN_OVER), Release.TAKEN_OVER, "running", None, 1),
         (Outcome(End.STOPPED), Release.WAITING, "queued", "stopped", 0),
         (Outcome(End.RETURNED), Release.WAITING, "queued", "paused_memory", 0),
         (Outcome(End.NOT_STORED, OSError("disk full")), Release.WAITING, "queued", "not_stored", 1),
@@ -94,7 +94,7 @@ def held_ticket(tickets, running):
 
 
 def settled(settler):
-    while not (ids := settler.settled()):
+    while not (ids := settler.take_settled()):
         pass
     return ids
 
@@ -104,7 +104,7 @@ def settled(settler):
     [
         (End.CANCELLED, EntryState.ENDED, True),
         (End.RETURNED, EntryState.WAITING, False),
-        (End.LOST, EntryState.RUNNING, True),
+        (End.TAKEN_OVER, EntryState.RUNNING, True),
     ],
 )
 def test_entry_and_ticket_follow_the_row(buffer, user, tickets, settler, end, state, acknowledged):
@@ -139,7 +139,7 @@ def test_pictures_that_cannot_be_kept_send_the_task_back(buffer, user, settler, 
     def refuse(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(delivery, "deliver", refuse)
+    monkeypatch.setattr(persistence, "persist_pictures", refuse)
     running = claim(buffer, user)
     running.end(Outcome(End.FINISHED))
     settler.settle(running)

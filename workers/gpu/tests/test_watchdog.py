@@ -78,7 +78,7 @@ def test_a_killed_workers_tasks_are_back_within_a_moment(start, make_buffer, enq
     killed = time.monotonic()
     other = make_buffer("gpu2-b")
     took = wait_until(lambda: other.state(task)[0] == "w") - killed
-    print(f"put back {took * 1000:.0f} ms after the kill")
+    print(f"requeued {took * 1000:.0f} ms after the kill")
     assert took < 0.5
     assert [claimed.task_id for claimed in other.claim(1).tasks] == [task]
 
@@ -113,7 +113,7 @@ def test_a_worker_that_leaves_takes_its_lease_with_it(start, redis, enqueue, mak
     child.stdin.flush()
     assert child.wait(5) == 0
     assert redis.zscore("gq:lease", "gpu1-a") is None
-    assert make_buffer().state(task) == ("r", "gpu1-a")  # leaving puts nothing back: the worker did that before
+    assert make_buffer().state(task) == ("r", "gpu1-a")  # leaving requeues nothing: the worker did that before
     with pytest.raises(ProcessLookupError):
         os.kill(watchdog, 0)
 
@@ -143,5 +143,5 @@ def test_both_killed_the_lease_runs_out(start, redis, make_buffer, enqueue):
         return task in other.requeue_dead().requeued
 
     took = wait_until(put_back) - killed
-    print(f"put back {took * 1000:.0f} ms after both were killed")
+    print(f"requeued {took * 1000:.0f} ms after both were killed")
     assert took < 1.5

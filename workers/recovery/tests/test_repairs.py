@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from fixtures.fleet import statuses, submit
 from generation.queue import client as queue_client
-from generation.queue.buffer import Buffer, BufferConfig
+from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from generation.tasks import cancel, stages, states
 from generation.tasks.models import Task
 from generation.telemetry.models import Alert
@@ -36,7 +36,7 @@ def audit(redis):
 
 
 def make_audit(redis, **config):
-    return Audit(redis, Buffer(redis, BufferConfig(worker="reconciler", own_queue="")), AuditConfig(**config))
+    return Audit(redis, WorkerQueue(redis, WorkerQueueConfig(worker="reconciler", own_queue="")), AuditConfig(**config))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def epoch(redis):
 @pytest.fixture
 def worker(redis):
     """A worker without a process: claims, and holds a lease."""
-    buffer = Buffer(redis, BufferConfig(worker="gpu1-1-a", own_queue="dq.gpu1", lease_ms=60_000, window_ms=0))
+    buffer = WorkerQueue(redis, WorkerQueueConfig(worker="gpu1-1-a", own_queue="dq.gpu1", lease_ms=60_000, window_ms=0))
     buffer.beat()
     return buffer
 
@@ -166,7 +166,7 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, redis, worker):
         lost_workers.run(redis)
     task.refresh_from_db()
     assert (task.status, task.error_code) == ("failed", "worker_crashed")
-    assert redis.llen("gq:dead") == redis.llen("gq:retick") == 0
+    assert redis.llen("gq:given_up") == redis.llen("gq:resend_tickets") == 0
 
 
 def test_a_dead_worker_leaves_an_alert_also_when_it_held_nothing(user, redis, worker):
@@ -183,7 +183,7 @@ def test_a_late_note_about_a_task_that_runs_again_changes_nothing(user, redis, w
     (task_id,) = submit(user)
     claim(worker)
     worker.requeue_dead("gpu1-1-a")
-    other = Buffer(worker.redis, BufferConfig(worker="gpu2-2-b", own_queue="dq.gpu2", window_ms=0))
+    other = WorkerQueue(worker.redis, WorkerQueueConfig(worker="gpu2-2-b", own_queue="dq.gpu2", window_ms=0))
     claim(other)
     lost_workers.run(redis)
     assert Task.objects.get(pk=task_id).worker == "gpu2-2-b"

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 
 
-def deliver(running: RunningTask, worker: str) -> None:
+def persist_pictures(running: RunningTask, worker: str) -> None:
     """running -> generated, and the messages of the next stages. May be repeated. Raises the errors of disk, store and
     database.
     """
@@ -34,12 +34,12 @@ def deliver(running: RunningTask, worker: str) -> None:
                 results.keep(task.id, sample.identity, results.Result(pictures[index], tuple(running.warnings)))
 
 
-def deliver_with_retries(running: RunningTask, worker: str, seconds: float) -> Outcome:
+def persist_with_retries(running: RunningTask, worker: str, seconds: float) -> Outcome:
     """FINISHED; or NOT_STORED, if disk, store or database refused for so long."""
     until = time.monotonic() + seconds
     while True:
         try:
-            deliver(running, worker)
+            persist_pictures(running, worker)
             return Outcome(End.FINISHED)
         except (StorageError, OSError, Error) as error:
             logger.error("pictures of %s are not safe yet: %s", running.id, error)

@@ -196,7 +196,7 @@ def test_what_expired_while_waiting_is_left_to_the_reconciler(make_buffer, enque
     expired = enqueue(expires_in_ms=-1)
     live = enqueue(expires_in_ms=60_000)
     assert ids(make_buffer().claim(8)) == [live]
-    assert redis.lrange("gq:expired", 0, -1) == [expired]
+    assert redis.hget(f"gq:t:{expired}", "st") == EntryState.ENDED
 
 
 # running
@@ -210,7 +210,7 @@ def test_a_tick_names_what_is_cancelled_and_what_is_lost(make_buffer, enqueue, c
     assert cancel(doomed.task_id) == "signalled"
     redis.hset(f"gq:t:{lost.task_id}", "own", "gpu9-z")
     tick = buffer.tick([ok, doomed, lost])
-    assert (tick.cancelled, tick.lost) == ({doomed.task_id}, {lost.task_id})
+    assert (tick.cancelled, tick.taken_over) == ({doomed.task_id}, {lost.task_id})
 
 
 def test_a_running_task_survives_the_loss_of_redis(make_buffer, enqueue, redis):
@@ -219,7 +219,7 @@ def test_a_running_task_survives_the_loss_of_redis(make_buffer, enqueue, redis):
     (held,) = buffer.claim(8).tasks
     redis.flushdb()
     tick = buffer.tick([held])
-    assert (tick.cancelled, tick.lost) == (frozenset(), frozenset())
+    assert (tick.cancelled, tick.taken_over) == (frozenset(), frozenset())
     assert buffer.state(task) == (EntryState.RUNNING, "gpu1-a")
     assert buffer.requeue_dead("gpu1-a").requeued == (task,)
     assert redis.hget(f"gq:t:{task}", "n") == "2"
@@ -287,7 +287,7 @@ def test_a_dead_workers_tasks_run_again_first_and_together(make_buffer, enqueue,
     others = [enqueue() for _ in range(3)]
     buffer = make_buffer("gpu2-b")
     assert sorted(buffer.requeue_dead("gpu1-a", "watchdog").requeued) == sorted(victims)
-    notes = [json.loads(note) for note in redis.lrange("gq:retick", 0, -1)]
+    notes = [json.loads(note) for note in redis.lrange("gq:resend_tickets", 0, -1)]
     noted = {(note["id"], note["worker"], note["cause"]) for note in notes}
     assert noted == {(id_, "gpu1-a", "watchdog") for id_ in victims}
     assert sorted(ids(buffer.claim(3))) == sorted(victims)
@@ -311,14 +311,14 @@ def test_after_a_second_crash_each_runs_alone_and_the_killer_is_given_up(make_bu
             buffer.settle(task, Release.ENDED)
             done.append(task.task_id)
     assert sorted(done) == sorted(mates)
-    assert json.loads(redis.lpop("gq:dead"))["id"] == poison
+    assert json.loads(redis.lpop("gq:given_up"))["id"] == poison
     assert make_buffer().claim(1).tasks == ()
 
 
 def test_after_a_hung_step_each_runs_alone_at_once(make_buffer, enqueue):
     enqueue()
     make_buffer("gpu1-a").claim(1)
-    make_buffer("watchdog").requeue_dead("gpu1-a", "a step hung", isolate=True)
+    make_buffer("watchdog").requeue_dead("gpu1-a", "a step hung", alone=True)
     assert [task.alone for task in make_buffer("gpu2-b").claim(1).tasks] == [True]
 
 
@@ -339,7 +339,7 @@ def test_a_cancelled_task_of_a_dead_worker_does_not_run_again(make_buffer, enque
     buffer.claim(1)
     cancel(task)
     assert buffer.requeue_dead("gpu1-a").requeued == ()
-    assert redis.lrange("gq:dropped", 0, -1) == [task]
+    assert redis.lrange("gq:to_cancel", 0, -1) == [task]
 
 
 def test_anybody_requeues_the_tasks_of_an_expired_lease_and_not_those_of_a_live_one(make_buffer, enqueue):

@@ -8,8 +8,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import close_old_connections
 
-from generation.queue.buffer import Claimed
 from generation.queue.values import Release
+from generation.queue.worker import Claimed
 from generation.tasks import results, states
 from generation.tasks.models import Task
 from workers.gpu import failures

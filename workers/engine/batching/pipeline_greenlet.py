@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workers.engine.interface import Generated, ModelInterface
 
 
-class PipelineCoroutine:
+class PipelineGreenlet:
     """Runs `model.infer(request)` until it is suspended at a heavy call, again and again.
 
     `call` is what it waits for, None once it has ended. Not resuming it is pausing it. `outcome` is the last event of
@@ -68,17 +68,17 @@ class PipelineCoroutine:
 
     def _switch(self, *value: Any) -> None:
         try:
-            self._landed(self._greenlet.switch(*value))
+            self._on_switched_back(self._greenlet.switch(*value))
         except Exception as error:
             self._failed(error)
 
     def _end(self, reason: BaseException) -> None:
         try:
-            self._landed(self._greenlet.throw(reason))
+            self._on_switched_back(self._greenlet.throw(reason))
         except Exception as error:
             self._failed(error)
 
-    def _landed(self, result: Any) -> None:
+    def _on_switched_back(self, result: Any) -> None:
         """The greenlet came back: suspended with a call, ended with a picture, or ended by a cancel."""
         if not self._greenlet.dead:
             self.call = result

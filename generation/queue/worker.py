@@ -1,8 +1,8 @@
-"""The GPU worker's side of the buffer: claim, tick, settle, requeue. The rules: generation/queue/lua/*.lua; the
+"""The worker's side of the buffer: claim, tick, settle, requeue. The rules: generation/queue/lua/*.lua; the
 keys: imagegenx_site/redis_clients.py.
 
-A `Buffer` belongs to one thread of one worker. Its Redis client never repeats a call by itself: a claim whose first
-reply was lost would claim twice. Lost replies are found by `requeue_orphans`.
+A `WorkerQueue` belongs to one thread of one worker. Its Redis client never repeats a call by itself: a claim whose
+first reply was lost would claim twice. Lost replies are found by `requeue_orphans`.
 """
 
 import json
@@ -18,7 +18,7 @@ from imagegenx_site.config import QueueConfig
 
 
 @dataclass(frozen=True)
-class BufferConfig:
+class WorkerQueueConfig:
     """How a worker takes work. Times in milliseconds."""
 
     worker: str  # unique per start of the process
@@ -27,9 +27,9 @@ class BufferConfig:
     shares: tuple[int, ...] = QueueConfig.shares  # of P0..P3 when all are full
     affinity_ms: int = 2000  # the warm key is preferred while the fair choice is younger than this
     window_ms: int = QueueConfig.window_ms  # how long a lone task may wait for mates
-    least_batch: int = QueueConfig.least_batch  # so many waiting tasks end the window at once
+    min_batch: int = QueueConfig.min_batch  # so many waiting tasks end the window at once
     cold_ms: int = 100  # so long a task is left to workers that have its model in memory
-    lease_ms: int = 1000
+    lease_ms: int = QueueConfig.lease_ms
     clock_key: str = ""  # of a simulation: where its time stands instead of the server's
 
 
@@ -41,11 +41,11 @@ class Claimed:
     priority: int
     batch_key: BatchKey
     fence: int
-    memo: str = field(repr=False)  # the Redis hash as JSON, to write it again after Redis has lost it
+    entry_snapshot: str = field(repr=False)  # the Redis hash as JSON, to write it again after Redis has lost it
 
     @property
     def alone(self) -> bool:
-        """It shares no batch, because it failed or its worker died."""
+        """It runs alone, because it failed or its worker died."""
         return bool(self.batch_key.alone)
 
 
@@ -65,7 +65,7 @@ class Tick:
     waiting: int  # tasks of all classes
     lease_expired: bool  # of some worker: `requeue_dead`
     cancelled: frozenset[str] = frozenset()  # of the tasks asked about, by id: their cancel was asked for
-    lost: frozenset[str] = frozenset()  # somebody else has them
+    taken_over: frozenset[str] = frozenset()  # by another worker
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,15 @@ class Requeued:
     given_up: tuple[str, ...] = ()
 
 
-class Buffer:
-    """One worker's view. Every method is one atomic script and raises redis.RedisError when Redis is out of reach."""
+class WorkerQueue:
+    """One worker's view. Every change is one atomic command or script, but `requeue_orphans`: one script for each id.
+    Every method raises redis.RedisError when Redis is out of reach.
+    """
 
-    def __init__(self, redis: Redis, config: BufferConfig) -> None:
+    def __init__(self, redis: Redis, config: WorkerQueueConfig) -> None:
         self.redis = redis
         self.config = config
-        own = ("worker", "own_queue", "models", "affinity_ms", "least_batch", "shares", "cold_ms")
+        own = ("worker", "own_queue", "models", "affinity_ms", "min_batch", "shares", "cold_ms")
         self._own = {name: getattr(config, name) for name in own}
         self._scripts = {
             name: load_script(redis, name, clock_key=config.clock_key)
@@ -127,16 +129,16 @@ class Buffer:
         """Asks about every held task; one that Redis has lost is registered anew."""
         named = [{"id": task.task_id, "fence": task.fence} for task in held]
         ask = {"worker": self.config.worker, "classes": len(self.config.shares), "held": named}
-        answer = self._ask("tick", ask, *(task.memo for task in held))
-        cancelled, lost = frozenset(answer["cancelled"]), frozenset(answer["lost"])
-        return Tick(answer["p0_waits"], answer["waiting"], answer["lease_expired"], cancelled, lost)
+        answer = self._ask("tick", ask, *(task.entry_snapshot for task in held))
+        cancelled, taken_over = frozenset(answer["cancelled"]), frozenset(answer["taken_over"])
+        return Tick(answer["p0_waits"], answer["waiting"], answer["lease_expired"], cancelled, taken_over)
 
     def settle(self, task: Claimed, release: Release) -> bool:
-        """Gives a task up. False if it was not ours any more."""
+        """Releases the entry of a claimed task. False if it was not ours any more."""
         return bool(self._run("settle", self.config.worker, task.task_id, task.fence, release))
 
     def requeue_orphans(self, held: Iterable[str]) -> list[str]:
-        """Puts back what Redis counts as ours but this worker does not hold: a claim's lost reply. Answers ids."""
+        """Requeues what Redis counts as ours but this worker does not hold: a claim's lost reply. Answers ids."""
         orphans = self.redis.smembers(f"gq:run:{self.config.worker}") - set(held)
         return [id_ for id_ in orphans if self._run("settle", self.config.worker, id_, "", Release.WAITING)]
 
@@ -144,16 +146,16 @@ class Buffer:
         """Renews this worker's lease."""
         self._run("beat", self.config.worker, self.config.lease_ms)
 
-    def requeue_dead(self, worker: str = "", cause: str = "lease", *, isolate: bool = False) -> Requeued:
-        """Puts back the tasks of a dead worker, or of every worker whose lease ran out.
+    def requeue_dead(self, worker: str = "", cause: str = "lease", *, alone: bool = False) -> Requeued:
+        """Requeues the tasks of a dead worker, or of every worker whose lease ran out.
 
-        They run alone after their second crash, or at once with `isolate`; one that crashed alone is given up.
+        They run alone after their second crash, or at once with `alone`; one that crashed alone is given up.
         """
-        answer = json.loads(self._run("requeue_dead", worker, cause, int(isolate)))
+        answer = json.loads(self._run("requeue_dead", worker, cause, int(alone)))
         return Requeued(tuple(answer["requeued"]), tuple(answer["given_up"]))
 
     def leave(self) -> None:
-        """Ends the lease of a worker that holds nothing any more."""
+        """Releases the lease of a worker that holds nothing any more."""
         self.redis.zrem("gq:lease", self.config.worker)
 
     def state(self, task_id: str) -> tuple[EntryState | None, str | None]:

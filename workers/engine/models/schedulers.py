@@ -1,4 +1,4 @@
-"""From a sampler's name to a scheduler of diffusers.
+"""The diffusers scheduler of each sampler of generation/catalogue/samplers.py. To add a sampler, add an entry there.
 
 A scheduler has state (its step index, earlier model outputs), so every sample gets its own.
 """
