@@ -27,7 +27,7 @@ from generation.tasks.models import Image, Status, Task
 from generation.tasks.presentation import image_url, original_url
 from generation.webhooks.models import Delivery
 from imagegenx_site.errors import ApiError
-from imagegenx_site.ids import floor, from_public, image_id
+from imagegenx_site.ids import first_id_of, from_public, image_id
 
 LISTED_DAYS: Final = 90
 MOST_AT_ONCE: Final = 1000  # tasks of one action
@@ -53,7 +53,7 @@ class DayFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         given = self.value()
         days = int(given) if given in dict(self.lookup_choices) else int(self.default)
-        return queryset.filter(id__gte=floor(datetime.now(UTC).date() - timedelta(days=days)))
+        return queryset.filter(id__gte=first_id_of(datetime.now(UTC).date() - timedelta(days=days)))
 
 
 class ImageInline(ReadOnlyMixin, TabularInline):
@@ -137,7 +137,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """The last LISTED_DAYS; bounded on both sides, so that the DEFAULT partition is not read."""
         today = datetime.now(UTC).date()
-        days = floor(today - timedelta(days=LISTED_DAYS)), floor(today + timedelta(days=1))
+        days = first_id_of(today - timedelta(days=LISTED_DAYS)), first_id_of(today + timedelta(days=1))
         return super().get_queryset(request).filter(id__gte=days[0], id__lt=days[1])
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:

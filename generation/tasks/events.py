@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def publish(task_id: UUID, kind: str, data: dict[str, Any]) -> None:
-    """To the watchers of the task. `kind`: status, progress or preview."""
+    """To the watchers of the task. `kind`: status, progress, preview, enlarging or updated."""
     entry = {"task": str(task_id), "kind": kind, "data": json.dumps(data)}
     try:
         redis_clients.text_client().xadd(STREAM, entry, maxlen=MAX_LENGTH, approximate=True)

@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from generation.catalogue.parameters import Parameters
-from imagegenx_site.ids import moment_of, public, uuid7
+from imagegenx_site.ids import moment_of, to_public, uuid7
 from postprocessing.recipe import Recipe
 
 
@@ -51,7 +51,7 @@ class Batch(models.Model):
     @property
     def public_id(self) -> str:
         """The id that clients see."""
-        return public(self.id, "bat")
+        return to_public(self.id, "bat")
 
 
 class _Work:
@@ -127,7 +127,7 @@ class Task(models.Model):
     @property
     def public_id(self) -> str:
         """The id that clients see."""
-        return public(self.id)
+        return to_public(self.id)
 
     @property
     def parameters(self) -> Parameters:
@@ -177,7 +177,7 @@ class Image(models.Model):
         indexes = [models.Index(fields=["task", "index"], name="image_task")]
 
     def __str__(self) -> str:
-        return f"{public(self.task_id)}/{self.index}"
+        return f"{to_public(self.task_id)}/{self.index}"
 
 
 class IdempotencyKey(models.Model):

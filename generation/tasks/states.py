@@ -80,7 +80,7 @@ def _move(
     it.
     """
     entry = {"to": str(to)} | (reason.entry() if reason else {})
-    caches.tasks().hold(str(task_id))  # no poll may show the old state after somebody saw the new one
+    caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
     if moved:
@@ -91,7 +91,7 @@ def _move(
 def _publish_move(task_id: UUID, to: str) -> None:
     """After the commit."""
     metrics.MOVES.labels(to).inc()
-    caches.tasks().forget(str(task_id))
+    caches.tasks().invalidate(str(task_id))
     events.publish_status(task_id, to)
 
 
@@ -114,7 +114,7 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
               AND (status = 'running' OR expires_at > now())
         RETURNING id"""
     sources = [str(state) for state in _sources(Status.RUNNING)]
-    caches.tasks().hold(*map(str, task_ids))
+    caches.tasks().block(*map(str, task_ids))
     with connection.cursor() as cursor:
         cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
         won = [row[0] for row in cursor.fetchall()]
@@ -153,7 +153,7 @@ def report_progress(task_id: UUID, percent: int, *, worker: str, attempt: int) -
     """Write the progress (0 to 100) of a running task for those who poll; not a move, and lost without harm."""
     rows = Task.objects.filter(pk=task_id, status=Status.RUNNING, worker=worker, attempt=attempt)
     rows.update(progress=percent)
-    caches.tasks().forget(str(task_id))
+    caches.tasks().invalidate(str(task_id))
 
 
 def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequence[str] = ()) -> bool:
@@ -236,12 +236,12 @@ def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
         changes["warnings"] = CombinedExpression(
             F("warnings"), "||", Value([warning], JSONField()), output_field=JSONField()
         )
-    caches.tasks().hold(str(task_id))
+    caches.tasks().block(str(task_id))
     with transaction.atomic():
         ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
         if ended:
             outbox.write_delivery(task_id, webhook_events.UPDATED)
-        transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+        transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
     return bool(ended)
 
 
@@ -273,9 +273,9 @@ def set_priority(task_id: UUID, priority: int) -> bool:
     """Another class for a task that waits; not a move. Answers whether it waited, and in another class."""
     rows = Task.objects.filter(pk=task_id, status=Status.QUEUED).exclude(priority=priority)
     entry = Reason(Code.PRIORITY_CHANGED, f"an operator made it P{priority}").entry()
-    caches.tasks().hold(str(task_id))
+    caches.tasks().block(str(task_id))
     moved = rows.update(priority=priority, updated_at=timezone.now(), history=_appended(entry))
-    transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+    transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
     return bool(moved)
 
 
