@@ -29,7 +29,7 @@ from django.utils import timezone
 from generation.catalogue.models import ImageModel
 from generation.queue.values import BatchKey
 from generation.tasks import events, outbox
-from generation.tasks.models import GIVEN_UP, Status, Task
+from generation.tasks.models import OWNER_GIVEN_UP, OWNER_WAITING, Status, Task
 from generation.tasks.reasons import Code, Reason
 from generation.tasks.stages import STAGES, Stage
 from generation.webhooks import events as webhook_events
@@ -216,7 +216,7 @@ def _lease(rows: QuerySet[Task], stage: Stage, owner: str, seconds: float) -> in
 def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:
     """Give a stage up after a fault of ours; it may be tried again from `next_at` on (the reconciler sends it)."""
     rows = Task.objects.filter(pk=task_id, stage_owner=owner)
-    changes = {"stage_owner": "waiting", "stage_until": next_at, "updated_at": timezone.now()}
+    changes = {"stage_owner": OWNER_WAITING, "stage_until": next_at, "updated_at": timezone.now()}
     return bool(rows.update(history=_appended({"stage_fault": reason[:300]}), **changes))
 
 
@@ -231,7 +231,11 @@ def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
     """The enlargement of a succeeded task is done; with a warning for the client: it is given up. Written together
     with the rows of its webhooks, which the clock sends.
     """
-    changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
+    changes: dict[str, Any] = {
+        "stage_owner": OWNER_GIVEN_UP if warning else "",
+        "stage_until": None,
+        "stage_attempts": 0,
+    }
     if warning:
         changes["warnings"] = CombinedExpression(
             F("warnings"), "||", Value([warning], JSONField()), output_field=JSONField()
