@@ -22,7 +22,7 @@ from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel
 from generation.queue.client import CLASSES
 from generation.tasks import cancel, repeat
-from generation.tasks.enqueue import reprioritise
+from generation.tasks.enqueue import set_priority
 from generation.tasks.models import Image, Status, Task
 from generation.tasks.presentation import image_url, original_url
 from generation.webhooks.models import Delivery
@@ -203,26 +203,26 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.action(description="Set priority to P0 (urgent)", permissions=["operate"])
     def to_p0(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 0)
+        self._set_priority(request, queryset, 0)
 
     @admin.action(description="Set priority to P1 (paid)", permissions=["operate"])
     def to_p1(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 1)
+        self._set_priority(request, queryset, 1)
 
     @admin.action(description="Set priority to P2 (normal)", permissions=["operate"])
     def to_p2(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 2)
+        self._set_priority(request, queryset, 2)
 
     @admin.action(description="Set priority to P3 (test)", permissions=["operate"])
     def to_p3(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 3)
+        self._set_priority(request, queryset, 3)
 
-    def _reprioritise(self, request: HttpRequest, queryset: QuerySet[Task], priority: int) -> None:
-        """Oldest first: that order is kept in the new class."""
+    def _set_priority(self, request: HttpRequest, queryset: QuerySet[Task], priority: int) -> None:
+        """Oldest first: that order is kept in the new priority."""
         moved = 0
         try:
             for task in queryset.order_by("id")[:MOST_AT_ONCE]:
-                moved += reprioritise(task, priority)
+                moved += set_priority(task, priority)
         except RedisError:
             self.message_user(request, "Redis is unreachable. The other tasks keep their priority.", messages.ERROR)
         self.message_user(request, f"{moved} queued task(s) set to P{priority}.")

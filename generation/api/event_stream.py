@@ -92,7 +92,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     try:
         if request.method != "GET":
             return _failure(request, _method_not_allowed())
-        task_id = await sync_to_async(_authorised)(request, public_id)
+        task_id = await sync_to_async(_authorise)(request, public_id)
     except ApiError as error:
         return _failure(request, error)
     except (OperationalError, InterfaceError) as error:
@@ -104,7 +104,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     return StreamingHttpResponse(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
 
-def _authorised(request: HttpRequest, public_id: str) -> UUID:
+def _authorise(request: HttpRequest, public_id: str) -> UUID:
     """The task's id, for its token or its owner's key."""
     token = request.GET.get("token")
     if token is not None:
