@@ -3,7 +3,7 @@
 from generation.accounts.models import ApiKey, Plan, Team, User
 from generation.catalogue.models import ImageModel, Lora, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
-from generation.tasks.models import GIVEN_UP, OPEN, TERMINAL, Batch, IdempotencyKey, Image, Status, Task, UsageDay
+from generation.tasks.models import OPEN, OWNER_GIVEN_UP, TERMINAL, Batch, IdempotencyKey, Image, Status, Task, UsageDay
 from generation.telemetry.models import Alert
 from generation.webhooks.models import Delivery, WebhookEndpoint
 
@@ -19,7 +19,7 @@ __all__ = [
     "BlockedTerm",
     "PolicyProfile",
     "PolicyRefusal",
-    "GIVEN_UP",
+    "OWNER_GIVEN_UP",
     "OPEN",
     "TERMINAL",
     "Batch",

@@ -1,8 +1,8 @@
 """The web process: Django over ASGI, with its static files in front so that they cost no database work.
 
 Nearly every view is synchronous. Such a request goes to a thread once, and everything of it happens there: middleware,
-view, rendering, the end of the request. (Django's own handler goes to and fro between the event loop and the thread
-for the start, for each middleware, for the view and for the end, and each of these trips costs as much as a query:
+view, rendering, the end of the request. (Django's own handler switches between the event loop and the thread for the
+start, for each middleware, for the view and for the end, and each of these switches costs as much as a query:
 docs/decisions/0006.) What has to wait does so on the event loop: server-sent events are asynchronous views, and a view
 that wants to answer later says so by a `Deferred` (imagegenx_site/deferred.py).
 """
@@ -80,11 +80,11 @@ class SingleThreadHandler(ASGIHandler):
         if isinstance(response, Deferrable) and response.deferred is not None:
             deferred = response.deferred
             async with ThreadSensitiveContext(executor=thread):
-                came = await _unless_disconnected(deferred.wait(), receive)
-            if came is None:
+                in_time = await _unless_disconnected(deferred.wait(), receive)
+            if in_time is None:
                 await in_thread(deferred.abandon)
                 return
-            response = await in_thread(_finish, deferred, came, response)
+            response = await in_thread(_finish, deferred, in_time, response)
         if not response.streaming:
             await self.send_response(response, send)
             return
@@ -114,13 +114,13 @@ def _match(scope: Any) -> ResolverMatch | None:
         return None
 
 
-def _finish(deferred: Deferred, came: bool, accepted: Any) -> Any:
+def _finish(deferred: Deferred, in_time: bool, accepted: Any) -> Any:
     close_old_connections()  # while this request waited, Postgres may have been restarted
-    return deferred.answer(came, accepted)
+    return deferred.answer(in_time, accepted)
 
 
 async def _unless_disconnected(work: Any, receive: Any) -> Any:
-    """What `work` answers; None when the client goes away before."""
+    """What `work` answers; None when the client disconnects first."""
     working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
     try:
         await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)

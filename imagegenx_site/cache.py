@@ -4,9 +4,10 @@ Its keys are gx:cache:{name}:* (imagegenx_site/redis_clients.py).
 
 Redis runs without eviction, so a cache of large values is bounded here: what expires soonest leaves first.
 
-A change of the truth goes: `hold` (nothing is cached for a while), write and commit, `forget`. Both delete the lock of
-whoever is loading, so that a loader which read the old row cannot store it. A writer that dies in between leaves the
-hold, which expires. So a reader of the cache never sees an older state than a reader of the truth saw before.
+A change of the truth goes: `block` (nothing is cached for a while), write and commit, `invalidate`. Both delete the
+lock of whoever is loading, so that a loader which read the old row cannot store it. A writer that dies in between
+leaves the block, which expires. So a reader of the cache never sees an older state than a reader of the truth saw
+before.
 """
 
 import random
@@ -26,8 +27,8 @@ from imagegenx_site.single_flight import FlightLock
 Answer = TypeVar("Answer")
 _JITTER: Final = 0.1  # part by which lifetimes vary, so that what was loaded together does not expire together
 _LOAD_S: Final = 10.0  # a loader that takes longer is followed by another, and may not store any more
-_HELD: Final = b"~"
-_HOLD_MS: Final = 5_000  # longer than a transaction takes
+_BLOCKED: Final = b"~"
+_BLOCK_MS: Final = 5_000  # longer than a transaction takes
 _PAUSE_S: Final = 1.0  # after a failed call Redis is left alone for so long: an outage costs each request nothing
 
 # KEYS: value, lock, due, size. ARGV: token, entry, lifetime ms, key, bound in bytes (0: none). Drops what expired, then
@@ -91,7 +92,7 @@ class Cache:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._away_until = 0.0
-        self._pending: set[str] = set()  # keys that could not be forgotten while Redis was away
+        self._pending: set[str] = set()  # keys that could not be invalidated while Redis was away
 
     def get(
         self, key: str, load: Callable[[], bytes | None], seconds: Callable[[bytes], float] | None = None
@@ -105,19 +106,19 @@ class Cache:
             entry = self._look(key)
         except _RedisAway:
             return load()
-        if entry is not None and entry != _HELD:
+        if entry is not None and entry != _BLOCKED:
             self._count("hits")
             return _value(entry)
         self._count("misses")
-        return load() if entry == _HELD else self._load_once(key, load, seconds)
+        return load() if entry == _BLOCKED else self._load_once(key, load, seconds)
 
-    def hold(self, *keys: str) -> None:
-        """These are about to change: until `forget`, or for some seconds, they are read from the truth."""
-        self._invalidate(keys, hold=True)
+    def block(self, *keys: str) -> None:
+        """These are about to change: until `invalidate`, or for some seconds, they are read from the truth."""
+        self._drop(keys, block=True)
 
-    def forget(self, *keys: str) -> None:
+    def invalidate(self, *keys: str) -> None:
         """These have changed, and the change is committed."""
-        self._invalidate(keys, hold=False)
+        self._drop(keys, block=False)
 
     def counts(self) -> dict[str, int]:
         """Hits, misses and errors of this process since it started."""
@@ -136,7 +137,7 @@ class Cache:
         except _RedisAway:
             return load()
         if entry is not None:
-            return load() if entry == _HELD else _value(entry)
+            return load() if entry == _BLOCKED else _value(entry)
         try:
             value = load()
         except BaseException:
@@ -159,15 +160,15 @@ class Cache:
         except _RedisAway:
             return  # the value is there for this caller; the next one loads it again
 
-    def _invalidate(self, keys: tuple[str, ...], *, hold: bool) -> None:
+    def _drop(self, keys: tuple[str, ...], *, block: bool) -> None:
         with self._lock:
             self._pending.update(keys)
         try:
-            self._forget_pending(hold=hold)
+            self._drop_pending(block=block)
         except _RedisAway:
             return  # pending: done before this process reads its cache again
 
-    def _forget_pending(self, *, hold: bool = False) -> None:
+    def _drop_pending(self, *, block: bool = False) -> None:
         with self._lock:
             keys = list(self._pending)
         if not keys:
@@ -175,8 +176,8 @@ class Cache:
         pipe = self._redis.pipeline(transaction=True)
         for key in keys:
             pipe.delete(self._lock_key(key))
-            if hold:
-                pipe.set(self._key(key), _HELD, px=_HOLD_MS)
+            if block:
+                pipe.set(self._key(key), _BLOCKED, px=_BLOCK_MS)
             else:
                 pipe.delete(self._key(key))
         self._call(pipe.execute)
@@ -185,7 +186,7 @@ class Cache:
 
     def _look(self, key: str) -> bytes | None:
         if self._pending:
-            self._forget_pending()
+            self._drop_pending()
         found: bytes | None = self._call(lambda: self._redis.get(self._key(key)))
         return found
 

@@ -1,9 +1,9 @@
 """What the API remembers in Redis so that the common requests need no Postgres (imagegenx_site/cache.py says how).
 
     cache   key                    value                                     lives     changed by
-    key     prefix of an API key   key, user, team and plans, without        5 min     saving any of these rows,
-                                   password; None: no such key                         `ApiKey.objects.update`
-    task    task id                the task as polls see it, with its URLs;  10 s open lifecycle's moves and progress,
+    key     prefix of an API key   a valid key with its user, team and plan; 5 min     saving any of these rows,
+                                   no password; None: no such key                      `ApiKey.objects.update`
+    task    task id                the task as polls see it, with its URLs;  10 s open generation/tasks/states.py,
                                    None: no such task                        or 15 min deletion, late enlargement
     lora    {scope}:{name}         active versions of a name in a scope:     1 min     saving a LoRA
                                    `all`, `team:7`, `user:7`
@@ -28,7 +28,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 @functools.cache
 def keys() -> Cache:
-    """By prefix: the living API key with what binds it."""
+    """By prefix: a valid key with its user, team and plan."""
     return Cache(redis_clients.cache_client(), CacheConfig("key", 300))
 
 
@@ -73,6 +73,6 @@ def unpacked(model: type[Row], values: Mapping[str, Any] | None) -> Row | None:
 
 
 def change(cache: Cache, entries: list[str]) -> None:
-    """Held at once, so that nobody caches the old rows any more; forgotten when the new ones are committed."""
-    cache.hold(*entries)
-    transaction.on_commit(partial(cache.forget, *entries))
+    """Block the entries at once, so that nobody caches the old rows; invalidate them after the commit."""
+    cache.block(*entries)
+    transaction.on_commit(partial(cache.invalidate, *entries))

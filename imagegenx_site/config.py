@@ -1,7 +1,8 @@
-"""What can be set in code that reads no settings, with the defaults: each number stands here and nowhere else.
+"""Defaults that settings.py shares with code that reads no settings, so that each stands once.
 
-Plain Python, the lowest layer: settings.py reads the environment with these defaults, entry points hand the values
-down, and the classes below (EngineConfig, WorkerQueueConfig, LoopConfig and so on) begin with the same ones.
+Plain Python, the lowest layer. settings.py reads the environment with these defaults, and entry points pass the values
+on. The configuration classes of the layers above (EngineConfig, WorkerQueueConfig, LoopConfig and so on) have the same
+defaults.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ def _batch_limits() -> Mapping[int, int]:
 class QueueConfig:
     """How GPU workers share out what waits."""
 
-    shares: tuple[int, ...] = (5, 3, 1, 1)  # of the work of P0 to P3 when all are full (SPEC Q1)
+    shares: tuple[int, ...] = (5, 3, 1, 1)  # of the work of P0 to P3 when all are full
     window_ms: int = 50  # that a lone task may wait for mates
     min_batch: int = 4  # so many waiting mates end the window at once
     lease_ms: int = 1000  # after which a worker that does not renew its lease counts as dead
@@ -29,11 +30,11 @@ class GpuConfig:
     """A GPU worker: memory, batches, and how it ends."""
 
     device: str = "auto"  # first GPU, else CPU
-    idle_unload_s: float = 300.0  # until an unused model leaves the memory (SPEC I1)
+    idle_unload_s: float = 300.0  # until an unused model leaves the memory
     paused_gb: float = 2.0  # that paused samples may hold
     row_buckets: tuple[int, ...] = ()  # rows that a batch may have, ascending; empty: any
-    batch_limits: Mapping[int, int] = field(default_factory=_batch_limits)  # by the longer side in pixels (SPEC I2)
-    stop_s: float = 10.0  # that a worker which must stop goes on with what it holds
+    batch_limits: Mapping[int, int] = field(default_factory=_batch_limits)  # by the longer side in pixels
+    stop_s: float = 10.0  # that a stopping worker may still spend on its tasks
     hang_s: float = 30.0  # without a finished step, after which the watchdog kills it
 
     @property

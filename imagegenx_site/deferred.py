@@ -16,8 +16,8 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Deferred:
-    """`wait` runs on the event loop and says whether what was waited for came in time; then `answer(came, the 202)` is
-    what the client gets. `abandon` is called when the client does not wait so long. Both run in a thread.
+    """`wait` runs on the event loop and says whether its event came in time; then `answer(in_time, the 202)` is what
+    the client gets. `abandon` is called when the client does not wait so long. Both run in a thread.
     """
 
     wait: Callable[[], Awaitable[bool]]

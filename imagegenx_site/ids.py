@@ -35,8 +35,8 @@ def image_id(task_id: UUID, index: int) -> UUID:
     return UUID(int=task_id.int ^ (index + 1))
 
 
-def floor(moment: datetime | date) -> UUID:
-    """The smallest id of that moment: rows of a day are floor(day) <= id < floor(next day)."""
+def first_id_of(moment: datetime | date) -> UUID:
+    """The smallest id of that moment: rows of a day are first_id_of(day) <= id < first_id_of(next day)."""
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     return UUID(int=int(moment.timestamp() * 1000) << 80)
@@ -47,7 +47,7 @@ def moment_of(identifier: UUID) -> datetime:
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)
 
 
-def public(identifier: UUID, prefix: str = "img") -> str:
+def to_public(identifier: UUID, prefix: str = "img") -> str:
     """The form that clients see: `img` (tasks) or `bat` (batches) and 32 hexadecimal digits."""
     return f"{prefix}{identifier.hex}"
 

@@ -1,5 +1,5 @@
-"""Counters and histograms of every process; generation/telemetry/prometheus.py lists all metrics and answers
-GET /metrics.
+"""Counters and histograms of requests, tasks, stages and caches. More are in workers/engine/metrics.py,
+workers/gpu/settlement.py and storage/metrics.py; generation/telemetry/prometheus.py lists all and answers GET /metrics.
 """
 
 import time

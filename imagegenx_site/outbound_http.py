@@ -27,7 +27,7 @@ class OutboundError(Exception):
     """The request was refused, or did not get an answer; the message says why."""
 
 
-def fault_of(url: str) -> str | None:
+def url_problem(url: str) -> str | None:
     """What is wrong with the form of a URL, or None. Addresses are checked when it is used."""
     if len(url) > MAX_URL:
         return f"longer than {MAX_URL} characters"
@@ -60,7 +60,7 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allo
     `allowed` are the CIDR blocks that may be reached although private.
     Raises OutboundError when the address is refused or no answer came.
     """
-    fault = fault_of(url)
+    fault = url_problem(url)
     if fault:
         raise OutboundError(f"{url[:200]}: {fault}")
     try:
@@ -78,7 +78,7 @@ def get(url: str, *, timeout: float, allowed: Sequence[str], max_bytes: int) -> 
     deadline = time.monotonic() + timeout
     with _client(timeout, allowed) as client:
         for _ in range(MAX_REDIRECTS + 1):
-            fault = fault_of(url)
+            fault = url_problem(url)
             if fault:
                 raise OutboundError(f"{url[:200]}: {fault}")
             try:

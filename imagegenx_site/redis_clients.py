@@ -1,8 +1,9 @@
 """The Redis clients of a process, how Lua scripts are loaded, and every key that the product writes.
 
-All clients are bounded in time. None repeats a call by itself but for a connection that a restart cut. Everything in
-Redis can be lost at any moment: it is an index and a messenger, rebuilt from Postgres. One instance, no cluster: the
-queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUIDs, `{class}` is 0 to 3.
+Calls are bounded in time, except those of `stream_reader`. A client with `Retry(..., 1)` repeats a call after a cut
+connection or a time-out; the others never do. Everything in Redis can be lost at any moment: it is an index and a
+messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts touch keys that they compute. `{id}` and
+`{task}` are dashed UUIDs, `{class}` is 0 to 3.
 
     key                         type    content                                                      lifetime
     [generation/queue]
@@ -52,7 +53,7 @@ queue's scripts touch keys that they compute. `{id}` and `{task}` are dashed UUI
     rl:nonce:{key id}:{nonce}   string  a signed request was received                                10 min
     [imagegenx_site/cache.py]
     gx:cache:{name}:v:{key}     string  a sign and the value: "+" a value, "-" known to be none,     of the cache
-                                        "~" held
+                                        "~" blocked
     gx:cache:{name}:l:{key}     string  token of the one loader                                      10 s
     gx:cache:{name}:due         zset    key -> when it expires (ms), bounded caches                  for ever
     gx:cache:{name}:size        hash    key -> bytes; "": their sum, bounded caches                  for ever

@@ -7,8 +7,8 @@ Who reads settings: Django code, at the moment of use (`django.conf.settings`), 
 `settings` fixture expect. That is this package, generation, workers/stages, workers/housekeeping, workers/recovery, and
 in workers/gpu what works with rows. Who does not: workers/engine, generation/queue, postprocessing, storage and the
 rest of workers/gpu. They are given frozen configuration objects, made by entry points (workers/gpu/main.py and
-worker.py, commands), by workers/stages and by storage/store.py. A default that both sides know stands in config.py.
-`make lint` and imagegenx_site/tests/test_settings.py hold this.
+worker.py, commands), by workers/stages and by storage/store.py; only storage/signing.py reads its secret keys itself. A
+default that both sides know stands in config.py. `make lint` and imagegenx_site/tests/test_settings.py hold this.
 """
 
 import logging.config
@@ -48,11 +48,11 @@ REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")  # broker, buffer, 
 REDIS_TIMEOUT_S = number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Redis is given up
 
 # ---- Queues --------------------------------------------------------------------------------------------------------
-QUEUE_SHARES = shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full (SPEC Q1)
+QUEUE_SHARES = shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full
 # ms a GPU worker waits for mates of a waiting task
 BATCH_WINDOW_MS = int(number("BATCH_WINDOW_MS", QueueConfig.window_ms, 0, 5000))
 BATCH_MIN = int(number("BATCH_MIN", QueueConfig.min_batch, 1, 64))  # so many waiting mates end the window at once
-BATCH_LIMITS = limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels (SPEC I2)
+BATCH_LIMITS = limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels
 # hours a picture stays ready for identical requests with the same seed; 0: none is kept
 RESULT_CACHE_HOURS = number("RESULT_CACHE_HOURS", 24, 0, 720)
 # s of waiting work from which free plans get smaller pictures
@@ -70,7 +70,7 @@ POSTPROCESS_GROUP = int(number("POSTPROCESS_GROUP", 8, 1, 64))  # waiting tasks 
 GPU_DEVICE = env.str("GPU_DEVICE", GpuConfig.device)  # auto, cpu, cuda:0 ...
 GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this worker serves; empty: all
 GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
-# s until an unused model leaves the memory (SPEC I1)
+# s until an unused model leaves the memory
 GPU_IDLE_UNLOAD_S = number("GPU_IDLE_UNLOAD_S", GpuConfig.idle_unload_s, 1, 86400)
 GPU_MEMORY_GB = number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
 # GB that paused work may hold; beyond it tasks go back to wait
@@ -80,8 +80,9 @@ GPU_ROW_BUCKETS = ascending("GPU_ROW_BUCKETS")
 # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
 GPU_PRECISION = choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8"))
 TORCH_THREADS = int(number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
-STOP_SECONDS = number("STOP_SECONDS", GpuConfig.stop_s, 0, 3600)  # s a stopping GPU worker goes on with what it holds
-# s without a finished step after which the watchdog kills a worker
+# seconds that a stopping GPU worker may still spend on its tasks
+STOP_SECONDS = number("STOP_SECONDS", GpuConfig.stop_s, 0, 3600)
+# seconds without a finished step, after which the watchdog kills a worker
 HANG_SECONDS = number("HANG_SECONDS", GpuConfig.hang_s, 1, 3600)
 
 # ---- Pictures ------------------------------------------------------------------------------------------------------
@@ -89,12 +90,12 @@ MEDIA_ROOT = str(Path(env.str("MEDIA_ROOT", str(VAR_DIR / "media"))))  # local d
 RAW_ROOT = str(Path(env.str("RAW_ROOT", str(VAR_DIR / "raw"))))  # lossless pictures between GPU and post-processing
 SPOOL_ROOT = str(Path(env.str("SPOOL_ROOT", str(VAR_DIR / "spool"))))  # pictures kept while the object store is away
 THUMBNAIL_CACHE_BYTES = int(number("THUMBNAIL_CACHE_BYTES", 64 << 20, 1 << 16, 1 << 34))  # of thumbnails in Redis
-ARCHIVE_AFTER_DAYS = int(number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never (SPEC S5)
+ARCHIVE_AFTER_DAYS = int(number("ARCHIVE_AFTER_DAYS", 90, 0, 3650))  # unopened so long: archived; 0: never
 # how fast and dear S3 restores from GLACIER and DEEP_ARCHIVE (no Expedited there: Standard): minutes, hours, longer
 ARCHIVE_RESTORE_TIER = choice("ARCHIVE_RESTORE_TIER", "Standard", ("Expedited", "Standard", "Bulk"))
 # bytes that may wait for the store
 SPOOL_MAX_BYTES = int(number("SPOOL_MAX_BYTES", SpoolConfig.max_bytes, 1 << 20, 1 << 44))
-URL_SECONDS = int(number("URL_SECONDS", 3600, 1, 604800))  # s a signed picture URL lives (SPEC S2)
+URL_SECONDS = int(number("URL_SECONDS", 3600, 1, 604800))  # seconds until a signed picture URL expires
 IMAGE_STORE = choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pictures live
 S3_BUCKET = env.str("S3_BUCKET", "imagegenx")  # bucket of the finished pictures, with IMAGE_STORE=s3
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None  # for stores other than AWS
@@ -163,9 +164,10 @@ INPUT_TIMEOUT_S = number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture 
 LORA_ROOT = str(Path(env.str("LORA_ROOT", str(VAR_DIR / "loras"))))  # uploaded LoRAs; GPU workers read the same folder
 MAX_LORA_BYTES = int(number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file
 EVENT_TOKEN_SECONDS = int(number("EVENT_TOKEN_SECONDS", 600, 1, 86400))  # s a browser's token for events lives
-WEBHOOK_GIVE_UP_AFTER = int(number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))  # undeliverable events in a row that disable
-WEBHOOK_TIMEOUT_S = number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed
-HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept (SPEC S1)
+# undeliverable events in a row, after which an endpoint is disabled
+WEBHOOK_GIVE_UP_AFTER = int(number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))
+WEBHOOK_TIMEOUT_S = number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # seconds until a webhook attempt counts as failed
+HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept
 PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
 IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")
@@ -212,7 +214,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["generation.api.openapi_schema.finished"],
+    "POSTPROCESSING_HOOKS": ["generation.api.openapi_schema.add_undescribed_parts"],
     "COMPONENT_SPLIT_REQUEST": True,
 }
 

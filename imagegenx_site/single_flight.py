@@ -44,7 +44,7 @@ class FlightLock:
         return found
 
     def release(self) -> None:
-        """Unless it expired and is another's by now. Without Redis it expires by itself."""
+        """Unless it expired and belongs to another caller by now. Without Redis it expires by itself."""
         try:
             load_script(self._redis, _RELEASE)(keys=[self._key], args=[self.token])
         except RedisError:

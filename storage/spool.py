@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from imagegenx_site.config import SpoolConfig
-from imagegenx_site.fresh import Fresh
+from imagegenx_site.ttl import TtlValue
 from storage import disk, keys
 from storage.errors import ObjectNotFound, SpoolFull, StoreUnavailable
 
@@ -49,7 +49,7 @@ class Target(Protocol):
 class Spool:
     def __init__(self, config: SpoolConfig) -> None:
         self.config = config
-        self._holds = Fresh(self._count, _COUNT_S)
+        self._holds = TtlValue(self._count, _COUNT_S)
         self._objects = config.root / "objects"
         self._down = config.root / "down"
 

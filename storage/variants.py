@@ -65,8 +65,8 @@ def delete_task(store: Store, task_id: UUID) -> int:
     """
     listed = [found.key for prefix in keys.task_prefixes(task_id) for found in store.list(prefix)]
     small = [key for key in listed if keys.parse(key).kind == "thumbs"]
-    thumbnail_cache().hold(*small)
+    thumbnail_cache().block(*small)
     for key in listed:
         store.delete(key)
-    thumbnail_cache().forget(*small)
+    thumbnail_cache().invalidate(*small)
     return len(listed)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from generation.accounts.models import ApiKey, Plan, Team, User
 from imagegenx_site import caches
-from imagegenx_site.fresh import FreshMap
+from imagegenx_site.ttl import TtlMap
 
 _MAX_KEYS: Final = 10_000  # keys remembered, also unknown ones: a bound for those who guess
 _USE_WRITTEN_EVERY: Final = timedelta(minutes=1)  # `last_used_at` is written at most so often
@@ -55,7 +55,7 @@ def _read(prefix: str) -> ApiKey | None:
     return _key_of(caches.kept_rows(caches.keys(), prefix, lambda: _load_rows(prefix)))
 
 
-_keys = FreshMap(_read, _MAX_KEYS)
+_keys = TtlMap(_read, _MAX_KEYS)
 
 
 def _key_of(kept: dict[str, Any] | None) -> ApiKey | None:

@@ -22,12 +22,12 @@ from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel
 from generation.queue.client import CLASSES
 from generation.tasks import cancel, repeat
-from generation.tasks.enqueue import reprioritise
+from generation.tasks.enqueue import set_priority
 from generation.tasks.models import Image, Status, Task
 from generation.tasks.presentation import image_url, original_url
 from generation.webhooks.models import Delivery
 from imagegenx_site.errors import ApiError
-from imagegenx_site.ids import floor, from_public, image_id
+from imagegenx_site.ids import first_id_of, from_public, image_id
 
 LISTED_DAYS: Final = 90
 MOST_AT_ONCE: Final = 1000  # tasks of one action
@@ -53,7 +53,7 @@ class DayFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         given = self.value()
         days = int(given) if given in dict(self.lookup_choices) else int(self.default)
-        return queryset.filter(id__gte=floor(datetime.now(UTC).date() - timedelta(days=days)))
+        return queryset.filter(id__gte=first_id_of(datetime.now(UTC).date() - timedelta(days=days)))
 
 
 class ImageInline(ReadOnlyMixin, TabularInline):
@@ -137,7 +137,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """The last LISTED_DAYS; bounded on both sides, so that the DEFAULT partition is not read."""
         today = datetime.now(UTC).date()
-        days = floor(today - timedelta(days=LISTED_DAYS)), floor(today + timedelta(days=1))
+        days = first_id_of(today - timedelta(days=LISTED_DAYS)), first_id_of(today + timedelta(days=1))
         return super().get_queryset(request).filter(id__gte=days[0], id__lt=days[1])
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, term: str) -> tuple[QuerySet, bool]:
@@ -203,26 +203,26 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.action(description="Set priority to P0 (urgent)", permissions=["operate"])
     def to_p0(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 0)
+        self._set_priority(request, queryset, 0)
 
     @admin.action(description="Set priority to P1 (paid)", permissions=["operate"])
     def to_p1(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 1)
+        self._set_priority(request, queryset, 1)
 
     @admin.action(description="Set priority to P2 (normal)", permissions=["operate"])
     def to_p2(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 2)
+        self._set_priority(request, queryset, 2)
 
     @admin.action(description="Set priority to P3 (test)", permissions=["operate"])
     def to_p3(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        self._reprioritise(request, queryset, 3)
+        self._set_priority(request, queryset, 3)
 
-    def _reprioritise(self, request: HttpRequest, queryset: QuerySet[Task], priority: int) -> None:
-        """Oldest first: that order is kept in the new class."""
+    def _set_priority(self, request: HttpRequest, queryset: QuerySet[Task], priority: int) -> None:
+        """Oldest first: that order is kept in the new priority."""
         moved = 0
         try:
             for task in queryset.order_by("id")[:MOST_AT_ONCE]:
-                moved += reprioritise(task, priority)
+                moved += set_priority(task, priority)
         except RedisError:
             self.message_user(request, "Redis is unreachable. The other tasks keep their priority.", messages.ERROR)
         self.message_user(request, f"{moved} queued task(s) set to P{priority}.")

@@ -17,7 +17,7 @@ from generation.api.validation import StrictSerializer, checked
 from generation.tasks import usage
 from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
 
-MOST_KEYS: Final = 100
+MAX_KEYS: Final = 100
 LONGEST_REPORT: Final = timedelta(days=366)
 
 
@@ -98,8 +98,8 @@ class KeysView(ApiView):
     def post(self, request: KeyRequest) -> Response:
         """A new key. Its text is in the answer, and nowhere else ever again."""
         asked = checked(KeySerializer, request.data)
-        if _keys_of(request).filter(revoked_at=None).count() >= MOST_KEYS:
-            raise Forbidden(f"A user has at most {MOST_KEYS} keys. Revoke one first.")
+        if _keys_of(request).filter(revoked_at=None).count() >= MAX_KEYS:
+            raise Forbidden(f"A user has at most {MAX_KEYS} keys. Revoke one first.")
         row, text = ApiKey.make(request.user, **_not_more_than(request.auth, asked))
         return Response({**key_body(row), "api_key": text}, status=201)
 

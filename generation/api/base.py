@@ -20,7 +20,7 @@ class ApiView(APIView):
     scopes: ClassVar[dict[str, str]] = {"GET": "read"}
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """What one request changes is not said to be done by the person of the last."""
+        """Clear the audit actor, so that the next request on this thread does not inherit it."""
         try:
             return super().dispatch(request, *args, **kwargs)
         finally:

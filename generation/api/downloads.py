@@ -63,12 +63,12 @@ def zip_response(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
     ]
     store = get_store("images")
 
-    def opened(key: str) -> BinaryIO:
+    def open_picture(key: str) -> BinaryIO:
         openings().note(key)
         return open_or_request(store, key, redis_clients.cache_client())
 
     known = measured(store, entries)
-    pieces = stream_zip(store, known or entries, opened, sized=known is not None)
+    pieces = stream_zip(store, known or entries, open_picture, sized=known is not None)
     response = StreamingHttpResponse(_asynchronously(pieces), content_type="application/zip")
     if known is not None:
         response["Content-Length"] = str(zip_length(known))

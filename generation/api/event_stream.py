@@ -92,7 +92,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     try:
         if request.method != "GET":
             return _failure(request, _method_not_allowed())
-        task_id = await sync_to_async(_authorised)(request, public_id)
+        task_id = await sync_to_async(_authorise)(request, public_id)
     except ApiError as error:
         return _failure(request, error)
     except (OperationalError, InterfaceError) as error:
@@ -104,7 +104,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     return StreamingHttpResponse(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
 
-def _authorised(request: HttpRequest, public_id: str) -> UUID:
+def _authorise(request: HttpRequest, public_id: str) -> UUID:
     """The task's id, for its token or its owner's key."""
     token = request.GET.get("token")
     if token is not None:
@@ -137,7 +137,7 @@ async def _stream(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
     async with reader.watch(task_id) as queue:
         missed = await reader.since(task_id, last) if last else []
         for old in missed:
-            yield _of(old)
+            yield _encode_event(old)
         ended, newest = any(old.is_end for old in missed), missed[-1].id if missed else ""
         if not missed:
             shown = await _shown(task_id, base)
@@ -169,13 +169,13 @@ async def _until_ended(queue: watchers.Queue, newest: str) -> AsyncIterator[byte
             yield b": ping\n\n"
         elif not event.id or watchers.later(event.id, newest):
             ended = event.is_end
-            yield _of(event)
+            yield _encode_event(event)
 
 
 async def _until_updated(queue: watchers.Queue) -> AsyncIterator[bytes]:
     """What happens until the pictures have changed, or until it is time to look."""
     while (event := await _next(queue)) is not None:
-        yield _of(event)
+        yield _encode_event(event)
         if event.kind == "updated":
             return
     yield b": ping\n\n"
@@ -190,7 +190,7 @@ async def _next(queue: watchers.Queue) -> watchers.Event | None:
         return None
 
 
-def _of(event: watchers.Event) -> bytes:
+def _encode_event(event: watchers.Event) -> bytes:
     data = event.data
     if event.kind == "status":
         data = {**data, "status": PUBLIC_STATUS[Status(data["status"])]}

@@ -21,7 +21,7 @@ from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
 from generation.catalogue.snapshot import Catalogue
 from imagegenx_site.errors import Fault, InvalidRequest
-from imagegenx_site.outbound_http import fault_of, is_own_address
+from imagegenx_site.outbound_http import is_own_address, url_problem
 from postprocessing.recipe import BLOCK, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
@@ -172,7 +172,7 @@ class GenerateSerializer(StrictSerializer):
     dry_run = serializers.BooleanField(required=False, help_text="Return the price without creating a task.")
 
     def validate_callback_url(self, url: str | None) -> str:
-        fault = fault_of(url) if url else None
+        fault = url_problem(url) if url else None
         if url and not fault and is_own_address(url, self.context["host"]):
             fault = "it is this server's own"
         if fault:

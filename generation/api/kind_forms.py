@@ -62,7 +62,7 @@ class KindSerializer(GenerateSerializer):
             if option and picture.required and (picture.field in values) == bool(drawn):
                 raise _fault_at(picture.field, "required", f"Give either `{picture.field}` or `params.{option.name}`.")
             if picture.part_of and picture.part_of not in values and (picture.field in values or drawn):
-                message = f"A {picture.field} or an area is one of `{picture.part_of}`."
+                message = f"A {picture.field} needs `{picture.part_of}`."
                 raise _fault_at(picture.part_of, "required", message)
             if option and drawn and not (drawn[2] and drawn[3]):
                 fault = serializers.ErrorDetail("Width and height must be at least 1.", "out_of_range")

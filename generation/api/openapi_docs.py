@@ -79,7 +79,7 @@ def operation(
     return {"operation_id": name, "summary": summary, "tags": [tag], "responses": responses, **rest}
 
 
-def submitting(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
+def submit_operation(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
     """The endpoint that makes tasks of a kind; the types of its answers 202 and 200."""
     finished = OpenApiResponse(enveloped(done), "The finished task (`Prefer: wait`), or the price of a dry run.")
     example = OpenApiExample(kind.path, value=kind.example, request_only=True, media_type="application/json")
@@ -97,7 +97,7 @@ def submitting(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
     )
 
 
-def reading(name: str, summary: str, data: Any = TaskBody) -> dict[str, Any]:
+def read_operation(name: str, summary: str, data: Any = TaskBody) -> dict[str, Any]:
     """GET of one thing, with an ETag."""
     known = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag already known.")
     same = {304: OpenApiResponse(None, "It is still as `If-None-Match` says.")}
@@ -109,7 +109,7 @@ class DeletedBody(TypedDict):
     deleted: bool
 
 
-def changing(name: str, summary: str, *, task: bool = False, accepted: bool = False) -> dict[str, Any]:
+def change_operation(name: str, summary: str, *, task: bool = False, accepted: bool = False) -> dict[str, Any]:
     """POST or DELETE of one task, without a body."""
     code = 202 if accepted else 200
     return operation(

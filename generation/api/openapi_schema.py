@@ -42,7 +42,7 @@ def _webhooks() -> dict[str, Any]:
     }
 
 
-def finished(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+def add_undescribed_parts(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Hook of drf-spectacular: add the event stream, webhooks and the OAuth flows."""
     failures = {
         str(status): {"description": what, "content": {"application/json": {"schema": ERROR}}}
@@ -53,7 +53,7 @@ def finished(result: dict[str, Any], generator: Any, request: Any, public: bool)
         "get": {
             "operationId": "task-events",
             "summary": "Watch a task: server-sent events until it ends",
-            "description": "Events: task, status, progress, preview, end. `Last-Event-ID` resumes.",
+            "description": "Events: task, status, progress, preview, enlarging, updated, end. `Last-Event-ID` resumes.",
             "tags": ["image"],
             "parameters": [
                 {"in": "path", "name": "public_id", "required": True, "schema": {"type": "string"}},

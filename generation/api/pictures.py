@@ -25,7 +25,7 @@ def size_and_inputs(
     InvalidRequest.
     """
     params = checked.get("params", {})
-    loaded = _loaded(checked, kind.roles)
+    loaded = _load_all(checked, kind.roles)
     if "image" in loaded and params.get("area"):
         loaded["mask"] = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
     if "image" in loaded and "mask" in loaded:
@@ -41,7 +41,7 @@ def size_and_inputs(
     return size, tuple(prepared)
 
 
-def _loaded(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Picture]:
+def _load_all(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Picture]:
     given = {name: checked[name] for name in roles if name in checked}
     return {roles[name]: load_picture(name, picture) for name, picture in given.items()}
 

@@ -74,7 +74,7 @@ def submit_view(kind: Kind) -> type[SubmitView]:
 
     post.__doc__ = kind.description
     accepted, done = (BatchBody, PriceBody) if kind.many_texts else (TaskBody, TaskBody | PriceBody)
-    described = extend_schema(**openapi_docs.submitting(kind, accepted, done))(post)
+    described = extend_schema(**openapi_docs.submit_operation(kind, accepted, done))(post)
     name = f"{kind.path.title().replace('-', '')}View"
     return type(name, (SubmitView,), {"__doc__": kind.summary, "kind": kind, "post": described})
 
@@ -84,7 +84,7 @@ class TaskDetailView(ApiView):
 
     scopes: ClassVar = {"GET": "read", "DELETE": "delete"}
 
-    @extend_schema(**openapi_docs.reading("task", "Get a task"))
+    @extend_schema(**openapi_docs.read_operation("task", "Get a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
         task = view_for(public_id, request.user, base_url=base_url(request))
@@ -95,7 +95,7 @@ class TaskDetailView(ApiView):
             response["Retry-After"] = "1"
         return response
 
-    @extend_schema(**openapi_docs.changing("task-delete", "Delete a task, its prompt and its images"))
+    @extend_schema(**openapi_docs.change_operation("task-delete", "Delete a task, its prompt and its images"))
     def delete(self, request: KeyRequest, public_id: str) -> Response:
         """Hide the task and delete its text and pictures."""
         tasks_delete.delete_task(access.find_task(public_id, request.user))
@@ -105,7 +105,7 @@ class TaskDetailView(ApiView):
 class CancelView(ApiView):
     """End a task."""
 
-    @extend_schema(**openapi_docs.changing("cancel", "Cancel a task", task=True))
+    @extend_schema(**openapi_docs.change_operation("cancel", "Cancel a task", task=True))
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """Cancel. Asking twice, or for an ended task, changes nothing."""
         task = access.find_task(public_id, request.user)
@@ -115,7 +115,9 @@ class CancelView(ApiView):
 class RetryView(ApiView):
     """Run an ended task again."""
 
-    @extend_schema(**openapi_docs.changing("retry", "Run an ended task again, as a new task", task=True, accepted=True))
+    @extend_schema(
+        **openapi_docs.change_operation("retry", "Run an ended task again, as a new task", task=True, accepted=True)
+    )
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """A new task with the same parameters."""
         task = access.find_task(public_id, request.user)

@@ -32,7 +32,9 @@ def when_ended(
     answer: Callable[[bool, HttpResponseBase], HttpResponseBase],
     abandon: Callable[[], None] | None = None,
 ) -> Deferred:
-    """`answer(whether the task has ended, the 202)` after `seconds` at most; `abandon` when the client goes before."""
+    """`answer(whether the task has ended, the 202)` after `seconds` at most; `abandon` when the client
+    disconnects first.
+    """
     wait = partial(watchers.until_ended, (task_id,), seconds)
     return Deferred(wait, answer, abandon) if abandon else Deferred(wait, answer)
 

@@ -16,10 +16,10 @@ from generation.api.validation import StrictSerializer, checked
 from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
-from imagegenx_site.ids import floor
-from imagegenx_site.outbound_http import fault_of, is_own_address
+from imagegenx_site.ids import first_id_of
+from imagegenx_site.outbound_http import is_own_address, url_problem
 
-MOST: Final = 20
+MAX_ENDPOINTS: Final = 20
 _LISTED_DAYS: Final = 30
 
 
@@ -32,7 +32,7 @@ class EndpointSerializer(StrictSerializer):
     )
 
     def validate_url(self, url: str) -> str:
-        fault = fault_of(url)
+        fault = url_problem(url)
         if not fault and is_own_address(url, self.context["host"]):
             fault = "it is this server's own"
         if fault:
@@ -103,8 +103,8 @@ class EndpointsView(ApiView):
     def post(self, request: KeyRequest) -> Response:
         """A new endpoint; its secret is in the answer."""
         asked = checked(EndpointSerializer, request.data, host=request.get_host())
-        if WebhookEndpoint.objects.filter(user=request.user).count() > MOST:
-            raise Forbidden(f"A user has at most {MOST} endpoints. Delete one first.")
+        if WebhookEndpoint.objects.filter(user=request.user).count() > MAX_ENDPOINTS:
+            raise Forbidden(f"A user has at most {MAX_ENDPOINTS} endpoints. Delete one first.")
         try:
             with transaction.atomic():
                 row = WebhookEndpoint.objects.create(user=request.user, **asked)
@@ -172,7 +172,7 @@ class DeliveriesView(ApiView):
     )
     def get(self, request: KeyRequest, pk: int) -> Response:
         """The newest 100 events for this endpoint, with every attempt."""
-        since = floor(timezone.now() - timedelta(days=_LISTED_DAYS))
+        since = first_id_of(timezone.now() - timedelta(days=_LISTED_DAYS))
         rows = Delivery.objects.filter(endpoint=_find(request, pk, default=True), id__gte=since)
         return Response({"items": [delivery_body(row) for row in rows.order_by("-id")[:100]]})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from generation.catalogue.models import ImageModel, Style
-from imagegenx_site.fresh import Fresh
+from imagegenx_site.ttl import TtlValue
 
 KEPT_S: Final = 2.0
 
@@ -47,7 +47,7 @@ def _read() -> Catalogue:
     return Catalogue(tuple(ImageModel.objects.filter(enabled=True)), tuple(Style.objects.filter(enabled=True)))
 
 
-_catalogue = Fresh(_read, KEPT_S)
+_catalogue = TtlValue(_read, KEPT_S)
 
 
 def current() -> Catalogue:

@@ -89,12 +89,12 @@ class CompatView(ApiView):
         self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, answer: Callable[[Task, Sequence[Image]], Any]
     ) -> Response:
         """Submit, and answer `answer(task, pictures)` when the task has succeeded."""
-        task_id = self._repeated(request) or self._submitted(request, body, kind)
+        task_id = self._find_repeat(request) or self._submit(request, body, kind)
         response = DeferredResponse({"task_id": str(task_id)}, status=202)
 
         def finished(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
             try:
-                task = _succeeded(task_id) if ended else _given_up(task_id)
+                task = _succeeded(task_id) if ended else _give_up(task_id)
                 return finished_instead(accepted, json_bytes(answer(task, access.images_of([task_id])[task_id])))
             except (ApiError, APIException) as error:
                 return self._failure_instead(error, accepted)
@@ -110,7 +110,7 @@ class CompatView(ApiView):
             failed[name] = value
         return failed
 
-    def _submitted(self, request: KeyRequest, body: Mapping[str, Any], kind: Kind) -> UUID:
+    def _submit(self, request: KeyRequest, body: Mapping[str, Any], kind: Kind) -> UUID:
         parsed = parse_request(body, kind=kind, api_key=request.auth, host=request.get_host())
         made = submit.submit(parsed.submissions, user=request.user, api_key=request.auth)
         allowances_of(request).extend(made.allowances)
@@ -121,7 +121,7 @@ class CompatView(ApiView):
             _log.warning("a repeat of this request will make another task: %s", error)
         return task_id
 
-    def _repeated(self, request: KeyRequest) -> UUID | None:
+    def _find_repeat(self, request: KeyRequest) -> UUID | None:
         """The task of the request that this one repeats: OpenAI's clients send no idempotency key, but say that they
         try again.
         """
@@ -146,7 +146,7 @@ def _succeeded(task_id: UUID) -> Task:
     raise TaskFailed(task.error_message or f"The task was {task.status}.")
 
 
-def _given_up(task_id: UUID) -> Task:
+def _give_up(task_id: UUID) -> Task:
     _abandon(task_id)
     raise TookTooLong(f"The pictures were not finished within {settings.COMPAT_WAIT_SECONDS:g} s. Try again later.")
 

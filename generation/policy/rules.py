@@ -20,7 +20,7 @@ from generation.accounts.models import ApiKey
 from generation.catalogue.models import ImageModel, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 from imagegenx_site.errors import Fault
-from imagegenx_site.fresh import Fresh
+from imagegenx_site.ttl import TtlValue
 
 KEPT_S: Final = 2.0  # an admin's change is seen by every process within
 _LOOK_ALIKES: Final = str.maketrans("авекмнорстухіјѕԁɡαεικνορτυχ", "abekmhopctyxijsdgaeiknoptux")
@@ -166,7 +166,7 @@ def _read() -> _Rules:
     return _Rules(tuple(map(_term, BlockedTerm.objects.filter(enabled=True))), PolicyProfile.objects.in_bulk())
 
 
-_rules = Fresh(_read, KEPT_S)
+_rules = TtlValue(_read, KEPT_S)
 
 
 @functools.lru_cache(20_000)

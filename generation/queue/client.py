@@ -126,8 +126,8 @@ def cancel(task_id: UUID) -> Withdrawal:
     return Withdrawal(_script("cancel")(args=[str(task_id)]).decode())
 
 
-def reclass(task_id: UUID, priority: int) -> bool:
-    """Moves a waiting task with its ticket into another class; False when it does not wait. Raises RedisError."""
+def set_priority(task_id: UUID, priority: int) -> bool:
+    """Moves a waiting task with its ticket to another priority; False when it does not wait. Raises RedisError."""
     return bool(_script("reclass")(args=[str(task_id), str(priority)]))
 
 

@@ -22,7 +22,7 @@ def find_task(public_id: str, user: User) -> Task:
 
 
 def no_task(public_id: str) -> NotFound:
-    """What is said of an id that is unknown, or another's."""
+    """The error for an id that is unknown, or belongs to another user."""
     return NotFound(f"There is no task {public_id[:60]} of yours. Task ids look like img0198… and have 35 characters.")
 
 

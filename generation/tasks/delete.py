@@ -23,10 +23,10 @@ def delete_task(task: Task) -> None:
     """
     if not task.terminal:
         cancel_task(task)
-    caches.tasks().hold(str(task.id))
+    caches.tasks().block(str(task.id))
     params = {**task.params, "text": "", "negative_text": ""}
     Task.objects.filter(pk=task.pk).update(deleted_at=timezone.now(), text="", params=params)
-    transaction.on_commit(lambda: caches.tasks().forget(str(task.id)))
+    transaction.on_commit(lambda: caches.tasks().invalidate(str(task.id)))
     try:
         delete_objects(get_store("images"), task.id)
     except StorageError as error:  # the day's objects are dropped with the day

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from generation.tasks.models import GIVEN_UP, Image, Status, Task
+from generation.tasks.models import OWNER_GIVEN_UP, Image, Status, Task
 
 
 def is_due(task: Task, images: Sequence[Image]) -> bool:
     """Whether a succeeded task still gets larger pictures in place of those it has."""
-    return task.status == Status.SUCCEEDED and task.stage_owner != GIVEN_UP and bool(not_enlarged(task, images))
+    return task.status == Status.SUCCEEDED and task.stage_owner != OWNER_GIVEN_UP and bool(not_enlarged(task, images))
 
 
 def not_enlarged(task: Task, images: Sequence[Image]) -> list[Image]:

@@ -1,4 +1,4 @@
-"""A committed row's entry and ticket in the queue, and another priority for one that waits."""
+"""Puts committed tasks into the queue; changes the priority of a waiting one."""
 
 from django.db import transaction
 
@@ -26,12 +26,12 @@ def entry_of(task: Task) -> queue_client.Entry:
     )
 
 
-def reprioritise(task: Task, priority: int) -> bool:
+def set_priority(task: Task, priority: int) -> bool:
     """Change the priority of a queued task; whether it was still queued. Raises redis.RedisError, and then nothing has
     changed.
     """
     with transaction.atomic():
         moved = states.set_priority(task.id, priority)
         if moved:
-            queue_client.reclass(task.id, priority)
+            queue_client.set_priority(task.id, priority)
     return moved

@@ -19,7 +19,7 @@ from django.conf import settings
 from generation.queue import client as queue_client
 from generation.tasks.models import Status, Task
 from imagegenx_site import redis_clients
-from imagegenx_site.fresh import Fresh
+from imagegenx_site.ttl import TtlValue
 
 SPEED_KEY: Final = "gq:speed"
 FIRST_GUESS_S: Final = 0.4  # s per megapixel-step of a small model on a CPU, until something was measured
@@ -105,7 +105,7 @@ def _measure_backlog() -> float:
     return sum(place.backlog.work) / 1e6 * speed / max(1, place.backlog.workers)
 
 
-backlog_seconds = Fresh(_measure_backlog, BACKLOG_AGE_S)
+backlog_seconds = TtlValue(_measure_backlog, BACKLOG_AGE_S)
 
 
 def seconds_waiting() -> float:

@@ -14,7 +14,7 @@ from generation.tasks.access import may_see
 from generation.tasks.models import Batch, Status, Task
 from generation.tasks.presentation import PUBLIC_STATUS, JointStatus
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
-from imagegenx_site.ids import floor, from_public
+from imagegenx_site.ids import first_id_of, from_public
 
 LARGEST_PAGE: Final = 100
 INNER_STATUS: Final[dict[str, tuple[Status, ...]]] = {
@@ -67,7 +67,7 @@ def _of_days(filters: Filters) -> QuerySet[Task]:
     today = datetime.now(UTC).date()
     first = max(filters.first_day or date.min, today - timedelta(days=settings.HISTORY_DAYS))
     last = max(min(filters.last_day or today, today), first - timedelta(days=1))  # before the first: no rows
-    return Task.objects.filter(id__gte=floor(first), id__lt=floor(last + timedelta(days=1)))
+    return Task.objects.filter(id__gte=first_id_of(first), id__lt=first_id_of(last + timedelta(days=1)))
 
 
 def _narrowed(rows: QuerySet[Task], filters: Filters) -> QuerySet[Task]:
@@ -101,7 +101,9 @@ def tasks_of(batch: Batch) -> list[Task]:
     """The batch's tasks in the order of its texts. Their ids lie in the batch's day or the next."""
     day = timedelta(days=1)
     made = batch.created_at
-    rows = Task.objects.filter(batch=batch, id__gte=floor(made - day), id__lt=floor(made + day), deleted_at=None)
+    rows = Task.objects.filter(
+        batch=batch, id__gte=first_id_of(made - day), id__lt=first_id_of(made + day), deleted_at=None
+    )
     return list(rows.order_by("id"))
 
 

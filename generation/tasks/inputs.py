@@ -22,7 +22,7 @@ from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps, UnidentifiedImageError
 
 from imagegenx_site.errors import Fault
-from imagegenx_site.outbound_http import OutboundError, fault_of, get
+from imagegenx_site.outbound_http import OutboundError, get, url_problem
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 _DATA_URL: Final = re.compile(r"data:[a-z]+/[a-z0-9.+-]+;base64,")
@@ -67,7 +67,7 @@ def form_fault(given: Given) -> str | None:
     if isinstance(given, UploadedFile):
         return "The uploaded file is empty." if not given.size else None
     if given[:8].lower().startswith(("http://", "https://")):
-        fault = fault_of(given)
+        fault = url_problem(given)
         return f"This address can't be fetched: {fault}." if fault else None
     if "://" in given[:20]:
         return "Give an http:// or https:// address, or the picture in base64."

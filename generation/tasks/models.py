@@ -1,5 +1,5 @@
-"""Tasks and their pictures: the tables that grow. All three are partitioned by the day in their id
-(generation/tasks/partitions.py).
+"""Tasks, their batches and pictures, idempotency keys, and the usage of each day. Tasks and pictures are partitioned by
+the day in their id (generation/tasks/partitions.py).
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,12 @@ from django.db import models
 from django.utils import timezone
 
 from generation.catalogue.parameters import Parameters
-from imagegenx_site.ids import moment_of, public, uuid7
+from imagegenx_site.ids import moment_of, to_public, uuid7
 from postprocessing.recipe import Recipe
 
 
 class Status(models.TextChoices):
-    """The states of a task. generation/tasks/states.py has the moves between them, and is the only place that makes
-    one.
-    """
+    """The states of a task. Only generation/tasks/states.py moves a task from one to another."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,7 +31,9 @@ class Status(models.TextChoices):
 
 OPEN = (Status.QUEUED, Status.RUNNING, Status.GENERATED, Status.PROCESSED, Status.STORED)
 TERMINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
-GIVEN_UP = "given up"  # as the owner of an enlargement: it is not tried again
+# Values of `stage_owner` that name no worker.
+OWNER_WAITING = "waiting"  # the last try failed; nobody holds the stage, and it is tried again from `stage_until` on
+OWNER_GIVEN_UP = "given up"  # the last try of the enlargement failed; it is not tried again
 
 
 class Batch(models.Model):
@@ -51,7 +51,7 @@ class Batch(models.Model):
     @property
     def public_id(self) -> str:
         """The id that clients see."""
-        return public(self.id, "bat")
+        return to_public(self.id, "bat")
 
 
 class _Work:
@@ -72,7 +72,7 @@ class _Work:
 
 
 class Task(models.Model):
-    """One request for pictures: the truth about it. Tickets, buffer entries and caches are hints that point here."""
+    """One text of a request and what became of it. Tickets, queue entries and caches are copies, rebuilt from it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey("generation.User", on_delete=models.PROTECT, related_name="tasks")
@@ -127,7 +127,7 @@ class Task(models.Model):
     @property
     def public_id(self) -> str:
         """The id that clients see."""
-        return public(self.id)
+        return to_public(self.id)
 
     @property
     def parameters(self) -> Parameters:
@@ -153,8 +153,8 @@ class Task(models.Model):
 
 
 class Image(models.Model):
-    """One finished picture of a task. Its id follows from the task's (uuid7.image_id), so storing twice meets the
-    same row.
+    """One finished picture of a task. Its id follows from the task's (imagegenx_site.ids.image_id), so storing
+    twice meets the same row.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -177,7 +177,7 @@ class Image(models.Model):
         indexes = [models.Index(fields=["task", "index"], name="image_task")]
 
     def __str__(self) -> str:
-        return f"{public(self.task_id)}/{self.index}"
+        return f"{to_public(self.task_id)}/{self.index}"
 
 
 class IdempotencyKey(models.Model):

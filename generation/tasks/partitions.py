@@ -7,7 +7,7 @@ because of the foreign keys.
 
     generation_task            parent, empty itself
     generation_task_default    rows of days without a partition; emptied when the day is made
-    generation_task_20261120   floor(2026-11-20) <= id < floor(2026-11-21)
+    generation_task_20261120   first_id_of(2026-11-20) <= id < first_id_of(2026-11-21)
 """
 
 import re
@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations import CreateModel
 
-from imagegenx_site.ids import floor
+from imagegenx_site.ids import first_id_of
 
 TABLES = ("generation_task", "generation_image", "generation_delivery")
 _LOCK = 0x1619_0001  # advisory lock: one process at a time makes or drops partitions
@@ -69,7 +69,7 @@ def _make_day(cursor: Any, day: date, tables: list[str]) -> list[str]:
     which refer to them.
     """
     names = {table: f"{table}_{day:%Y%m%d}" for table in tables}
-    bounds = [str(floor(day)), str(floor(day + timedelta(days=1)))]
+    bounds = [str(first_id_of(day)), str(first_id_of(day + timedelta(days=1)))]
     for table, name in reversed(names.items()):
         cursor.execute(f'CREATE TABLE "{name}" (LIKE "{table}" INCLUDING DEFAULTS INCLUDING CONSTRAINTS)')
         cursor.execute(

@@ -10,7 +10,7 @@ from generation.catalogue.kinds import KINDS
 from generation.tasks import enlargement
 from generation.tasks.estimates import Outlook
 from generation.tasks.models import Image, Status, Task
-from imagegenx_site.ids import public
+from imagegenx_site.ids import to_public
 from storage.drivers import FILES_PATH, signed_path
 from storage.openings import openings
 from storage.store import get_store
@@ -117,7 +117,7 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
     query_url = base_url + reverse("task", args=[task.public_id])
     return {
         "task_id": task.public_id,
-        "batch_id": public(task.batch_id, "bat") if task.batch_id else None,
+        "batch_id": to_public(task.batch_id, "bat") if task.batch_id else None,
         "kind": task.kind,
         "status": PUBLIC_STATUS[Status(task.status)],
         "progress": 100 if done else min(task.progress, 99),

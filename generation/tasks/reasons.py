@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-LONGEST = 300  # characters of a sentence
+MAX_REASON_CHARS = 300  # characters of a sentence
 
 
 class Code(StrEnum):
@@ -34,7 +34,7 @@ class Reason:
 
     def entry(self) -> dict[str, str]:
         """As it stands in a row's history."""
-        named = {"reason": self.text[:LONGEST], **asdict(self), "cause": self.cause[:LONGEST]}
+        named = {"reason": self.text[:MAX_REASON_CHARS], **asdict(self), "cause": self.cause[:MAX_REASON_CHARS]}
         return {name: str(value) for name, value in named.items() if value and name != "text"}
 
 

@@ -73,11 +73,11 @@ def keep(task_id: UUID, identity: str, result: Result) -> None:
 def delete_of(task_id: UUID) -> None:
     """Drop the pictures of a task that its owner deletes, whichever task they were made for."""
     try:
-        for identity in redis_clients.text_client().smembers(_of(task_id)):
+        for identity in redis_clients.text_client().smembers(_task_key(task_id)):
             entry = redis_clients.text_client().getdel(_entry(identity))
             if entry is not None:
                 get_store("raw").delete(json.loads(entry)["object"])
-        redis_clients.text_client().delete(_of(task_id))
+        redis_clients.text_client().delete(_task_key(task_id))
     except (RedisError, StorageError) as error:  # what stays is swept when its time is over
         _log.warning("results of a deleted task stay", extra={"task_id": str(task_id), "error": str(error)})
 
@@ -94,13 +94,13 @@ def lifetime() -> int:
 
 def _note(task_id: UUID, identities: Sequence[str], lifetime: int) -> None:
     if identities:
-        redis_clients.text_client().sadd(_of(task_id), *identities)
-        redis_clients.text_client().expire(_of(task_id), lifetime)
+        redis_clients.text_client().sadd(_task_key(task_id), *identities)
+        redis_clients.text_client().expire(_task_key(task_id), lifetime)
 
 
 def _entry(identity: str) -> str:
     return f"gq:res:{identity}"
 
 
-def _of(task_id: UUID) -> str:
+def _task_key(task_id: UUID) -> str:
     return f"gq:res:of:{task_id}"

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Stage:
     """`source` and `target`: the states of a task before and after it. `cancellable`: a cancel that was asked for ends
-    the task before this stage. `exhausted`: what follows the last failed try (the task fails, the client is warned, or
-    there is no last try). `label`: what a task that waits for it waits for.
+    the task before this stage. `on_last_failure`: the task fails, the client is warned, or there is no last try.
+    `label`: what a task that waits for it waits for.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Stage:
     source: Status
     target: Status
     cancellable: bool
-    exhausted: Literal["fail", "warn", "retry"]
+    on_last_failure: Literal["fail", "warn", "never_give_up"]
     label: str
 
     @property
@@ -40,7 +40,7 @@ class Stage:
 STAGES: Final = (
     Stage("postprocess", "cpu", Status.GENERATED, Status.PROCESSED, True, "fail", "post-processing"),
     Stage("upload", "io", Status.PROCESSED, Status.STORED, True, "fail", "upload"),
-    Stage("notify", "io", Status.STORED, Status.SUCCEEDED, False, "retry", "its webhook"),
+    Stage("notify", "io", Status.STORED, Status.SUCCEEDED, False, "never_give_up", "completion and webhook"),
     Stage("enlarge", "late", Status.SUCCEEDED, Status.SUCCEEDED, False, "warn", "enlargement"),
 )
 QUEUES: Final = tuple(dict.fromkeys(stage.queue for stage in STAGES))

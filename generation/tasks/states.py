@@ -1,8 +1,8 @@
 """The states of a task, the legal moves between them, and the only functions that make one.
 
-                    requeue
-              +-------------------+
-              v                   |
+                 requeue
+              +-----------+
+              v           |
     (new) -> queued -> running -> generated -> processed -> stored -> succeeded
               |  |      |   ^|        |            |
               |  |      |   +'        |            |        running -> running: claimed anew after its worker died
@@ -29,7 +29,7 @@ from django.utils import timezone
 from generation.catalogue.models import ImageModel
 from generation.queue.values import BatchKey
 from generation.tasks import events, outbox
-from generation.tasks.models import GIVEN_UP, Status, Task
+from generation.tasks.models import OWNER_GIVEN_UP, OWNER_WAITING, Status, Task
 from generation.tasks.reasons import Code, Reason
 from generation.tasks.stages import STAGES, Stage
 from generation.webhooks import events as webhook_events
@@ -76,11 +76,11 @@ def _move(
     reason: Reason | None = None,
     **changes: Any,
 ) -> bool:
-    """The one door: move the row when it is in a legal state and the fence holds. Answers whether this call moved
-    it.
+    """The only function but `claim` that changes a status: when the row is in a legal state and the fence holds.
+    Answers whether this call changed it.
     """
     entry = {"to": str(to)} | (reason.entry() if reason else {})
-    caches.tasks().hold(str(task_id))  # no poll may show the old state after somebody saw the new one
+    caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
     if moved:
@@ -91,7 +91,7 @@ def _move(
 def _publish_move(task_id: UUID, to: str) -> None:
     """After the commit."""
     metrics.MOVES.labels(to).inc()
-    caches.tasks().forget(str(task_id))
+    caches.tasks().invalidate(str(task_id))
     events.publish_status(task_id, to)
 
 
@@ -114,7 +114,7 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
               AND (status = 'running' OR expires_at > now())
         RETURNING id"""
     sources = [str(state) for state in _sources(Status.RUNNING)]
-    caches.tasks().hold(*map(str, task_ids))
+    caches.tasks().block(*map(str, task_ids))
     with connection.cursor() as cursor:
         cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
         won = [row[0] for row in cursor.fetchall()]
@@ -127,7 +127,8 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
 
 
 def requeue(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_attempt: bool = True) -> bool:
-    """running -> queued: a worker that stops, or evicts paused work, requeues what it holds.
+    """running -> queued: the worker stops, evicts paused work, fails in inference, loses its device or cannot store
+    the pictures; or the reconciler finds that it is lost.
 
     With `count_attempt` false the claim is not counted against the task, because the task did nothing wrong.
     """
@@ -153,7 +154,7 @@ def report_progress(task_id: UUID, percent: int, *, worker: str, attempt: int) -
     """Write the progress (0 to 100) of a running task for those who poll; not a move, and lost without harm."""
     rows = Task.objects.filter(pk=task_id, status=Status.RUNNING, worker=worker, attempt=attempt)
     rows.update(progress=percent)
-    caches.tasks().forget(str(task_id))
+    caches.tasks().invalidate(str(task_id))
 
 
 def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequence[str] = ()) -> bool:
@@ -161,7 +162,7 @@ def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequen
     held = Q(worker=worker, attempt=attempt)
     now = timezone.now()
     return _move(
-        task_id, Status.GENERATED, fence=held, generated_at=now, progress=100, warnings=list(warnings), **_free(now)
+        task_id, Status.GENERATED, fence=held, generated_at=now, progress=100, warnings=list(warnings), **_free()
     )
 
 
@@ -216,7 +217,7 @@ def _lease(rows: QuerySet[Task], stage: Stage, owner: str, seconds: float) -> in
 def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:
     """Give a stage up after a fault of ours; it may be tried again from `next_at` on (the reconciler sends it)."""
     rows = Task.objects.filter(pk=task_id, stage_owner=owner)
-    changes = {"stage_owner": "waiting", "stage_until": next_at, "updated_at": timezone.now()}
+    changes = {"stage_owner": OWNER_WAITING, "stage_until": next_at, "updated_at": timezone.now()}
     return bool(rows.update(history=_appended({"stage_fault": reason[:300]}), **changes))
 
 
@@ -231,38 +232,42 @@ def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
     """The enlargement of a succeeded task is done; with a warning for the client: it is given up. Written together
     with the rows of its webhooks, which the clock sends.
     """
-    changes: dict[str, Any] = {"stage_owner": GIVEN_UP if warning else "", "stage_until": None, "stage_attempts": 0}
+    changes: dict[str, Any] = {
+        "stage_owner": OWNER_GIVEN_UP if warning else "",
+        "stage_until": None,
+        "stage_attempts": 0,
+    }
     if warning:
         changes["warnings"] = CombinedExpression(
             F("warnings"), "||", Value([warning], JSONField()), output_field=JSONField()
         )
-    caches.tasks().hold(str(task_id))
+    caches.tasks().block(str(task_id))
     with transaction.atomic():
         ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
         if ended:
             outbox.write_delivery(task_id, webhook_events.UPDATED)
-        transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+        transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
     return bool(ended)
 
 
 def mark_processed(task_id: UUID, *, owner: str) -> bool:
     """generated -> processed: the encoded pictures are durable beside the raw ones."""
-    return _move(task_id, Status.PROCESSED, fence=Q(stage_owner=owner), **_free(timezone.now()))
+    return _move(task_id, Status.PROCESSED, fence=Q(stage_owner=owner), **_free())
 
 
 def mark_stored(task_id: UUID, *, owner: str) -> bool:
     """processed -> stored: the pictures are in the store, verified, and have their rows."""
     now = timezone.now()
-    return _move(task_id, Status.STORED, fence=Q(stage_owner=owner), stored_at=now, **_free(now))
+    return _move(task_id, Status.STORED, fence=Q(stage_owner=owner), stored_at=now, **_free())
 
 
 def mark_succeeded(task_id: UUID, *, owner: str) -> bool:
     """stored -> succeeded. Called in the transaction that writes the webhook's delivery row."""
     now = timezone.now()
-    return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=now, **_free(now))
+    return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=now, **_free())
 
 
-def _free(now: datetime) -> dict[str, Any]:
+def _free() -> dict[str, Any]:
     return {"stage_owner": "", "stage_until": None, "stage_attempts": 0}
 
 
@@ -270,12 +275,12 @@ def _free(now: datetime) -> dict[str, Any]:
 
 
 def set_priority(task_id: UUID, priority: int) -> bool:
-    """Another class for a task that waits; not a move. Answers whether it waited, and in another class."""
+    """Another priority for a task that waits, in its row only; not a move. Answers whether it changed."""
     rows = Task.objects.filter(pk=task_id, status=Status.QUEUED).exclude(priority=priority)
     entry = Reason(Code.PRIORITY_CHANGED, f"an operator made it P{priority}").entry()
-    caches.tasks().hold(str(task_id))
+    caches.tasks().block(str(task_id))
     moved = rows.update(priority=priority, updated_at=timezone.now(), history=_appended(entry))
-    transaction.on_commit(lambda: caches.tasks().forget(str(task_id)))
+    transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
     return bool(moved)
 
 
@@ -289,17 +294,17 @@ def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, a
     fence = Q() if worker is None else Q(worker=worker, attempt=attempt, status=Status.RUNNING)
     reason = Reason(code, f"{code}: {message}")
     changes = {"error_code": code[:50], "error_message": message[:1000], "finished_at": timezone.now()}
-    return _ended(task_id, Status.FAILED, fence=fence, reason=reason, **changes)
+    return _end(task_id, Status.FAILED, fence=fence, reason=reason, **changes)
 
 
 def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fence: Any) -> bool:
     """-> cancelled for a task whose cancel was asked for."""
     asked = Q(cancel_requested=True, **fence)
-    return _ended(task_id, Status.CANCELLED, among=among, fence=asked, finished_at=timezone.now())
+    return _end(task_id, Status.CANCELLED, among=among, fence=asked, finished_at=timezone.now())
 
 
 def request_cancel(task_id: UUID) -> bool:
-    """Note that the client wants no more of an open task. A queued one is cancelled at once.
+    """Record a cancel request for an open task. A queued one is cancelled at once.
 
     Answers whether the task is still to be stopped elsewhere (running, or in a later stage).
     """
@@ -317,12 +322,12 @@ def expire_due(limit: int = 500) -> list[UUID]:
     for task_id in due.values_list("id", flat=True)[:limit]:
         message = "No worker was free before the task's deadline. Send it again, or with a later deadline."
         changes = {"error_code": "expired", "error_message": message, "finished_at": timezone.now()}
-        if _ended(task_id, Status.EXPIRED, fence=Q(expires_at__lte=timezone.now()), **changes):
+        if _end(task_id, Status.EXPIRED, fence=Q(expires_at__lte=timezone.now()), **changes):
             moved.append(task_id)
     return moved
 
 
-def _ended(task_id: UUID, to: str, **how: Any) -> bool:
+def _end(task_id: UUID, to: str, **how: Any) -> bool:
     """An end other than success: moved together with the row of its webhook, so that both exist or neither."""
     with transaction.atomic():
         moved = _move(task_id, to, **how)

@@ -100,7 +100,7 @@ def surge_control(plan: Plan, model: ImageModel | None = None) -> surge.SurgeCon
 
 def _admit(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
     """Count the tasks for the plan. Raises Busy in a surge, TooManyRequests above a quota."""
-    if api_key is None:  # our own work: commands and tests
+    if api_key is None:  # our own work: commands, the admin's repeat, tests
         return quotas.Admission()
     plan = plan_of(api_key)
     retry_after = surge_control(plan).retry_after

@@ -16,7 +16,7 @@ from django.db.models.functions import Cast, TruncDate
 
 from generation.accounts.models import User
 from generation.tasks.models import Status, Task, UsageDay
-from imagegenx_site.ids import floor
+from imagegenx_site.ids import first_id_of
 
 GROUPS: Final = {"day": "day", "model": "model_name", "kind": "kind", "key": "api_key__prefix"}
 _COUNTED: Final = ("tasks", "succeeded", "images", "megapixel_steps")
@@ -58,7 +58,7 @@ def _grouped(rows: Iterable[dict[str, Any]], name: str) -> list[Line]:
 
 def _of_tasks(first: date, last: date, user: User | None = None) -> list[dict[str, Any]]:
     """The tasks of these days, summed by day, user, key, model and kind: only their partitions are read."""
-    rows = Task.objects.filter(id__gte=floor(first), id__lt=floor(last + timedelta(days=1)))
+    rows = Task.objects.filter(id__gte=first_id_of(first), id__lt=first_id_of(last + timedelta(days=1)))
     rows = rows.filter(user=user) if user else rows
     done = Q(status=Status.SUCCEEDED)
     images = Cast(KT("params__num_images"), IntegerField())

@@ -19,7 +19,7 @@ from generation.tasks import access, estimates
 from generation.tasks.models import Image, Status, Task
 from generation.tasks.presentation import task_body
 from imagegenx_site import caches
-from imagegenx_site.ids import from_public, public
+from imagegenx_site.ids import from_public, to_public
 
 _OPEN_SECONDS: Final = 10.0
 _LINKS: Final = ("query_url", "temp_url")
@@ -50,7 +50,7 @@ def view_of(task_id: UUID, base_url: str) -> TaskSnapshot:
     close_old_connections()  # a stream lives longer than a connection that a restart of Postgres breaks
     found = _found(task_id)
     if found is None:
-        raise access.no_task(public(task_id))
+        raise access.no_task(to_public(task_id))
     return _view(task_id, found, base_url)
 
 
@@ -60,7 +60,7 @@ def _found(task_id: UUID) -> dict[str, Any] | None:
 
 
 def _view(task_id: UUID, found: dict[str, Any], base_url: str) -> TaskSnapshot:
-    body = _at(found["body"], base_url, time.time() - found["made"])
+    body = _with_links(found["body"], base_url, time.time() - found["made"])
     return TaskSnapshot(task_id, body, found["etag"], found["ended"])
 
 
@@ -79,7 +79,7 @@ def _lifetime(kept: bytes) -> float:
     return settings.URL_SECONDS / 4 if json.loads(kept)["ended"] else _OPEN_SECONDS
 
 
-def _at(body: dict[str, Any], base_url: str, age: float) -> dict[str, Any]:
+def _with_links(body: dict[str, Any], base_url: str, age: float) -> dict[str, Any]:
     """The body with full links, for a caller who asks `age` s after it was made."""
     for name in _LINKS:
         body[name] = _full(body[name], base_url)

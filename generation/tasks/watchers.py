@@ -3,7 +3,7 @@ each event to the watchers of its task.
 
 Race, and why nothing is missed: the reader (0) has its place in the stream; a watcher (1) subscribes, (2) looks at the
 row, (3) waits. An event between 1 and 3 is in its queue. Events are hints that can be lost (Redis was away), so the
-reader also reads all watched rows together every LOOK_S, or every AWAY_LOOK_S while Redis does not answer, and
+reader also reads all watched rows together every POLL_S, or every POLL_S_WITHOUT_REDIS while Redis does not answer, and
 publishes the ends that it finds there.
 """
 
@@ -27,10 +27,10 @@ from generation.tasks.events import STREAM
 from generation.tasks.models import TERMINAL, Task
 from imagegenx_site import redis_clients
 
-LOOK_S: Final = 10.0  # s between looks at the watched rows
-AWAY_LOOK_S: Final = 1.0  # the same while Redis is away
+POLL_S: Final = 10.0  # s between two readings of the watched rows
+POLL_S_WITHOUT_REDIS: Final = 1.0  # the same while Redis is away
 _BLOCK_MS: Final = 2000
-_PAGE: Final = 1000  # entries read at a time when a watcher comes back; rows of one look
+_PAGE: Final = 1000  # entries read at a time when a watcher comes back; rows of one reading
 _QUEUE_LENGTH: Final = 256  # events a slow watcher may fall behind before it loses the oldest
 
 _log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class EventReader:
         for task in self._tasks:
             task.cancel()
         self._placed.clear()
-        works = (self._read(), self._look_regularly())
+        works = (self._read(), self._poll_rows())
         self._tasks = [asyncio.create_task(work, context=contextvars.Context()) for work in works]
 
     async def _read(self) -> None:
@@ -127,12 +127,12 @@ class EventReader:
         self._away = away
         self._placed.set()
 
-    async def _look_regularly(self) -> None:
+    async def _poll_rows(self) -> None:
         waited = 0.0
         while True:
-            await asyncio.sleep(AWAY_LOOK_S)
-            waited += AWAY_LOOK_S
-            if not self._watchers or (waited < LOOK_S and not self._away):
+            await asyncio.sleep(POLL_S_WITHOUT_REDIS)
+            waited += POLL_S_WITHOUT_REDIS
+            if not self._watchers or (waited < POLL_S and not self._away):
                 continue
             waited = 0.0
             watched = list(self._watchers)

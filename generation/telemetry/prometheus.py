@@ -8,9 +8,9 @@ without it each process has its own. Gauges of shared state (queues, tasks, spoo
     imagegenx_task_seconds{model,size}               histogram: submitted to succeeded
     imagegenx_task_wait_seconds{class}               histogram: submitted to the first claim, of tasks that succeeded
     imagegenx_task_moves_total{to}                   counter: every move of a task (generation/tasks/states.py)
-    imagegenx_stage_seconds{stage,outcome}           histogram: postprocess, upload, notify; done or failed
+    imagegenx_stage_seconds{stage,outcome}           histogram: postprocess, upload, notify, enlarge; done or failed
     imagegenx_store_seconds{operation,outcome}       histogram: put: stored, spooled, failed     (storage/metrics.py)
-    imagegenx_cache_calls_total{cache,result}        counter: hits, misses, errors               (storage/metrics.py)
+    imagegenx_cache_calls_total{cache,result}        counter: hits, misses, errors         (imagegenx_site/metrics.py)
     imagegenx_step_seconds{model,size}               histogram: a shared denoising step   (workers/engine/metrics.py)
     imagegenx_batch_samples{model}                   histogram: samples that shared it    (and so the next five)
     imagegenx_embeddings_total{result}               counter: prompts, hit or miss

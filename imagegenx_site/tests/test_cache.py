@@ -32,7 +32,7 @@ def test_a_value_is_loaded_once_and_kept(redis):
         assert cache.get("a", load) == b"value"
     assert len(loads) == 1
     assert cache.counts() == {"hits": 2, "misses": 1, "errors": 0}
-    cache.forget("a")
+    cache.invalidate("a")
     assert cache.get("a", lambda: b"new") == b"new"
 
 
@@ -104,7 +104,7 @@ def test_without_redis_everything_is_loaded():
     cache = Cache(nobody, CacheConfig("test", 60, max_bytes=1000))
     assert [cache.get("a", lambda: b"x") for _ in range(2)] == [b"x", b"x"]
     assert cache.counts()["errors"] > 0
-    cache.forget("a")
+    cache.invalidate("a")
 
 
 def test_flushed_in_the_middle_nothing_breaks(redis):
@@ -142,9 +142,9 @@ def test_a_warm_cache_hits_99_of_100_though_tasks_move(redis):
     before = cache.counts()
     for poll, key in enumerate(chance.choices(range(300), weights, k=3_000)):
         if poll % 200 == 199:
-            cache.hold(str(key))
+            cache.block(str(key))
             moves[key] += 1
-            cache.forget(str(key))
+            cache.invalidate(str(key))
         assert cache.get(str(key), lambda key=key: b"%d" % moves[key]) == b"%d" % moves[key]
     hits, misses = (cache.counts()[name] - before[name] for name in ("hits", "misses"))
     assert (hits + misses, misses) == (3_000, 15)
@@ -156,7 +156,7 @@ def test_a_change_while_a_loader_reads_is_not_undone_by_it(redis):
     cache = Cache(redis, CacheConfig("test", 60))
 
     def load_slowly() -> bytes:
-        cache.forget("a")  # another process committed and said so
+        cache.invalidate("a")  # another process committed and said so
         return b"old"
 
     assert cache.get("a", load_slowly) == b"old"
@@ -166,10 +166,10 @@ def test_a_change_while_a_loader_reads_is_not_undone_by_it(redis):
 def test_what_is_held_is_read_from_the_truth_and_never_stored(redis):
     cache, other = Cache(redis, CacheConfig("test", 60)), Cache(redis, CacheConfig("test", 60))
     cache.get("a", lambda: b"old")
-    other.hold("a")
+    other.block("a")
     assert [cache.get("a", lambda value=value: value) for value in (b"1", b"2")] == [b"1", b"2"]
     assert 0 < redis.pttl("gx:cache:test:v:a") <= 5_000
-    other.forget("a")
+    other.invalidate("a")
     assert [cache.get("a", lambda value=value: value) for value in (b"3", b"4")] == [b"3", b"3"]
 
 
@@ -177,7 +177,7 @@ def test_what_could_not_be_forgotten_is_forgotten_before_the_next_look(redis, mo
     cache = Cache(redis, CacheConfig("test", 60))
     cache.get("a", lambda: b"old")
     cache._redis = Redis(port=1, retry=Retry(NoBackoff(), 0))
-    cache.forget("a")
+    cache.invalidate("a")
     cache._redis = redis
     monkeypatch.setattr(cache, "_away_until", 0.0)
     assert cache.get("a", lambda: b"new") == b"new"

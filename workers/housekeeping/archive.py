@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from generation.tasks.models import Image
 from imagegenx_site import caches, redis_clients
-from imagegenx_site.ids import floor
+from imagegenx_site.ids import first_id_of
 from storage import archive, keys
 from storage.errors import StorageError
 from storage.openings import unopened
@@ -49,7 +49,7 @@ def bring_back() -> int:
     for key in back:
         task_id = keys.parse(key).task_id
         Image.objects.filter(task_id=task_id, key=key).update(archived_at=None)
-        caches.tasks().forget(str(task_id))
+        caches.tasks().invalidate(str(task_id))
     return len(back)
 
 
@@ -62,7 +62,7 @@ def _archive(store: Store, key: str, row: Image) -> bool:
         _log.warning("%s is not archived: %s", key, error)
         return False
     Image.objects.filter(pk=row.pk, key=key).update(archived_at=timezone.now())
-    caches.tasks().forget(str(row.task_id))
+    caches.tasks().invalidate(str(row.task_id))
     return moved
 
 
@@ -71,7 +71,9 @@ def _chunks(days: int) -> Iterator[dict[str, Image]]:
     today = datetime.now(UTC).date()
     for age in range(settings.HISTORY_DAYS, days - 1, -1):
         day = today - timedelta(days=age)
-        rows = Image.objects.filter(id__gte=floor(day), id__lt=floor(day + timedelta(days=1)), archived_at=None)
+        rows = Image.objects.filter(
+            id__gte=first_id_of(day), id__lt=first_id_of(day + timedelta(days=1)), archived_at=None
+        )
         found = rows.only("id", "task_id", "key").iterator(_CHUNK)
         while chunk := list(islice(found, _CHUNK)):
             yield {row.key: row for row in chunk}

@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from generation.policy.models import PolicyRefusal
 from generation.tasks import partitions
 from generation.tasks.models import Batch
-from imagegenx_site.ids import floor, moment_of
+from imagegenx_site.ids import first_id_of, moment_of
 from storage import keys
 from storage.store import Store, get_store
 
@@ -57,7 +57,7 @@ def end_before(first_kept: date) -> Ended:
 def due(first_kept: date) -> list[date]:
     """The days that are over: those with partitions, and those whose rows lie in the DEFAULT one."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM generation_task_default WHERE id < %s", [str(floor(first_kept))])
+        cursor.execute("SELECT id FROM generation_task_default WHERE id < %s", [str(first_id_of(first_kept))])
         strays = {moment_of(row[0]).date() for row in cursor.fetchall()}
     made = set().union(*partitions.existing_days().values())
     return sorted(day for day in made | strays if day < first_kept)
@@ -73,7 +73,7 @@ def _end(first_kept: date) -> Ended:
         objects += _delete_objects(store, day)
         _log.info("history ended", extra={"day": day.isoformat(), "objects": objects})
     # A batch's tasks lie in its day or the next.
-    Batch.objects.filter(id__lt=floor(first_kept - timedelta(days=1)))._raw_delete(Batch.objects.db)
+    Batch.objects.filter(id__lt=first_id_of(first_kept - timedelta(days=1)))._raw_delete(Batch.objects.db)
     start = datetime.combine(first_kept, time(), UTC)
     PolicyRefusal.objects.filter(created_at__lt=start).delete()
     return Ended(len(days), objects, dropped)
@@ -92,7 +92,7 @@ def _listed(store: Store, day: date) -> Iterator[str]:
 
 def _delete_strays(day: date) -> None:
     """Rows of the day outside its partitions, children first."""
-    bounds = [str(floor(day)), str(floor(day + timedelta(days=1)))]
+    bounds = [str(first_id_of(day)), str(first_id_of(day + timedelta(days=1)))]
     with transaction.atomic(), connection.cursor() as cursor:
         for table in reversed(partitions.TABLES):
             cursor.execute(f'DELETE FROM "{table}_default" WHERE id >= %s AND id < %s', bounds)

@@ -1,5 +1,5 @@
-"""Open rows against the buffer, page by page: queued rows that Redis does not know or has in another class, running
-rows that no worker holds.
+"""Open rows against the buffer, page by page: queued rows that Redis does not know or has with another priority,
+running rows that no worker holds.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from generation.tasks.reasons import Code, Reason
 
 @dataclass(frozen=True)
 class AuditConfig:
-    settled: float = 3.0  # s; a row that moved later than this ago is left alone
+    min_age_s: float = 3.0  # since the row's last change; a younger one is left alone
     page: int = 5000  # rows of one run
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row's entry in the buffer: state (w waiting, r running), owner, class; None where there is none."""
+    """A row's entry in the buffer: state (w waiting, r running), owner, priority; None where there is none."""
 
     state: str | None
     owner: str | None
@@ -42,7 +42,7 @@ class Audit:
 
     def run(self) -> None:
         """One page; the next page at the next run."""
-        rows = Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING], updated_at__lt=self._settled_before())
+        rows = Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING], updated_at__lt=self._cutoff())
         page = list(rows.filter(id__gt=self._cursor).order_by("id")[: self._config.page])
         self._cursor = page[-1].id if len(page) == self._config.page else UUID(int=0)
         entries, leases = self._read(page)
@@ -55,8 +55,8 @@ class Audit:
                 and entry.state == EntryState.WAITING
                 and entry.priority != str(task.priority)
             ):
-                self._reclass(task.id)
-            elif self._is_lost(task, entry, leases):
+                self._repair_priority(task.id)
+            elif self._is_orphaned(task, entry, leases):
                 self._suspects.add(task.id)
                 if task.id in suspects:
                     self._requeue(task, entry)
@@ -71,7 +71,7 @@ class Audit:
         return [_Entry(*entry) for entry in entries], leases
 
     @staticmethod
-    def _is_lost(task: Task, entry: _Entry, leases: list[str]) -> bool:
+    def _is_orphaned(task: Task, entry: _Entry, leases: list[str]) -> bool:
         if entry.state == EntryState.RUNNING:
             return entry.owner not in leases
         return task.status == Status.RUNNING and entry.state != EntryState.WAITING
@@ -84,12 +84,12 @@ class Audit:
         if states.requeue(task.id, worker=task.worker, attempt=task.attempt, reason=reason):
             enqueue.enqueue(task)
 
-    def _reclass(self, task_id: UUID) -> None:
-        """Somebody died between the two halves of giving it another class. The row is asked once more, because it may
-        have been given one just now."""
-        row = Task.objects.filter(pk=task_id, status=Status.QUEUED, updated_at__lt=self._settled_before()).first()
+    def _repair_priority(self, task_id: UUID) -> None:
+        """Somebody died between changing the priority of the row and that of the entry. The row is read again, because
+        it may have got another one just now."""
+        row = Task.objects.filter(pk=task_id, status=Status.QUEUED, updated_at__lt=self._cutoff()).first()
         if row is not None:
-            queue_client.reclass(row.id, row.priority)
+            queue_client.set_priority(row.id, row.priority)
 
-    def _settled_before(self) -> datetime:
-        return timezone.now() - timedelta(seconds=self._config.settled)
+    def _cutoff(self) -> datetime:
+        return timezone.now() - timedelta(seconds=self._config.min_age_s)

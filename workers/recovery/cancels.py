@@ -13,14 +13,14 @@ from generation.tasks.models import Status, Task
 
 @dataclass(frozen=True)
 class CancelsConfig:
-    settled: float = 3.0  # s; a row that moved later than this ago is left to its worker
+    min_age_s: float = 3.0  # since the row's last change; a younger one is left to its worker
     page: int = 1000  # rows of one run
 
 
 def run(config: CancelsConfig) -> None:
-    settled_before = timezone.now() - timedelta(seconds=config.settled)
+    cutoff = timezone.now() - timedelta(seconds=config.min_age_s)
     asked = Task.objects.filter(cancel_requested=True, status__in=[Status.QUEUED, Status.RUNNING])
     for task_id, updated in asked.order_by("id").values_list("id", "updated_at")[: config.page]:
         found = queue_client.cancel(task_id)
-        if found is not Withdrawal.SIGNALLED and updated < settled_before:
+        if found is not Withdrawal.SIGNALLED and updated < cutoff:
             states.cancel_if_requested(task_id, among=[Status.QUEUED, Status.RUNNING])

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 LOCK = 0x1A6E6E78  # the advisory lock of the active one
 
 
-class Schedule:
+class RepairRunner:
     """Runs repairs at their periods; one that fails is tried again at its next turn and stops no other."""
 
     def __init__(self, repairs: "Sequence[Repair]") -> None:
@@ -59,7 +59,7 @@ def hold_lock() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def run(schedule: Schedule, stopping: threading.Event) -> None:
+def run(runner: RepairRunner, stopping: threading.Event) -> None:
     """Works whenever it holds the lock, until it has to stop."""
     active = False
     while not stopping.is_set():
@@ -68,7 +68,7 @@ def run(schedule: Schedule, stopping: threading.Event) -> None:
                 active = hold_lock()
                 logger.log(logging.INFO if active else logging.DEBUG, "active" if active else "standing by")
             if active:
-                schedule.run_due()
+                runner.run_due()
             stopping.wait(0.05 if active else 0.5)
         except Error as error:
             logger.warning("Postgres is out of reach: %s", error)
@@ -88,9 +88,9 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     redis = connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S)
-    schedule = Schedule(repairs(redis, RecoveryConfig()))
+    runner = RepairRunner(repairs(redis, RecoveryConfig()))
     readiness.announce()
-    run(schedule, stopping)
+    run(runner, stopping)
 
 
 if __name__ == "__main__":

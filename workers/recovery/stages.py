@@ -25,7 +25,7 @@ class StageMessagesConfig:
 
 
 class StageMessages:
-    """Remembers what it has sent: a long queue of the CPU workers is no loss of messages."""
+    """Backs off, because a message may just be queued behind others."""
 
     def __init__(self, config: StageMessagesConfig) -> None:
         self._config = config

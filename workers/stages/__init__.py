@@ -13,7 +13,7 @@ then do nothing the second time.
     enlarge       for recipes that go on after delivery: the whole recipe, once the first version is out
 
 The raw picture stays until the end: only then is there nothing left that would need it. What the stages share:
-lease.py, faults.py, render.py, images.py, picture_check.py.
+lease.py, failures.py, encode.py, images.py, picture_check.py.
 """
 
 from importlib import import_module

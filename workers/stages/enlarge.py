@@ -9,9 +9,9 @@ from generation.tasks import enlargement, events, stages, states
 from generation.tasks.models import Task
 from storage.store import get_store
 from workers.stages import lease
-from workers.stages.faults import settled
+from workers.stages.encode import process_pictures, read_lossless
+from workers.stages.failures import handle_failures
 from workers.stages.images import clear_raw, save_images
-from workers.stages.render import read_lossless, render
 
 STAGE: Final = stages.named("enlarge")
 
@@ -25,7 +25,7 @@ def enlarge(task_id: str) -> None:
     task = lease.take(STAGE, task_id)
     if task is None:
         return
-    with settled(STAGE, task):
+    with handle_failures(STAGE, task):
         _enlarge(task)
 
 
@@ -36,7 +36,7 @@ def _enlarge(task: Task) -> None:
     """
     size = {"width": task.width, "height": task.height}
     left = [image.index for image in enlargement.not_enlarged(task, list(task.images.order_by("index")))]
-    for index, file in zip(left, render([(task, read_lossless(task, left))], task.recipe), strict=True):
+    for index, file in zip(left, process_pictures([(task, read_lossless(task, left))], task.recipe), strict=True):
         save_images(get_store("images"), task, {index: file})
         size = {"width": file.original.width, "height": file.original.height}
     if states.end_enlargement(task.id, owner=task.stage_owner):

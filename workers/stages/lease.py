@@ -13,7 +13,7 @@ from generation.tasks import events, states
 from generation.tasks.models import Task
 from generation.tasks.stages import Stage
 
-PUBLISH_EVERY_S: Final = 0.5  # between two events of one enlargement
+PUBLISH_EVERY_S: Final = 0.5  # between two progress events of one group
 
 
 def take(stage: Stage, task_id: str) -> Task | None:
@@ -22,9 +22,9 @@ def take(stage: Stage, task_id: str) -> Task | None:
     return states.take_stage(UUID(task_id), stage, owner, settings.STAGE_SECONDS)
 
 
-class EnlargementProgress:
-    """Called with the done part of an enlargement: renews the leases of its tasks, which one owner holds, and
-    publishes the progress.
+class LeaseRenewer:
+    """Called while pictures are processed, with the done part (0 to 1): renews the leases of their tasks, which one
+    owner holds, and publishes the part as the progress of an enlargement.
     """
 
     def __init__(self, group: Sequence[Task]) -> None:

@@ -14,7 +14,7 @@ from generation.tasks.models import Task
 from generation.webhooks.models import Delivery
 from imagegenx_site.metrics import TASK, WAIT
 from workers.stages import lease
-from workers.stages.faults import settled
+from workers.stages.failures import handle_failures
 from workers.stages.images import clear_raw
 
 STAGE: Final = stages.named("notify")
@@ -27,7 +27,7 @@ def notify(task_id: str) -> None:
     task = lease.take(STAGE, task_id)
     if task is None:
         return
-    with settled(STAGE, task):
+    with handle_failures(STAGE, task):
         _succeed(task)
         _note_time_after_gpu(task)
         for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):

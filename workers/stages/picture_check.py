@@ -38,7 +38,7 @@ class PictureRefused(Exception):
         self.reason = reason
 
 
-def look(parameters: Parameters, pictures: Sequence[np.ndarray]) -> None:
+def check(parameters: Parameters, pictures: Sequence[np.ndarray]) -> None:
     """Ask the checker, where one is to look at this task. Raises PictureRefused."""
     if not rules.is_checked(parameters.check_images):
         return

@@ -10,9 +10,9 @@ from generation.tasks import stages, states
 from generation.tasks.models import Task
 from storage.store import get_store
 from workers.stages import lease, picture_check
-from workers.stages.faults import settled
+from workers.stages.encode import process_pictures, read_lossless
+from workers.stages.failures import handle_failures
 from workers.stages.images import save_images
-from workers.stages.render import read_lossless, render
 
 STAGE: Final = stages.named("postprocess")
 GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
@@ -25,12 +25,12 @@ def postprocess(task_id: str) -> None:
     task = lease.take(STAGE, task_id)
     if task is None:
         return
-    with settled(STAGE, task):
+    with handle_failures(STAGE, task):
         _postprocess(task)
 
 
 def _postprocess(task: Task) -> None:
-    """A fault stays with the task that it came from: after one, those that are not done are worked on alone."""
+    """A failure stays with its task: after one, those that are not done are processed alone."""
     left = [task, *_take_mates(task)]
     if len(left) > 1:
         try:
@@ -38,7 +38,7 @@ def _postprocess(task: Task) -> None:
         except Exception:
             _log.exception("a group failed; %d go on alone", len(left))
     for mate in [other for other in left if other.pk != task.pk]:
-        with settled(STAGE, mate):
+        with handle_failures(STAGE, mate):
             _process([mate], task)
     if task in left:
         _process([task], task)
@@ -59,8 +59,8 @@ def _process(left: list[Task], first: Task) -> None:
     """
     group = [(task, read_lossless(task, range(task.parameters.num_images))) for task in left]
     for task, lossless in group:
-        picture_check.look(task.parameters, list(lossless.values()))
-    files = render(group, left[0].recipe.first_version())
+        picture_check.check(task.parameters, list(lossless.values()))
+    files = process_pictures(group, left[0].recipe.first_version())
     for task, lossless in group:
         save_images(get_store("raw"), task, dict(zip(lossless, files, strict=False)))
         states.mark_processed(task.id, owner=task.stage_owner)

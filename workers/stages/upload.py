@@ -7,7 +7,7 @@ from celery import shared_task
 from generation.tasks import stages, states
 from storage.store import get_store
 from workers.stages import lease
-from workers.stages.faults import settled
+from workers.stages.failures import handle_failures
 from workers.stages.images import in_parallel, stored_keys
 
 STAGE: Final = stages.named("upload")
@@ -19,7 +19,7 @@ def upload(task_id: str) -> None:
     task = lease.take(STAGE, task_id)
     if task is None:
         return
-    with settled(STAGE, task):
+    with handle_failures(STAGE, task):
         in_parallel(_move, stored_keys(task))
         states.mark_stored(task.id, owner=task.stage_owner)
 

@@ -23,7 +23,7 @@ from generation.queue import client as queue_client
 from generation.queue.worker import Claimed, WorkerQueue, WorkerQueueConfig
 from generation.tasks import cancel as tasks_cancel
 from generation.tasks import states
-from generation.tasks.enqueue import reprioritise
+from generation.tasks.enqueue import set_priority
 from generation.tasks.models import TERMINAL, Status, Task
 from generation.webhooks.models import Delivery
 from imagegenx_site import redis_clients
@@ -39,9 +39,9 @@ WORKERS = 2
 HOOK = "https://client.example.com/hook"
 AT_ONCE = RecoveryConfig(
     redis_epoch=RedisEpochConfig(grace=0),
-    cancels=CancelsConfig(settled=0),
+    cancels=CancelsConfig(min_age_s=0),
     stages=StageMessagesConfig(patience=0),
-    audit=AuditConfig(settled=0),
+    audit=AuditConfig(min_age_s=0),
 )
 ENDS = {str(state) for state in TERMINAL}
 
@@ -166,11 +166,11 @@ class Interleavings(RuleBasedStateMachine):
     def another_class(self, task_id: UUID, priority: int, dies: str) -> None:
         """An operator re-prioritises, or dies between row and entry."""
         if dies == "not":
-            reprioritise(Task.objects.get(pk=task_id), priority)
+            set_priority(Task.objects.get(pk=task_id), priority)
         elif dies == "before the entry":
             states.set_priority(task_id, priority)
         elif Task.objects.filter(pk=task_id, status=Status.QUEUED).exists():
-            queue_client.reclass(task_id, priority)
+            queue_client.set_priority(task_id, priority)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def crash(self, number: int) -> None:
@@ -224,7 +224,7 @@ class Interleavings(RuleBasedStateMachine):
             repair.run()
         for task in Task.objects.filter(status=Status.QUEUED):
             state, priority = self.redis.hmget(f"gq:t:{task.id}", "st", "cls")
-            assert state != "w" or priority == str(task.priority), "the entry waits in another class than its row"
+            assert state != "w" or priority == str(task.priority), "the entry waits with another priority than its row"
 
     @invariant()
     def nobody_ends_twice(self) -> None:

@@ -61,20 +61,20 @@ def test_backlog_counts_tasks_and_work_by_class():
     assert queue_client.backlog() == queue_client.Backlog((1, 0, 2, 0), (1.5, 0.0, 3.0, 0.0))
 
 
-def test_reclass_moves_a_waiting_task_with_its_ticket_and_its_weight():
+def test_set_priority_moves_a_waiting_task_with_its_ticket_and_its_weight():
     stays, goes = uuid7(), uuid7()
     put(stays)
     put(goes)
-    assert queue_client.reclass(goes, 0) is True
-    assert queue_client.reclass(goes, 0) is False
+    assert queue_client.set_priority(goes, 0) is True
+    assert queue_client.set_priority(goes, 0) is False
     assert queue_client.backlog() == queue_client.Backlog((1, 0, 1, 0), (1.5, 0.0, 1.5, 0.0))
     assert [message["headers"]["id"] for message in messages("p0")] == [str(goes)]
     assert [message["headers"]["id"] for message in messages("p2")] == [str(stays)]
     config = WorkerQueueConfig(worker="w1", own_queue="dq.w1")
     claimed = WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config).claim(1)
     assert [(task.task_id, task.priority) for task in claimed.tasks] == [(str(goes), 0)]
-    assert queue_client.reclass(goes, 3) is False, "it runs"
-    assert queue_client.reclass(uuid7(), 3) is False
+    assert queue_client.set_priority(goes, 3) is False, "it runs"
+    assert queue_client.set_priority(uuid7(), 3) is False
 
 
 def test_cancel_takes_a_waiting_task_and_its_real_ticket_away():

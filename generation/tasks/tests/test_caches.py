@@ -20,7 +20,7 @@ from generation.tasks.models import Status, Task
 from generation.tasks.view import view_for
 from imagegenx_site import caches, redis_clients
 from imagegenx_site.cache import Cache, CacheConfig
-from imagegenx_site.ids import public, uuid7
+from imagegenx_site.ids import to_public, uuid7
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORDER: list[str] = [Status.QUEUED, Status.RUNNING, Status.GENERATED, Status.PROCESSED, Status.STORED, Status.SUCCEEDED]
@@ -44,7 +44,7 @@ def test_a_repeated_poll_asks_postgres_nothing(
 
 
 def test_an_unknown_id_is_remembered_for_everybody(client_of: Any, owner: Any, django_assert_num_queries: Any):
-    client, address = client_of(owner), f"/api/v1/image/task/{public(uuid7())}"
+    client, address = client_of(owner), f"/api/v1/image/task/{to_public(uuid7())}"
     assert client.get(address).status_code == 404
     with django_assert_num_queries(0):
         assert client.get(address).status_code == 404

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from generation.accounts.models import User
 from generation.tasks import partitions
 from generation.tasks.models import Image, Task
-from imagegenx_site.ids import derived, floor, from_public, image_id, moment_of, public, uuid7
+from imagegenx_site.ids import derived, first_id_of, from_public, image_id, moment_of, to_public, uuid7
 
 MakeTask = Callable[..., Task]
 TODAY = datetime.now(UTC).date()
@@ -49,7 +49,9 @@ def test_one_task_is_found_in_one_partition(week: list[date], make_task: MakeTas
 def test_my_last_twenty_reads_only_the_days_asked_for(week: list[date], make_task: MakeTask, owner: User) -> None:
     for day in week:
         make_task(id=id_on(day))
-    asked = Task.objects.filter(user=owner, id__gte=floor(week[2]), id__lt=floor(week[0])).order_by("-id")[:20]
+    asked = Task.objects.filter(user=owner, id__gte=first_id_of(week[2]), id__lt=first_id_of(week[0])).order_by("-id")[
+        :20
+    ]
     assert len(asked) == 2
     assert scanned(asked) == {f"generation_task_{day:%Y%m%d}" for day in week[1:3]}
 
@@ -60,7 +62,9 @@ def test_the_newest_twenty_stop_at_the_first_day_that_fills_them(
     for second in range(25):
         make_task(id=id_on(week[0], second))
     make_task(id=id_on(week[5]))
-    newest = Task.objects.filter(user=owner, id__gte=floor(week[-1]), id__lt=floor(TODAY + timedelta(days=1)))
+    newest = Task.objects.filter(
+        user=owner, id__gte=first_id_of(week[-1]), id__lt=first_id_of(TODAY + timedelta(days=1))
+    )
     with connection.cursor() as cursor:  # as in tables too large to sort
         cursor.execute("SET LOCAL enable_sort = off")
     assert scanned(newest.order_by("-id")[:20]) == {f"generation_task_{week[0]:%Y%m%d}"}
@@ -102,7 +106,7 @@ def test_ids_are_ordered_by_time_and_read_back() -> None:
     assert ids == sorted(ids)
     assert [moment_of(one).timestamp() for one in ids] == [1.0, 2.0, 3.0]
     assert all(one.version == 7 for one in ids)
-    assert from_public(public(ids[0])) == ids[0]
+    assert from_public(to_public(ids[0])) == ids[0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Codes in a row's history."""
 
-from generation.tasks.reasons import LONGEST, Code, Reason, codes
+from generation.tasks.reasons import MAX_REASON_CHARS, Code, Reason, codes
 
 
 def test_an_entry_has_the_code_beside_the_sentence():
@@ -16,7 +16,7 @@ def test_a_fallback_names_its_model_and_the_cause():
         "reason": "falls back to spare",
         "code": "fell_back",
         "model": "spare",
-        "cause": "x" * LONGEST,
+        "cause": "x" * MAX_REASON_CHARS,
     }
 
 

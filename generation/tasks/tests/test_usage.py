@@ -11,7 +11,7 @@ from fixtures.rows import finish
 from generation.accounts.models import User
 from generation.tasks import partitions, usage
 from generation.tasks.models import Status, Task, UsageDay
-from imagegenx_site.ids import floor, uuid7
+from imagegenx_site.ids import first_id_of, uuid7
 
 MakeTask = Callable[..., Task]
 
@@ -44,7 +44,7 @@ def test_a_closed_day_says_the_same_when_its_tasks_are_gone(owner: User, make_ta
     assert (before[0].tasks, before[0].megapixel_steps) == (3, 4.5)
     assert usage.close_day(day) == 1
     assert usage.report(owner, day, day) == before
-    Task.objects.filter(id__gte=floor(day), id__lt=floor(day + timedelta(days=1))).delete()
+    Task.objects.filter(id__gte=first_id_of(day), id__lt=first_id_of(day + timedelta(days=1))).delete()
     assert usage.report(owner, day, day) == before
     assert usage.close_day(day) == 0, "a day without tasks leaves its ledger as it is"
     assert (usage.report(owner, day, day), UsageDay.objects.count()) == (before, 1)

@@ -69,7 +69,7 @@ def test_a_private_address_is_refused_in_every_spelling(host: str, receiver: Rec
     ],
 )
 def test_an_invalid_url_is_refused_before_it_is_resolved(url: str) -> None:
-    assert outbound_http.fault_of(url)
+    assert outbound_http.url_problem(url)
     with pytest.raises(OutboundError):
         get(url, allowed=("0.0.0.0/0",), **LIMITS)
 

@@ -67,7 +67,7 @@ def test_the_first_request_starts_the_return_and_is_told_when(
 ) -> None:
     image, client = image_of(50), client_of(owner)
     archive.archive_unopened(30)
-    caches.tasks().forget(str(image.task_id))
+    caches.tasks().invalidate(str(image.task_id))
     task = f"/api/v1/image/task/{image.task.public_id}"
     address = client.get(task).json()["data"]["outputs"][0]["url"] if way == "address" else f"{task}/image"
     for _ in range(2):

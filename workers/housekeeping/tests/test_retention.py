@@ -15,7 +15,7 @@ from generation.tasks import partitions
 from generation.tasks.models import Batch, Image, Task
 from generation.tasks.tests.test_partitions import id_on
 from generation.webhooks.models import Delivery, WebhookEndpoint
-from imagegenx_site.ids import derived, floor
+from imagegenx_site.ids import derived, first_id_of
 from storage.archive import move_to_archive
 from storage.drivers import DiskDriver
 from storage.errors import StoreUnavailable
@@ -62,7 +62,7 @@ def test_old_days_end_with_all_they_hold_and_younger_ones_stay(days: list[date],
     assert stored() == {key for image in kept for key in (image.key, image.thumbnail_key)}
     assert set(Image.objects.values_list("key", flat=True)) == {image.key for image in kept}
     assert Delivery.objects.count() == len(kept)
-    assert Batch.objects.filter(id__lt=floor(days[-1])).count() == 0
+    assert Batch.objects.filter(id__lt=first_id_of(days[-1])).count() == 0
     assert all(day >= FIRST_KEPT for found in partitions.existing_days().values() for day in found)
     assert retention.end_before(FIRST_KEPT) == retention.Ended()
 

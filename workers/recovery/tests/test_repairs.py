@@ -32,7 +32,7 @@ def redis(user):
 
 @pytest.fixture
 def audit(redis):
-    return make_audit(redis, settled=0.0)
+    return make_audit(redis, min_age_s=0.0)
 
 
 def make_audit(redis, **config):
@@ -85,18 +85,18 @@ def test_a_queued_row_that_redis_does_not_know_is_enqueued(user, audit, redis, w
 def test_a_fresh_row_is_left_to_its_submitter(user, redis):
     (task_id,) = submit(user)
     redis.delete(f"gq:t:{task_id}")
-    make_audit(redis, settled=3).run()
+    make_audit(redis, min_age_s=3).run()
     assert not redis.exists(f"gq:t:{task_id}")
 
 
 @pytest.mark.parametrize("half", ["the row", "the entry"])
-def test_a_task_that_got_half_of_another_class_is_mended_by_the_row(user, audit, redis, worker, half):
+def test_a_task_that_got_half_of_another_priority_is_mended_by_the_row(user, audit, redis, worker, half):
     """The process died between the row and the entry, or before the row was committed."""
     first, goes = submit(user, count=2, priority=2)
     if half == "the row":
         states.set_priority(goes, 1)
     else:
-        queue_client.reclass(goes, 1)
+        queue_client.set_priority(goes, 1)
     audit.run()
     expected = 1 if half == "the row" else 2
     assert redis.hget(f"gq:t:{goes}", "cls") == str(expected)
@@ -105,17 +105,17 @@ def test_a_task_that_got_half_of_another_class_is_mended_by_the_row(user, audit,
     assert redis.hget(f"gq:t:{first}", "cls") == "2"
 
 
-def test_a_class_that_was_given_just_now_is_left_alone(user, redis, worker):
+def test_a_priority_that_was_given_just_now_is_left_alone(user, redis, worker):
     (task_id,) = submit(user, priority=2)
     states.set_priority(task_id, 1)
-    make_audit(redis, settled=3).run()
+    make_audit(redis, min_age_s=3).run()
     assert redis.hget(f"gq:t:{task_id}", "cls") == "2"
 
 
 def test_the_audit_turns_the_pages(user, redis):
     submit(user, count=7)
     redis.flushdb()
-    audit = make_audit(redis, settled=0, page=3)
+    audit = make_audit(redis, min_age_s=0, page=3)
     for expected in (3, 6, 7):
         audit.run()
         assert redis.hget("gq:n", 2) == str(expected)
@@ -200,7 +200,7 @@ def test_a_cancel_that_redis_lost_is_repeated(user, redis, worker):
     (task_id,) = submit(user)
     claim(worker)
     states.request_cancel(task_id)
-    cancels.run(CancelsConfig(settled=0.0))
+    cancels.run(CancelsConfig(min_age_s=0.0))
     assert redis.hget(f"gq:t:{task_id}", "cx") == "1"
 
 
@@ -209,7 +209,7 @@ def test_a_cancel_that_no_worker_will_obey_is_carried_out(user, redis, worker):
     claim(worker)
     states.request_cancel(task_id)
     redis.delete(f"gq:t:{task_id}")
-    cancels.run(CancelsConfig(settled=0.0))
+    cancels.run(CancelsConfig(min_age_s=0.0))
     assert statuses([task_id]) == {"cancelled": 1}
 
 

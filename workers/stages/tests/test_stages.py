@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from generation.catalogue.models import Lora
 from generation.tasks import enlargement, outbox, stages, states
-from generation.tasks.models import GIVEN_UP, Image, Status, Task
+from generation.tasks.models import OWNER_GIVEN_UP, Image, Status, Task
 from generation.tasks.view import view_for
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from postprocessing.tests.certificates import make_chain
@@ -22,7 +22,7 @@ from postprocessing.tests.networks import save_blur_network
 from storage import keys, raw
 from storage.store import get_store
 from workers.housekeeping import raw_store
-from workers.stages import enlarge, images, lease, notify, postprocess, render, upload
+from workers.stages import encode, enlarge, images, lease, notify, postprocess, upload
 
 MakeTask = Callable[..., Task]
 
@@ -231,13 +231,13 @@ def test_an_enlargement_that_was_cut_off_goes_on_where_it_was(make_task: MakeTas
     Task.objects.filter(pk=task.pk).update(stage_until=timezone.now() - timedelta(seconds=1))
     done: list[int] = []
     with monkeypatch.context() as patch:
-        decode = render._decoded
+        decode = encode._decoded
 
         def noted(task: Task, number: int) -> np.ndarray:
             done.append(number)
             return decode(task, number)
 
-        patch.setattr(render, "_decoded", noted)
+        patch.setattr(encode, "_decoded", noted)
         enlarge.enlarge(str(task.id))
     assert done == [1, 2]
     assert set(Image.objects.values_list("width", flat=True)) == {1024}
@@ -250,9 +250,9 @@ def test_an_enlargement_that_never_works_is_given_up_and_said(make_task: MakeTas
     for _ in range(settings.STAGE_MAX_ATTEMPTS):
         assert enlargement.is_due(task, list(task.images.all()))
         enlarge.enlarge(str(task.id))
-        Task.objects.filter(pk=task.pk).exclude(stage_owner=GIVEN_UP).update(stage_until=timezone.now())
+        Task.objects.filter(pk=task.pk).exclude(stage_owner=OWNER_GIVEN_UP).update(stage_until=timezone.now())
         task.refresh_from_db()
-    assert (task.status, task.stage_owner) == ("succeeded", GIVEN_UP)
+    assert (task.status, task.stage_owner) == ("succeeded", OWNER_GIVEN_UP)
     assert "x4.onnx" in task.warnings[-1]
     assert not enlargement.is_due(task, list(task.images.all()))
     assert files("raw") == []
@@ -266,18 +266,18 @@ def test_a_long_enlargement_keeps_its_lease_and_tells_how_far_it_is(make_task: M
     monkeypatch.setattr(lease.events, "publish", lambda _, kind, data: published.append((kind, data["progress"])))
     monkeypatch.setattr(lease, "PUBLISH_EVERY_S", 0)
     Task.objects.filter(pk=task.pk).update(stage_until=timezone.now())
-    progress = lease.EnlargementProgress([leased])
-    progress._renewed -= settings.STAGE_SECONDS
-    progress(0.25)
-    progress(1.0)
+    renewer = lease.LeaseRenewer([leased])
+    renewer._renewed -= settings.STAGE_SECONDS
+    renewer(0.25)
+    renewer(1.0)
     task.refresh_from_db()
     assert task.stage_until is not None
     assert task.stage_until > timezone.now() + timedelta(seconds=settings.STAGE_SECONDS / 2)
     assert published == [("enlarging", 25), ("enlarging", 100)]
     Task.objects.filter(pk=task.pk).update(stage_owner="another")
-    progress._renewed -= settings.STAGE_SECONDS
+    renewer._renewed -= settings.STAGE_SECONDS
     with pytest.raises(TimeoutError):
-        progress(1.0)
+        renewer(1.0)
 
 
 def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(

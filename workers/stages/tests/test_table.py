@@ -38,7 +38,7 @@ def test_a_stage_makes_a_legal_move_and_may_fail_or_be_cancelled_where_the_task_
     moves = MOVES[stage.source]
     assert stage.after_delivery or stage.target in moves
     assert stage.cancellable == (Status.CANCELLED in moves)
-    assert (stage.exhausted == "fail") == (Status.FAILED in moves)
+    assert (stage.on_last_failure == "fail") == (Status.FAILED in moves)
 
 
 def test_the_stages_after_each_state() -> None:

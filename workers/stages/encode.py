@@ -14,7 +14,7 @@ from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
-from workers.stages.lease import EnlargementProgress
+from workers.stages.lease import LeaseRenewer
 
 Lossless = Mapping[int, np.ndarray]  # pictures of one task by number: uint8 [H, W, 3] RGB
 
@@ -32,16 +32,14 @@ def _decoded(task: Task, number: int) -> np.ndarray:
     return picture
 
 
-def render(group: Sequence[tuple[Task, Lossless]], recipe: Recipe) -> Iterator[ProcessedPicture]:
+def process_pictures(group: Sequence[tuple[Task, Lossless]], recipe: Recipe) -> Iterator[ProcessedPicture]:
     """The files of these tasks in their order, made as one batch. Their leases are renewed while a network works.
     Raises PostprocessingError, TimeoutError.
     """
     pictures = [picture for _, own in group for picture in own.values()]
     notes = [_note(task, number) for task, own in group for number in own]
-    progress = EnlargementProgress([task for task, _ in group])
-    return process_each(
-        pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), progress, signer=_signer()
-    )
+    renewer = LeaseRenewer([task for task, _ in group])
+    return process_each(pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), renewer, signer=_signer())
 
 
 def _note(task: Task, number: int) -> Notes:

@@ -1,10 +1,10 @@
-"""What follows from a fault, by stage, try and whose fault it is."""
+"""What follows from a failure, by stage, try and whose fault it is."""
 
 import pytest
 
 from generation.tasks.stages import named
 from postprocessing.errors import FontMissing
-from workers.stages.faults import GivenUp, Refused, Retry, TaskFails, classify
+from workers.stages.failures import GivenUp, Refused, Retry, TaskFails, classify
 from workers.stages.picture_check import PictureRefused
 
 OURS = OSError("the disk is full")

@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from imagegenx_site.fresh import Fresh, FreshMap
+from imagegenx_site.ttl import TtlMap, TtlValue
 
 
 def test_a_value_is_loaded_when_it_is_old_or_dropped() -> None:
     count = itertools.count()
-    value = Fresh(lambda: next(count), 60)
+    value = TtlValue(lambda: next(count), 60)
     assert [value.get(), value.get()] == [0, 0]
     value.drop()
     assert [value.get(), value.get()] == [1, 1]
@@ -25,7 +25,7 @@ def test_one_thread_loads_while_the_others_wait() -> None:
         time.sleep(0.05)
         return "x"
 
-    value, answers = Fresh(load, 60), []
+    value, answers = TtlValue(load, 60), []
     threads = [threading.Thread(target=lambda: answers.append(value.get())) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -35,7 +35,7 @@ def test_one_thread_loads_while_the_others_wait() -> None:
 
 
 def test_what_the_process_changes_itself_counts_until_the_next_load() -> None:
-    value = Fresh(lambda: 10, 60)
+    value = TtlValue(lambda: 10, 60)
     value.adjust(lambda held: held + 1)  # nothing is held yet
     assert value.get() == 10
     value.adjust(lambda held: held + 1)
@@ -46,10 +46,10 @@ def test_what_the_process_changes_itself_counts_until_the_next_load() -> None:
 
 def test_a_load_that_fails_leaves_nothing() -> None:
     divisors = iter([0, 1])
-    fresh = Fresh(lambda: 1 // next(divisors), 60)
+    value = TtlValue(lambda: 1 // next(divisors), 60)
     with pytest.raises(ZeroDivisionError):
-        fresh.get()
-    assert fresh.get() == 1
+        value.get()
+    assert value.get() == 1
 
 
 def test_a_map_holds_each_key_for_its_time_and_a_bounded_number() -> None:
@@ -59,7 +59,7 @@ def test_a_map_holds_each_key_for_its_time_and_a_bounded_number() -> None:
         loads.append(key)
         return key.upper()
 
-    held = FreshMap(load, 2)
+    held = TtlMap(load, 2)
     assert [held.get(key, 60) for key in ("a", "a", "b")] == ["A", "A", "B"]
     assert held.get("a", 0) == "A"
     assert loads == ["a", "b", "a"]
@@ -77,5 +77,5 @@ def test_what_was_loaded_during_a_drop_is_not_held() -> None:
             held.drop()  # another thread changes the truth after this one has read it
         return len(loads)
 
-    held = FreshMap[str, int](load, 10)
+    held = TtlMap[str, int](load, 10)
     assert [held.get("a", 60), held.get("a", 60), held.get("a", 60)] == [1, 2, 2]

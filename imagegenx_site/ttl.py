@@ -9,7 +9,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Fresh(Generic[Value]):
+class TtlValue(Generic[Value]):
     """A value that is loaded anew when it is `seconds` old. One thread loads while the others wait for it."""
 
     def __init__(self, load: Callable[[], Value], seconds: float) -> None:
@@ -38,15 +38,15 @@ class Fresh(Generic[Value]):
             self._held = None
 
 
-class FreshMap(Generic[Key, Value]):
-    """Values by key, `most` at a time. Threads load side by side.
+class TtlMap(Generic[Key, Value]):
+    """Values by key, `max_entries` at most. Threads load side by side.
 
     Race: a load that began before `drop` may have read what is no longer true. Drops are counted, and what was loaded
     during one is given to its caller and not kept.
     """
 
-    def __init__(self, load: Callable[[Key], Value], most: int) -> None:
-        self._load, self._most = load, most
+    def __init__(self, load: Callable[[Key], Value], max_entries: int) -> None:
+        self._load, self._max_entries = load, max_entries
         self._lock = threading.Lock()
         self._held: dict[Key, tuple[float, Value]] = {}
         self._drops = 0
@@ -59,7 +59,7 @@ class FreshMap(Generic[Key, Value]):
             return held[1]
         value = self._load(key)
         with self._lock:
-            if len(self._held) >= self._most:
+            if len(self._held) >= self._max_entries:
                 self._held.clear()
             if drops == self._drops:
                 self._held[key] = (now, value)

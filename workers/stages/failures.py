@@ -1,9 +1,11 @@
-"""What a fault in a stage leads to: classified into a value, then acted upon, once.
+"""What a failure in a stage leads to: classified into a value, then carried out, once.
 
-Refused   the content policy does not allow a picture      the task fails, and the refusal is written down
-TaskFails    the same request would fail again, or no try is left                               the task fails
-GivenUp   the same, of a task whose pictures are delivered                            the client is warned
-Retry     anything else                        the lease is given back; the reconciler sends the stage again
+value      the failure                                              its consequence
+Refused    the content policy does not allow a picture              the task fails; the refusal is written down
+TaskFails  the same request would fail again, or no try is left     the task fails
+GivenUp    the same, of a task whose pictures are delivered         the client is warned
+Retry      anything else                                            the lease is given back; the reconciler sends
+                                                                    the stage again
 """
 
 import logging
@@ -54,15 +56,15 @@ Consequence = Refused | TaskFails | GivenUp | Retry
 
 
 @contextmanager
-def settled(stage: Stage, task: Task) -> Iterator[None]:
-    """Work on a leased task: timed, and a fault in it is settled. Nothing is raised."""
+def handle_failures(stage: Stage, task: Task) -> Iterator[None]:
+    """Around the work on a leased task: times it, and carries out what a failure leads to. Raises nothing."""
     try:
         with metrics.timed_stage(stage.name):
             yield
     except Exception as error:
         if not isinstance(error, picture_check.PictureRefused):
             _log.exception("stage failed", extra={"task_id": str(task.id), "stage": stage.name})
-        _settle(task, classify(stage, task.stage_attempts, error))
+        _carry_out(task, classify(stage, task.stage_attempts, error))
 
 
 def classify(stage: Stage, tries: int, error: Exception) -> Consequence:
@@ -71,16 +73,16 @@ def classify(stage: Stage, tries: int, error: Exception) -> Consequence:
         return Refused(error)
     reason = f"{type(error).__name__}: {error}"
     callers_code = error.code if isinstance(error, PostprocessingError) and error.callers_fault else ""
-    if stage.exhausted == "retry" or not (callers_code or tries >= settings.STAGE_MAX_ATTEMPTS):
+    if stage.on_last_failure == "never_give_up" or not (callers_code or tries >= settings.STAGE_MAX_ATTEMPTS):
         return Retry(RETRY_AFTER_S[min(tries, len(RETRY_AFTER_S)) - 1], f"{stage.name}: {reason}")
-    if stage.exhausted == "warn":
+    if stage.on_last_failure == "warn":
         return GivenUp(f"The larger version could not be made: {error}")
     if callers_code:
         return TaskFails(callers_code, str(error))
     return TaskFails(f"{stage.name}_failed", f"{stage.name} failed {tries} times; the last time: {reason}")
 
 
-def _settle(task: Task, consequence: Consequence) -> None:
+def _carry_out(task: Task, consequence: Consequence) -> None:
     match consequence:
         case Refused(refusal):
             if picture_check.refuse(task, refusal):
