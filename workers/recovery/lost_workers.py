@@ -1,7 +1,7 @@
 """What follows the death of a GPU worker, in the rows.
 
 1 Its watchdog (workers/gpu/watchdog.py) sees the process end or hang; if both died, leases.py sees the lease expire.
-2 requeue_dead.lua puts its tasks back before all that wait, gives up those that crash again and again, and leaves a
+2 requeue_dead.lua requeues its tasks before all that wait, gives up those that crash again and again, and leaves a
   note of each in Redis.
 3 Here the notes become moves of rows: running -> queued with a new ticket, failed or cancelled; and an alert.
 """
