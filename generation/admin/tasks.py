@@ -97,7 +97,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
         "user",
         "model_key",
         "size",
-        "class_",
+        "priority_name",
         "created",
     )
     list_display_links = ("public_id",)
@@ -165,7 +165,7 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
         return f"{task.width}x{task.height}"
 
     @admin.display(description="priority")
-    def class_(self, task: Task) -> str:
+    def priority_name(self, task: Task) -> str:
         return f"P{task.priority}"
 
     @admin.display(description="created (UTC)")
