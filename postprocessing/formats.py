@@ -1,4 +1,7 @@
-"""Encodes WebP, AVIF, PNG and JPEG files with colour profile and metadata."""
+"""Encodes WebP, AVIF, PNG and JPEG files with colour profile and metadata.
+
+The quality comes with the Output of a recipe (recipe.py); where a request names none, from quality.py.
+"""
 
 import hashlib
 import io

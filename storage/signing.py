@@ -2,7 +2,7 @@
 
 A URL carries `expires` (POSIX seconds) and `signature`, an HMAC-SHA256 over path and expiry under a key derived from
 SECRET_KEY. S3 stores sign their own URLs. Keys in SECRET_KEY_FALLBACKS still verify, so that a rotation does not
-break issued links.
+break issued links. drivers.signed_path makes such a URL, views.py answers it.
 """
 
 import time

@@ -24,6 +24,7 @@ from PIL import ImageOps
 from generation.api.pictures import load_picture
 from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
+from generation.catalogue.parameters import SIDE_STEP, SIDES
 from generation.catalogue.samplers import AUTO, BY_A1111_NAME, SAMPLERS
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
@@ -31,7 +32,6 @@ from generation.tasks.models import Image, Task
 from imagegenx_site.errors import Fault, InvalidRequest
 
 _LORA: Final = re.compile(r"<lora:([^:<>]{1,60})(?::([0-9.]{1,8}))?(?::[^<>]*)?>")
-_SIDES: Final = (256, 8)  # smallest side, and step, in pixels
 
 
 def request_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str, chosen: str) -> dict[str, Any]:
@@ -108,9 +108,8 @@ def _number(asked: Mapping[str, Any], name: str, default: float) -> float:
 
 
 def _side(side: int, model: ImageModel | None) -> int:
-    low, step = _SIDES
-    high = model.max_side if model else 2048
-    return min(max(side, model.min_side if model else low), high) // step * step
+    low, high = (model.min_side, model.max_side) if model else SIDES
+    return min(max(side, low), high) // SIDE_STEP * SIDE_STEP
 
 
 def _inverted(mask: str) -> str:

@@ -1,4 +1,10 @@
-"""The end of a task on request."""
+"""The end of a task on request.
+
+A waiting task ends here: its row, its entry and its ticket. For a running one cancel.lua sets a flag on its entry; at
+the next step boundary its worker reads it (tick.lua, workers/gpu/loop.py `_tick`), takes the samples out of the engine
+and settles the task as cancelled (workers/gpu/settlement.py). After the GPU it ends before its next stage
+(states.take_stage). A cancel that was lost is repeated by workers/recovery/cancels.py.
+"""
 
 import logging
 

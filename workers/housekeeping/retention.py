@@ -1,4 +1,4 @@
-"""The end of a day's history: its objects, then its rows and partitions. Nothing is left behind, nothing points at
+"""The end of a day's history after HISTORY_DAYS: its objects, then its rows and partitions. Nothing is left behind, nothing points at
 nothing.
 
     1 objects of the day, in the store and in the spool    an interrupted run finds rows, and comes again
