@@ -14,8 +14,8 @@ from generation.queue.values import BatchKey
 
 SCHEMA: Final = 1  # raised when the stored form changes; `from_json` reads all earlier ones
 MAX_SEED: Final = 2**53 - 1  # what every JSON reader holds exactly
-# Pixels, smallest and largest of the API. A request is bounded by its model (catalogue/models.py ImageModel.max_side) and
-# its plan (accounts/models.py Plan.max_side); api/forms.py and accounts/plans.py check it.
+# Pixels, smallest and largest of the API. A request is bounded by its model (catalogue/models.py ImageModel.max_side)
+# and its plan (accounts/models.py Plan.max_side); api/forms.py and accounts/plans.py check it.
 SIDES: Final = (256, 2048)
 SIDE_STEP: Final = 8  # the factor of the models' autoencoders
 

@@ -1,5 +1,5 @@
-"""The end of a day's history after HISTORY_DAYS: its objects, then its rows and partitions. Nothing is left behind, nothing points at
-nothing.
+"""The end of a day's history after HISTORY_DAYS (imagegenx_site/settings.py, 90): its objects, then its rows and
+partitions. Nothing is left behind, nothing points at nothing.
 
     1 objects of the day, in the store and in the spool    an interrupted run finds rows, and comes again
     2 rows in the DEFAULT partition, the day's partitions  a task of that day no longer exists
