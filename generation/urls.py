@@ -1,4 +1,4 @@
-"""The addresses of the product's doors."""
+"""The addresses of the web process: the doors of the product, and the pictures of the store (ROOT_URLCONF)."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView
@@ -10,12 +10,16 @@ from generation.api.oauth_urls import urlpatterns as oauth_urls
 from generation.page import views
 from generation.telemetry import prometheus
 
+handler404 = "generation.api.envelope.not_found"
+handler500 = "generation.api.envelope.server_error"
+
 urlpatterns = [
     path("", views.create, name="create"),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("generation.compat.urls")),
+    path("", include("storage.urls")),
     path("admin/", admin.site.urls),
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("oauth/", include((oauth_urls, "oauth2_provider"))),

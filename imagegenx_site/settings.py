@@ -251,7 +251,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-ROOT_URLCONF = "imagegenx_site.urls"
+ROOT_URLCONF = "generation.urls"
 ASGI_APPLICATION = "imagegenx_site.asgi.application"
 AUTH_USER_MODEL = "generation.User"
 AUTH_PASSWORD_VALIDATORS = [

@@ -67,8 +67,8 @@ class Parameters:
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
-        """The form that the row keeps."""
-        return asdict(self)
+        """The form that the row keeps. Values are shared with this object, which nothing changes."""
+        return {**vars(self), "loras": [asdict(lora) for lora in self.loras]}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Parameters":
