@@ -136,6 +136,12 @@ class Task(models.Model):
         """
         return self._parsed().parameters
 
+    @parameters.setter
+    def parameters(self, parameters: Parameters) -> None:
+        self.params = parameters.to_json()
+        self._work = _Work(self.params)
+        self._work.parameters = parameters
+
     @property
     def recipe(self) -> Recipe:
         """What is done to the pictures: the request's own block, the style's tone, the plan's mark."""

@@ -78,7 +78,7 @@ def submit(
     batch = Batch(user=user, size=len(submissions), batch_size=batch_size) if batch_size is not None else None
     ids = sorted(uuid7() for _ in submissions)  # in the order of a batch's texts also within one ms
     tasks = [_new_row(*one, user, api_key, batch) for one in zip(ids, submissions, strict=True)]
-    admission = _admit(tasks, user, api_key)
+    admission = _admit(submissions, tasks, user, api_key)
     try:
         _store_inputs(submissions, tasks)
         places = _write(tasks, batch, idempotency)
@@ -98,7 +98,9 @@ def surge_control(plan: Plan, model: ImageModel | None = None) -> surge.SurgeCon
     return surge.SurgeControl(waiting_s, paid=plan.paid, least_side=model.min_side if model else 0, config=config)
 
 
-def _admit(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.Admission:
+def _admit(
+    submissions: Sequence[Submission], tasks: Sequence[Task], user: User, api_key: ApiKey | None
+) -> quotas.Admission:
     """Count the tasks for the plan. Raises Busy in a surge, TooManyRequests above a quota."""
     if api_key is None:  # our own work: commands, the admin's repeat, tests
         return quotas.Admission()
@@ -111,7 +113,7 @@ def _admit(tasks: Sequence[Task], user: User, api_key: ApiKey | None) -> quotas.
         user,
         plan,
         [task.id for task in tasks],
-        images=sum(task.parameters.num_images for task in tasks),
+        images=sum(one.parameters.num_images for one in submissions),
         megapixel_steps=sum(task.cost for task in tasks),
         look_up=open_tasks.look_up,
     )
@@ -128,7 +130,8 @@ def _store_inputs(submissions: Sequence[Submission], tasks: Sequence[Task]) -> N
             except StorageError as error:
                 _log.error("input picture not stored", extra={"task_id": str(task.id), "error": str(error)})
                 raise Busy("The picture could not be stored. Try again in a moment.", retry_after=5) from error
-            task.params = {**task.params, f"{picture.role}_key": key}
+            stored: dict[str, Any] = {f"{picture.role}_key": key}
+            task.parameters = replace(task.parameters, **stored)
 
 
 def _write(
@@ -154,7 +157,7 @@ def _write(
 def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey | None, batch: Batch | None) -> Task:
     parameters, model = _for_plan(submission.parameters, api_key), submission.model
     created = moment_of(task_id)
-    return Task(
+    task = Task(
         id=task_id,
         user=user,
         api_key=api_key,
@@ -165,7 +168,6 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         model_key=model.key,
         style=parameters.style,
         text=submission.text,
-        params=parameters.to_json(),
         width=parameters.width,
         height=parameters.height,
         batch_key=str(parameters.batch_key(model.key)),
@@ -176,6 +178,8 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         created_at=created,
         expires_at=created + timedelta(seconds=submission.queue_seconds),
     )
+    task.parameters = parameters
+    return task
 
 
 def _for_plan(parameters: Parameters, api_key: ApiKey | None) -> Parameters:

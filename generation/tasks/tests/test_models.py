@@ -1,6 +1,7 @@
 """What a row says about its task, parsed: always of the row as it is now."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from generation.tasks.models import Task
 
@@ -37,3 +38,12 @@ def test_the_recipe_has_the_styles_tone_and_the_plans_mark(make_task: MakeTask) 
     task.params = {**task.params, "postprocess": {"saturation": 1.0, "watermark": {"kind": "text", "text": "mine"}}}
     assert task.recipe.tone.saturation == 1.0, "the request's own block goes before the style"
     assert [getattr(mark, "text", "") for mark in task.recipe.watermarks] == ["mine", "shop"]
+
+
+def test_parameters_that_are_assigned_are_those_of_the_row(make_task: MakeTask) -> None:
+    task = make_task()
+    given = replace(task.parameters, steps=7)
+    task.parameters = given
+    assert task.parameters is given
+    task.save(update_fields=["params"])
+    assert Task.objects.get(pk=task.pk).parameters == given
