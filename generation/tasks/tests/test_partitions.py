@@ -14,7 +14,11 @@ from generation.tasks.models import Image, Task
 from imagegenx_site.ids import derived, first_id_of, from_public, image_id, moment_of, to_public, uuid7
 
 MakeTask = Callable[..., Task]
-TODAY = datetime.now(UTC).date()
+
+
+def today() -> date:
+    """When the test runs, not when it was collected: a suite may run over midnight."""
+    return datetime.now(UTC).date()
 
 
 def id_on(day: date, seconds: int = 43200):
@@ -36,7 +40,7 @@ def scanned(query: QuerySet) -> set[str]:
 
 @pytest.fixture
 def week(seeded: None) -> list[date]:
-    days = [TODAY - timedelta(days=back) for back in range(7)]
+    days = [today() - timedelta(days=back) for back in range(7)]
     partitions.ensure(days[-1], 7)
     return days
 
@@ -63,7 +67,7 @@ def test_the_newest_twenty_stop_at_the_first_day_that_fills_them(
         make_task(id=id_on(week[0], second))
     make_task(id=id_on(week[5]))
     newest = Task.objects.filter(
-        user=owner, id__gte=first_id_of(week[-1]), id__lt=first_id_of(TODAY + timedelta(days=1))
+        user=owner, id__gte=first_id_of(week[-1]), id__lt=first_id_of(today() + timedelta(days=1))
     )
     with connection.cursor() as cursor:  # as in tables too large to sort
         cursor.execute("SET LOCAL enable_sort = off")
@@ -73,7 +77,7 @@ def test_the_newest_twenty_stop_at_the_first_day_that_fills_them(
 def test_rows_of_a_day_without_partition_wait_in_default_and_move_when_it_is_made(
     seeded: None, make_task: MakeTask
 ) -> None:
-    day = TODAY - timedelta(days=40)
+    day = today() - timedelta(days=40)
     task = make_task(id=id_on(day))
     Image.objects.create(
         id=image_id(task.id, 0), task=task, index=0, seed=1, key="k", format="webp", width=1, height=1, bytes=1

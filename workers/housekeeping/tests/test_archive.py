@@ -4,7 +4,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,12 @@ from storage import keys, openings
 from storage.store import get_store
 from workers.housekeeping import archive
 
-TODAY = datetime.now(UTC).date()
+
+def today() -> date:
+    """When the test runs, not when it was collected: a suite may run over midnight."""
+    return datetime.now(UTC).date()
+
+
 MakeTask = Callable[..., Task]
 
 
@@ -33,7 +38,7 @@ def image_of(seeded: None, make_task: MakeTask) -> Callable[[int], Image]:
     """A picture whose task was made so many days ago."""
 
     def make(days: int) -> Image:
-        day = TODAY - timedelta(days=days)
+        day = today() - timedelta(days=days)
         partitions.ensure(day, 1)
         return keep_picture(make_task("succeeded", id=id_on(day)), 0)
 
