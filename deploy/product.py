@@ -27,7 +27,7 @@ FLOWER_PORT = 5555
 # First the sources of requests and jobs, then the workers, then Flower; the servers that all of them need stop last.
 STOP_ORDER = (
     ("web", "beat"),
-    ("gpu-worker", "cpu-worker", "late-worker", "io-worker", "reconciler"),
+    ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "reconciler"),
     ("flower", "backup"),
 )
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -139,7 +139,7 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
         make("gpu-worker", {"OMP_NUM_THREADS": _engine_threads()}, patience_s=30),
         make("web", {}, lambda _: answers(config.url + "/readyz"), patience_s=10),
         make("cpu-worker", {}),
-        make("late-worker", {}),
+        make("enlarge-worker", {}),
         make("io-worker", {}),
         make("reconciler", {}),
         make("beat", {}),

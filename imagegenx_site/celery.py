@@ -5,7 +5,7 @@
     dq.{name}  generate(id)            GPU worker {name}       ticket of a task it runs (the claim moves it there)
     cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
     io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED, webhooks
-    late       enlarge(id)             late workers (prefork)  larger pictures after delivery, at low priority
+    enlarge    enlarge(id)             enlarge workers         larger pictures after delivery, at low priority
     io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
 
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result

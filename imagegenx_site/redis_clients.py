@@ -70,7 +70,7 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     [generation/compat/sdapi.py]
     gx:sdapi:{key id}           string  title of the model that the key has chosen                   30 days
 
-Celery's own: the lists p0 to p3, cpu, io, late and dq.{worker} hold messages (imagegenx_site/celery.py), `unacked*`
+Celery's own: the lists p0 to p3, cpu, io, enlarge and dq.{worker} hold messages (imagegenx_site/celery.py), `unacked*`
 what was delivered and not yet acknowledged, `_kombu.*` bindings. Worker names in gq:run and gq:lease are unique for
 each start ("gpu1-4711-5f3a"); the queue dq.gpu1 survives a restart.
 

@@ -24,9 +24,9 @@ def test_two_gpu_workers_have_queues_of_their_own() -> None:
     assert line[line.index("-n") + 1] == "gpu7@%h"
 
 
-def test_late_work_has_a_queue_of_its_own() -> None:
-    queues = {name: command(name, CommandConfig()) for name in ("cpu-worker", "late-worker", "io-worker")}
-    assert [line[line.index("-Q") + 1] for line in queues.values()] == ["cpu", "late", "io"]
+def test_enlargements_have_a_queue_of_their_own() -> None:
+    queues = {name: command(name, CommandConfig()) for name in ("cpu-worker", "enlarge-worker", "io-worker")}
+    assert [line[line.index("-Q") + 1] for line in queues.values()] == ["cpu", "enlarge", "io"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-process"]])

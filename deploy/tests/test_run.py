@@ -16,7 +16,7 @@ import pytest
 from deploy.services import free_port
 from deploy.tests.test_services import processes_with
 
-PROCESSES = {"web", "gpu-worker", "cpu-worker", "late-worker", "io-worker", "reconciler", "beat", "flower"}
+PROCESSES = {"web", "gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "reconciler", "beat", "flower"}
 PROCESSES |= {"postgres", "redis"}
 
 

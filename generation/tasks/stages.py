@@ -36,12 +36,12 @@ class Stage:
         return self.source in TERMINAL
 
 
-# The order is the order of the work. Queue `late` has processes of its own, so that no first version waits for it.
+# The order is the order of the work. Queue `enlarge` has processes of its own, so that no first version waits for it.
 STAGES: Final = (
     Stage("postprocess", "cpu", Status.GENERATED, Status.PROCESSED, True, "fail", "post-processing"),
     Stage("upload", "io", Status.PROCESSED, Status.STORED, True, "fail", "upload"),
     Stage("notify", "io", Status.STORED, Status.SUCCEEDED, False, "never_give_up", "completion and webhook"),
-    Stage("enlarge", "late", Status.SUCCEEDED, Status.SUCCEEDED, False, "warn", "enlargement"),
+    Stage("enlarge", "enlarge", Status.SUCCEEDED, Status.SUCCEEDED, False, "warn", "enlargement"),
 )
 QUEUES: Final = tuple(dict.fromkeys(stage.queue for stage in STAGES))
 

@@ -1,4 +1,4 @@
-"""What the workers of queue `late` import: the stages, at low priority. They enlarge pictures that are delivered
+"""What the workers of queue `enlarge` import: the stages, at low priority. They enlarge pictures that are delivered
 already, for minutes perhaps, in the processor time that the first versions of others leave.
 """
 
