@@ -27,16 +27,16 @@ def test_tasks_become_generated_once_and_their_stages_are_sent(fleet, user):
 
 
 def test_a_first_version_does_not_wait_for_the_enlargements_of_others(fleet, user):
-    fleet.only("gpu1", "cpu1", "late1", "io1")
+    fleet.only("gpu1", "cpu1", "enlarge1", "io1")
     (large,) = submit(user, num_images=4, steps=4, postprocess={"upscale": {"scale": 4}})
     wait_until(lambda: all_ended([large]), 90, lambda: fleet.tail("cpu1") + fleet.tail("io1"))
-    wait_until(lambda: Task.objects.get(pk=large).stage_attempts, 10, lambda: fleet.tail("late1"))
+    wait_until(lambda: Task.objects.get(pk=large).stage_attempts, 10, lambda: fleet.tail("enlarge1"))
     others = submit(user, count=2, steps=4)
     wait_until(lambda: all_ended(others), 30, lambda: fleet.tail("cpu1"))
     assert statuses(others) == {"succeeded": 2}
     assert enlargement.not_enlarged(Task.objects.get(pk=large), list(Image.objects.filter(task=large)))
-    wait_until(lambda: set(widths(large)) == {1024}, 90, lambda: fleet.tail("late1"))
-    assert [os.getpriority(os.PRIO_PROCESS, child) - os.nice(0) for child in children(fleet, "late1")] == [10]
+    wait_until(lambda: set(widths(large)) == {1024}, 90, lambda: fleet.tail("enlarge1"))
+    assert [os.getpriority(os.PRIO_PROCESS, child) - os.nice(0) for child in children(fleet, "enlarge1")] == [10]
 
 
 def children(fleet, name):
