@@ -60,7 +60,9 @@ def command(name: str, config: CommandConfig) -> list[str]:
         "web": _web(config),
         "gpu-worker": _worker(gpu, "workers.gpu.main", gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
-        "enlarge-worker": _worker(enlarge, "workers.stages.enlargement_worker", "enlarge", pool="prefork", concurrency=1),
+        "enlarge-worker": _worker(
+            enlarge, "workers.stages.enlargement_worker", "enlarge", pool="prefork", concurrency=1
+        ),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
         "reconciler": ["workers.recovery.reconciler"],
         "beat": [*CELERY, "beat", *SCHEDULE, "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
