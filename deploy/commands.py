@@ -80,8 +80,8 @@ def command(name: str, config: CommandConfig) -> list[str]:
 
 def process_environment(name: str) -> dict[str, str]:
     """Variables that a process must have from its first line on; the user's own take precedence."""
-    wanted = ALLOCATOR if name == "gpu-worker" else {}
-    return {"PROCESS_NAME": name} | {key: value for key, value in wanted.items() if key not in os.environ}
+    defaults = ALLOCATOR if name == "gpu-worker" else {}
+    return {"PROCESS_NAME": name} | {key: value for key, value in defaults.items() if key not in os.environ}
 
 
 def _web(config: CommandConfig) -> list[str]:

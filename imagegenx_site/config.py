@@ -20,8 +20,8 @@ class QueueConfig:
     """How GPU workers share out what waits."""
 
     shares: tuple[int, ...] = (5, 3, 1, 1)  # of the work of P0 to P3 when all are full
-    window_ms: int = 50  # that a lone task may wait for mates
-    min_batch: int = 4  # so many waiting mates end the window at once
+    window_ms: int = 50  # that a task waits for others of its batch key
+    min_batch: int = 4  # so many of one batch key end the window at once
     lease_ms: int = 1000  # after which a worker that does not renew its lease counts as dead
 
 

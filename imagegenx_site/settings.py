@@ -49,9 +49,9 @@ REDIS_TIMEOUT_S = number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Red
 
 # ---- Queues --------------------------------------------------------------------------------------------------------
 QUEUE_SHARES = shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full
-# ms a GPU worker waits for mates of a waiting task
+# ms a waiting task is held back for others of its batch key
 BATCH_WINDOW_MS = int(number("BATCH_WINDOW_MS", QueueConfig.window_ms, 0, 5000))
-BATCH_MIN = int(number("BATCH_MIN", QueueConfig.min_batch, 1, 64))  # so many waiting mates end the window at once
+BATCH_MIN = int(number("BATCH_MIN", QueueConfig.min_batch, 1, 64))  # so many of one batch key end it at once
 BATCH_LIMITS = limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels
 # hours a picture stays ready for identical requests with the same seed; 0: none is kept
 RESULT_CACHE_HOURS = number("RESULT_CACHE_HOURS", 24, 0, 720)
@@ -64,7 +64,8 @@ SURGE_SIDE = int(number("SURGE_SIDE", SurgeConfig.lowered_side, 256, 2048))
 MAX_ATTEMPTS = int(number("MAX_ATTEMPTS", 3, 1, 10))  # claims of one task, worker crashes included, before it fails
 STAGE_SECONDS = int(number("STAGE_SECONDS", 45, 5, 900))  # s a stage may be held; a dead worker's is free then
 STAGE_MAX_ATTEMPTS = int(number("STAGE_MAX_ATTEMPTS", 5, 1, 50))  # tries of one stage before the task fails
-POSTPROCESS_GROUP = int(number("POSTPROCESS_GROUP", 8, 1, 64))  # waiting tasks alike that one CPU worker takes at once
+# waiting tasks with the same work that one CPU worker takes at once
+POSTPROCESS_GROUP = int(number("POSTPROCESS_GROUP", 8, 1, 64))
 
 # ---- GPU worker ----------------------------------------------------------------------------------------------------
 GPU_DEVICE = env.str("GPU_DEVICE", GpuConfig.device)  # auto, cpu, cuda:0 ...

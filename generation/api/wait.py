@@ -41,7 +41,7 @@ def when_ended(
 
 def prefer_wait(request: HttpRequest, response: DeferredResponse, task_id: UUID) -> None:
     """Let the finished task be the answer, if the client asks for that and it ends in time."""
-    seconds = wanted_seconds(request)
+    seconds = requested_seconds(request)
     if not seconds:
         return
     base = base_url(request)
@@ -67,7 +67,7 @@ def finished_instead(accepted: HttpResponseBase, body: bytes, status: int = 200)
     return finished
 
 
-def wanted_seconds(request: HttpRequest) -> float:
+def requested_seconds(request: HttpRequest) -> float:
     """The n of `Prefer: wait=n`, at most MAX_WAIT_SECONDS; 0 when the client does not ask."""
     found = _WAIT.search(request.headers.get("Prefer", ""))
     return min(float(found[1]), settings.MAX_WAIT_SECONDS) if found else 0.0

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('lora_upload', models.BooleanField(default=False)),
                 ('priority_cap', models.PositiveSmallIntegerField(default=2, help_text='Most urgent class allowed: 0 (P0) to 3 (P3).')),
                 ('priority_default', models.PositiveSmallIntegerField(default=2)),
-                ('requests_per_second', models.PositiveIntegerField(default=30, help_text='Per IP address.')),
+                ('requests_per_second', models.PositiveIntegerField(default=30, help_text='For each API key, and for each user and IP address.')),
                 ('concurrent_tasks', models.PositiveIntegerField(blank=True, default=100, null=True)),
                 ('daily_images', models.PositiveIntegerField(blank=True, null=True)),
                 ('daily_megapixel_steps', models.PositiveIntegerField(blank=True, null=True)),

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('term', models.CharField(max_length=100)),
-                ('reason', models.SlugField(default='blocked', help_text='The reason code that the client is told.')),
+                ('reason', models.SlugField(default='blocked', help_text='The reason code in the answer.')),
                 ('enabled', models.BooleanField(default=True)),
             ],
             options={
@@ -86,7 +86,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='batch',
             name='batch_size',
-            field=models.PositiveSmallIntegerField(default=4, help_text='What the client wished to run together.'),
+            field=models.PositiveSmallIntegerField(default=4, help_text='Its tasks that may share a forward pass; 0: no limit.'),
         ),
         migrations.AddField(
             model_name='task',

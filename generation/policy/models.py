@@ -30,7 +30,7 @@ class BlockedTerm(models.Model):
     """
 
     term = models.CharField(max_length=100)
-    reason = models.SlugField(default="blocked", help_text="The reason code that the client is told.")
+    reason = models.SlugField(default="blocked", help_text="The reason code in the answer.")
     profile = models.ForeignKey(PolicyProfile, on_delete=models.CASCADE, null=True, blank=True, related_name="terms")
     api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     enabled = models.BooleanField(default=True)

@@ -26,7 +26,7 @@ class WorkerQueueConfig:
     models: tuple[str, ...] = ()  # names served; empty: all
     shares: tuple[int, ...] = QueueConfig.shares  # of P0..P3 when all are full
     affinity_ms: int = 2000  # the warm key is preferred while the fair choice is younger than this
-    window_ms: int = QueueConfig.window_ms  # how long a lone task may wait for mates
+    window_ms: int = QueueConfig.window_ms  # a task waits so long for others of its batch key
     min_batch: int = QueueConfig.min_batch  # so many waiting tasks end the window at once
     cold_ms: int = 100  # so long a task is left to workers that have its model in memory
     lease_ms: int = QueueConfig.lease_ms
@@ -51,7 +51,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Claim:
-    """The answer to a claim: tasks, or how long (s) to wait because mates may come, or neither."""
+    """The answer to a claim: tasks, or how long (s) to wait for others of the same batch key, or neither."""
 
     tasks: tuple[Claimed, ...] = ()
     wait: float = 0.0
@@ -100,7 +100,7 @@ class WorkerQueue:
         only_class: int | None = None,
         closed: Iterable[BatchKey] = (),
         join: bool = False,
-        wait_for_mates: bool = True,
+        wait_for_batch: bool = True,
         loaded: Iterable[str] | None = None,
     ) -> Claim:
         """Takes tasks of one batch key for up to `slots` samples; a first task that needs more is taken too.
@@ -113,7 +113,7 @@ class WorkerQueue:
             "warm_key": warm_key and str(warm_key),
             "only_key": only_key and str(only_key),
             "only_class": only_class,
-            "window_ms": self.config.window_ms if wait_for_mates else 0,
+            "window_ms": self.config.window_ms if wait_for_batch else 0,
             "closed": [str(key) for key in closed],
             "join": join,
             "loaded": None if loaded is None else list(loaded),

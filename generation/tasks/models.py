@@ -42,7 +42,9 @@ class Batch(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="batches")
     size = models.PositiveIntegerField()
-    batch_size = models.PositiveSmallIntegerField(default=4, help_text="What the client wished to run together.")
+    batch_size = models.PositiveSmallIntegerField(
+        default=4, help_text="Its tasks that may share a forward pass; 0: no limit."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:

@@ -182,16 +182,16 @@ def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task 
     return mine.first() if taken else None
 
 
-def take_mates(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
-    """Leases on the same stage of up to `limit` waiting tasks that ask for the same work: equal size and
+def take_same_work(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
+    """Leases on the same stage of up to `limit` waiting tasks with the same work: equal size and
     post-processing.
 
     Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
     """
     asked = task.parameters
     recipe = {"postprocess": asked.postprocess, "style_tone": asked.style_tone, "plan_watermark": asked.plan_watermark}
-    alike = {f"params__{name}": value for name, value in recipe.items()}
-    same = Q(status=stage.source, width=task.width, height=task.height, stage_attempts=0, **alike)
+    equal = {f"params__{name}": value for name, value in recipe.items()}
+    same = Q(status=stage.source, width=task.width, height=task.height, stage_attempts=0, **equal)
     waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
     with transaction.atomic():
         ids = list(waiting.select_for_update(skip_locked=True).values_list("id", flat=True)[:limit])

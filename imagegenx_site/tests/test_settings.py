@@ -24,12 +24,12 @@ ENTRY_POINTS = {"workers/gpu/main.py", "workers/gpu/worker.py", "storage/store.p
 
 
 def test_the_classes_below_begin_with_the_settings_defaults() -> None:
-    buffer, spool = WorkerQueueConfig(worker="w", own_queue="q"), SpoolConfig(Path())
+    queue, spool = WorkerQueueConfig(worker="w", own_queue="q"), SpoolConfig(Path())
     gpu, engine, surge = GpuConfig(), EngineConfig(), SurgeConfig()
     found = {
-        "QUEUE_SHARES": buffer.shares,
-        "BATCH_WINDOW_MS": buffer.window_ms,
-        "BATCH_MIN": buffer.min_batch,
+        "QUEUE_SHARES": queue.shares,
+        "BATCH_WINDOW_MS": queue.window_ms,
+        "BATCH_MIN": queue.min_batch,
         "BATCH_LIMITS": dict(engine.batch_limits),
         "GPU_PAUSED_GB": engine.paused_bytes / 2**30,
         "GPU_ROW_BUCKETS": engine.policy.row_buckets,

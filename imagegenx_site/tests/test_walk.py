@@ -61,8 +61,8 @@ def test_a_request_becomes_a_picture_and_a_signed_webhook(http: httpx.Client, re
     assert receiver.arrived.wait(30)
     headers, body = receiver.got[0]
     (endpoint,) = rows("SELECT secret FROM generation_webhookendpoint WHERE url = ''")
-    told = Webhook(endpoint["secret"]).verify(body, headers)
-    assert (told["type"], told["data"]["task_id"]) == ("task.succeeded", task["task_id"])
+    event = Webhook(endpoint["secret"]).verify(body, headers)
+    assert (event["type"], event["data"]["task_id"]) == ("task.succeeded", task["task_id"])
 
     (row,) = rows("SELECT * FROM generation_task WHERE id = %s", dashed(task["task_id"]))
     states = [entry["to"] for entry in row["history"] if "to" in entry]
@@ -223,7 +223,7 @@ def test_a_large_version_follows_the_first_one(http: httpx.Client) -> None:
         name = ""
         deadline = time.monotonic() + 180
         for line in stream.iter_lines():
-            assert time.monotonic() < deadline, f"no larger version; heard {events}"
+            assert time.monotonic() < deadline, f"no larger version; events: {events}"
             name = line.removeprefix("event: ") if line.startswith("event: ") else name
             if line.startswith("data: "):
                 events.append((name, json.loads(line.removeprefix("data: "))))

@@ -65,7 +65,7 @@ class Call:
 
     @functools.cached_property
     def rows(self) -> int:
-        """Batch rows it brings to a forward pass; counted once, as policy, limits and merging all ask for it."""
+        """Rows that it brings to a forward pass; counted once, as policy, limits and merging all ask for it."""
         try:
             return self.module.rule.count_rows(self.arguments) if self.module.rule is not None else 1
         except (KeyError, TypeError):

@@ -1,6 +1,6 @@
 """How suspended calls of one module become one call, and its output many.
 
-A MergeRule says for a class of modules what each argument is: batch rows to concatenate, a value that all members must
+A MergeRule says for a class of modules what each argument is: rows to concatenate, a value that all members must
 have in common, residuals for which zeros stand in. A class without a rule, or an argument of a shape that no rule
 expects, is never merged: its calls run one by one, which is slower and right.
 """
@@ -51,7 +51,7 @@ class MergeRule:
         return self.times | self.scales | self.zeros | self.ignored | self.loose
 
     def count_rows(self, arguments: Mapping[str, Any]) -> int:
-        """How many batch rows a call brings: the length of its leading dimension."""
+        """How many rows a call brings to a forward pass: the length of its leading dimension."""
         return len(arguments[self.rows])
 
     def key(self, arguments: Mapping[str, Any]) -> Hashable:

@@ -29,7 +29,7 @@ from workers.gpu.running_tasks import RunningTask
 
 logger = logging.getLogger(__name__)
 URGENT, LEAST_URGENT = 0, 3
-FLOW_S = 0.1  # work within the last so many seconds makes mates of a lone task likely; else they may join at any step
+FLOW_S = 0.1  # after work within so many seconds more of a batch key is likely to come; else it may join at any step
 URGENT_PATIENCE_S = 0.03  # a running batch waits so long for the rows of P0, which else would begin a step later
 DATABASE_PAUSE_S = 1.0  # after rows could not be claimed
 
@@ -37,12 +37,12 @@ DATABASE_PAUSE_S = 1.0  # after rows could not be claimed
 class Intake:
     """Used by the engine thread only. `claim` raises redis.RedisError."""
 
-    def __init__(self, buffer: WorkerQueue, threads: ThreadPoolExecutor) -> None:
-        self.buffer = buffer
+    def __init__(self, queue: WorkerQueue, threads: ThreadPoolExecutor) -> None:
+        self.queue = queue
         self._threads = threads
         self._claiming: dict[Future[task_claims.ClaimedRows], tuple[Claimed, ...]] = {}
         self._not_before = 0.0
-        self._mates_likely_until = 0.0
+        self._more_likely_until = 0.0
         self._waiting = 1  # tasks in the queues at the last tick; unknown at first
         self._p0_waits = self._p0_claimed = False
 
@@ -65,8 +65,8 @@ class Intake:
         self._waiting, self._p0_waits = tick.waiting, tick.p0_waits
 
     def note_step(self) -> None:
-        """A step was done: for a moment mates of a lone task are likely, so that it waits its window for them."""
-        self._mates_likely_until = time.monotonic() + FLOW_S
+        """A step was done: for a moment more of a batch key is likely, so that a task waits its window for it."""
+        self._more_likely_until = time.monotonic() + FLOW_S
 
     def look_again(self) -> None:
         """Claim at the next call even if nothing was known to wait."""
@@ -85,25 +85,25 @@ class Intake:
         closed = [key for key in keys if _room(engine, running, key, priority) <= 0]
         if warm in closed and only_class is None:
             return
-        claim = self.buffer.claim(
+        claim = self.queue.claim(
             1,
             warm_key=warm,
             only_key=warm if engine.paused_memory_full else None,
             only_class=only_class,
             closed=closed,
             join=bool(running),
-            wait_for_mates=now < self._mates_likely_until,
+            wait_for_batch=now < self._more_likely_until,
             loaded=loaded,
         )
         self._not_before = now + claim.wait
         if claim.tasks:
-            claims = claim.tasks + self._mates(engine, running, claim.tasks[0], only_class)
-            self._claiming[self._threads.submit(task_claims.claim_rows, claims, self.buffer.config.worker)] = claims
+            claims = claim.tasks + self._claim_more(engine, running, claim.tasks[0], only_class)
+            self._claiming[self._threads.submit(task_claims.claim_rows, claims, self.queue.config.worker)] = claims
             self._p0_claimed = only_class == URGENT
         elif not claim.wait:
             self._waiting, self._p0_waits = 0, False  # until the next tick says otherwise
 
-    def _mates(
+    def _claim_more(
         self, engine: Room, running: Mapping[str, RunningTask], first: Claimed, only_class: int | None
     ) -> tuple[Claimed, ...]:
         """As many more of the first one's key as there is room for."""
@@ -111,7 +111,7 @@ class Intake:
         room = 0 if first.alone else _room(engine, running, key, first.priority) - 1
         if room < 1:
             return ()
-        return self.buffer.claim(room, only_key=key, only_class=only_class, wait_for_mates=False).tasks
+        return self.queue.claim(room, only_key=key, only_class=only_class, wait_for_batch=False).tasks
 
     def take_claimed(self, *, wait: bool = False) -> task_claims.ClaimedRows:
         """What the side thread has finished; with `wait` everything that it was given."""

@@ -1,6 +1,6 @@
 """The engine thread of a GPU worker: claim, admit, step, tick, settle.
 
-The thread owns the engine and the buffer client. It waits for nothing but the device and one short call to Redis a
+The thread owns the engine and the queue client. It waits for nothing but the device and one short call to Redis a
 step; rows and files are dealt with by side threads, whose results it picks up at the next turn.
 """
 
@@ -49,7 +49,7 @@ class EngineLoop(threading.Thread):
 
     def __init__(
         self,
-        buffer: WorkerQueue,
+        queue: WorkerQueue,
         watchdog: WatchdogHandle,
         tickets: TicketHolder,
         reporter: ProgressReporter,
@@ -58,7 +58,7 @@ class EngineLoop(threading.Thread):
         on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name="engine", daemon=True)
-        self.buffer, self.watchdog, self.tickets, self.reporter = buffer, watchdog, tickets, reporter
+        self.queue, self.watchdog, self.tickets, self.reporter = queue, watchdog, tickets, reporter
         self.config = config
         self.ready = threading.Event()
         self.broken: BaseException | None = None
@@ -66,8 +66,8 @@ class EngineLoop(threading.Thread):
         self._stop_at: float | None = None
         self._running: dict[str, RunningTask] = {}
         self._side_threads = ThreadPoolExecutor(4, thread_name_prefix="side")
-        self._intake = Intake(buffer, self._side_threads)
-        self._settler = Settler(buffer, tickets, self._side_threads, config.persistence_patience)
+        self._intake = Intake(queue, self._side_threads)
+        self._settler = Settler(queue, tickets, self._side_threads, config.persistence_patience)
         self._redis_from = self._next_tick = self._next_check = 0.0
 
     # ---- what other threads may call
@@ -87,7 +87,7 @@ class EngineLoop(threading.Thread):
         try:
             self.watchdog.loading()
             self._pool, self._engine = self._start_engine()
-            worker_alerts.report_working(self.buffer.config.worker)
+            worker_alerts.report_working(self.queue.config.worker)
             self.ready.set()
             while self._stop_at is None or self._something_left(self._stop_at):
                 self.turn()
@@ -99,7 +99,7 @@ class EngineLoop(threading.Thread):
             readiness.withdraw()
             self._settle_everything(Outcome(End.DEVICE_LOST, error))
             self.watchdog.leave()
-            worker_alerts.report_broken(self.buffer.config.worker, error)
+            worker_alerts.report_broken(self.queue.config.worker, error)
             self._on_broken()
         finally:
             self.ready.set()
@@ -157,12 +157,12 @@ class EngineLoop(threading.Thread):
         self._next_tick = now + self.config.tick_every
         try:
             self._settler.release_entries()
-            tick = self.buffer.tick([running.claimed for running in self._running.values()])
+            tick = self.queue.tick([running.claimed for running in self._running.values()])
             if now >= self._next_check:
                 self._next_check = now + self.config.check_every
-                self.buffer.requeue_orphans(self._intake.claimed_ids() | self._running.keys())
+                self.queue.requeue_orphans(self._intake.claimed_ids() | self._running.keys())
             if tick.lease_expired:
-                self.buffer.requeue_dead()
+                self.queue.requeue_dead()
         except RedisError as error:
             self._redis_away(error)
             return

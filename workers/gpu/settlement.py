@@ -41,11 +41,9 @@ RETURNED = Counter("imagegenx_tasks_returned", "Paused tasks that were requeued 
 class Settler:
     """Used by the engine thread. Rows are moved in side threads; entries wait here while Redis is out of reach."""
 
-    def __init__(
-        self, buffer: WorkerQueue, tickets: TicketHolder, threads: ThreadPoolExecutor, patience: float
-    ) -> None:
+    def __init__(self, queue: WorkerQueue, tickets: TicketHolder, threads: ThreadPoolExecutor, patience: float) -> None:
         """`patience`: seconds in which finished pictures must become durable."""
-        self.buffer, self.tickets = buffer, tickets
+        self.queue, self.tickets = queue, tickets
         self._threads, self._patience = threads, patience
         self._moving: dict[Future[Release], RunningTask] = {}
         self._entries: deque[tuple[Claimed, Release]] = deque()
@@ -67,7 +65,7 @@ class Settler:
     def settle_now(self, running: RunningTask, outcome: Outcome) -> None:
         """The same in this thread, for a worker that ends."""
         try:
-            release = settle_row(running.claimed, running.task, outcome, self.buffer.config.worker)
+            release = settle_row(running.claimed, running.task, outcome, self.queue.config.worker)
         except Exception:
             logger.exception("row of %s is left to the reconciler", running.id)
             release = Release.WAITING
@@ -87,13 +85,13 @@ class Settler:
         """Releases them in Redis. Raises redis.RedisError; what was not released waits for the next call."""
         while self._entries:
             claimed, release = self._entries[0]
-            self.buffer.settle(claimed, release)
+            self.queue.settle(claimed, release)
             if release is Release.MOVED:
                 self._threads.submit(_enqueue_again, claimed.task_id)
             self._entries.popleft()
 
     def _settle(self, running: RunningTask) -> Release:
-        worker = self.buffer.config.worker
+        worker = self.queue.config.worker
         outcome = running.outcome
         if outcome is None or outcome.end is End.FINISHED:
             outcome = persistence.persist_with_retries(running, worker, self._patience)

@@ -26,10 +26,10 @@ class _Hold:
 
 
 class TicketHolder:
-    """Thread-safe. `buffer` is a client of its own: ticket threads must not share the engine's."""
+    """Thread-safe. `queue` is a client of its own: ticket threads must not share the engine's."""
 
-    def __init__(self, buffer: WorkerQueue) -> None:
-        self.buffer = buffer
+    def __init__(self, queue: WorkerQueue) -> None:
+        self.queue = queue
         self._holds: dict[str, _Hold] = {}
         self._lock = threading.Lock()
         self._woken = threading.Event()
@@ -97,10 +97,10 @@ class TicketHolder:
             if hold is not None:
                 return hold
             try:
-                state, owner = self.buffer.state(task_id)
+                state, owner = self.queue.state(task_id)
             except RedisError:
                 return False
-            ours = state == EntryState.RUNNING and owner == self.buffer.config.worker
+            ours = state == EntryState.RUNNING and owner == self.queue.config.worker
             if not ours and state != EntryState.WAITING:
                 return True
             if time.monotonic() > until:

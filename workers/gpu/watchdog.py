@@ -57,7 +57,7 @@ class Watchdog:
         self.pipe = pipe
         redis = redis_clients.connect(config.redis_url, timeout=config.lease)
         own = WorkerQueueConfig(worker=config.worker, own_queue="", lease_ms=int(config.lease * 1000))
-        self.buffer = WorkerQueue(redis, own)
+        self.queue = WorkerQueue(redis, own)
         self.limit = config.loading_hang  # until the first step the worker starts up
         self.last_sign = time.monotonic()
         self.hung = False
@@ -83,7 +83,7 @@ class Watchdog:
 
     def _beat(self) -> None:
         try:
-            self.buffer.beat()
+            self.queue.beat()
         except RedisError as error:
             logger.warning("lease of %s not renewed: %s", self.config.worker, error)
 
@@ -104,7 +104,7 @@ class Watchdog:
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             try:
-                found = self.buffer.requeue_dead(self.config.worker, cause, alone=self.hung)
+                found = self.queue.requeue_dead(self.config.worker, cause, alone=self.hung)
             except RedisError:
                 time.sleep(self.config.beat)
                 continue
@@ -113,7 +113,7 @@ class Watchdog:
 
     def _end_lease(self) -> None:
         with contextlib.suppress(RedisError):
-            self.buffer.leave()
+            self.queue.leave()
 
 
 class WatchdogHandle:

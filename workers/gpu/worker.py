@@ -93,10 +93,10 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
     _tickets = tickets = TicketHolder(
         WorkerQueue(redis_clients.connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config)
     )
-    buffer = WorkerQueue(redis_clients.connect(settings.REDIS_URL, ENGINE_REDIS_TIMEOUT_S), config)
+    queue = WorkerQueue(redis_clients.connect(settings.REDIS_URL, ENGINE_REDIS_TIMEOUT_S), config)
     times = LoopConfig(stop_grace=settings.STOP_SECONDS)
     loop = EngineLoop(
-        buffer, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_terminate_process
+        queue, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_terminate_process
     )
     GatedCycle.gate = staticmethod(lambda: loop.idle and tickets.unclaimed < TICKETS_AHEAD)
     return loop

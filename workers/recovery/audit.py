@@ -35,8 +35,8 @@ class _Entry:
 class Audit:
     """A worker that seems to be gone is believed to be so at the second look."""
 
-    def __init__(self, redis: Redis, buffer: WorkerQueue, config: AuditConfig) -> None:
-        self._redis, self._buffer, self._config = redis, buffer, config
+    def __init__(self, redis: Redis, queue: WorkerQueue, config: AuditConfig) -> None:
+        self._redis, self._queue, self._config = redis, queue, config
         self._suspects: set[UUID] = set()
         self._cursor = UUID(int=0)
 
@@ -78,7 +78,7 @@ class Audit:
 
     def _requeue(self, task: Task, entry: _Entry) -> None:
         if entry.state == EntryState.RUNNING:
-            self._buffer.requeue_dead(entry.owner or "", "it left no lease")
+            self._queue.requeue_dead(entry.owner or "", "it left no lease")
             return
         reason = Reason(Code.NO_HOLDER, "no worker holds it")
         if states.requeue(task.id, worker=task.worker, attempt=task.attempt, reason=reason):

@@ -7,7 +7,7 @@ from generation.queue.worker import WorkerQueue
 _log = logging.getLogger(__name__)
 
 
-def run(buffer: WorkerQueue) -> None:
-    found = buffer.requeue_dead("", "its lease ran out")
+def run(queue: WorkerQueue) -> None:
+    found = queue.requeue_dead("", "its lease ran out")
     if found.requeued or found.given_up:
         _log.warning("leases ran out: %d tasks requeued, %d given up", len(found.requeued), len(found.given_up))

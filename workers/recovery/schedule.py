@@ -35,14 +35,14 @@ class Repair:
 
 def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
     """`redis`: a client that decodes to text."""
-    buffer = WorkerQueue(redis, WorkerQueueConfig(worker="reconciler", own_queue=""))
+    queue = WorkerQueue(redis, WorkerQueueConfig(worker="reconciler", own_queue=""))
     stages = StageMessages(config.stages)
     return (
         Repair("lost_workers", 0.1, partial(lost_workers.run, redis)),
-        Repair("leases", 0.5, partial(leases.run, buffer)),
+        Repair("leases", 0.5, partial(leases.run, queue)),
         Repair("redis_epoch", 0.5, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
         Repair("expiry", 1.0, expiry.run),
         Repair("cancels", 1.0, partial(cancels.run, config.cancels)),
         Repair("stages", 1.0, stages.run),
-        Repair("audit", 1.0, Audit(redis, buffer, config.audit).run),
+        Repair("audit", 1.0, Audit(redis, queue, config.audit).run),
     )

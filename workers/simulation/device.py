@@ -21,12 +21,12 @@ POLICY = scheduler.Policy()
 class Device:
     """One GPU worker. `claimed` samples run from the first step boundary after `admitted_at` on."""
 
-    buffer: WorkerQueue
+    queue: WorkerQueue
     batch: int
     running: dict[str, tuple[Claimed, Sample]] = field(default_factory=dict)
     claimed: list[tuple[Claimed, Sample]] = field(default_factory=list)
     admitted_at: float = 0.0
-    not_before: float = 0.0  # it waits for mates until then
+    not_before: float = 0.0  # it waits for others of its batch key until then
     worked: float = -math.inf  # end of the last step
     warm: BatchKey | None = None
     busy: float = 0.0

@@ -111,22 +111,22 @@ class Simulation:
         """
         if not self.waiting or device.claimed or now < device.not_before:
             return False
-        urgent = bool(device.warm) and device.buffer.tick([]).p0_waits
+        urgent = bool(device.warm) and device.queue.tick([]).p0_waits
         only = URGENT if urgent else None
         keys = {sample.key for _, sample in device.running.values()}
         closed = [key for key in keys if device.room(key, URGENT if urgent else LEAST_URGENT) <= 0]
         if device.warm in closed and not urgent:
             return False
         flows = now < device.worked + FLOW_S
-        claim = device.buffer.claim(
-            1, warm_key=device.warm, only_class=only, closed=closed, join=bool(device.running), wait_for_mates=flows
+        claim = device.queue.claim(
+            1, warm_key=device.warm, only_class=only, closed=closed, join=bool(device.running), wait_for_batch=flows
         )
         device.not_before = now + claim.wait
         taken = claim.tasks
         more = device.room(taken[0].batch_key, taken[0].priority) - 1 if taken else 0
         if more > 0:
             key = taken[0].batch_key
-            taken += device.buffer.claim(more, only_key=key, only_class=only, wait_for_mates=False).tasks
+            taken += device.queue.claim(more, only_key=key, only_class=only, wait_for_batch=False).tasks
         device.claimed = [(claimed, self.samples[claimed.task_id]) for claimed in taken]
         device.admitted_at = now + self.scenario.admission_ms / 1000
         self.waiting -= len(taken)
@@ -144,7 +144,7 @@ class Simulation:
             if sample.left == 0:
                 took += self.scenario.cost.after_ms / 1000
                 sample.finished = now + took
-                device.buffer.settle(claimed, Release.ENDED)
+                device.queue.settle(claimed, Release.ENDED)
                 del device.running[task_id]
         device.worked, device.warm = now + took, leader.key
         device.busy += took

@@ -64,7 +64,9 @@ def handle_failures(stage: Stage, task: Task) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, picture_check.PictureRefused):
             _log.exception("stage failed", extra={"task_id": str(task.id), "stage": stage.name})
-        _carry_out(task, classify(stage, task.stage_attempts, error))
+        consequence = classify(stage, task.stage_attempts, error)
+        if _carry_out(task, consequence):
+            clear_raw(task)
 
 
 def classify(stage: Stage, tries: int, error: Exception) -> Consequence:
@@ -82,17 +84,20 @@ def classify(stage: Stage, tries: int, error: Exception) -> Consequence:
     return TaskFails(f"{stage.name}_failed", f"{stage.name} failed {tries} times; the last time: {reason}")
 
 
-def _carry_out(task: Task, consequence: Consequence) -> None:
+def _carry_out(task: Task, consequence: Consequence) -> bool:
+    """Answers whether nothing in the raw store is needed any more. The files of a task that fails for another cause
+    stay for a while (workers/housekeeping/raw_store.py).
+    """
     match consequence:
         case Refused(refusal):
-            if picture_check.refuse(task, refusal):
-                clear_raw(task)
+            return picture_check.refuse(task, refusal)
         case TaskFails(code, message):
             states.fail(task.id, code=code, message=message)
         case GivenUp(warning):
             states.end_enlargement(task.id, owner=task.stage_owner, warning=warning[:300])
             events.publish(task.id, "updated", {"width": task.width, "height": task.height})
-            clear_raw(task)
+            return True
         case Retry(seconds, reason):
             next_at = timezone.now() + timedelta(seconds=seconds)
             states.release_stage(task.id, owner=task.stage_owner, next_at=next_at, reason=reason)
+    return False

@@ -1,6 +1,7 @@
-"""generated -> processed: encoded originals and thumbnails, made together with those of tasks that ask for the same."""
+"""generated -> processed: encoded originals and thumbnails, made together with those of tasks with the same work."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from celery import shared_task
@@ -8,6 +9,7 @@ from django.conf import settings
 
 from generation.tasks import stages, states
 from generation.tasks.models import Task
+from imagegenx_site import metrics
 from storage.store import get_store
 from workers.stages import lease, picture_check
 from workers.stages.encode import process_pictures, read_lossless
@@ -21,49 +23,53 @@ _log = logging.getLogger(__name__)
 
 @shared_task(name=STAGE.name, time_limit=660, soft_time_limit=600)  # s; enlarging on a CPU takes minutes
 def postprocess(task_id: str) -> None:
-    """A task, and with it waiting ones that ask for the same."""
-    task = lease.take(STAGE, task_id)
-    if task is None:
+    """A task, and with it waiting ones with the same work. Its own chain of messages goes on by itself; the others get
+    one.
+    """
+    first = lease.take(STAGE, task_id)
+    if first is None:
         return
-    with handle_failures(STAGE, task):
-        _postprocess(task)
+    for done in _process_group(first):
+        if done is not first:
+            stages.send_stages(str(done.id), STAGE.target)
 
 
-def _postprocess(task: Task) -> None:
-    """A failure stays with its task: after one, those that are not done are processed alone."""
-    left = [task, *_take_mates(task)]
-    if len(left) > 1:
-        try:
-            _process(left, task)
-        except Exception:
-            _log.exception("a group failed; %d go on alone", len(left))
-    for mate in [other for other in left if other.pk != task.pk]:
-        with handle_failures(STAGE, mate):
-            _process([mate], task)
-    if task in left:
-        _process([task], task)
+def _process_group(first: Task) -> Iterator[Task]:
+    """Yields each task when it is processed. A failure stays with its task: after one in the group, those that are
+    left are processed alone.
+    """
+    left = [first]
+    try:
+        left += _take_same_work(first)
+        if len(left) > 1:
+            with metrics.timed_stage(STAGE.name):
+                for done in _postprocess(*left):
+                    left.remove(done)
+                    yield done
+    except Exception:
+        _log.exception("a group failed; %d go on alone", len(left))
+    for task in left:
+        with handle_failures(STAGE, task):
+            yield from _postprocess(task)
 
 
-def _take_mates(task: Task) -> list[Task]:
-    """Leases on waiting tasks, so many that the group stays quick: a lone task is never kept waiting for mates."""
+def _take_same_work(task: Task) -> Sequence[Task]:
+    """Leases on waiting tasks with the same work, so many that the group stays quick. Nothing waits for them."""
     upscale = task.recipe.first_version().upscale
     pixels = task.width * task.height * task.parameters.num_images * (upscale.scale**2 if upscale else 1)
     room = min(settings.POSTPROCESS_GROUP, GROUP_PIXELS // pixels) - 1
-    return states.take_mates(task, STAGE, task.stage_owner, settings.STAGE_SECONDS, room) if room > 0 else []
+    return states.take_same_work(task, STAGE, task.stage_owner, settings.STAGE_SECONDS, room) if room > 0 else ()
 
 
-def _process(left: list[Task], first: Task) -> None:
-    """Make the first versions of these tasks as one batch, once the content policy has looked at the pictures. A task
-    is taken from the list when its row has moved. The chain of messages of `first` goes on by itself, the others get
-    one.
+def _postprocess(task: Task, *others: Task) -> Iterator[Task]:
+    """The first versions of tasks with the same work, made as one batch once the content policy has looked at the
+    pictures: read, check, encode, save, move. Yields each task when its row has moved.
     """
-    group = [(task, read_lossless(task, range(task.parameters.num_images))) for task in left]
-    for task, lossless in group:
-        picture_check.check(task.parameters, list(lossless.values()))
-    files = process_pictures(group, left[0].recipe.first_version())
-    for task, lossless in group:
-        save_images(get_store("raw"), task, dict(zip(lossless, files, strict=False)))
-        states.mark_processed(task.id, owner=task.stage_owner)
-        left.remove(task)
-        if task.pk != first.pk:
-            stages.send_stages(str(task.id), STAGE.target)
+    group = [(each, read_lossless(each, range(each.parameters.num_images))) for each in (task, *others)]
+    for each, lossless in group:
+        picture_check.check(each.parameters, list(lossless.values()))
+    files = process_pictures(group, task.recipe.first_version())
+    for each, lossless in group:
+        save_images(get_store("raw"), each, dict(zip(lossless, files, strict=False)))
+        states.mark_processed(each.id, owner=each.stage_owner)
+        yield each

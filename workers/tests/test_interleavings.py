@@ -51,23 +51,23 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         config = WorkerQueueConfig(worker=name, own_queue="dq.gpu1", lease_ms=3_600_000, window_ms=0, affinity_ms=0)
-        self.buffer = WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config)
+        self.queue = WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config)
         self.name = name
         self.held: dict[str, tuple[Claimed, Task]] = {}
-        self.buffer.beat()
+        self.queue.beat()
 
     def claim(self, slots: int) -> None:
-        claims = self.buffer.claim(slots).tasks
+        claims = self.queue.claim(slots).tasks
         rows = {str(task.id): task for task in states.claim([UUID(claim.task_id) for claim in claims], self.name)}
         for claim in claims:
             task = rows.get(claim.task_id)
             if task is not None:
                 self.held[claim.task_id] = (claim, task)
             else:
-                self.buffer.settle(claim, settle_row(claim, None, Outcome(End.NOT_RUNNABLE), self.name))
+                self.queue.settle(claim, settle_row(claim, None, Outcome(End.NOT_RUNNABLE), self.name))
 
     def tick(self) -> None:
-        tick = self.buffer.tick([claim for claim, _ in self.held.values()])
+        tick = self.queue.tick([claim for claim, _ in self.held.values()])
         for task_id in tick.taken_over:
             del self.held[task_id]
         for task_id in tick.cancelled:
@@ -75,7 +75,7 @@ class Worker:
 
     def settle(self, task_id: str, outcome: Outcome) -> None:
         claim, task = self.held.pop(task_id)
-        self.buffer.settle(claim, settle_row(claim, task, outcome, self.name))
+        self.queue.settle(claim, settle_row(claim, task, outcome, self.name))
 
     def finish(self) -> None:
         """The oldest task's pictures are stored, but its stages not enqueued: the repairs must find that."""
@@ -141,8 +141,8 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=st.integers(0, WORKERS - 1))
     def lose_a_claims_answer(self, number: int) -> None:
         worker = self.workers[number]
-        worker.buffer.claim(2)
-        worker.buffer.requeue_orphans(worker.held)
+        worker.queue.claim(2)
+        worker.queue.requeue_orphans(worker.held)
 
     @rule(number=st.integers(0, WORKERS - 1))
     def tick(self, number: int) -> None:
@@ -175,7 +175,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=st.integers(0, WORKERS - 1))
     def crash(self, number: int) -> None:
         """The watchdog requeues everything; another process starts."""
-        self.workers[number].buffer.requeue_dead(self.workers[number].name, "killed")
+        self.workers[number].queue.requeue_dead(self.workers[number].name, "killed")
         self.workers[number] = self.start(number)
 
     @rule(number=st.integers(0, WORKERS - 1))
@@ -187,8 +187,8 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=st.integers(0, WORKERS - 1))
     def requeue_the_tasks_of_a_living_worker(self, number: int) -> None:
         """Its lease ran out though it lives: it goes on with what it holds until its next tick."""
-        self.workers[number].buffer.requeue_dead(self.workers[number].name, "stalled")
-        self.workers[number].buffer.beat()
+        self.workers[number].queue.requeue_dead(self.workers[number].name, "stalled")
+        self.workers[number].queue.beat()
 
     @rule(task_id=consumes(tasks))
     def cancel(self, task_id: UUID) -> None:
@@ -215,7 +215,7 @@ class Interleavings(RuleBasedStateMachine):
     def flush_redis(self) -> None:
         self.redis.flushdb()
         for worker in self.workers:
-            worker.buffer.beat()
+            worker.queue.beat()
 
     @rule()
     def repair(self) -> None:

@@ -51,7 +51,7 @@ class Bench:
         self.redis: Redis = redis_clients.connect(url, timeout=300)
         self.load = redis_clients.load_script(self.redis, lua.source("layout"), LOADER % lua.source("enqueue"))
         self.ticket = ticket_message(UUID(int=0x0198AAAA_0000_7000_8000_000000000000), 2)
-        self.buffer = WorkerQueue(self.redis, WorkerQueueConfig(worker="bench-1", own_queue="dq.bench", window_ms=0))
+        self.queue = WorkerQueue(self.redis, WorkerQueueConfig(worker="bench-1", own_queue="dq.bench", window_ms=0))
 
     def fill(self, count: int, keys: int) -> None:
         """Empties Redis and enqueues tasks of four classes and fifty users."""
@@ -82,8 +82,8 @@ class Bench:
             rounds = min(CLAIMS, count // 12)
             ones += self._claims(1, rounds)
             eights += self._claims(8, rounds)
-            held = self.buffer.claim(8).tasks
-            ticks += [seconds(partial(self.buffer.tick, held)) for _ in range(rounds)]
+            held = self.queue.claim(8).tasks
+            ticks += [seconds(partial(self.queue.tick, held)) for _ in range(rounds)]
         return fast(ones), fast(eights), fast(ticks)
 
     def _claims(self, slots: int, rounds: int) -> list[float]:
@@ -91,16 +91,16 @@ class Bench:
         times = []
         for _ in range(rounds):
             begun = time.perf_counter()
-            claimed = self.buffer.claim(slots, wait_for_mates=False).tasks
+            claimed = self.queue.claim(slots, wait_for_batch=False).tasks
             times.append((time.perf_counter() - begun) / max(1, len(claimed)))
             for task in claimed:
-                self.buffer.settle(task, Release.ENDED)
+                self.queue.settle(task, Release.ENDED)
         return times
 
     def shares(self) -> dict[str, float]:
         """The classes' parts of 1,000 claims while all are full."""
         self.fill(8000, keys=16)
-        served = Counter(task.priority for _ in range(1000) for task in self.buffer.claim(1).tasks)
+        served = Counter(task.priority for _ in range(1000) for task in self.queue.claim(1).tasks)
         return {f"P{class_}": served[class_] / 1000 for class_ in range(4)}
 
 

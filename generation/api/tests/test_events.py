@@ -24,7 +24,7 @@ def http(live: str, owner: User, key_of: Callable[..., str]) -> Iterator[httpx.C
         yield client
 
 
-def told(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any], str]]:
+def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """The events of a stream as (kind, data, id)."""
     entry: dict[str, str] = {}
     for line in lines:
@@ -43,7 +43,7 @@ def test_a_watcher_hears_everything_from_the_first_look_to_the_end(http: httpx.C
     with http.stream("GET", f"/api/v1/image/task/{task.public_id}/events") as answer:
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert answer.headers["x-request-id"]
-        stream = told(answer.iter_lines())
+        stream = parse_events(answer.iter_lines())
         kind, data, _ = next(stream)
         assert (kind, data["task_id"], data["status"]) == ("task", task.public_id, "queued")
         events.publish_progress(task.id, 50, 2, 4)
@@ -58,15 +58,15 @@ def test_a_watcher_hears_everything_from_the_first_look_to_the_end(http: httpx.C
     with http.stream(
         "GET", f"/api/v1/image/task/{task.public_id}/events", headers={"last-event-id": first_id}
     ) as answer:
-        again = list(told(answer.iter_lines()))
+        again = list(parse_events(answer.iter_lines()))
     assert [event for event in again if event[0] == "status"] == [event for event in rest if event[0] == "status"]
     assert again[-1][0] == "end"
 
 
-def test_an_ended_task_is_told_at_once(http: httpx.Client, make_task: Any) -> None:
+def test_a_stream_of_an_ended_task_ends_at_once(http: httpx.Client, make_task: Any) -> None:
     task = finish(make_task())
     answer = http.get(f"/api/v1/image/task/{task.public_id}/events")
-    assert [kind for kind, *_ in told(iter(answer.text.splitlines()))] == ["task", "task", "end"]
+    assert [kind for kind, *_ in parse_events(iter(answer.text.splitlines()))] == ["task", "task", "end"]
 
 
 def test_a_browser_opens_the_stream_with_a_token_of_that_task(

@@ -28,11 +28,11 @@ async def opened(url: str, key: str, task: Task) -> tuple[asyncio.StreamReader, 
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=1 << 20)
     writer.write(encoded("GET", f"/api/v1/image/task/{task.public_id}/events", key))
-    await heard(reader, "task")
+    await next_event(reader, "task")
     return reader, writer
 
 
-async def heard(reader: asyncio.StreamReader, kind: str) -> dict[str, Any]:
+async def next_event(reader: asyncio.StreamReader, kind: str) -> dict[str, Any]:
     """The data of the next event of that kind."""
     async with asyncio.timeout(PATIENCE_S):
         while (line := await reader.readline()) != f"event: {kind}\n".encode():
@@ -58,13 +58,13 @@ def test_hundreds_of_clients_hear_of_their_own_tasks_only(live: str, key: str, m
             streams += await asyncio.gather(*(opened(live, key, task) for task in wanted))
         for number, task in enumerate(tasks):
             await asyncio.to_thread(events.publish_progress, task.id, number, 1, 2)
-        told = await asyncio.gather(*(heard(reader, "progress") for reader, _ in streams))
+        received = await asyncio.gather(*(next_event(reader, "progress") for reader, _ in streams))
         for _, writer in streams:
             writer.close()
-        return list(told)
+        return list(received)
 
-    told = asyncio.run(watch())
-    assert [data["progress"] for data in told] == [number % len(tasks) for number in range(CLIENTS)]
+    received = asyncio.run(watch())
+    assert [data["progress"] for data in received] == [number % len(tasks) for number in range(CLIENTS)]
 
 
 def test_a_client_that_does_not_read_holds_nobody_up(live: str, key: str, make_task: Callable[..., Task]) -> None:
@@ -79,7 +79,7 @@ def test_a_client_that_does_not_read_holds_nobody_up(live: str, key: str, make_t
             data = {"image": filler, "number": number}
             await asyncio.to_thread(events.publish, task.id, "preview", data)
             if number % 50 == 49:  # an attentive client keeps up
-                while (await heard(reader, "preview"))["number"] != number:
+                while (await next_event(reader, "preview"))["number"] != number:
                     continue
         writer.close()
         idle.close()

@@ -4,7 +4,7 @@
 --   warm_key, only_key, only_class (absent: none, any), closed (keys that the worker is full of)
 --   join: tasks run there, so only the warm key or P0 may follow, and no task that must run alone
 --   affinity_ms, window_ms, min_batch, cold_ms (so long a task is left to a worker that has its model in memory, if there are others)
--- Answers JSON {wait, tasks: [{id, class, key, fence, hash as JSON}]}: wait > 0 means that work is here but may wait for mates so many ms.
+-- Answers JSON {wait, tasks: [{id, class, key, fence, hash as JSON}]}: wait > 0 means that work is here but waits so many ms for others of its batch key.
 --
 -- 1 the class: smallest pass among those that have work for this worker (stride scheduling; ties go to the more urgent)
 -- 2 the key: the one whose first task has the smallest tag, unless the warm key has work and that first task is younger than the affinity
@@ -138,15 +138,15 @@ while left > 0 and turn do
   end
 end
 
-local wanted, wanted_count = {}, {}
+local taken, taken_count = {}, {}
 for _, task in ipairs(claimed) do
   local of = task.class
-  wanted[of] = wanted[of] or {}
-  wanted[of][task.id] = true
-  wanted_count[of] = (wanted_count[of] or 0) + 1
+  taken[of] = taken[of] or {}
+  taken[of][task.id] = true
+  taken_count[of] = (taken_count[of] or 0) + 1
   local fields, hash = redis.call('HGETALL', task_key(task.id)), {}
   for i = 1, #fields, 2 do hash[fields[i]] = fields[i + 1] end
   task.hash = cjson.encode(hash)
 end
-for of, ids in pairs(wanted) do take_tickets(of, ids, wanted_count[of], ask.own_queue) end
+for of, ids in pairs(taken) do take_tickets(of, ids, taken_count[of], ask.own_queue) end
 return cjson.encode({wait = 0, tasks = claimed})

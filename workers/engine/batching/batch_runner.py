@@ -41,7 +41,7 @@ def group_key(sample: PipelineGreenlet) -> Hashable:
 
 
 def rows_of(sample: PipelineGreenlet) -> int:
-    """Batch rows the sample brings to its next forward pass."""
+    """Rows that the sample brings to its next forward pass."""
     return _call_of(sample).rows
 
 

@@ -1,4 +1,4 @@
-"""The best number of batch rows, measured on the steps that are made anyway, once per model, size, precision and
+"""The best number of rows of a pass, measured on the steps that are made anyway, once per model, size, precision and
 device, and kept in a file.
 
 Up to a knee, more rows in a batch make each row cheaper; beyond it they only add latency. Until enough full batches of
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.05  # a batch is as good as the best if a row takes no more than this part longer
 MIN_PASSES = 8  # of one row count, of which the quickest counts: what disturbs a pass only makes it slower
-MIN_ROW_COUNTS = 3  # different counts of batch rows, before anything is concluded
+MIN_ROW_COUNTS = 3  # different counts of rows, before anything is concluded
 LEAST_ROWS = 4  # two samples with guidance: also where batches gain nothing, one sample must not hold up all others
 
 

@@ -1,4 +1,4 @@
-"""How many batch rows a forward pass may have: by size of the picture, lowered when memory is short, raised again.
+"""How many rows a forward pass may have: by size of the picture, lowered when memory is short, raised again.
 
 The table by size is GpuConfig.batch_limits (imagegenx_site/config.py, setting BATCH_LIMITS); calibration.py lowers it
 to what is worth while on this device; scheduler.py chooses the members of a pass.

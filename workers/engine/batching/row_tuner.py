@@ -1,4 +1,4 @@
-"""Limits of batch rows as they change while the engine runs: recalled from earlier processes, measured on passes,
+"""Limits of rows of a pass as they change while the engine runs: recalled from earlier processes, measured on passes,
 lowered and raised by how full the memory is.
 """
 

@@ -6,8 +6,9 @@ The rules, in this order:
 2. Otherwise the key of the oldest sample is served, the oldest samples first.
 3. Nobody starves: a sample passed over `patience` times in a row has its key served next, itself first.
 4. Of a batch request with a limit, only so many tasks take part, the oldest first; its others wait for them to end.
-5. Batch rows never exceed the limit of their size (limits.py), rounded down to a bucket where there are some (shapes a
-   compiled model knows); what does not fit waits one step. One sample always runs, however many rows it has.
+5. The rows of a forward pass never exceed the limit of their size (limits.py), rounded down to a bucket where there
+   are some (shapes a compiled model knows); what does not fit waits one step. One sample always runs, however
+   many rows it has.
 6. What the paused samples hold in memory is bounded: beyond it whole tasks are requeued.
 """
 
@@ -39,7 +40,7 @@ class Policy:
 class Candidate:
     """A sample waiting for its next forward pass, as the policy sees it.
 
-    `key` says with whom it may share, `rows` how many batch rows it brings (2 with guidance), `passed_over` how many
+    `key` says with whom it may share, `rows` how many rows it brings (2 with guidance), `passed_over` how many
     forward passes it has seen go by without it since its last one. `batch`: the limit of its batch request.
     """
 

@@ -25,8 +25,12 @@ def test_without_candidates_nobody_is_chosen():
 
 
 def test_the_key_of_the_oldest_is_served_oldest_first():
-    samples = [candidate("young", "b", arrived=3), candidate("old", "a", arrived=1), candidate("mate", "a", arrived=2)]
-    assert chosen(samples) == ["old", "mate"]
+    samples = [
+        candidate("young", "b", arrived=3),
+        candidate("old", "a", arrived=1),
+        candidate("same key", "a", arrived=2),
+    ]
+    assert chosen(samples) == ["old", "same key"]
 
 
 def test_rows_and_not_samples_are_limited():

@@ -141,9 +141,9 @@ def test_a_failed_inference_is_tried_once_more_and_then_fails_with_its_reason(fl
     fleet.only("gpu1")
     (failing,) = submit(user, "please fail")
     (refused,) = submit(user, "please refuse")
-    mates = submit(user, count=4)
+    others = submit(user, count=4)
     wait_until(lambda: statuses([failing, refused])["failed"] == 2, 90, lambda: fleet.tail("gpu1"))
-    wait_until(lambda: statuses(mates)["generated"] == 4, 60)
+    wait_until(lambda: statuses(others)["generated"] == 4, 60)
     task = Task.objects.get(pk=failing)
     assert (task.error_code, task.error_message, task.attempt) == ("inference_failed", "asked to fail", 2)
     assert [(entry["reason"], entry["code"]) for entry in moves(task, "queued")[-1:]] == [
@@ -167,12 +167,12 @@ def test_a_task_that_fails_twice_goes_to_the_fallback_model(fleet, user):
     assert back == [("falls back to spare", "fell_back", "spare")]
 
 
-def test_a_poison_task_fails_alone_and_its_mates_succeed(fleet, user):
+def test_a_task_that_kills_its_worker_fails_alone_and_others_succeed(fleet, user):
     names = ["gpu1", "gpu2", "gpu3", "gpu4"]
     fleet.only(*names, "reconciler")
-    mates = submit(user, count=6)
+    others = submit(user, count=6)
     (poison,) = submit(user, "poison")
-    wait_until(lambda: statuses([*mates, poison])["generated"] == 6, 90, lambda: str(statuses([*mates, poison])))
+    wait_until(lambda: statuses([*others, poison])["generated"] == 6, 90, lambda: str(statuses([*others, poison])))
     wait_until(lambda: statuses([poison])["failed"], 80)
     assert Task.objects.get(pk=poison).error_code == "worker_crashed"
     assert [fleet.processes[name].poll() for name in names].count(None) == 1

@@ -30,7 +30,7 @@ class Engine:
 
 
 @pytest.fixture
-def intake(make_buffer: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
+def intake(make_worker_queue: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
     """With `intake.rows_take` seconds until the rows of a claim are won."""
 
     def claim_rows(claims: tuple[Claimed, ...], worker: str) -> task_claims.ClaimedRows:
@@ -39,7 +39,7 @@ def intake(make_buffer: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake
 
     monkeypatch.setattr(task_claims, "claim_rows", claim_rows)
     with ThreadPoolExecutor(1) as threads:
-        made = Intake(make_buffer(), threads)
+        made = Intake(make_worker_queue(), threads)
         made.rows_take = 0.0  # type: ignore[attr-defined]
         yield made
 

@@ -21,16 +21,16 @@ WORKER = "gpu1-a"
 
 
 @pytest.fixture
-def buffer(user):
+def queue(user):
     """A living worker's."""
     config = WorkerQueueConfig(worker=WORKER, own_queue="dq.gpu1", window_ms=0)
     return WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config)
 
 
-def claim(buffer, user):
+def claim(queue, user):
     """One task whose row this worker has won."""
     submit(user)
-    (running,) = task_claims.claim_rows(buffer.claim(1).tasks, WORKER).running
+    (running,) = task_claims.claim_rows(queue.claim(1).tasks, WORKER).running
     return running
 
 
@@ -48,23 +48,23 @@ def claim(buffer, user):
     ],
     ids=lambda value: str(value.end) if isinstance(value, Outcome) else None,
 )
-def test_the_row_moves_as_the_outcome_says(buffer, user, outcome, release, status, code, attempt):
-    running = claim(buffer, user)
+def test_the_row_moves_as_the_outcome_says(queue, user, outcome, release, status, code, attempt):
+    running = claim(queue, user)
     assert settle_row(running.claimed, running.task, outcome, WORKER) is release
     task = Task.objects.get(pk=running.task.pk)
     assert (task.status, task.history[-1].get("code"), task.attempt) == (status, code, attempt)
 
 
-def test_a_cancelled_task_ends_if_its_cancel_was_asked_for(buffer, user):
-    running = claim(buffer, user)
+def test_a_cancelled_task_ends_if_its_cancel_was_asked_for(queue, user):
+    running = claim(queue, user)
     Task.objects.filter(pk=running.task.pk).update(cancel_requested=True)
     assert settle_row(running.claimed, running.task, Outcome(End.CANCELLED), WORKER) is Release.ENDED
     assert Task.objects.get(pk=running.task.pk).status == "cancelled"
 
 
-def test_a_row_that_was_not_won_is_cancelled_if_that_was_asked_for_and_else_left(buffer, user):
+def test_a_row_that_was_not_won_is_cancelled_if_that_was_asked_for_and_else_left(queue, user):
     (task_id,) = submit(user)
-    (claimed,) = buffer.claim(1).tasks
+    (claimed,) = queue.claim(1).tasks
     assert settle_row(claimed, None, Outcome(End.UNCLAIMED), WORKER) is Release.WAITING
     assert settle_row(claimed, None, Outcome(End.NOT_RUNNABLE), WORKER) is Release.ENDED
     assert Task.objects.get(pk=task_id).status == "queued"
@@ -74,14 +74,14 @@ def test_a_row_that_was_not_won_is_cancelled_if_that_was_asked_for_and_else_left
 
 
 @pytest.fixture
-def tickets(buffer):
-    return TicketHolder(buffer)
+def tickets(queue):
+    return TicketHolder(queue)
 
 
 @pytest.fixture
-def settler(buffer, tickets):
+def settler(queue, tickets):
     with ThreadPoolExecutor(1) as threads:
-        yield Settler(buffer, tickets, threads, patience=0.0)
+        yield Settler(queue, tickets, threads, patience=0.0)
 
 
 def held_ticket(tickets, running):
@@ -107,8 +107,8 @@ def settled(settler):
         (End.TAKEN_OVER, EntryState.RUNNING, True),
     ],
 )
-def test_entry_and_ticket_follow_the_row(buffer, user, tickets, settler, end, state, acknowledged):
-    running = claim(buffer, user)
+def test_entry_and_ticket_follow_the_row(queue, user, tickets, settler, end, state, acknowledged):
+    running = claim(queue, user)
     thread, answers = held_ticket(tickets, running)
     running.end(Outcome(end))
     assert running.settleable
@@ -119,37 +119,37 @@ def test_entry_and_ticket_follow_the_row(buffer, user, tickets, settler, end, st
     assert answers == [acknowledged]
     settler.release_entries()
     assert settler.idle
-    assert buffer.state(running.id)[0] is state
+    assert queue.state(running.id)[0] is state
 
 
-def test_entries_wait_while_redis_is_out_of_reach(buffer, user, settler, monkeypatch):
-    running = claim(buffer, user)
+def test_entries_wait_while_redis_is_out_of_reach(queue, user, settler, monkeypatch):
+    running = claim(queue, user)
     settler.settle_now(running, Outcome(End.STOPPED))
     with monkeypatch.context() as away:
-        away.setattr(buffer, "settle", lambda *_: (_ for _ in ()).throw(NoRedis()))
+        away.setattr(queue, "settle", lambda *_: (_ for _ in ()).throw(NoRedis()))
         with pytest.raises(NoRedis):
             settler.release_entries()
     assert not settler.idle
     settler.release_entries()
     assert settler.idle
-    assert buffer.state(running.id)[0] is EntryState.WAITING
+    assert queue.state(running.id)[0] is EntryState.WAITING
 
 
-def test_pictures_that_cannot_be_kept_send_the_task_back(buffer, user, settler, monkeypatch):
+def test_pictures_that_cannot_be_kept_send_the_task_back(queue, user, settler, monkeypatch):
     def refuse(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(persistence, "persist_pictures", refuse)
-    running = claim(buffer, user)
+    running = claim(queue, user)
     running.end(Outcome(End.FINISHED))
     settler.settle(running)
     settled(settler)
     assert Task.objects.get(pk=running.task.pk).history[-1]["reason"] == "the pictures could not be kept: disk full"
 
 
-def test_a_ticket_without_a_task_here_is_acknowledged_and_all_go_back_at_the_end(buffer, user, tickets):
+def test_a_ticket_without_a_task_here_is_acknowledged_and_all_go_back_at_the_end(queue, user, tickets):
     assert tickets.wait("0198aaaa-0000-7000-8000-000000000001") is True, "nobody knows this task"
-    running = claim(buffer, user)
+    running = claim(queue, user)
     thread, answers = held_ticket(tickets, running)
     tickets.close()
     thread.join(5)

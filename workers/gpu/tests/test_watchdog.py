@@ -49,7 +49,7 @@ def wait_until(condition, seconds=5.0):
 
 
 @pytest.fixture
-def start(redis_url, make_buffer):
+def start(redis_url, make_worker_queue):
     children: list[Any] = []
 
     def run(mode, **changes):
@@ -59,7 +59,7 @@ def start(redis_url, make_buffer):
         children.append(child)
         assert child.stdout is not None
         watchdog = int(child.stdout.readline())
-        wait_until(lambda: make_buffer().redis.zscore("gq:lease", "gpu1-a"))
+        wait_until(lambda: make_worker_queue().redis.zscore("gq:lease", "gpu1-a"))
         return child, watchdog
 
     yield run
@@ -70,13 +70,13 @@ def start(redis_url, make_buffer):
         child.stdin.close()
 
 
-def test_a_killed_workers_tasks_are_back_within_a_moment(start, make_buffer, enqueue):
+def test_a_killed_workers_tasks_are_back_within_a_moment(start, make_worker_queue, enqueue):
     child, _ = start("steps")
     task = enqueue()
-    make_buffer("gpu1-a").claim(1)
+    make_worker_queue("gpu1-a").claim(1)
     child.kill()
     killed = time.monotonic()
-    other = make_buffer("gpu2-b")
+    other = make_worker_queue("gpu2-b")
     took = wait_until(lambda: other.state(task)[0] == "w") - killed
     print(f"requeued {took * 1000:.0f} ms after the kill")
     assert took < 0.5
@@ -90,11 +90,11 @@ def test_the_lease_is_renewed_while_the_worker_works(start, redis):
         assert redis.zscore("gq:lease", "gpu1-a") > time.time() * 1000
 
 
-def test_a_hung_worker_is_killed_and_its_tasks_run_again(start, make_buffer, enqueue):
+def test_a_hung_worker_is_killed_and_its_tasks_run_again(start, make_worker_queue, enqueue):
     child, _ = start("begins-then-hangs", hang=0.5)
     task = enqueue()
-    make_buffer("gpu1-a").claim(1)
-    wait_until(lambda: make_buffer("gpu2-b").state(task)[0] == "w")
+    make_worker_queue("gpu1-a").claim(1)
+    wait_until(lambda: make_worker_queue("gpu2-b").state(task)[0] == "w")
     assert child.wait(2) == -signal.SIGKILL
 
 
@@ -105,15 +105,15 @@ def test_loading_a_model_may_take_longer_than_a_step(start):
     assert child.wait(3) == -signal.SIGKILL
 
 
-def test_a_worker_that_leaves_takes_its_lease_with_it(start, redis, enqueue, make_buffer):
+def test_a_worker_that_leaves_takes_its_lease_with_it(start, redis, enqueue, make_worker_queue):
     task = enqueue()
-    make_buffer("gpu1-a").claim(1)
+    make_worker_queue("gpu1-a").claim(1)
     child, watchdog = start("leaves")
     child.stdin.write("\n")
     child.stdin.flush()
     assert child.wait(5) == 0
     assert redis.zscore("gq:lease", "gpu1-a") is None
-    assert make_buffer().state(task) == ("r", "gpu1-a")  # leaving requeues nothing: the worker did that before
+    assert make_worker_queue().state(task) == ("r", "gpu1-a")  # leaving requeues nothing: the worker did that before
     with pytest.raises(ProcessLookupError):
         os.kill(watchdog, 0)
 
@@ -128,11 +128,11 @@ def test_a_dead_watchdog_is_replaced_before_the_lease_ends(start, redis):
     assert redis.zscore("gq:lease", "gpu1-a") > time.time() * 1000
 
 
-def test_both_killed_the_lease_runs_out(start, redis, make_buffer, enqueue):
+def test_both_killed_the_lease_runs_out(start, redis, make_worker_queue, enqueue):
     child, watchdog = start("steps")
-    other = make_buffer("gpu2-b")
+    other = make_worker_queue("gpu2-b")
     task = enqueue()
-    make_buffer("gpu1-a").claim(1)
+    make_worker_queue("gpu1-a").claim(1)
     redis.delete("gq:grace")
     for pid in (watchdog, child.pid):
         os.kill(pid, signal.SIGKILL)

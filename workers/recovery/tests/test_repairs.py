@@ -47,9 +47,9 @@ def epoch(redis):
 @pytest.fixture
 def worker(redis):
     """A worker without a process: claims, and holds a lease."""
-    buffer = WorkerQueue(redis, WorkerQueueConfig(worker="gpu1-1-a", own_queue="dq.gpu1", lease_ms=60_000, window_ms=0))
-    buffer.beat()
-    return buffer
+    queue = WorkerQueue(redis, WorkerQueueConfig(worker="gpu1-1-a", own_queue="dq.gpu1", lease_ms=60_000, window_ms=0))
+    queue.beat()
+    return queue
 
 
 def claim(worker):

@@ -189,27 +189,27 @@ def late_task(make: MakeTask, settings: Any, folder: Path, count: int = 1, **fie
     return task
 
 
-def test_a_webhook_is_told_once_that_the_larger_version_is_there(make_task: MakeTask, settings, tmp_path) -> None:
+def test_a_webhook_says_once_that_the_larger_version_is_there(make_task: MakeTask, settings, tmp_path) -> None:
     task = late_task(make_task, settings, tmp_path, callback_url="https://shop.example/hook")
     WebhookEndpoint.objects.create(user=task.user, url="https://shop.example/ends", events=["task.succeeded"])
     (end,) = Delivery.objects.filter(task=task)
     for _ in range(2):
         enlarge.enlarge(str(task.id))
-    (told,) = Delivery.objects.filter(task=task).exclude(pk=end.pk)
-    assert (told.event_type, told.url) == ("task.updated", end.url)
-    assert (told.event_id == end.event_id, told.state) == (False, "pending")
-    body = outbox.payload(told)
+    (delivery,) = Delivery.objects.filter(task=task).exclude(pk=end.pk)
+    assert (delivery.event_type, delivery.url) == ("task.updated", end.url)
+    assert (delivery.event_id == end.event_id, delivery.state) == (False, "pending")
+    body = outbox.payload(delivery)
     assert (body["data"]["enlarging"], body["data"]["outputs"][0]["width"]) == (False, 1024)
-    assert body["timestamp"] == told.created_at.isoformat()
+    assert body["timestamp"] == delivery.created_at.isoformat()
 
 
-def test_a_webhook_is_told_that_the_larger_version_will_not_come(make_task: MakeTask, settings, tmp_path) -> None:
+def test_a_webhook_says_that_the_larger_version_will_not_come(make_task: MakeTask, settings, tmp_path) -> None:
     settings.STAGE_MAX_ATTEMPTS = 1
     task = late_task(make_task, settings, tmp_path, callback_url="https://shop.example/hook")
     (tmp_path / "x4.onnx").unlink()
     enlarge.enlarge(str(task.id))
-    told = Delivery.objects.get(task=task, event_type="task.updated")
-    assert "x4.onnx" in outbox.payload(told)["data"]["warnings"][-1]
+    delivery = Delivery.objects.get(task=task, event_type="task.updated")
+    assert "x4.onnx" in outbox.payload(delivery)["data"]["warnings"][-1]
 
 
 def test_two_messages_for_one_enlargement_are_one(make_task: MakeTask, settings, tmp_path: Path) -> None:
@@ -258,7 +258,9 @@ def test_an_enlargement_that_never_works_is_given_up_and_said(make_task: MakeTas
     assert files("raw") == []
 
 
-def test_a_long_enlargement_keeps_its_lease_and_tells_how_far_it_is(make_task: MakeTask, monkeypatch, settings) -> None:
+def test_a_long_enlargement_keeps_its_lease_and_publishes_its_progress(
+    make_task: MakeTask, monkeypatch, settings
+) -> None:
     task = make_task(Status.GENERATED, attempt=1)
     leased = states.take_stage(task.id, stages.named("postprocess"), "me", 60)
     assert leased is not None
@@ -293,7 +295,7 @@ def test_leftovers_of_ended_tasks_are_cleared_and_of_open_ones_stay(
     assert not any(str(failed.id) in key for key in files("raw"))
 
 
-def alike(make: MakeTask, count: int, **postprocess: object) -> list[Task]:
+def with_same_work(make: MakeTask, count: int, **postprocess: object) -> list[Task]:
     """Tasks that the GPU is done with, of one size and recipe."""
     tasks = [make(Status.GENERATED, attempt=1) for _ in range(count)]
     for task in tasks:
@@ -321,7 +323,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
     return messages
 
 
-def test_tasks_that_ask_for_the_same_are_processed_together(
+def test_tasks_with_the_same_work_are_processed_together(
     make_task: MakeTask,
     settings,
     tmp_path: Path,
@@ -329,8 +331,8 @@ def test_tasks_that_ask_for_the_same_are_processed_together(
 ) -> None:
     settings.SUPERRES_DIR = str(tmp_path)
     save_blur_network(tmp_path / "x2.onnx", 2)
-    tasks = [with_raw(task) for task in alike(make_task, 3, upscale={"scale": 2})]
-    (other,) = [with_raw(task) for task in alike(make_task, 1, format="png")]
+    tasks = [with_raw(task) for task in with_same_work(make_task, 3, upscale={"scale": 2})]
+    (other,) = [with_raw(task) for task in with_same_work(make_task, 1, format="png")]
     postprocess.postprocess(str(tasks[1].id))
     assert statuses(tasks) == ["processed"] * 3
     assert statuses([other]) == ["generated"], "another recipe is not taken"
@@ -341,18 +343,18 @@ def test_tasks_that_ask_for_the_same_are_processed_together(
         assert [entry["to"] for entry in task.history] == ["processed", "stored", "succeeded"]
 
 
-def test_a_picture_is_the_same_alone_and_in_company(make_task: MakeTask, settings) -> None:
-    *company, alone = [with_raw(task) for task in alike(make_task, 3, sharpen=0.5, metadata="none")]
+def test_a_picture_is_the_same_alone_and_in_a_group(make_task: MakeTask, settings) -> None:
+    *grouped, alone = [with_raw(task) for task in with_same_work(make_task, 3, sharpen=0.5, metadata="none")]
     settings.POSTPROCESS_GROUP = 2
-    postprocess.postprocess(str(company[0].id))
-    assert statuses([*company, alone]) == ["processed", "processed", "generated"]
+    postprocess.postprocess(str(grouped[0].id))
+    assert statuses([*grouped, alone]) == ["processed", "processed", "generated"]
     settings.POSTPROCESS_GROUP = 1
     postprocess.postprocess(str(alone.id))
     assert len(set(Image.objects.values_list("sha256", flat=True))) == 1
 
 
 def test_a_damaged_picture_in_a_group_costs_its_own_task_a_try_and_no_other(make_task: MakeTask) -> None:
-    tasks = [with_raw(task) for task in alike(make_task, 3)]
+    tasks = [with_raw(task) for task in with_same_work(make_task, 3)]
     raw.write_raw(tasks[1].id, 0, 1, b"not a picture")
     postprocess.postprocess(str(tasks[0].id))
     assert statuses(tasks) == ["processed", "generated", "processed"]
@@ -360,13 +362,13 @@ def test_a_damaged_picture_in_a_group_costs_its_own_task_a_try_and_no_other(make
     assert tasks[1].stage_attempts == 1
     assert "damaged" in tasks[1].history[-1]["stage_fault"]
     Task.objects.filter(pk=tasks[1].pk).update(stage_until=timezone.now() - timedelta(seconds=1))
-    (healthy,) = [with_raw(task) for task in alike(make_task, 1)]
+    (healthy,) = [with_raw(task) for task in with_same_work(make_task, 1)]
     postprocess.postprocess(str(healthy.id))
-    assert statuses([healthy, tasks[1]]) == ["processed", "generated"], "what failed once is never company again"
+    assert statuses([healthy, tasks[1]]) == ["processed", "generated"], "what failed once joins no group again"
 
 
 def test_nobody_takes_what_another_holds_or_what_was_cancelled(make_task: MakeTask) -> None:
-    tasks = [with_raw(task) for task in alike(make_task, 3)]
+    tasks = [with_raw(task) for task in with_same_work(make_task, 3)]
     states.take_stage(tasks[1].id, stages.named("postprocess"), "another worker", 60)
     Task.objects.filter(pk=tasks[2].pk).update(cancel_requested=True)
     postprocess.postprocess(str(tasks[0].id))
@@ -375,15 +377,15 @@ def test_nobody_takes_what_another_holds_or_what_was_cancelled(make_task: MakeTa
     assert tasks[1].stage_owner == "another worker"
 
 
-def test_large_pictures_are_not_kept_waiting_for_company(make_task: MakeTask, monkeypatch) -> None:
+def test_large_pictures_are_not_kept_waiting_by_a_group(make_task: MakeTask, monkeypatch) -> None:
     monkeypatch.setattr(postprocess, "GROUP_PIXELS", 2 * 256 * 256)
-    tasks = [with_raw(task) for task in alike(make_task, 3)]
+    tasks = [with_raw(task) for task in with_same_work(make_task, 3)]
     postprocess.postprocess(str(tasks[0].id))
     assert statuses(tasks) == ["processed", "processed", "generated"]
 
 
 def test_the_mark_of_the_plan_is_in_the_picture(make_task: MakeTask) -> None:
-    plain, marked = [with_raw(task) for task in alike(make_task, 2, metadata="none")]
+    plain, marked = [with_raw(task) for task in with_same_work(make_task, 2, metadata="none")]
     mark = {"kind": "text", "text": "XXXX", "size": 0.5, "opacity": 1.0, "color": "#00FF00", "position": "center"}
     Task.objects.filter(pk=marked.pk).update(params={**marked.params, "plan_watermark": mark})
     for task in (plain, marked):
@@ -405,13 +407,13 @@ def _stored(image: Image) -> np.ndarray:
 def test_a_signed_picture_is_what_the_store_gets(make_task: MakeTask, settings, tmp_path: Path) -> None:
     chain = make_chain(tmp_path)
     settings.C2PA_CERTIFICATE, settings.C2PA_KEY = str(chain.signer.certificates), str(chain.signer.key)
-    (task,) = [with_raw(task) for task in alike(make_task, 1, provenance=True)]
+    (task,) = [with_raw(task) for task in with_same_work(make_task, 1, provenance=True)]
     run_all(task)
     image = Image.objects.get(task=task)
     read = c2pa.Reader(image.content_type, io.BytesIO(get_store("images").read(image.key)))
     assert read.get_validation_state() == "Valid"
     settings.C2PA_KEY = str(tmp_path / "gone.pem")
-    (unsigned,) = [with_raw(task) for task in alike(make_task, 1, provenance=True)]
+    (unsigned,) = [with_raw(task) for task in with_same_work(make_task, 1, provenance=True)]
     postprocess.postprocess(str(unsigned.id))
     unsigned.refresh_from_db()
     assert (unsigned.status, unsigned.stage_attempts) == ("generated", 1), "our fault: it is tried again"
