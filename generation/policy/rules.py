@@ -40,7 +40,7 @@ class Term:
     key: int | None
 
     def applies_to(self, key: ApiKey) -> bool:
-        return (self.profile in (None, key.profile_id)) and (self.key in (None, key.pk))
+        return (self.profile in (None, key.profile_id)) and (self.key in (None, key.pk, *key.terms_of))
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ def faults(key: ApiKey, subject: PolicySubject) -> list[Fault]:
         PolicyRefusal.objects.create(user_id=key.user_id, api_key=key, reason=fault.code, rule=rule, kind=subject.kind)
         _log.info("refused by policy", extra={"reason": fault.code, "rule": rule, "key": key.prefix})
     return [fault for fault, _ in found]
+
+
+def keys_with_terms() -> frozenset[int]:
+    """The keys that have blocked terms of their own, as they are in the database now."""
+    return frozenset(BlockedTerm.objects.exclude(api_key=None).values_list("api_key_id", flat=True))
 
 
 def must_check(key: ApiKey) -> bool:
