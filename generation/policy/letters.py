@@ -1,14 +1,15 @@
 """What a sign stands for when a text is read as a person would read it: the letter that it is, or looks like.
 
-    sign                                                  read as                                        source
-    letters with accents, strokes, hooks; small capitals; the letter                                     Unicode names
-      squared, circled, regional indicators
-    letters of other scripts that look like Latin ones    the Latin letter                               Unicode's
-                                                                                                         confusables
-    combining and enclosing marks, variation selectors,   nothing
+    sign                                                           read as               by
+    with accents, strokes, hooks; small capitals; squared,         the letter            its name in Unicode
+      circled; regional indicators
+    of another script, and like a Latin letter                     the Latin letter      Unicode's confusables
+    combining and enclosing marks, variation selectors,            nothing               its category
       joiners, soft hyphens, tags
-    blank fillers (Hangul, Braille), zero-width space     a separator inside a word
-    digits and symbols in place of letters: 0 @ $ !       themselves; the letter in the second reading   the table below
+    blank fillers (Hangul, Braille), zero-width space              a separator           _BLANKS
+    digits and symbols in place of letters: 0 @ $ !                themselves, and in    _BY_LETTER
+                                                                   a second reading
+                                                                   the letter
 
 Both sides of a comparison are read so, so a term in Cyrillic still finds itself.
 """
@@ -34,13 +35,22 @@ _APOSTROPHES: Final = frozenset("'’ʼ＇‘`´")
 # What the confusables lack, or see otherwise than readers do.
 _OWN: Final = str.maketrans("абвекмнорстухіјѕьԁɡαβεηικνορτυχпиⲃ", "abbekmhopctyxijsbdgabeniknoptuxnnb")
 # i, l and what stands for either are one letter in the second reading.
-_SUBSTITUTES: Final = dict(zip("0123456789@$!|+€£¢○◯●◎⭕⚪⚫⊙〇", "olzeasbtbgasllteelcooooooooo"[:27], strict=True)) | {
-    "ӏ": "l",
-    "Ӏ": "l",
+_BY_LETTER: Final = {
+    "a": "4@",
+    "b": "68",
+    "c": "¢",
+    "e": "3€",
+    "g": "9",
+    "l": "1!|£ӏӀ",
+    "o": "0○◯●◎⭕⚪⚫⊙〇",
+    "s": "5$",
+    "t": "7+",
+    "z": "2",
 }
+_SUBSTITUTES: Final = {sign: letter for letter, signs in _BY_LETTER.items() for sign in signs}
 SUBSTITUTE: Final = re.compile("[" + re.escape("".join(_SUBSTITUTES)) + "]|(?<=[^\\W\\dA-Z_])I|I(?=[^\\W\\dA-Z_])")
 _LOOSE_SYMBOL: Final = re.compile(r"[!|+](?![\w@$!|+○◯●◎⭕⚪⚫⊙])|[!|+]+(?=\s|$)")
-_CAPITAL_I: Final = re.compile("(?<=[^\\W\\dA-Z_])I|I(?=[^\\W\\dA-Z_])")
+_CAPITAL_I: Final = re.compile("(?<=[^\\W\\dA-Z_])I|I(?=[^\\W\\dA-Z_])")  # within or before small letters
 SOLID: Final = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u3130-\u318f"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]"
