@@ -33,7 +33,7 @@ _NAMED: Final = re.compile(
 _BLANKS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800\u200b\u180e")
 _APOSTROPHES: Final = frozenset("'’ʼ＇‘`´")
 # What the confusables lack, or see otherwise than readers do.
-_OWN: Final = str.maketrans("абвекмнорстухіјѕьԁɡαβεηικνορτυχпиⲃ", "abbekmhopctyxijsbdgabeniknoptuxnnb")
+_OWN: Final = str.maketrans("абвдеклмнорстухіјѕьԁɡαβεηικνορτυχпиⲃð", "abbdeklmhopctyxijsbdgabeniknoptuxnnbd")
 # i, l and what stands for either are one letter in the second reading.
 _BY_LETTER: Final = {
     "a": "4@",

@@ -16,8 +16,8 @@ A second reading takes digits and symbols for the letters that they resemble (bl
 of them is part of the term, and a letter too: 455 is a number.
 
 Let through on purpose: longer words (bloodhound), repeated letters (bloooood), reversed ones (doolb), masked ones
-(bl**d), sounds (blud), l for i in small letters (klll), I for l in capitals (BIOOD), digits only (8008), letters as
-Braille, Morse or emoji, one letter by a similar sound of another alphabet, and what a picture of words says.
+(bl**d), sounds (blud), l for i in small letters (klll), I for l in capitals (BIOOD), digits only (8008), letters in
+Braille or Morse code, and words in an uploaded picture.
 """
 
 import re
@@ -66,14 +66,14 @@ class _Tokens:
     """
 
     def __init__(self, read: str, pattern: re.Pattern[str], flags: str = "") -> None:
-        found = list(pattern.finditer(read))
-        ends = [0, *(one.end() for one in found)]
-        self.words = [one[0] for one in found]
-        self.gaps = [read[end : one.start()] for end, one in zip(ends, found, strict=False)]
+        self.words: list[str] = pattern.findall(read)
+        self.gaps: list[str] = pattern.split(read)
         self.starts = [0, *accumulate(map(len, self.words))]
         self.number = {offset: number for number, offset in enumerate(self.starts)}
         self.solid = "".join(self.words)
-        self.flags = "".join(flags[one.start() : one.end()] for one in found) if flags else ""
+        between = accumulate(map(len, self.gaps))
+        places = [start + gaps for start, gaps in zip(self.starts, between, strict=True)] if flags else []
+        self.flags = "".join(flags[at : at + len(word)] for at, word in zip(places, self.words, strict=False))
 
     def has(self, term: Spelling, begin: int, *, joined: bool) -> bool:
         """Whether the letters of a term that begin at `begin` of `solid` are meant as the term. `joined`: also where
