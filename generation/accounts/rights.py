@@ -1,4 +1,4 @@
-"""What a key may do, as a value that can be compared: a key makes, rotates and revokes only what is not above itself."""
+"""What a key may do, as a value that can be compared: a key makes, replaces and ends only what is not above itself."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

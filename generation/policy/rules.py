@@ -1,6 +1,7 @@
 """The content policy: blocked terms of the deployment, of a profile and of a key, and the bounds of a profile.
 
-Which texts are looked at: generation/policy/subjects.py. Which spellings of a term are found: generation/policy/terms.py.
+Which texts are looked at: generation/policy/subjects.py. Which spellings of a term are found:
+generation/policy/terms.py.
 
 A refusal is recorded with its reason and rule, without the text.
 """

@@ -111,7 +111,7 @@ def marked(**mark: Any) -> dict[str, Any]:
     return {"postprocess": {"watermark": mark}}
 
 
-TEXTS = {
+TEXTS: dict[str, tuple[dict[str, Any], str]] = {
     "negative prompt": ({"negative_text": "blo-od"}, "params.negative_text"),
     "keywords": ({"style_keywords": ["red", "bl", "ood"]}, "params.style_keywords"),
     "text and keyword": ({"style_keywords": ["lady"]}, "text"),
@@ -155,7 +155,7 @@ def test_a_lora_is_found_by_its_name(client: Client, owner: User) -> None:
     ("name", "file", "words"), [("blo-od", "x", ""), ("ink", "blood.safetensors", ""), ("ink", "x", "naked, blo od")]
 )
 def test_an_upload_of_a_lora_is_refused_by_its_words(client: Client, name: str, file: str, words: str) -> None:
-    data = SimpleUploadedFile(file, lora_bytes(**{"modelspec.trigger_phrase": words}))
+    data = SimpleUploadedFile(file, lora_bytes(4, **{"modelspec.trigger_phrase": words}))
     answer = client.post("/api/v1/lora/upload", {"name": name, "file": data})
     assert answer.status_code == 400, answer.content
     assert set(faults(answer).values()) == {"policy_violence"}
@@ -196,13 +196,16 @@ def test_a_retry_is_checked_for_all_texts(client: Client, make_task: Callable[..
         assert (answer.status_code, faults(answer)) == (400, {"text": "policy_violence"}), change
 
 
+CHINESE = ("一只熊拿着枪", "熊和手 枪", "喝酒的熊", "流-血的狗")
+
+
 def test_the_child_safe_profile_refuses_weapons_in_both_languages(
     client: Client, client_of: Callable[..., Client], owner: User
 ) -> None:
     bound = client_of(owner, profile=PolicyProfile.objects.get(name="child-safe"))
     for text in ("a bear", "一只熊", "two cats and a ball", "a rabbit in a castle", "可爱的熊猫在树上"):
         assert post(bound, text, style="cartoon").status_code == 202, text
-    for text in ("a bear with a gun", "a bear with a g-u-n", "一只熊拿着枪", "熊和手 枪", "a naked princess", "dog bl00d", "喝酒的熊"):
+    for text in ("a bear with a gun", "a bear with a g-u-n", "a naked princess", "dog bl00d", *CHINESE):
         assert post(bound, text, style="cartoon").status_code == 400, text
     assert faults(post(bound, "a bear", style="cartoon", **marked(kind="text", text="naked gun"))) == {
         "params.postprocess.watermark": "policy_child_safe"

@@ -6,7 +6,21 @@ import pytest
 
 from generation.policy.terms import Matcher
 
-TERMS = ("blood", "severed head", "血腥", "кровь", "ass", "penis", "anus", "hell", "shit", "sex", "kill", "ak47", "rape")
+TERMS = (
+    "blood",
+    "severed head",
+    "血腥",
+    "кровь",
+    "ass",
+    "penis",
+    "anus",
+    "hell",
+    "shit",
+    "sex",
+    "kill",
+    "ak47",
+    "rape",
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,37 +33,49 @@ FOUND = [
     "blood", "BLOOD", "Blood", "bLoOd", "much blood here", "two bloods", "blood!", "(blood)", "“blood”", "blood123",
     "red-blood-cell", "画blood红", "red\u3164blood", "red\u200bblood",
     # other forms of the letters
-    "ｂｌｏｏｄ", "ⓑⓛⓞⓞⓓ", "🅑🅛🅞🅞🅓", "🄱🄻🄾🄾🄳", "🅱🅻🅾🅾🅳", "🇧🇱🇴🇴🇩", "🇧 🇱 🇴 🇴 🇩", "𝐛𝐥𝐨𝐨𝐝", "𝔟𝔩𝔬𝔬𝔡", "𝕓𝕝𝕠𝕠𝕕", "𝖇𝖑𝖔𝖔𝖉", "ʙʟᴏᴏᴅ",
-    "ᵇˡᵒᵒᵈ", "⒝⒧⒪⒪⒟", "ḃľōöð", "bløod", "b\u0301lo\u0308od", "b\u20ddlood", "bl\u20ddood", "b\u0336l\u0336o\u0336o\u0336d\u0336",
+    "ｂｌｏｏｄ", "ⓑⓛⓞⓞⓓ", "🅑🅛🅞🅞🅓", "🄱🄻🄾🄾🄳", "🅱🅻🅾🅾🅳", "🇧🇱🇴🇴🇩", "🇧 🇱 🇴 🇴 🇩", "𝐛𝐥𝐨𝐨𝐝", "𝔟𝔩𝔬𝔬𝔡", "𝕓𝕝𝕠𝕠𝕕",
+    "𝖇𝖑𝖔𝖔𝖉", "ʙʟᴏᴏᴅ",
+    "ᵇˡᵒᵒᵈ", "⒝⒧⒪⒪⒟", "ḃľōöð", "bløod", "b\u0301lo\u0308od", "b\u20ddlood", "bl\u20ddood",
+    "b\u0336l\u0336o\u0336o\u0336d\u0336",
     # other alphabets
     "блооd", "ьlооd", "blооd", "blοοd", "βlood", "bӏood", "Ᏼlood", "ᏴᏞՕՕᎠ", "blօօd", "ꓐꓡꓳꓳꓓ", "ᑲlood",
     # invisible and blank signs
-    "bl\u200bood", "bl\u200dood", "bl\u2060ood", "bl\ufeffood", "bl\u00adood", "bl\ufe0food", "bl\u115food", "bl\u1160ood",
+    "bl\u200bood", "bl\u200dood", "bl\u2060ood", "bl\ufeffood", "bl\u00adood", "bl\ufe0food", "bl\u115food",
+    "bl\u1160ood",
     "bl\u3164ood", "bl\uffa0ood", "bl\u2800ood", "bl\u034food", "bl\U000e0020ood", "b\u202elood",
     # signs and spaces inside
-    "b l o o d", "b.l-o_o d", "blo-od", "bl.ood", "bl ood", "bl/ood", "blo_od", "bl\\ood", "bl|ood", "bl*ood", "bl'ood",
+    "b l o o d", "b.l-o_o d", "blo-od", "bl.ood", "bl ood", "bl/ood", "blo_od", "bl\\ood", "bl|ood", "bl*ood",
+    "bl'ood",
     "blo\nod", "blo\tod", "blo \n od", "b  l  o  o  d", "(bl)(ood)", "bl(ood:1.2)", "bl、ood", "bl…ood",
     # digits and symbols for letters
     "bl00d", "b100d", "8lood", "bl0 0d", "bl 0 0d", "b1o0d", "bl○○d", "bIood", "BLO0D", "b!ood", "b|ood", "bl0-0d",
     # others
-    "severed head", "severed, head", "severed\nhead", "severedhead", "sev ered he ad", "severed heads", "s3v3red h3ad", "血腥",
-    "画面血腥", "血 腥", "血-腥", "血，腥", "血\u200b腥", "КРОВЬ на снегу", "$ex", "a$$", "$h!t", "k1ll", "ki11", "AK-47", "ak 47", "АК47",
+    "severed head", "severed, head", "severed\nhead", "severedhead", "sev ered he ad", "severed heads",
+    "s3v3red h3ad", "血腥",
+    "画面血腥", "血 腥", "血-腥", "血，腥", "血\u200b腥", "КРОВЬ на снегу", "$ex", "a$$", "$h!t", "k1ll",
+    "ki11", "AK-47", "ak 47", "АК47",
     "s.e.x", "as\u00ads",
 ]  # fmt: skip
 
 PASSED = [
     # longer words
-    "bloodhound", "bloodless", "Scunthorpe", "assess", "class", "assembly", "passage", "assassin creed", "Sussex", "Essex",
-    "hello", "shell", "skill", "Killarney", "therapist", "grape", "drapery", "peniston", "janus", "bass guitar", "cocktail",
+    "bloodhound", "bloodless", "Scunthorpe", "assess", "class", "assembly", "passage", "assassin creed",
+    "Sussex", "Essex",
+    "hello", "shell", "skill", "Killarney", "therapist", "grape", "drapery", "peniston", "janus",
+    "bass guitar", "cocktail",
     # words that only join across their borders
-    "double dragon", "grab a pen is what she said", "a pen is on the table", "give an us map", "an us citizen", "he'll go",
-    "she'll sing", "we'll see", "the boy's hit song", "it's hit or miss", "as soon as", "such as sand", "the red ropes",
+    "double dragon", "grab a pen is what she said", "a pen is on the table", "give an us map",
+    "an us citizen", "he'll go",
+    "she'll sing", "we'll see", "the boy's hit song", "it's hit or miss", "as soon as", "such as sand",
+    "the red ropes",
     "go on, us too", "mass essay", "the glass essence",
     "pick ill-fitting shoes", "sev en heads",
     # numbers and units
-    "455", "8008", "a 55 mm lens", "as 5 items", "1024x1024, 8k, 50mm, f/1.8", "16:9", "4 55", "3 girls in 1 car", "AK 74",
+    "455", "8008", "a 55 mm lens", "as 5 items", "1024x1024, 8k, 50mm, f/1.8", "16:9", "4 55",
+    "3 girls in 1 car", "AK 74",
     # no term in a script without spaces
-    "红色圆形", "一只可爱的小猫在草地上玩球，阳光明媚", "热血青年", "献血车旁的腥味", "美しい夕焼けの海", "สวยงามมาก", "안녕하세요",
+    "红色圆形", "一只可爱的小猫在草地上玩球，阳光明媚", "热血青年", "献血车旁的腥味", "美しい夕焼けの海",
+    "สวยงามมาก", "안녕하세요",
     # let through on purpose
     "bloooood", "doolb", "bl**d", "blud", "BIOOD", "klll", "⠃⠇⠕⠕⠙",
     # parts
@@ -82,7 +108,9 @@ def test_subjects_count_only_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["a red fox, ", "b l o o ", "bl0 ", "a", "blo", "血", "severed ", "a'", "b\u0301", "ass", "1 ", "I", "$"], ids=ascii
+    "part",
+    ["a red fox, ", "b l o o ", "bl0 ", "a", "blo", "血", "severed ", "a'", "b\u0301", "ass", "1 ", "I", "$"],
+    ids=ascii,
 )
 def test_the_time_grows_with_the_text_and_no_faster(matcher: Matcher[str], part: str) -> None:
     """Eight times the text takes at most twenty times as long; the bound leaves room for the machine's noise."""
