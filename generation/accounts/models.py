@@ -126,6 +126,21 @@ class ApiKey(models.Model):
     oauth_client = models.CharField(
         max_length=100, blank=True, editable=False, help_text="Stands for this OAuth application; has no secret."
     )
+    made_through = models.ForeignKey(
+        "self",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="made_keys",
+        help_text="The row of the OAuth application that made it: it ends with that.",
+    )
+    oauth_grant = models.CharField(
+        max_length=60, blank=True, editable=False, help_text="What of OAuth it ends with (accounts/oauth.py)."
+    )
+    terms_of = models.JSONField(
+        default=list, blank=True, editable=False, help_text="Other keys whose blocked terms hold for this one."
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)

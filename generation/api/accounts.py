@@ -4,25 +4,25 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, NotRequired, TypedDict
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from generation.accounts.models import SCOPES, ApiKey
-from generation.api import openapi_docs
+from generation.api import new_keys, openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.validation import StrictSerializer, checked
 from generation.tasks import usage
-from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
+from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 
-MAX_KEYS: Final = 100
 LONGEST_REPORT: Final = timedelta(days=366)
 
 
 class KeySerializer(StrictSerializer):
-    """A new key. What is left out is as the asking key has it; no key can make one that may do more than itself."""
+    """A new key. What is left out is as the asking key has it; no key can make one that may do more than itself, or
+    lasts longer.
+    """
 
     name = serializers.CharField(required=False, max_length=100, default="key")
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=tuple(SCOPES)), required=False)
@@ -97,10 +97,7 @@ class KeysView(ApiView):
     )
     def post(self, request: KeyRequest) -> Response:
         """A new key. Its text is in the answer, and nowhere else ever again."""
-        asked = checked(KeySerializer, request.data)
-        if _keys_of(request).filter(revoked_at=None).count() >= MAX_KEYS:
-            raise Forbidden(f"A user has at most {MAX_KEYS} keys. Revoke one first.")
-        row, text = ApiKey.make(request.user, **_not_more_than(request.auth, asked))
+        row, text = new_keys.create(request.auth, checked(KeySerializer, request.data))
         return Response({**key_body(row), "api_key": text}, status=201)
 
 
@@ -111,12 +108,8 @@ class KeyView(ApiView):
 
     @extend_schema(**openapi_docs.operation("key-revoke", "Revoke a key", "account", data=KeyBody, also=(404,)))
     def delete(self, request: KeyRequest, prefix: str) -> Response:
-        """End a key at once. It stays in the list."""
-        key = _find(request, prefix)
-        if key.revoked_at is None:
-            key.revoked_at = timezone.now()
-            key.save(update_fields=["revoked_at"])
-        return Response(key_body(key))
+        """End a key at once. It stays in the list. A key can't end one that may do more than itself."""
+        return Response(key_body(new_keys.revoke(request.auth, _find(request, prefix))))
 
 
 class KeyRotateView(ApiView):
@@ -130,15 +123,11 @@ class KeyRotateView(ApiView):
         )
     )
     def post(self, request: KeyRequest, prefix: str) -> Response:
-        """A key of the same kind; the old one works for `grace_seconds` more."""
-        key = _find(request, prefix)
-        if key.revoked_at is not None:
-            raise NotFound("This key was revoked. Make a new one.")
-        end = timezone.now() + timedelta(seconds=checked(RotateSerializer, request.data)["grace_seconds"])
-        same = ("plan", "scopes", "profile", "must_sign", "name", "expires_at")
-        row, text = ApiKey.make(request.user, **{name: getattr(key, name) for name in same})
-        key.expires_at = min(end, key.expires_at or end)
-        key.save(update_fields=["expires_at"])
+        """A key of the same kind; the old one works for `grace_seconds` more. A key can replace itself, and what may
+        do no more than itself.
+        """
+        grace = timedelta(seconds=checked(RotateSerializer, request.data)["grace_seconds"])
+        row, text = new_keys.rotate(request.auth, _find(request, prefix), grace)
         return Response({**key_body(row), "api_key": text, "replaces": prefix}, status=201)
 
 
@@ -189,7 +178,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _keys_of(request: KeyRequest) -> Any:
-    return ApiKey.objects.filter(user=request.user, oauth_client="").select_related("plan")
+    return ApiKey.objects.filter(user=request.user, oauth_client="").select_related("plan", "user__team__plan")
 
 
 def _find(request: KeyRequest, prefix: str) -> ApiKey:
@@ -197,23 +186,3 @@ def _find(request: KeyRequest, prefix: str) -> ApiKey:
     if key is None:
         raise NotFound("You have no such key. `GET /api/v1/keys` lists them by their prefix.")
     return key
-
-
-def _not_more_than(own: ApiKey, asked: dict[str, Any]) -> dict[str, Any]:
-    """The new key's fields: plan, profile and end of the asking key, and no scope that it lacks."""
-    scopes = asked.get("scopes", own.scopes)
-    above = [scope for scope in scopes or SCOPES if own.scopes and scope not in own.scopes]
-    if above:
-        raise Forbidden(f"This key can't give away what it lacks: {', '.join(above)}.")
-    days = asked.get("expires_in_days")
-    end = timezone.now() + timedelta(days=days) if days else own.expires_at
-    if own.expires_at and end:
-        end = min(end, own.expires_at)
-    return {
-        "name": asked["name"],
-        "scopes": list(scopes),
-        "expires_at": end,
-        "plan": own.plan,
-        "profile": own.profile,
-        "must_sign": asked.get("must_sign", own.must_sign),
-    }

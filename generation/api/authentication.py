@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from generation.accounts import key_cache, signatures
 from generation.accounts.models import ApiKey, User
-from generation.accounts.oauth import key_of_token
+from generation.accounts.oauth import is_alive, key_of_token
 from imagegenx_site.errors import Unauthorised
 
 _HOW: Final = "Send your key as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`."
@@ -103,3 +103,5 @@ def _check_alive(key: ApiKey) -> None:
         raise Unauthorised("This API key was revoked. Make a new one.")
     if key.expires_at is not None and key.expires_at <= timezone.now():
         raise Unauthorised("This API key has expired. Make a new one.")
+    if not is_alive(key):
+        raise Unauthorised("This API key ended with the application that made it.")

@@ -18,6 +18,7 @@ from generation.api.base import ApiView
 from generation.api.validation import JSONParser, StrictSerializer, checked
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
+from generation.policy import rules, subjects
 from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
 
 
@@ -82,6 +83,12 @@ class LoraUploadView(ApiView):
             raise Forbidden("Your plan does not include LoRA uploads.")
         asked = checked(UploadSerializer, request.data)
         _check_family(asked["base_family"])
+
+        def check(triggers: list[str]) -> None:
+            found = rules.faults(request.auth, subjects.of_lora(asked["name"], asked["file"].name or "", triggers))
+            if found:
+                raise InvalidRequest(found)
+
         row = loras.receive(
             asked["name"],
             _chunks(asked["file"]),
@@ -89,6 +96,7 @@ class LoraUploadView(ApiView):
             family=asked["base_family"],
             root=Path(settings.LORA_ROOT),
             max_bytes=settings.MAX_LORA_BYTES,
+            check=check,
         )
         return Response(lora_body(row, request), status=201)
 

@@ -16,7 +16,7 @@ from generation.catalogue import prompts, snapshot
 from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, Parameters, new_seed
-from generation.policy import rules
+from generation.policy import rules, subjects
 from generation.tasks.submit import Submission, surge_control
 from imagegenx_site.errors import InvalidRequest
 
@@ -40,22 +40,13 @@ def parse_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> 
     checked = parse(body_of(data), form_of(kind), context)
     style = style_of(known, checked.get("params", {}))
     texts: Sequence[str] = checked.get("texts") or [checked["text"]]
-    _check_policy(api_key, checked, texts, style, kind.task_kind)
+    found = rules.faults(api_key, subjects.of_request(checked, style, kind.task_kind))
+    if found:
+        raise InvalidRequest(found)
     first = _submission(checked, texts[0], kind, style, api_key)
     rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
     batch_size = checked.get("batch_size", 0) if kind.many_texts else None
     return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
-
-
-def _check_policy(
-    key: ApiKey, checked: Mapping[str, Any], texts: Sequence[str], style: Style | None, kind: str
-) -> None:
-    names = [f"texts[{number}]" for number in range(len(texts))] if "texts" in checked else ["text"]
-    keywords = " ".join(checked.get("params", {}).get("style_keywords", ()))
-    words = [*zip(names, texts, strict=True), *([("params.style_keywords", keywords)] if keywords else [])]
-    found = rules.faults(key, rules.PolicySubject(tuple(words), style, checked["model"], kind))
-    if found:
-        raise InvalidRequest(found)
 
 
 def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style | None, api_key: ApiKey) -> Submission:
@@ -64,17 +55,16 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
     model: ImageModel = checked["model"]
     control = surge_control(plan, model)
     sides, pictures = size_and_inputs(checked, kind, model, plan, control.fit)
-    must_check = rules.must_check(api_key)
     parameters = Parameters(
         kind=kind.task_kind,
-        text=prompts.composed(text, _words(style, model), params.get("style_keywords", ())),
-        negative_text=prompts.composed_negative(params.get("negative_text", ""), _words(style, model)),
+        text=prompts.composed(text, prompts.words_of(style, model), params.get("style_keywords", ())),
+        negative_text=prompts.composed_negative(params.get("negative_text", ""), prompts.words_of(style, model)),
         width=sides[0],
         height=sides[1],
         style=style.name if style else "",
         style_tone=style.tone if style else {},
-        preview=params.get("preview", False) and not rules.is_checked(must_check),
-        check_images=must_check,
+        preview=params.get("preview", False),
+        check_images=rules.must_check(api_key),
         lowered_from=control.lowered_from,
         **_sampling(params, model),
         **kind.own_parameters(params, model),
@@ -110,11 +100,6 @@ def _with_text(
     """The submission of a batch's text number `number`."""
     before = first.parameters
     keywords = checked.get("params", {}).get("style_keywords", ())
-    composed = prompts.composed(text, _words(style, first.model), keywords)
+    composed = prompts.composed(text, prompts.words_of(style, first.model), keywords)
     seed = (before.seed + number * before.num_images) % (MAX_SEED + 1)
     return replace(first, text=text, parameters=replace(before, text=composed, seed=seed))
-
-
-def _words(style: Style | None, model: ImageModel) -> Style | None:
-    """The style whose words go into the prompt: none for a model that knows too few words for them."""
-    return style if model.options.get("style_prompts", True) else None

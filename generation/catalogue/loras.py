@@ -12,7 +12,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -114,12 +114,19 @@ def _active(scope: str, name: str, whose: Q) -> list[Lora]:
 
 
 def receive(
-    name: str, chunks: Iterable[bytes], *, owner: Owner | None, family: str, root: Path, max_bytes: int
+    name: str,
+    chunks: Iterable[bytes],
+    *,
+    owner: Owner | None,
+    family: str,
+    root: Path,
+    max_bytes: int,
+    check: Callable[[list[str]], None] | None = None,
 ) -> Lora:
     """Keep an upload as the next version of `name`, everybody's when it has no owner. The same content again is the
     version that it already is.
 
-    Raises InvalidRequest when it is no LoRA, or too large.
+    `check` may refuse it by its trigger words. Raises InvalidRequest when it is no LoRA, or too large.
     """
     if not _NAME.fullmatch(name):
         raise _refused("name", "malformed", "A name has 1 to 50 small letters, digits, - and _, e.g. ink-wash.")
@@ -128,6 +135,8 @@ def receive(
     try:
         sha256, size = _written(temporary, chunks, max_bytes)
         facts = checked(temporary)
+        if check:
+            check(facts["triggers"])
         final = root / f"{sha256}.safetensors"
         os.replace(temporary, final)
         sync_folder(root)

@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-from generation.catalogue.models import Style
+from generation.catalogue.models import ImageModel, Style
+
+
+def words_of(style: Style | None, model: ImageModel) -> Style | None:
+    """The style whose words go into the prompt: none for a model that knows too few words for them."""
+    return style if model.options.get("style_prompts", True) else None
 
 
 def composed(text: str, style: Style | None, keywords: Sequence[str] = ()) -> str:

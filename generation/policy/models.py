@@ -24,7 +24,8 @@ class PolicyProfile(models.Model):
 
 
 class BlockedTerm(models.Model):
-    """A word or phrase that no text may contain: for everybody, for the keys of a profile, or for one key.
+    """A word or phrase that no text may contain: for everybody, for the keys of a profile, or for one key and those
+    that it makes from then on.
 
     generation/policy/rules.py says how texts are compared.
     """

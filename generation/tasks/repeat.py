@@ -11,7 +11,7 @@ from generation.admission import priority
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import ROLES
 from generation.catalogue.parameters import Parameters
-from generation.policy import rules
+from generation.policy import rules, subjects
 from generation.tasks.inputs import InputPicture
 from generation.tasks.models import Task
 from generation.tasks.submit import Submission, Submitted, submit
@@ -40,11 +40,15 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
 
 
 def repeat_for_owner(task: Task) -> Task:
-    """The same by an operator: a new task of the same user, outside the plan's quotas. Raises Conflict."""
+    """The same by an operator: a new task of the same user, outside the plan's quotas, with the mark of the key's plan,
+    or the one that the first task had. Raises Conflict.
+    """
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
+    plan = task.api_key.effective_plan if task.api_key else None
+    mark = (plan.watermark if plan else None) or task.parameters.plan_watermark
     waited = int((task.expires_at - task.created_at).total_seconds())
-    submission = _again(task, task.parameters, task.priority, max(1, waited))
+    submission = _again(task, replace(task.parameters, plan_watermark=mark), task.priority, max(1, waited))
     return submit([submission], user=task.user).tasks[0]
 
 
@@ -90,9 +94,7 @@ def _check_plan(task: Task, plan: Plan) -> None:
 
 
 def _check_policy(task: Task, parameters: Parameters, api_key: ApiKey) -> None:
-    """Keywords are part of the composed prompt only, so that is looked at as well."""
-    words = (("text", task.text), ("params.style_keywords", parameters.text))
     style = snapshot.current().style(parameters.style) if parameters.style else None
-    found = rules.faults(api_key, rules.PolicySubject(words, style, task.model, task.kind))
+    found = rules.faults(api_key, subjects.of_task(parameters, task.text, style, task.model, task.kind))
     if found:
         raise InvalidRequest(list(dict.fromkeys(Fault("text", fault.code, fault.message) for fault in found)))

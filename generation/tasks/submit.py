@@ -16,6 +16,7 @@ from generation.accounts.plans import plan_of
 from generation.admission import quotas, surge
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
+from generation.policy import rules
 from generation.queue import client as queue_client
 from generation.tasks import estimates, open_tasks
 from generation.tasks.enqueue import entry_of
@@ -184,12 +185,17 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
 
 
 def _for_plan(parameters: Parameters, api_key: ApiKey | None) -> Parameters:
-    """With what plan and operator want of every picture: added here, so that no endpoint can leave it out."""
+    """With what plan, policy and operator want of every picture: added here, so that no endpoint can leave it out.
+
+    Previews bring what the engine draws, without a mark and unseen by the checker: such pictures have none. Work
+    without a key keeps the mark that it came with.
+    """
     block = dict(parameters.postprocess)
     if settings.C2PA_ALWAYS and block.get("provenance") is None and block.get("metadata") != "none":
         block["provenance"] = True
-    mark = plan_of(api_key).watermark if api_key else None
-    return replace(parameters, postprocess=block, plan_watermark=mark or {})
+    mark = (plan_of(api_key).watermark if api_key else parameters.plan_watermark) or {}
+    preview = parameters.preview and not mark and not rules.is_checked(parameters.check_images)
+    return replace(parameters, postprocess=block, plan_watermark=mark, preview=preview)
 
 
 def _warnings(parameters: Parameters) -> list[str]:

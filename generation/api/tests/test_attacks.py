@@ -84,7 +84,7 @@ def test_no_word_of_a_client_becomes_script_in_the_admin(poisoned: Task, owner: 
     pages = [f"/admin/generation/{table}/" for table in (*tables, "imagemodel", "policyrefusal", "user", "plan")]
     pages += [f"/admin/generation/task/{poisoned.pk}/change/", "/admin/generation/task/queues/"]
     pages += ["/admin/auditlog/logentry/", "/admin/", "/admin/generation/task/?q=" + SCRIPT]
-    for row in (Style.objects.get(name="bad"), Lora.objects.get(), BlockedTerm.objects.get()):
+    for row in (Style.objects.get(name="bad"), Lora.objects.get(), BlockedTerm.objects.get(term=SCRIPT)):
         pages.append(f"/admin/generation/{row._meta.model_name}/{row.pk}/change/")
     shown = 0
     for page in pages:
