@@ -24,11 +24,12 @@ from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
+from django.core.handlers.exception import response_for_exception
 from django.db import close_old_connections
 from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
-from imagegenx_site.deferred import Deferrable, Deferred
+from imagegenx_site.deferred import Deferrable, Deferred, mark_deferrable
 from imagegenx_site.request_threads import RequestThread, RequestThreads
 
 Answer = TypeVar("Answer")
@@ -71,20 +72,20 @@ class SingleThreadHandler(ASGIHandler):
     async def _run_in(
         self, scope: Any, match: ResolverMatch | None, body: Any, thread: RequestThread, receive: Any, send: Any
     ) -> None:
-        context = contextvars.copy_context()  # of this request: what its first call binds, its second one sees
+        context = contextvars.copy_context()  # of this request: what its first call binds, its later ones see
 
         async def in_thread(function: Callable[..., Answer], *args: Any) -> Answer:
             return await asyncio.get_running_loop().run_in_executor(thread, context.run, function, *args)
 
-        response = await in_thread(self._respond, scope, match, body)
-        if isinstance(response, Deferrable) and response.deferred is not None:
-            deferred = response.deferred
+        request, response = await in_thread(self._respond, scope, match, body)
+        while isinstance(response, Deferrable) and response.deferred is not None:
+            deferred, response.deferred = response.deferred, None
             async with ThreadSensitiveContext(executor=thread):
                 in_time = await _unless_disconnected(deferred.wait(), receive)
             if in_time is None:
                 await in_thread(deferred.abandon)
                 return
-            response = await in_thread(_finish, deferred, in_time, response)
+            response = await in_thread(_finish, request, deferred, in_time, response)
         if not response.streaming:
             await self.send_response(response, send)
             return
@@ -100,11 +101,12 @@ class SingleThreadHandler(ASGIHandler):
         response: Any = refusal
         if request is not None:
             request.resolver_match = match
+            mark_deferrable(request)
             response = self._chain.get_response(request)
         response._handler_class = self.__class__
-        if not response.streaming:
-            response.close()
-        return response
+        if not response.streaming and getattr(response, "deferred", None) is None:
+            response.close()  # not of a deferred one: it closes the request's uploads
+        return request, response
 
 
 def _match(scope: Any) -> ResolverMatch | None:
@@ -114,9 +116,16 @@ def _match(scope: Any) -> ResolverMatch | None:
         return None
 
 
-def _finish(deferred: Deferred, in_time: bool, accepted: Any) -> Any:
+def _finish(request: HttpRequest, deferred: Deferred, in_time: bool, accepted: Any) -> Any:
+    """The answer after the wait; the one before is closed when nothing follows."""
     close_old_connections()  # while this request waited, Postgres may have been restarted
-    return deferred.answer(in_time, accepted)
+    try:
+        response: Any = deferred.answer(in_time, accepted)
+    except Exception as error:
+        response = response_for_exception(request, error)
+    if getattr(response, "deferred", None) is None:
+        accepted.close()
+    return response
 
 
 async def _unless_disconnected(work: Any, receive: Any) -> Any:

@@ -162,6 +162,12 @@ TRUSTED_PROXIES = int(number("TRUSTED_PROXIES", 0, 0, 10))  # proxies in front t
 MAX_INPUT_BYTES = int(number("MAX_INPUT_BYTES", 20 << 20, 1 << 10, 1 << 30))  # largest picture that a request brings
 MAX_INPUT_PIXELS = int(number("MAX_INPUT_PIXELS", 40_000_000, 1 << 16, 1 << 30))  # its largest width x height
 INPUT_TIMEOUT_S = number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture from a URL, redirects included
+# What one customer may have under way at once, so that nobody stops the others (imagegenx_site/slots.py). Each web
+# process counts for itself.
+FETCHES_PER_USER = int(number("FETCHES_PER_USER", 16, 1, 10000))  # requests whose pictures are being fetched from URLs
+FETCHES = int(number("FETCHES", 128, 1, 10000))  # the same of all users together
+OUTBOUND_PER_HOST = int(number("OUTBOUND_PER_HOST", 16, 1, 10000))  # requests to one host, of any process
+PICTURES_PER_USER = int(number("PICTURES_PER_USER", 2, 1, 500))  # requests whose pictures are being decoded
 LORA_ROOT = str(Path(env.str("LORA_ROOT", str(VAR_DIR / "loras"))))  # uploaded LoRAs; GPU workers read the same folder
 MAX_LORA_BYTES = int(number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file
 EVENT_TOKEN_SECONDS = int(number("EVENT_TOKEN_SECONDS", 600, 1, 86400))  # s a browser's token for events lives

@@ -25,7 +25,7 @@ class PictureField(serializers.Field):
     default_error_messages: ClassVar = {"not_a_picture": "Give an address, base64, or upload a file."}
 
     def to_internal_value(self, data: Any) -> inputs.Given:
-        if not isinstance(data, str | UploadedFile) or not data:
+        if not isinstance(data, str | UploadedFile | inputs.Inverted) or not data:
             self.fail("not_a_picture")
         fault = inputs.form_fault(data)
         if fault:

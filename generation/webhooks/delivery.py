@@ -9,6 +9,7 @@ The body is the task as the API shows it. 2xx is success, a redirect is a failur
 endpoint.
 """
 
+import asyncio
 import json
 import logging
 import random
@@ -63,9 +64,8 @@ def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, 
         "webhook-signature": signature(delivery.endpoint, delivery.event_id, moment, body),
     }
     try:
-        answer = post(
-            delivery.url, body, headers, timeout=settings.WEBHOOK_TIMEOUT_S, allowed=settings.PRIVATE_CALLBACKS
-        )
+        limits = {"timeout": settings.WEBHOOK_TIMEOUT_S, "allowed": settings.PRIVATE_CALLBACKS}
+        answer = asyncio.run(post(delivery.url, body, headers, **limits))
     except OutboundError as error:
         return None, str(error)
     return answer, "" if 200 <= answer < 300 else f"the receiver answered {answer}"
