@@ -95,7 +95,8 @@ async def _looked_up(host: str, port: int) -> Found:
     """What `getaddrinfo` says, from a thread of its own: it can't be stopped, and a caller with a deadline must not
     wait for it. Raises socket.gaierror, UnicodeError, httpcore.ConnectError when too many names are being looked up.
     """
-    if not _lookups.acquire(blocking=False):
+    slots = _lookups
+    if not slots.acquire(blocking=False):
         raise httpcore.ConnectError("too many names are being looked up; try again")
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Found] = loop.create_future()
@@ -106,7 +107,7 @@ async def _looked_up(host: str, port: int) -> Found:
         except (OSError, UnicodeError) as error:
             found = error
         finally:
-            _lookups.release()
+            slots.release()
         if not loop.is_closed():
             loop.call_soon_threadsafe(_tell, answer, found)
 

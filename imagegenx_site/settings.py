@@ -173,7 +173,9 @@ MAX_LORA_BYTES = int(number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # lar
 EVENT_TOKEN_SECONDS = int(number("EVENT_TOKEN_SECONDS", 600, 1, 86400))  # s a browser's token for events lives
 # undeliverable events in a row, after which an endpoint is disabled
 WEBHOOK_GIVE_UP_AFTER = int(number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))
-WEBHOOK_TIMEOUT_S = number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # seconds until a webhook attempt counts as failed
+WEBHOOK_TIMEOUT_S = number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed, all in all
+WEBHOOKS_PER_USER = int(number("WEBHOOKS_PER_USER", 4, 1, 1000))  # attempts of one user at once, of all workers
+WEBHOOKS_PER_HOST = int(number("WEBHOOKS_PER_HOST", 8, 1, 1000))  # attempts at one host at once, of all workers
 HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept
 PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
