@@ -12,7 +12,7 @@ import contextvars
 import os
 import resource
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 
@@ -30,9 +30,11 @@ from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
 from imagegenx_site.deferred import Deferrable, Deferred, mark_deferrable
+from imagegenx_site.request_bodies import BoundedBodies
 from imagegenx_site.request_threads import RequestThread, RequestThreads
 
 Answer = TypeVar("Answer")
+_MATCH: Final = "imagegenx.match"  # in a scope: the ResolverMatch of its path, or None
 
 
 class _SyncHandler(BaseHandler):
@@ -57,7 +59,7 @@ class SingleThreadHandler(ASGIHandler):
         if scope["type"] != "http":
             return
         thread = self._threads.least_busy()
-        match = _match(scope)
+        match = scope[_MATCH] if _MATCH in scope else _match(scope)
         if match is not None and iscoroutinefunction(match.func):
             async with ThreadSensitiveContext(executor=thread):
                 await self.handle(scope, receive, send)
@@ -148,10 +150,18 @@ class WebProcess:
         _raise_file_limit()
         self._threads = RequestThreads(settings.WEB_THREADS)
         self._application = ASGIStaticFilesHandler(SingleThreadHandler(self._threads))
+        self._bounded = BoundedBodies(self._application, self._in_thread)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
-        await self._application(scope, receive, send)
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        scope[_MATCH] = _match(scope)
+        await self._bounded(scope, receive, send, scope[_MATCH])
+
+    async def _in_thread(self, function: Callable[..., Answer], *args: Any) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._threads.least_busy(), function, *args)
 
     async def close(self) -> None:
         """Close the connections to Postgres and end the threads."""

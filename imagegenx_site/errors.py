@@ -5,7 +5,9 @@ ApiError                      code, HTTP status, message that says what to do
 +-- Unauthorised        401   no key, or one that is not valid
 +-- Forbidden           403   the plan or the key's scopes do not allow it
 +-- NotFound            404   no such thing, or another user's
++-- TooSlow             408   the body did not come at a useful rate
 +-- Conflict            409   an idempotent request is still under way, or the state does not allow it
++-- TooLarge            413   the body is larger than its address takes
 +-- Unprocessable       422   an idempotency key was used for another request
 +-- TooManyRequests     429   a limit of the plan; `retry_after` s
 +-- Busy                503   ours: no room now; `retry_after` s
@@ -95,6 +97,20 @@ class Conflict(ApiError):
 
     http_status = 409
     code = "conflict"
+
+
+class TooSlow(ApiError):
+    """The body did not come in time."""
+
+    http_status = 408
+    code = "too_slow"
+
+
+class TooLarge(ApiError):
+    """The body is larger than its address takes."""
+
+    http_status = 413
+    code = "too_large"
 
 
 class Unprocessable(ApiError):

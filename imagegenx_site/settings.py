@@ -143,6 +143,7 @@ MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # rel
 
 # ---- API -----------------------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = int(number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
+FREE_BODY_BYTES = int(number("FREE_BODY_BYTES", 1 << 20, 1 << 10, 1 << 31))  # of it, before a key is looked at
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
@@ -167,6 +168,9 @@ INPUT_TIMEOUT_S = number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture 
 FETCHES_PER_USER = int(number("FETCHES_PER_USER", 16, 1, 10000))  # requests whose pictures are being fetched from URLs
 FETCHES = int(number("FETCHES", 128, 1, 10000))  # the same of all users together
 OUTBOUND_PER_HOST = int(number("OUTBOUND_PER_HOST", 16, 1, 10000))  # requests to one host, of any process
+UPLOADS_PER_USER = int(number("UPLOADS_PER_USER", 8, 1, 10000))  # requests with bodies over FREE_BODY_BYTES
+LORA_UPLOADS_PER_USER = int(number("LORA_UPLOADS_PER_USER", 2, 1, 100))  # the same of LoRA files
+UPLOADS_PER_ADDRESS = int(number("UPLOADS_PER_ADDRESS", 100, 1, 100000))  # smaller bodies that come piece by piece
 PICTURES_PER_USER = int(number("PICTURES_PER_USER", 2, 1, 500))  # requests whose pictures are being decoded
 LORA_ROOT = str(Path(env.str("LORA_ROOT", str(VAR_DIR / "loras"))))  # uploaded LoRAs; GPU workers read the same folder
 MAX_LORA_BYTES = int(number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file

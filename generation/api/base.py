@@ -1,6 +1,9 @@
 """What every endpoint of /api/v1 has in common: scopes of keys, limits, and the headers that report them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -16,10 +19,29 @@ from generation.admission import rates
 from imagegenx_site.errors import Allowance, Forbidden, Unauthorised
 
 
+@dataclass(frozen=True)
+class Upload:
+    """Large bodies of an endpoint: bytes of one, what such uploads are called, and how many a user may send at once."""
+
+    most: int
+    name: str
+    at_once: int
+
+    @classmethod
+    def of_pictures(cls) -> Upload:
+        """Requests that bring pictures."""
+        return cls(settings.MAX_BODY_BYTES, "uploads", settings.UPLOADS_PER_USER)
+
+
 class ApiView(APIView):
     """An endpoint. `scopes` names, by method, what a key that is bound to scopes must have."""
 
     scopes: ClassVar[dict[str, str]] = {"GET": "read"}
+
+    @classmethod
+    def upload(cls) -> Upload | None:
+        """What a caller with a key may send beyond FREE_BODY_BYTES."""
+        return None
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Clear the audit actor, so that the next request on this thread does not inherit it."""

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
-from generation.api.base import ApiView
+from generation.api.base import ApiView, Upload
 from generation.api.validation import JSONParser, StrictSerializer, checked
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
@@ -64,6 +64,11 @@ class LoraUploadView(ApiView):
 
     scopes: ClassVar = {"POST": "lora"}
     parser_classes = [MultiPartParser, JSONParser]
+
+    @classmethod
+    def upload(cls) -> Upload:
+        most = settings.MAX_LORA_BYTES + settings.FREE_BODY_BYTES  # the file, and the form round it
+        return Upload(most, "LoRA uploads", settings.LORA_UPLOADS_PER_USER)
 
     @extend_schema(
         **openapi_docs.operation(

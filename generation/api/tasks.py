@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
-from generation.api.base import ApiView, allowances_of
+from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.batches import BatchBody, batch_body
 from generation.api.fetching import with_pictures
 from generation.api.kind_forms import body_of
@@ -48,6 +48,10 @@ class SubmitView(ApiView):
 
     kind: ClassVar[Kind]
     parser_classes = [JSONParser, MultiPartParser]
+
+    @classmethod
+    def upload(cls) -> Upload:
+        return Upload.of_pictures()
 
     def submit(self, request: KeyRequest) -> Response:
         """Check the request, then make its tasks, or only price them for a dry run."""

@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
-from generation.api.base import ApiView, allowances_of
+from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.envelope import as_api_error, json_bytes
 from generation.api.fetching import with_pictures
 from generation.api.submission import ParsedRequest, check_request
@@ -55,6 +55,10 @@ class CompatView(ApiView):
     renderer_classes = [JSONRenderer]
     schema = None  # not of our own documents
     challenge: ClassVar[str] = 'Bearer realm="ImageGenX"'
+
+    @classmethod
+    def upload(cls) -> Upload:
+        return Upload.of_pictures()
 
     def failure(self, error: ApiError) -> dict[str, Any]:
         """The body of an answer to a request that failed."""
