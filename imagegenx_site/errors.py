@@ -15,7 +15,9 @@ ApiError                      code, HTTP status, message that says what to do
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+MAX_FAULTS: Final = 50  # of one answer
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,16 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    """The request can't be carried out as it is written."""
+    """The request can't be carried out as it is written. Of many faults the first MAX_FAULTS are kept."""
 
     http_status = 400
     code = "invalid_request"
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        names = ", ".join(dict.fromkeys(fault.field for fault in faults))
-        super().__init__(f"{len(faults)} fault(s) in the request: {names}. See data.errors.")
-        self.faults = list(faults)
+        self.faults = list(faults[:MAX_FAULTS])
+        names = ", ".join(dict.fromkeys(fault.field for fault in self.faults))
+        which = "data.errors" if len(faults) <= MAX_FAULTS else f"the first {MAX_FAULTS} in data.errors"
+        super().__init__(f"{len(faults)} fault(s) in the request: {names}. See {which}.")
 
     def details(self) -> dict[str, Any]:
         return {"errors": [asdict(fault) for fault in self.faults]}

@@ -7,10 +7,13 @@ with uploads.hold(("user 7", 8)):       # SlotsFull when user 7 has 8 already
 import asyncio
 import threading
 import time
+import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from django.http.response import HttpResponseBase
 
 Claim = tuple[str, int]  # a holder, and how many slots it may hold
 
@@ -56,6 +59,12 @@ class Slots:
             yield
         finally:
             self.give_back(*claims)
+
+    def hold_until_closed(self, response: HttpResponseBase, *claims: Claim) -> None:
+        """The slots until the response, a stream, has been sent or given up. Raises SlotsFull."""
+        self.take(*claims)
+        closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined]
+        closers.append(weakref.finalize(response, self.give_back, *claims))
 
     async def take_in_turn(self, *claims: Claim, seconds: float) -> None:
         """Like `take`, after waiting up to so many seconds for slots. Raises SlotsFull."""

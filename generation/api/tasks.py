@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar, Final, TypedDict
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
 from generation.api import openapi_docs
@@ -15,7 +14,7 @@ from generation.api.batches import BatchBody, batch_body
 from generation.api.fetching import with_pictures
 from generation.api.kind_forms import body_of
 from generation.api.submission import ParsedRequest, check_request
-from generation.api.validation import JSONParser
+from generation.api.validation import JSONParser, MultiPartParser
 from generation.api.wait import DeferredResponse, base_url, prefer_wait
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat

@@ -181,8 +181,5 @@ def test_a_client_that_does_not_read_is_dropped(live: str, monkeypatch: pytest.M
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /api/schema HTTP/1.1\r\nhost: localhost\r\n\r\n" * 60)
         time.sleep(2)
-        got = 0
         with pytest.raises(ConnectionError):
-            while piece := connection.recv(1 << 16):
-                got += len(piece)
-    assert got < 60 * 50_000
+            answer(connection)
