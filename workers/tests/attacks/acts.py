@@ -1,0 +1,135 @@
+"""The attacks: each keeps up its load until it is cancelled."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from fixtures.hostile import HostileServer
+
+IMG2IMG: Final = "/api/v1/image/img2img"
+GENERATE: Final = "/api/v1/image/generate"
+AT_ONCE: Final = 100
+_PAUSE_S: Final = 1.0  # of an attacker's connection after a refusal
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where the product is, the attacker's key, and the server that never answers."""
+
+    url: str
+    key: str
+    hostile: HostileServer
+
+
+async def hanging_pictures(scene: Scene) -> None:
+    """AT_ONCE requests whose pictures are on a server that sends a header line now and then."""
+
+    async def one(client: httpx.AsyncClient) -> None:
+        body = {"text": "x", "dry_run": True, "image": f"{scene.hostile.url}/head"}
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                await client.post(IMG2IMG, json=body)
+            await asyncio.sleep(_PAUSE_S)
+
+    async with _client(scene) as client:
+        await asyncio.gather(*(one(client) for _ in range(AT_ONCE)))
+
+
+async def hanging_callbacks(scene: Scene) -> None:
+    """AT_ONCE tasks whose callbacks are taken and never answered; at the first attempts the tasks are over."""
+    async with _client(scene) as client:
+        params = {"resolution": "256x256", "steps": 1, "seed": 11}
+        first = await client.post(GENERATE, json={"text": "x", "params": params}, headers={"prefer": "wait=60"})
+        first.raise_for_status()  # the others are answered from its result
+        for number in range(AT_ONCE):
+            body = {"text": "x", "params": params, "callback_url": f"{scene.hostile.url}/silent/{number}"}
+            (await client.post(GENERATE, json=body)).raise_for_status()
+    await asyncio.Event().wait()
+
+
+async def half_heads(scene: Scene) -> None:
+    """200 connections with half a head each, opened again when they are closed."""
+    await _many(scene, 200, b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ")
+
+
+async def dripping_bodies(scene: Scene) -> None:
+    """AT_ONCE bodies without a key, of which a byte comes each second."""
+    head = f"POST {GENERATE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n{{"
+    await _many(scene, AT_ONCE, head.encode(), drip=True)
+
+
+async def large_bodies(scene: Scene) -> None:
+    """Ten bodies of a gigabyte without a key, sent as fast as they are taken."""
+    head = b"POST /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n"
+    await _many(scene, 10, head, flood=os.urandom(1 << 16))
+
+
+async def dear_documents(scene: Scene) -> None:
+    """Four connections that send JSON of millions of values, and one that asks for the OpenAPI document."""
+
+    async def documents(client: httpx.AsyncClient) -> None:
+        content = b"[" + b"{}," * 5_000_000 + b"1]"
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                await client.post(GENERATE, content=content, headers={"content-type": "application/json"})
+            await asyncio.sleep(0.2)
+
+    async def schema(client: httpx.AsyncClient) -> None:
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                await client.get("/api/schema")
+            await asyncio.sleep(0.2)
+
+    async with _client(scene) as client:
+        await asyncio.gather(schema(client), *(documents(client) for _ in range(4)))
+
+
+ATTACKS: Final[dict[str, Callable[[Scene], Coroutine[Any, Any, None]]]] = {
+    "100 hanging picture addresses": hanging_pictures,
+    "100 hanging callbacks": hanging_callbacks,
+    "200 half heads": half_heads,
+    "100 dripping bodies": dripping_bodies,
+    "10 bodies of 1 GB without a key": large_bodies,
+    "JSON of millions of values": dear_documents,
+}
+
+
+def _client(scene: Scene) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=2 * AT_ONCE)
+    headers = {"authorization": f"Bearer {scene.key}"}
+    return httpx.AsyncClient(base_url=scene.url, headers=headers, timeout=120, limits=limits, trust_env=False)
+
+
+async def _many(scene: Scene, count: int, head: bytes, *, drip: bool = False, flood: bytes = b"") -> None:
+    where = urlsplit(scene.url)
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection(where.hostname, where.port)
+                writer.write(head)
+                try:
+                    await _go_on(reader, writer, drip, flood)
+                finally:
+                    writer.close()
+            await asyncio.sleep(_PAUSE_S)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def _go_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, drip: bool, flood: bytes) -> None:
+    """Until the server hangs up."""
+    if not (drip or flood):
+        await reader.read()
+        return
+    while not reader.at_eof() and not writer.is_closing():
+        writer.write(flood or b" ")
+        await writer.drain()
+        if drip:
+            await asyncio.sleep(1)
