@@ -23,8 +23,7 @@ from typing import Final
 
 import httpx
 
-from fixtures.hostile import HostileServer
-from workers.tests.attacks.acts import ATTACKS, GENERATE, Scene
+from workers.tests.attacks.acts import ATTACKS, GENERATE, perform
 from workers.tests.attacks.product import Product
 
 ROUNDS: Final = 2
@@ -101,7 +100,7 @@ def _perform(attack: str, url: str, keys: dict[str, str]) -> bool:
 @contextmanager
 def _under(attack: str, url: str, key: str) -> Iterator[None]:
     """The attack in a process of its own, for as long as the block lasts."""
-    attacker = multiprocessing.get_context("spawn").Process(target=_attack, args=(attack, url, key), daemon=True)
+    attacker = multiprocessing.get_context("spawn").Process(target=perform, args=(attack, url, key), daemon=True)
     attacker.start()
     time.sleep(WARM_UP_S)
     try:
@@ -110,14 +109,6 @@ def _under(attack: str, url: str, key: str) -> Iterator[None]:
         attacker.kill()
         attacker.join()
         time.sleep(1)
-
-
-def _attack(attack: str, url: str, key: str) -> None:
-    import asyncio
-
-    hostile = HostileServer()
-    hostile.start()
-    asyncio.run(ATTACKS[attack](Scene(url, key, hostile)))
 
 
 def _options() -> argparse.Namespace:

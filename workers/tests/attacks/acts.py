@@ -100,6 +100,13 @@ ATTACKS: Final[dict[str, Callable[[Scene], Coroutine[Any, Any, None]]]] = {
 }
 
 
+def perform(attack: str, url: str, key: str) -> None:
+    """Keep up the attack of that name, with a hostile server of its own, until the process ends."""
+    hostile = HostileServer()
+    hostile.start()
+    asyncio.run(ATTACKS[attack](Scene(url, key, hostile)))
+
+
 def _client(scene: Scene) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=2 * AT_ONCE)
     headers = {"authorization": f"Bearer {scene.key}"}
