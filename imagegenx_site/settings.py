@@ -173,6 +173,7 @@ LORA_UPLOADS_PER_USER = int(number("LORA_UPLOADS_PER_USER", 2, 1, 100))  # the s
 UPLOADS_PER_ADDRESS = int(number("UPLOADS_PER_ADDRESS", 100, 1, 100000))  # smaller bodies that come piece by piece
 STREAMS_PER_USER = int(number("STREAMS_PER_USER", 500, 1, 100000))  # open event streams of a user's tasks
 DOWNLOADS_PER_USER = int(number("DOWNLOADS_PER_USER", 4, 1, 1000))  # ZIP files that are being read
+PICTURE_REQUESTS_PER_USER = int(number("PICTURE_REQUESTS_PER_USER", 64, 1, 10000))  # requests with pictures, in all
 PICTURES_PER_USER = int(number("PICTURES_PER_USER", 2, 1, 500))  # requests whose pictures are being decoded
 LORA_ROOT = str(Path(env.str("LORA_ROOT", str(VAR_DIR / "loras"))))  # uploaded LoRAs; GPU workers read the same folder
 MAX_LORA_BYTES = int(number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file

@@ -4,7 +4,7 @@ thread, the second goes on in a thread when they are there. In between it waits 
 
 Bounds: INPUT_TIMEOUT_S for all of a request's pictures; FETCHES_PER_USER, OUTBOUND_PER_HOST and FETCHES at once. To
 decode large pictures takes seconds of a thread: a user has PICTURES_PER_USER such requests in threads, the others of
-that user wait on the event loop too.
+that user wait on the event loop too, PICTURE_REQUESTS_PER_USER in all.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from imagegenx_site.outbound_http import HostBusy, OutboundError, get
 from imagegenx_site.slots import Slots, SlotsFull
 
 _ALL: Final = "all"
-_fetches, _decodes = Slots(), Slots()
+_requests, _fetches, _decodes = Slots(), Slots(), Slots()
 
 
 def with_pictures(
@@ -54,6 +54,7 @@ class _Pictures:
         self._checked = checked
         user = f"user {checked.api_key.user_id}"
         self._fetch = ((user, settings.FETCHES_PER_USER), (_ALL, settings.FETCHES))
+        self._request = (user, settings.PICTURE_REQUESTS_PER_USER)
         self._decode = ((user, settings.PICTURES_PER_USER), (_ALL, max(1, settings.WEB_THREADS // 2)))
         self._holds_decode = False
         self._fetched: dict[str, bytes] = {}
@@ -62,11 +63,12 @@ class _Pictures:
     async def wait(self) -> bool:
         """Fetch what has an address, then wait for the turn to decode. Errors are kept for `then`."""
         try:
-            if self._checked.addresses:
-                with _fetches.hold(*self._fetch):
-                    self._fetched = await _fetch_all(self._checked.addresses)
-            await _decodes.take_in_turn(*self._decode, seconds=settings.INPUT_TIMEOUT_S)
-            self._holds_decode = True
+            with _requests.hold(self._request):
+                if self._checked.addresses:
+                    with _fetches.hold(*self._fetch):
+                        self._fetched = await _fetch_all(self._checked.addresses)
+                await _decodes.take_in_turn(*self._decode, seconds=settings.INPUT_TIMEOUT_S)
+                self._holds_decode = True
         except SlotsFull as full:
             self._error = _too_many(full)
         except ApiError as error:

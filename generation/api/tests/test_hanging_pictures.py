@@ -86,8 +86,10 @@ def test_clients_that_go_away_give_their_slots_back(
 ) -> None:
     settings.INPUT_TIMEOUT_S = 60
 
+    attacker = clients("attacker")
+
     async def go_away() -> None:
-        async with clients("attacker") as http:
+        async with attacker as http:
             calls = [asyncio.create_task(asked(http, f"{hostile.url}/silent")) for _ in range(10)]
             while hostile.open["/silent"] < 10:
                 await asyncio.sleep(0.01)
@@ -110,8 +112,10 @@ def test_the_compatible_doors_hold_no_thread_either(
     if path.startswith("/v1"):
         del body["init_images"], body["mask"], body["inpainting_mask_invert"]
 
+    attacker, victim = clients("attacker"), clients("victim")
+
     async def ask() -> list[int]:
-        async with clients("attacker") as http, clients("victim") as other:
+        async with attacker as http, victim as other:
             hanging = asyncio.gather(*(http.post(path, json=body) for _ in range(4)))
             while not hostile.open["/head"]:
                 await asyncio.sleep(0.01)
@@ -147,8 +151,10 @@ def test_a_user_decodes_a_few_pictures_at_once(
     settings.PICTURES_PER_USER = 1
     receiver.answers = [(200, {}, picture_bytes((2000, 2000)))]
 
+    owner = clients("owner")
+
     async def ask() -> list[int]:
-        async with clients("owner") as http:
+        async with owner as http:
             answers = await asyncio.gather(*(asked(http, receiver.url) for _ in range(6)))
             return [answer.status_code for answer in answers]
 

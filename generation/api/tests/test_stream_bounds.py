@@ -10,8 +10,9 @@ import pytest
 
 from fixtures.rows import finish
 from generation.accounts.models import User
-from generation.api import event_stream
+from generation.api import downloads, event_stream
 from generation.tasks.models import Task
+from imagegenx_site.slots import Slots
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,6 +22,13 @@ def http(live: str, owner: User, key_of: Callable[..., str]) -> Iterator[httpx.C
     headers = {"authorization": f"Bearer {key_of(owner)}"}
     with httpx.Client(base_url=live, headers=headers, timeout=30, trust_env=False) as client:
         yield client
+
+
+def until_closed(slots: Slots) -> None:
+    deadline = time.monotonic() + 5
+    while slots._held:
+        assert time.monotonic() < deadline, slots._held
+        time.sleep(0.01)
 
 
 def test_event_streams_are_counted_for_the_tasks_owner(http: httpx.Client, make_task: Any, settings: Any) -> None:
@@ -37,10 +45,7 @@ def test_event_streams_are_counted_for_the_tasks_owner(http: httpx.Client, make_
             fourth = stranger.get(path, params={"token": token})
             assert (fourth.status_code, fourth.json()["data"]["errors"][0]["code"]) == (429, "rate_limited")
             assert fourth.headers["retry-after"] == "5"
-    deadline = time.monotonic() + 5
-    while event_stream._open._held and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not event_stream._open._held
+    until_closed(event_stream._open)
 
 
 def test_zip_files_are_bounded_too(http: httpx.Client, make_task: Any, settings: Any) -> None:
@@ -50,6 +55,7 @@ def test_zip_files_are_bounded_too(http: httpx.Client, make_task: Any, settings:
     with http.stream("POST", "/api/v1/image/download", json=body) as first:
         assert first.status_code == 200
         list(first.iter_bytes())
+    until_closed(downloads._open)
     assert http.post("/api/v1/image/download", json=body).status_code == 200, "the first one is over"
     settings.DOWNLOADS_PER_USER = 0
     assert http.post("/api/v1/image/download", json=body).status_code == 429
