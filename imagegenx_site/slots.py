@@ -63,6 +63,10 @@ class Slots:
     def hold_until_closed(self, response: HttpResponseBase, *claims: Claim) -> None:
         """The slots until the response, a stream, has been sent or given up. Raises SlotsFull."""
         self.take(*claims)
+        self.give_back_when_closed(response, *claims)
+
+    def give_back_when_closed(self, response: HttpResponseBase, *claims: Claim) -> None:
+        """What `take` took, once the response has been sent or given up."""
         closers: list[Callable[[], object]] = response._resource_closers  # type: ignore[attr-defined]
         closers.append(weakref.finalize(response, self.give_back, *claims))
 

@@ -31,6 +31,7 @@ from storage.store import get_store
 from storage.zips import ZipEntry, measured, stream_zip, zip_length
 
 _WORDS: Final = 40  # characters of the text in a file's name
+MEASURED: Final = 400  # pictures whose sizes are asked for, so that the ZIP has a length; each is a call to the store
 _open = Slots()
 
 
@@ -59,6 +60,22 @@ class DownloadView(ApiView):
 
 def zip_response(tasks: Sequence[Task], name: str, reader: User) -> StreamingHttpResponse:
     """The archive of the tasks' pictures, read from the store while the client takes it. Raises TooManyRequests."""
+    claim = (f"user {reader.pk}", settings.DOWNLOADS_PER_USER)
+    try:
+        _open.take(claim)
+    except SlotsFull as error:
+        message = "Too many ZIP files are being read at once. Wait for one of them."
+        raise TooManyRequests(message, retry_after=5) from error
+    try:
+        response = _zip_of(tasks, name)
+    except BaseException:
+        _open.give_back(claim)
+        raise
+    _open.give_back_when_closed(response, claim)
+    return response
+
+
+def _zip_of(tasks: Sequence[Task], name: str) -> StreamingHttpResponse:
     images = access.images_of([task.id for task in tasks])
     entries = [
         ZipEntry(f"{task.public_id}-{image.index} {task.text[:_WORDS]}".strip() + f".{image.format}", image.key)
@@ -71,19 +88,13 @@ def zip_response(tasks: Sequence[Task], name: str, reader: User) -> StreamingHtt
         openings().note(key)
         return open_or_request(store, key, redis_clients.cache_client())
 
-    known = measured(store, entries)
+    known = measured(store, entries) if len(entries) <= MEASURED else None
     pieces = stream_zip(store, known or entries, open_picture, sized=known is not None)
     response = StreamingHttpResponse(_asynchronously(pieces), content_type="application/zip")
     if known is not None:
         response["Content-Length"] = str(zip_length(known))
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["X-Accel-Buffering"] = "no"
-    try:
-        _open.hold_until_closed(response, (f"user {reader.pk}", settings.DOWNLOADS_PER_USER))
-    except SlotsFull as error:
-        raise TooManyRequests(
-            "Too many ZIP files are being read at once. Wait for one of them.", retry_after=5
-        ) from error
     return response
 
 
