@@ -15,6 +15,7 @@ from generation.accounts.models import User
 from generation.api import fetching
 from generation.tasks.models import Task
 
+Clients = Callable[[str], httpx.AsyncClient]
 IMG2IMG, INPAINT = "/api/v1/image/img2img", "/api/v1/image/inpaint"
 pytestmark = pytest.mark.usefixtures("able_model")
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("able_model")
 def local_pictures(settings: LazySettings) -> None:
     settings.PRIVATE_CALLBACKS = ["127.0.0.1/32"]
     settings.WEB_THREADS = 2
-    settings.INPUT_TIMEOUT_S = 3
+    settings.INPUT_TIMEOUT_S = 8
     settings.FETCHES_PER_USER = 10
 
 
@@ -32,9 +33,7 @@ def asked(http: httpx.AsyncClient, url: str) -> Any:
 
 
 @pytest.fixture
-def clients(
-    live: str, make_user: Callable[..., User], key_of: Callable[..., str]
-) -> Callable[[str], httpx.AsyncClient]:
+def clients(live: str, make_user: Callable[..., User], key_of: Callable[..., str]) -> Clients:
     def make(name: str) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {key_of(make_user(name))}"}
         limits = httpx.Limits(max_connections=200)
@@ -44,7 +43,7 @@ def clients(
 
 
 def test_a_hundred_hanging_addresses_hold_nobody_else(
-    clients: Callable[[str], httpx.AsyncClient], hostile: HostileServer
+    clients: Clients, hostile: HostileServer, settings: LazySettings
 ) -> None:
     attacker, victim = clients("attacker"), clients("victim")
 
@@ -54,7 +53,7 @@ def test_a_hundred_hanging_addresses_hold_nobody_else(
             while hostile.open["/head"] < 10:
                 await asyncio.sleep(0.01)
             times = []
-            for _ in range(30):
+            for _ in range(10):
                 began = time.monotonic()
                 assert (await victim.get("/api/v1/models")).status_code == 200
                 times.append(time.monotonic() - began)
@@ -76,13 +75,13 @@ def test_a_hundred_hanging_addresses_hold_nobody_else(
     }
     assert late.headers["x-request-id"]
     assert late.headers["ratelimit"]
-    assert max(times) < 2
+    assert max(times) < settings.INPUT_TIMEOUT_S / 2, "nobody waited for a hanging server"
     assert not fetching._fetches._held
     assert not fetching._decodes._held
 
 
 def test_clients_that_go_away_give_their_slots_back(
-    clients: Callable[[str], httpx.AsyncClient], hostile: HostileServer, settings: LazySettings
+    clients: Clients, hostile: HostileServer, settings: LazySettings
 ) -> None:
     settings.INPUT_TIMEOUT_S = 60
 
@@ -104,9 +103,7 @@ def test_clients_that_go_away_give_their_slots_back(
 
 
 @pytest.mark.parametrize("path", ["/v1/images/edits", "/sdapi/v1/img2img"])
-def test_the_compatible_doors_hold_no_thread_either(
-    clients: Callable[[str], httpx.AsyncClient], hostile: HostileServer, path: str
-) -> None:
+def test_the_compatible_doors_hold_no_thread_either(clients: Clients, hostile: HostileServer, path: str) -> None:
     url = f"{hostile.url}/head"
     body = {"prompt": "x", "image": url, "init_images": [url], "mask": url, "inpainting_mask_invert": 1}
     if path.startswith("/v1"):
@@ -145,11 +142,10 @@ def test_uploads_and_addresses_go_together(
     assert [path for path, *_ in receiver.got] == ["/mask.png"]
 
 
-def test_a_user_decodes_a_few_pictures_at_once(
-    clients: Callable[[str], httpx.AsyncClient], receiver: Receiver, settings: LazySettings
-) -> None:
+def test_a_user_decodes_a_few_pictures_at_once(clients: Clients, receiver: Receiver, settings: LazySettings) -> None:
     settings.PICTURES_PER_USER = 1
-    receiver.answers = [(200, {}, picture_bytes((2000, 2000)))]
+    settings.INPUT_TIMEOUT_S = 20
+    receiver.answers = [(200, {}, picture_bytes((1000, 1000)))]
 
     owner = clients("owner")
 
