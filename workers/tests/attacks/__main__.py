@@ -31,7 +31,7 @@ CALLS: Final = 100  # of each round
 TASKS: Final = 8
 PATIENCE_S: Final = 15.0  # of the victim for one answer
 GIVE_UP: Final = 3  # answers that did not come, after which a round ends
-WARM_UP_S: Final = 4.0  # from the begin of an attack to the first measurement
+STANDS_S: Final = 180.0  # until an attack is under way
 SLACK_S: Final[dict[str, float]] = {"call": 0.01, "task": 0.2}  # what the machine's own noise may be
 HEAD: Final = """| attack | call p50 / p95, ms | under attack | task p50 / p95, s | under attack | failed |
 |---|---|---|---|---|---|"""
@@ -107,10 +107,13 @@ def _perform(attack: str, url: str, keys: dict[str, str]) -> bool:
 @contextmanager
 def _under(attack: str, url: str, key: str) -> Iterator[None]:
     """The attack in a process of its own, for as long as the block lasts."""
-    attacker = multiprocessing.get_context("spawn").Process(target=perform, args=(attack, url, key), daemon=True)
+    spawn = multiprocessing.get_context("spawn")
+    standing = spawn.Event()
+    attacker = spawn.Process(target=perform, args=(attack, url, key, standing), daemon=True)
     attacker.start()
-    time.sleep(WARM_UP_S)
     try:
+        if not standing.wait(STANDS_S):
+            raise TimeoutError(f"{attack}: it is not under way after {STANDS_S:g} s")
         yield
     finally:
         attacker.kill()

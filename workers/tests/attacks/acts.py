@@ -5,6 +5,8 @@ import contextlib
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from threading import Timer
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,16 +17,20 @@ from fixtures.hostile import HostileServer
 IMG2IMG: Final = "/api/v1/image/img2img"
 GENERATE: Final = "/api/v1/image/generate"
 AT_ONCE: Final = 100
+WARM_UP_S: Final = 4.0  # until an attack of connections is under way
 _PAUSE_S: Final = 1.0  # of an attacker's connection after a refusal
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Where the product is, the attacker's key, and the server that never answers."""
+    """Where the product is, the attacker's key, and the server that never answers. `stands` is called when the attack
+    is under way.
+    """
 
     url: str
     key: str
     hostile: HostileServer
+    stands: Callable[[], None]
 
 
 async def hanging_pictures(scene: Scene) -> None:
@@ -47,9 +53,18 @@ async def hanging_callbacks(scene: Scene) -> None:
         params = {"resolution": "256x256", "steps": 1, "seed": 11}
         first = await client.post(GENERATE, json={"text": "x", "params": params}, headers={"prefer": "wait=60"})
         first.raise_for_status()  # the others are answered from its result
+        ids = []
         for number in range(AT_ONCE):
             body = {"text": "x", "params": params, "callback_url": f"{scene.hostile.url}/silent/{number}"}
-            (await client.post(GENERATE, json=body)).raise_for_status()
+            answer = await client.post(GENERATE, json=body)
+            ids.append(answer.raise_for_status().json()["data"]["task_id"])
+        while ids:  # until nothing is left of their work but the callbacks
+            task = (await client.get(f"/api/v1/image/task/{ids[-1]}")).json()["data"]
+            if task["status"] == "succeeded" or task["progress"] >= 99:
+                ids.pop()
+            else:
+                await asyncio.sleep(0.2)
+    scene.stands()
     await asyncio.Event().wait()
 
 
@@ -100,11 +115,16 @@ ATTACKS: Final[dict[str, Callable[[Scene], Coroutine[Any, Any, None]]]] = {
 }
 
 
-def perform(attack: str, url: str, key: str) -> None:
-    """Keep up the attack of that name, with a hostile server of its own, until the process ends."""
+def perform(attack: str, url: str, key: str, standing: Event | None = None) -> None:
+    """Keep up the attack of that name, with a hostile server of its own, until the process ends; `standing` is set when
+    it is under way.
+    """
     hostile = HostileServer()
     hostile.start()
-    asyncio.run(ATTACKS[attack](Scene(url, key, hostile)))
+    stands = standing.set if standing else lambda: None
+    if attack != "100 hanging callbacks":
+        Timer(WARM_UP_S, stands).start()
+    asyncio.run(ATTACKS[attack](Scene(url, key, hostile, stands)))
 
 
 def _client(scene: Scene) -> httpx.AsyncClient:
