@@ -18,6 +18,7 @@ IMG2IMG: Final = "/api/v1/image/img2img"
 GENERATE: Final = "/api/v1/image/generate"
 AT_ONCE: Final = 100
 WARM_UP_S: Final = 4.0  # until an attack of connections is under way
+_HANGING: Final = 10  # fetches that hang: fewer than the threads of a web process, and than a user may have
 _PAUSE_S: Final = 1.0  # of an attacker's connection after a refusal
 
 
@@ -43,8 +44,13 @@ async def hanging_pictures(scene: Scene) -> None:
                 await client.post(IMG2IMG, json=body)
             await asyncio.sleep(_PAUSE_S)
 
+    async def watch() -> None:
+        while scene.hostile.open["/head"] < _HANGING:
+            await asyncio.sleep(0.05)
+        scene.stands()
+
     async with _client(scene) as client:
-        await asyncio.gather(*(one(client) for _ in range(AT_ONCE)))
+        await asyncio.gather(watch(), *(one(client) for _ in range(AT_ONCE)))
 
 
 async def hanging_callbacks(scene: Scene) -> None:
@@ -58,14 +64,18 @@ async def hanging_callbacks(scene: Scene) -> None:
             body = {"text": "x", "params": params, "callback_url": f"{scene.hostile.url}/silent/{number}"}
             answer = await client.post(GENERATE, json=body)
             ids.append(answer.raise_for_status().json()["data"]["task_id"])
-        while ids:  # until nothing is left of their work but the callbacks
-            task = (await client.get(f"/api/v1/image/task/{ids[-1]}")).json()["data"]
-            if task["status"] == "succeeded" or task["progress"] >= 99:
-                ids.pop()
-            else:
+        for task_id in ids:  # until nothing is left of their work but the callbacks
+            while not await _is_over(client, task_id):
                 await asyncio.sleep(0.2)
+    while not scene.hostile.open["/silent"]:
+        await asyncio.sleep(0.05)
     scene.stands()
     await asyncio.Event().wait()
+
+
+async def _is_over(client: httpx.AsyncClient, task_id: str) -> bool:
+    task = (await client.get(f"/api/v1/image/task/{task_id}")).json()["data"]
+    return bool(task["status"] == "succeeded" or task["progress"] >= 99)
 
 
 async def half_heads(scene: Scene) -> None:
@@ -122,7 +132,7 @@ def perform(attack: str, url: str, key: str, standing: Event | None = None) -> N
     hostile = HostileServer()
     hostile.start()
     stands = standing.set if standing else lambda: None
-    if attack != "100 hanging callbacks":
+    if "hanging" not in attack:
         Timer(WARM_UP_S, stands).start()
     asyncio.run(ATTACKS[attack](Scene(url, key, hostile, stands)))
 
