@@ -27,8 +27,8 @@ from workers.tests.attacks.acts import ATTACKS, GENERATE, perform
 from workers.tests.attacks.product import Product
 
 ROUNDS: Final = 2
-CALLS: Final = 100  # of each round
-TASKS: Final = 8
+CALLS: Final = 60  # of each round
+TASKS: Final = 5
 PATIENCE_S: Final = 15.0  # of the victim for one answer
 GIVE_UP: Final = 3  # answers that did not come, after which a round ends
 STANDS_S: Final = 180.0  # until an attack is under way
