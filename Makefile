@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test test-s3 test-faults bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache clean
+.PHONY: help run install test test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -17,6 +17,7 @@ help:
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make restore-to AT=.. the stopped product's database as it was at a moment (UTC), from BACKUP_DIR; drill-restore tries it"
 	@echo "make test-faults      break one process or server at a time under work; FAULTS=all for every fault at every moment"
+	@echo "make test-attacks     one customer attacks the running product, another one's answers are timed"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue, bench-grouping: the parts"
 	@echo "make bench-postprocess  images/s and memory of each step beside plain OpenCV and Pillow"
 
@@ -31,6 +32,9 @@ test: install
 
 test-faults: install
 	@exec $(PY) -m workers.tests.faults $(ARGS)
+
+test-attacks: install
+	@exec $(PY) -m workers.tests.attacks $(ARGS)
 
 test-s3: install
 	@TEST_S3=1 exec $(PY) -m deploy.services run -- $(PY) -m pytest storage/tests/s3 $(ARGS)

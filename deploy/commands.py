@@ -13,7 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = ("web", "gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "reconciler", "beat", "backup", "flower")
+WORKERS = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
+PROCESSES = ("web", *WORKERS, "reconciler", "beat", "backup", "flower")
 CELERY = ["celery", "-A", "imagegenx_site"]
 SCHEDULE = ["-S", "workers.housekeeping.schedule:BeatScheduler"]
 # glibc gives each large tensor back to the kernel and fetches it again at the next step, in threads even where its
@@ -33,7 +34,7 @@ class CommandConfig:
     web_workers: int = 1
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
-    worker: str = ""  # its name in queues and in Flower; empty: gpu1, cpu1, enlarge1 or io1
+    worker: str = ""  # its name in queues and in Flower; empty: gpu1, cpu1 ...
     beat_schedule: Path = Path("beat-schedule")
 
     @classmethod
@@ -53,7 +54,7 @@ class CommandConfig:
 
 def command(name: str, config: CommandConfig) -> list[str]:
     """The arguments after `python -m` for the process `name`. Raises KeyError for an unknown one."""
-    gpu, cpu, enlarge, io = (config.worker or kind for kind in ("gpu1", "cpu1", "enlarge1", "io1"))
+    gpu, cpu, enlarge, io, webhook = (config.worker or f"{name.removesuffix('-worker')}1" for name in WORKERS)
     gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: the tickets of the tasks that this worker runs
     housekeeping = "workers.stages,workers.housekeeping.schedule"
     lines = {
@@ -64,6 +65,7 @@ def command(name: str, config: CommandConfig) -> list[str]:
             enlarge, "workers.stages.enlargement_worker", "enlarge", pool="prefork", concurrency=1
         ),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
+        "webhook-worker": _worker(webhook, "workers.webhooks", "webhooks", pool="threads", concurrency=16),
         "reconciler": ["workers.recovery.reconciler"],
         "beat": [*CELERY, "beat", *SCHEDULE, "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
         "backup": ["deploy.wal_backups", "keep"],

@@ -27,7 +27,7 @@ FLOWER_PORT = 5555
 # First the sources of requests and jobs, then the workers, then Flower; the servers that all of them need stop last.
 STOP_ORDER = (
     ("web", "beat"),
-    ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "reconciler"),
+    ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker", "reconciler"),
     ("flower", "backup"),
 )
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -141,6 +141,7 @@ def programs(config: ProductConfig, folder: DataFolder, env: dict[str, str]) -> 
         make("cpu-worker", {}),
         make("enlarge-worker", {}),
         make("io-worker", {}),
+        make("webhook-worker", {}),
         make("reconciler", {}),
         make("beat", {}),
         make("flower", flower_login, lambda _: answers(config.flower_url + "/healthcheck"), patience_s=5),

@@ -3,20 +3,22 @@
 from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerView
 
-from generation.api import health
+from generation.api import bodies, health, openapi_schema
 from generation.api.oauth_urls import urlpatterns as oauth_urls
 from generation.page import views
 from generation.telemetry import prometheus
 
+body_rules = bodies  # of the web process (imagegenx_site/request_bodies.py)
+handler400 = "generation.api.envelope.bad_request"
 handler404 = "generation.api.envelope.not_found"
 handler500 = "generation.api.envelope.server_error"
 
 urlpatterns = [
     path("", views.create, name="create"),
     path("api/v1/", include("generation.api.urls")),
-    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("api/schema", openapi_schema.document, name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("generation.compat.urls")),
     path("", include("storage.urls")),

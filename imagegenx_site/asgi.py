@@ -12,7 +12,7 @@ import contextvars
 import os
 import resource
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 
@@ -24,14 +24,17 @@ from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
+from django.core.handlers.exception import response_for_exception
 from django.db import close_old_connections
 from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
-from imagegenx_site.deferred import Deferrable, Deferred
+from imagegenx_site.deferred import Deferrable, Deferred, mark_deferrable
+from imagegenx_site.request_bodies import BoundedBodies
 from imagegenx_site.request_threads import RequestThread, RequestThreads
 
 Answer = TypeVar("Answer")
+_MATCH: Final = "imagegenx.match"  # in a scope: the ResolverMatch of its path, or None
 
 
 class _SyncHandler(BaseHandler):
@@ -56,7 +59,7 @@ class SingleThreadHandler(ASGIHandler):
         if scope["type"] != "http":
             return
         thread = self._threads.least_busy()
-        match = _match(scope)
+        match = scope[_MATCH] if _MATCH in scope else _match(scope)
         if match is not None and iscoroutinefunction(match.func):
             async with ThreadSensitiveContext(executor=thread):
                 await self.handle(scope, receive, send)
@@ -71,20 +74,20 @@ class SingleThreadHandler(ASGIHandler):
     async def _run_in(
         self, scope: Any, match: ResolverMatch | None, body: Any, thread: RequestThread, receive: Any, send: Any
     ) -> None:
-        context = contextvars.copy_context()  # of this request: what its first call binds, its second one sees
+        context = contextvars.copy_context()  # of this request: what its first call binds, its later ones see
 
         async def in_thread(function: Callable[..., Answer], *args: Any) -> Answer:
             return await asyncio.get_running_loop().run_in_executor(thread, context.run, function, *args)
 
-        response = await in_thread(self._respond, scope, match, body)
-        if isinstance(response, Deferrable) and response.deferred is not None:
-            deferred = response.deferred
+        request, response = await in_thread(self._respond, scope, match, body)
+        while isinstance(response, Deferrable) and response.deferred is not None:
+            deferred, response.deferred = response.deferred, None
             async with ThreadSensitiveContext(executor=thread):
                 in_time = await _unless_disconnected(deferred.wait(), receive)
             if in_time is None:
                 await in_thread(deferred.abandon)
                 return
-            response = await in_thread(_finish, deferred, in_time, response)
+            response = await in_thread(_finish, request, deferred, in_time, response)
         if not response.streaming:
             await self.send_response(response, send)
             return
@@ -100,11 +103,12 @@ class SingleThreadHandler(ASGIHandler):
         response: Any = refusal
         if request is not None:
             request.resolver_match = match
+            mark_deferrable(request)
             response = self._chain.get_response(request)
         response._handler_class = self.__class__
-        if not response.streaming:
-            response.close()
-        return response
+        if not response.streaming and getattr(response, "deferred", None) is None:
+            response.close()  # not of a deferred one: it closes the request's uploads
+        return request, response
 
 
 def _match(scope: Any) -> ResolverMatch | None:
@@ -114,9 +118,16 @@ def _match(scope: Any) -> ResolverMatch | None:
         return None
 
 
-def _finish(deferred: Deferred, in_time: bool, accepted: Any) -> Any:
+def _finish(request: HttpRequest, deferred: Deferred, in_time: bool, accepted: Any) -> Any:
+    """The answer after the wait; the one before is closed when nothing follows."""
     close_old_connections()  # while this request waited, Postgres may have been restarted
-    return deferred.answer(in_time, accepted)
+    try:
+        response: Any = deferred.answer(in_time, accepted)
+    except Exception as error:
+        response = response_for_exception(request, error)
+    if getattr(response, "deferred", None) is None:
+        accepted.close()
+    return response
 
 
 async def _unless_disconnected(work: Any, receive: Any) -> Any:
@@ -139,10 +150,18 @@ class WebProcess:
         _raise_file_limit()
         self._threads = RequestThreads(settings.WEB_THREADS)
         self._application = ASGIStaticFilesHandler(SingleThreadHandler(self._threads))
+        self._bounded = BoundedBodies(self._application, self._in_thread)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
-        await self._application(scope, receive, send)
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        scope[_MATCH] = _match(scope)
+        await self._bounded(scope, receive, send, scope[_MATCH])
+
+    async def _in_thread(self, function: Callable[..., Answer], *args: Any) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._threads.least_busy(), function, *args)
 
     async def close(self) -> None:
         """Close the connections to Postgres and end the threads."""

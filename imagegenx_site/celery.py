@@ -4,9 +4,10 @@
     p0..p3     generate(id)            GPU workers, when idle  ticket of a waiting task: urgent, paid, normal, test
     dq.{name}  generate(id)            GPU worker {name}       ticket of a task it runs (the claim moves it there)
     cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
-    io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED, webhooks
+    io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED
     enlarge    enlarge(id)             enlarge workers         larger pictures after delivery, at low priority
     io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
+    webhooks   send_webhook(delivery)  webhook workers         one attempt; nothing else waits for receivers
 
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
 backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its

@@ -5,7 +5,9 @@ ApiError                      code, HTTP status, message that says what to do
 +-- Unauthorised        401   no key, or one that is not valid
 +-- Forbidden           403   the plan or the key's scopes do not allow it
 +-- NotFound            404   no such thing, or another user's
++-- TooSlow             408   the body did not come at a useful rate
 +-- Conflict            409   an idempotent request is still under way, or the state does not allow it
++-- TooLarge            413   the body is larger than its address takes
 +-- Unprocessable       422   an idempotency key was used for another request
 +-- TooManyRequests     429   a limit of the plan; `retry_after` s
 +-- Busy                503   ours: no room now; `retry_after` s
@@ -13,7 +15,9 @@ ApiError                      code, HTTP status, message that says what to do
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+MAX_FAULTS: Final = 50  # of one answer
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,16 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    """The request can't be carried out as it is written."""
+    """The request can't be carried out as it is written. Of many faults the first MAX_FAULTS are kept."""
 
     http_status = 400
     code = "invalid_request"
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        names = ", ".join(dict.fromkeys(fault.field for fault in faults))
-        super().__init__(f"{len(faults)} fault(s) in the request: {names}. See data.errors.")
-        self.faults = list(faults)
+        self.faults = list(faults[:MAX_FAULTS])
+        names = ", ".join(dict.fromkeys(fault.field for fault in self.faults))
+        which = "data.errors" if len(faults) <= MAX_FAULTS else f"the first {MAX_FAULTS} in data.errors"
+        super().__init__(f"{len(faults)} fault(s) in the request: {names}. See {which}.")
 
     def details(self) -> dict[str, Any]:
         return {"errors": [asdict(fault) for fault in self.faults]}
@@ -95,6 +100,20 @@ class Conflict(ApiError):
 
     http_status = 409
     code = "conflict"
+
+
+class TooSlow(ApiError):
+    """The body did not come in time."""
+
+    http_status = 408
+    code = "too_slow"
+
+
+class TooLarge(ApiError):
+    """The body is larger than its address takes."""
+
+    http_status = 413
+    code = "too_large"
 
 
 class Unprocessable(ApiError):

@@ -1,30 +1,42 @@
 """The one HTTP client for addresses that users give us (webhooks, picture URLs). It never reaches private addresses.
 
 The host is resolved once, every address that comes back is checked, and the connection goes to the address that was
-checked: a second answer of the name server can't lead elsewhere. Proxies of the environment are ignored. A POST follows
-no redirect; a GET follows MAX_REDIRECTS, each checked like the first address.
+checked (outbound_connections.py): a second answer of the name server can't lead elsewhere. Proxies of the environment
+are ignored. A POST follows no redirect; a GET follows MAX_REDIRECTS, each checked like the first address.
+
+A stranger's server may take as long as it likes, so the caller waits on an event loop, never in a thread that others
+need; one deadline holds for everything together (name, connection, TLS, head, redirects, body); and one host has
+OUTBOUND_PER_HOST requests of this process at once.
 """
 
-import ipaddress
-import socket
-import time
-from collections.abc import Sequence
-from typing import Any, Final
+import asyncio
+import contextlib
+import functools
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
 import httpx
 from django.conf import settings
 
+from imagegenx_site.outbound_connections import Budget, PinnedBackend
+from imagegenx_site.slots import Slots, SlotsFull
+
 MAX_URL: Final = 2000  # characters
 MAX_REDIRECTS: Final = 3
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses written as IPv6 (RFC 6052)
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+MAX_HEAD: Final = 32 << 10  # bytes of an answer's head, interim answers (1xx) included
+_FEW_PIECES: Final = 200  # a body may come in so many pieces of any size; after that 1 KiB each on average
+_hosts = Slots()
 
 
 class OutboundError(Exception):
     """The request was refused, or did not get an answer; the message says why."""
+
+
+class HostBusy(OutboundError):
+    """Not sent: as many requests to its host as may be are under way."""
 
 
 def url_problem(url: str) -> str | None:
@@ -54,101 +66,92 @@ def is_own_address(url: str, host: str) -> bool:
     return f"{name}:{parts.port or default}" in own or (name in own and (parts.port or default) == default)
 
 
-def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allowed: Sequence[str]) -> int:
-    """POST once and give the status code. `timeout` in s for the whole of connecting, sending and each read.
+async def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allowed: Sequence[str]) -> int:
+    """POST once and give the status code. `timeout` in s for everything together.
 
     `allowed` are the CIDR blocks that may be reached although private.
-    Raises OutboundError when the address is refused or no answer came.
+    Raises OutboundError when the address is refused or no answer came in time, HostBusy.
     """
-    fault = url_problem(url)
-    if fault:
-        raise OutboundError(f"{url[:200]}: {fault}")
-    try:
-        with _client(timeout, allowed) as client, client.stream("POST", url, content=body, headers=headers) as answer:
-            return answer.status_code
-    except (httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException) as error:
-        raise OutboundError(f"{type(error).__name__}: {error}") from error
+    async with _attempt(timeout, allowed) as (client, _):
+        _check(url)
+        with _at_host(url):
+            async with client.stream("POST", url, content=body, headers=headers) as answer:
+                return answer.status_code
 
 
-def get(url: str, *, timeout: float, allowed: Sequence[str], max_bytes: int) -> bytes:
+async def get(url: str, *, timeout: float, allowed: Sequence[str], max_bytes: int) -> bytes:
     """GET the body. `timeout` in s for all of it, redirects included.
 
-    Raises OutboundError when an address is refused, the answer is not 200, longer than `max_bytes`, or too slow.
+    Raises OutboundError when an address is refused, the answer is not 200, longer than `max_bytes`, or too slow;
+    HostBusy.
     """
-    deadline = time.monotonic() + timeout
-    with _client(timeout, allowed) as client:
+    async with _attempt(timeout, allowed) as (client, budget):
         for _ in range(MAX_REDIRECTS + 1):
-            fault = url_problem(url)
-            if fault:
-                raise OutboundError(f"{url[:200]}: {fault}")
-            try:
-                with client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer:
+            _check(url)
+            with _at_host(url):
+                budget.left = MAX_HEAD
+                async with client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer:
                     if not answer.has_redirect_location:
-                        return _body(answer, deadline, max_bytes)
+                        budget.left = 2 * max_bytes + MAX_HEAD  # with the marks of a chunked body
+                        return await _body(answer, max_bytes)
                     url = urljoin(url, answer.headers["location"])
-            except (httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException) as error:
-                raise OutboundError(f"{type(error).__name__}: {error}") from error
-    raise OutboundError(f"more than {MAX_REDIRECTS} redirects")
+        raise OutboundError(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _body(answer: httpx.Response, deadline: float, max_bytes: int) -> bytes:
-    """The raw body: an encoding that unpacks (gzip bombs) is not undone, and nothing beyond the bounds is read."""
+async def _body(answer: httpx.Response, max_bytes: int) -> bytes:
+    """The raw body: an encoding that unpacks (gzip bombs) is not undone, and nothing beyond the bounds is read. Each
+    piece costs the event loop as much as a kibibyte of it, so a body in millions of pieces is refused.
+    """
     if answer.status_code != 200:
         raise OutboundError(f"the server answered {answer.status_code}")
-    body = bytearray()
-    for chunk in answer.iter_raw():
-        body += chunk
+    body, pieces = bytearray(), 0
+    async for piece in answer.aiter_raw():
+        body += piece
+        pieces += 1
         if len(body) > max_bytes:
             raise OutboundError(f"the answer is longer than {max_bytes} bytes")
-        if time.monotonic() > deadline:
-            raise OutboundError("the answer took too long")
+        if pieces > _FEW_PIECES + (len(body) >> 10):
+            raise OutboundError("the answer comes in too many pieces")
     return bytes(body)
 
 
-def _client(timeout: float, allowed: Sequence[str]) -> httpx.Client:
-    transport = httpx.HTTPTransport(trust_env=False, retries=0)
-    transport._pool = httpcore.ConnectionPool(  # httpx takes no network backend (docs/decisions/0006)
-        ssl_context=httpx.create_ssl_context(trust_env=False),
-        network_backend=_PinnedBackend(allowed),
-        max_connections=1,
+def _check(url: str) -> None:
+    fault = url_problem(url)
+    if fault:
+        raise OutboundError(f"{url[:200]}: {fault}")
+
+
+@contextlib.contextmanager
+def _at_host(url: str) -> Iterator[None]:
+    host = (urlsplit(url).hostname or "").lower().rstrip(".")
+    try:
+        with _hosts.hold((host, settings.OUTBOUND_PER_HOST)):
+            yield
+    except SlotsFull as error:
+        raise HostBusy(f"{settings.OUTBOUND_PER_HOST} requests to {host} are under way") from error
+
+
+@contextlib.asynccontextmanager
+async def _attempt(timeout: float, allowed: Sequence[str]) -> AsyncIterator[tuple[httpx.AsyncClient, Budget]]:
+    """A client with one connection, and what a server may send. Whatever goes wrong is an OutboundError."""
+    budget = Budget(MAX_HEAD)
+    transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, retries=0)
+    transport._pool = httpcore.AsyncConnectionPool(  # httpx takes no network backend (docs/decisions/0006)
+        ssl_context=_tls(), network_backend=PinnedBackend(allowed, budget), max_connections=1
     )
-    return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+    client = httpx.AsyncClient(transport=transport, timeout=None, follow_redirects=False, trust_env=False)
+    try:
+        async with asyncio.timeout(timeout), client:
+            yield client, budget
+    except TimeoutError as error:
+        raise OutboundError(f"no whole answer within {timeout:g} s") from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException) as error:
+        raise OutboundError(f"{type(error).__name__}: {error}") from error
+    except httpcore.ProtocolError as error:
+        raise OutboundError(str(error)) from error
 
 
-class _PinnedBackend(httpcore.SyncBackend):
-    """Connects to the address that was checked, never to a name."""
-
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = [ipaddress.ip_network(block) for block in allowed]
-
-    def connect_tcp(self, host: str, port: int, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        return super().connect_tcp(self._resolve(host, port), port, *args, **kwargs)
-
-    def _resolve(self, host: str, port: int) -> str:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host} has no address") from error
-        addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
-        refused = [address for address in addresses if not self._may_reach(address)]
-        if refused or not addresses:
-            raise httpcore.ConnectError(f"{host} is a private address; an operator can allow it in PRIVATE_CALLBACKS")
-        return str(addresses[0])
-
-    def _may_reach(self, address: Address) -> bool:
-        plain = embedded_ipv4(address)
-        if any(block.version == plain.version and plain in block for block in self._allowed):
-            return True
-        return plain.is_global and not plain.is_multicast and not plain.is_reserved
-
-
-def embedded_ipv4(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one (mapped, 6to4, NAT64), else the address itself."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return address.ipv4_mapped
-        if address.sixtofour:
-            return address.sixtofour
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made once: to load the certificates takes as long as a request."""
+    return httpx.create_ssl_context(trust_env=False)

@@ -65,14 +65,19 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     [storage/archive.py]
     gx:archive:asked            zset    key -> when housekeeping looks at it next (s)                until it is back
     gx:archive:restored         hash    key -> when its store should have it readable                until it is back
+    [generation/webhooks/turns.py]
+    gx:webhook:user:{user id}   zset    slot of an attempt that is under way -> its end (ms)         its end
+    gx:webhook:host:{host}      zset    the same, of all users at one host                           its end
+    [generation/webhooks/messages.py]
+    gx:webhook:waiting:{delivery id} string  "1": a message for it is in the queue                   1 min
     [generation/compat/base.py]
     gx:compat:{key id}:{digest} string  id of the task that a request's body made                    15 min
     [generation/compat/sdapi.py]
     gx:sdapi:{key id}           string  title of the model that the key has chosen                   30 days
 
-Celery's own: the lists p0 to p3, cpu, io, enlarge and dq.{worker} hold messages (imagegenx_site/celery.py), `unacked*`
-what was delivered and not yet acknowledged, `_kombu.*` bindings. Worker names in gq:run and gq:lease are unique for
-each start ("gpu1-4711-5f3a"); the queue dq.gpu1 survives a restart.
+Celery's own: the lists p0 to p3, cpu, io, enlarge, webhooks and dq.{worker} hold messages (imagegenx_site/celery.py),
+`unacked*` what was delivered and not yet acknowledged, `_kombu.*` bindings. Worker names in gq:run and gq:lease are
+unique for each start ("gpu1-4711-5f3a"); the queue dq.gpu1 survives a restart.
 
 Fields of gq:t:{id}: st state (w waiting, r running, x ended), cls class, key batch key, usr user, wt weight, sc created
 ms, exp expires ms (0 never), mdl model, n samples, tag place in the order, own worker, at fence (each claim adds

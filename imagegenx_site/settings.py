@@ -143,6 +143,7 @@ MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # rel
 
 # ---- API -----------------------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = int(number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
+FREE_BODY_BYTES = int(number("FREE_BODY_BYTES", 1 << 20, 1 << 10, 1 << 31))  # of it, before a key is looked at
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
@@ -162,12 +163,26 @@ TRUSTED_PROXIES = int(number("TRUSTED_PROXIES", 0, 0, 10))  # proxies in front t
 MAX_INPUT_BYTES = int(number("MAX_INPUT_BYTES", 20 << 20, 1 << 10, 1 << 30))  # largest picture that a request brings
 MAX_INPUT_PIXELS = int(number("MAX_INPUT_PIXELS", 40_000_000, 1 << 16, 1 << 30))  # its largest width x height
 INPUT_TIMEOUT_S = number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture from a URL, redirects included
+# What one customer may have under way at once, so that nobody stops the others (imagegenx_site/slots.py). Each web
+# process counts for itself.
+FETCHES_PER_USER = int(number("FETCHES_PER_USER", 16, 1, 10000))  # requests whose pictures are being fetched from URLs
+FETCHES = int(number("FETCHES", 128, 1, 10000))  # the same of all users together
+OUTBOUND_PER_HOST = int(number("OUTBOUND_PER_HOST", 16, 1, 10000))  # requests to one host, of any process
+UPLOADS_PER_USER = int(number("UPLOADS_PER_USER", 8, 1, 10000))  # requests with bodies over FREE_BODY_BYTES
+LORA_UPLOADS_PER_USER = int(number("LORA_UPLOADS_PER_USER", 2, 1, 100))  # the same of LoRA files
+UPLOADS_PER_ADDRESS = int(number("UPLOADS_PER_ADDRESS", 100, 1, 100000))  # smaller bodies that come piece by piece
+STREAMS_PER_USER = int(number("STREAMS_PER_USER", 500, 1, 100000))  # open event streams of a user's tasks
+DOWNLOADS_PER_USER = int(number("DOWNLOADS_PER_USER", 4, 1, 1000))  # ZIP files that are being read
+PICTURE_REQUESTS_PER_USER = int(number("PICTURE_REQUESTS_PER_USER", 64, 1, 10000))  # requests with pictures, in all
+PICTURES_PER_USER = int(number("PICTURES_PER_USER", 2, 1, 500))  # requests whose pictures are being decoded
 LORA_ROOT = str(Path(env.str("LORA_ROOT", str(VAR_DIR / "loras"))))  # uploaded LoRAs; GPU workers read the same folder
 MAX_LORA_BYTES = int(number("MAX_LORA_BYTES", 1 << 30, 1 << 10, 1 << 33))  # largest LoRA file
 EVENT_TOKEN_SECONDS = int(number("EVENT_TOKEN_SECONDS", 600, 1, 86400))  # s a browser's token for events lives
 # undeliverable events in a row, after which an endpoint is disabled
 WEBHOOK_GIVE_UP_AFTER = int(number("WEBHOOK_GIVE_UP_AFTER", 5, 1, 1000))
-WEBHOOK_TIMEOUT_S = number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # seconds until a webhook attempt counts as failed
+WEBHOOK_TIMEOUT_S = number("WEBHOOK_TIMEOUT_S", 15, 1, 60)  # s until a webhook attempt counts as failed, all in all
+WEBHOOKS_PER_USER = int(number("WEBHOOKS_PER_USER", 4, 1, 1000))  # attempts of one user at once, of all workers
+WEBHOOKS_PER_HOST = int(number("WEBHOOKS_PER_HOST", 8, 1, 1000))  # attempts at one host at once, of all workers
 HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept
 PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none

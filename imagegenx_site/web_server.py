@@ -1,44 +1,108 @@
-"""The web process: uvicorn with a bound on the head of a request.
+"""The web process: uvicorn with bounds on the head of a request and on clients that do not read.
 
 `python -m imagegenx_site.web_server` takes its arguments.
 
-uvicorn's httptools protocol takes a request line and headers of any length into memory. A proxy in front bounds them;
-this does where there is none (docs/decisions/0006).
+uvicorn's httptools protocol takes a request line and headers of any length into memory, waits for them for ever, and
+keeps an answer for ever that its client does not take. A proxy in front bounds these; this does where there is none
+(docs/decisions/0006). Bodies: request_bodies.py.
 """
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD: Final = 64 << 10  # bytes of a request's head
+HEAD_S: Final = 10.0  # s from a connection, or the first byte of a later request, to the end of the head
+READ_S: Final = 30.0  # s in which a client must take READ_BYTES of an answer that is ready
+READ_BYTES: Final = 32 << 10
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes the connection on a head over MAX_HEAD bytes. A head that came in one piece is counted by its headers."""
+    """Closes the connection on a head over MAX_HEAD bytes or HEAD_S seconds, and when its client takes less than
+    READ_BYTES of an answer in READ_S. A head that came in one piece is counted by its headers.
+    """
 
     _head = 0  # bytes since the head began
     _reading_head = True
+    _between = False  # a whole request has come, and nothing of the next
+    _head_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _stop(self._head_timer)
+        _stop(self._read_timer)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        between = self._between
         super().data_received(data)
         if self._reading_head:
             self._head += len(data)
             self._check()
+        if (self._reading_head or (between and self._between)) and self._head_timer is None:
+            self._expect_head()  # empty lines between two requests count as the beginning of a head
 
     def on_message_begin(self) -> None:
-        self._head, self._reading_head = 0, True
+        self._head, self._reading_head, self._between = 0, True, False
         super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         self._reading_head = False
+        _stop(self._head_timer)
+        self._head_timer = None
         self._head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if self._check():
             super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        _stop(self._read_timer)
+        self._read_timer = None
+        super().resume_writing()
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_S, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        """A head that comes while the request before it is answered waits for that."""
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._expect_head()
+            return
+        self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+    def _expect_reading(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._read_timer = self.loop.call_later(READ_S, self._check_reading, left)
+
+    def _check_reading(self, before: int) -> None:
+        """The connection is dropped with what its client did not take."""
+        self._read_timer = None
+        if self.transport.is_closing() or before - self.transport.get_write_buffer_size() < READ_BYTES:
+            self.transport.abort()
+        else:
+            self._expect_reading()
 
     def _check(self) -> bool:
         """Whether the head is within the bound; else the answer is sent and the connection ends."""
@@ -47,6 +111,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(_TOO_LARGE)
         self.transport.close()
         return False
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 HTTP_PROTOCOLS["auto"] = "imagegenx_site.web_server:BoundedProtocol"  # uvicorn's command line takes only its own names

@@ -3,10 +3,17 @@ whether it was changed since.
 
 The certificate chain and its key are the operator's (docs/postprocessing.md says what they must be). A manifest has the
 time of signing, so the same picture signed twice gives two different files.
+
+A time-stamping authority is asked by native code that knows no deadline. So with one the signing happens in a thread of
+its own, which is left behind after TIMESTAMP_S; LEFT_BEHIND of these at most, after that none is asked until one ends.
 """
 
 import io
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +21,9 @@ from pathlib import Path
 from postprocessing.errors import ProvenanceUnavailable
 from postprocessing.metadata import source_type
 
+TIMESTAMP_S = 15.0
+LEFT_BEHIND = 4
+_asking = threading.BoundedSemaphore(LEFT_BEHIND)
 ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
 
 
@@ -33,6 +43,33 @@ def sign(data: bytes, content_type: str, config: SignerConfig | None, *, edited:
     """Add a signed manifest. `edited`: made from a customer's picture. Raises ProvenanceUnavailable."""
     if config is None:
         raise ProvenanceUnavailable("Signed provenance was requested, but no certificate is set (C2PA_CERTIFICATE).")
+    if not config.timestamps:
+        return _signed(data, content_type, config, edited)
+    return _in_time(lambda: _signed(data, content_type, config, edited), config.timestamps)
+
+
+def _in_time(work: Callable[[], bytes], authority: str) -> bytes:
+    """What `work` gives within TIMESTAMP_S. Raises ProvenanceUnavailable."""
+    if not _asking.acquire(blocking=False):
+        raise ProvenanceUnavailable(f"The time-stamping authority {authority} does not answer.")
+    answer: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
+        finally:
+            _asking.release()
+
+    threading.Thread(target=run, name="time-stamp", daemon=True).start()
+    try:
+        return answer.result(TIMESTAMP_S)
+    except FutureTimeout as error:
+        raise ProvenanceUnavailable(f"The time-stamping authority {authority} did not answer in time.") from error
+
+
+def _signed(data: bytes, content_type: str, config: SignerConfig, edited: bool) -> bytes:
     import c2pa  # 30 MB of native code: loaded only to sign
 
     try:

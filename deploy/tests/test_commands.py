@@ -24,9 +24,10 @@ def test_two_gpu_workers_have_queues_of_their_own() -> None:
     assert line[line.index("-n") + 1] == "gpu7@%h"
 
 
-def test_enlargements_have_a_queue_of_their_own() -> None:
-    queues = {name: command(name, CommandConfig()) for name in ("cpu-worker", "enlarge-worker", "io-worker")}
-    assert [line[line.index("-Q") + 1] for line in queues.values()] == ["cpu", "enlarge", "io"]
+def test_enlargements_and_webhooks_have_queues_of_their_own() -> None:
+    names = ("cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
+    lines = [command(name, CommandConfig()) for name in names]
+    assert [line[line.index("-Q") + 1] for line in lines] == ["cpu", "enlarge", "io", "webhooks"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-process"]])

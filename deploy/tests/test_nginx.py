@@ -126,6 +126,12 @@ def test_a_picture_of_20_mib_passes_and_a_body_beyond_the_limit_is_refused_in_th
     assert (status, headers["content-type"], json.loads(body)["code"]) == (413, "application/json", 413)
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/api/v1/keys", "/accounts/login/", "/"])
+def test_where_no_pictures_come_in_bodies_are_small(ask, path: str) -> None:
+    status, _, body = ask("POST", path, content_length=str(MIB + 1), content_type="application/json")
+    assert (status, json.loads(body)["code"]) == (413, 413)
+
+
 def test_a_lora_may_be_larger_than_other_bodies(ask, seeded: None) -> None:
     form = {"content_type": "multipart/form-data; boundary=x", "authorization": "Bearer wrong"}
     assert ask("POST", "/api/v1/lora/upload", bytes(65 * MIB), **form)[0] == 401

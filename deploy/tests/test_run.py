@@ -16,8 +16,8 @@ import pytest
 from deploy.services import free_port
 from deploy.tests.test_services import processes_with
 
-PROCESSES = {"web", "gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "reconciler", "beat", "flower"}
-PROCESSES |= {"postgres", "redis"}
+PROCESSES = {"web", "gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker", "reconciler", "beat"}
+PROCESSES |= {"flower", "postgres", "redis"}
 
 
 class Runs:

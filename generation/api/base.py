@@ -1,8 +1,13 @@
 """What every endpoint of /api/v1 has in common: scopes of keys, limits, and the headers that report them."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -14,10 +19,29 @@ from generation.admission import rates
 from imagegenx_site.errors import Allowance, Forbidden, Unauthorised
 
 
+@dataclass(frozen=True)
+class Upload:
+    """Large bodies of an endpoint: bytes of one, what such uploads are called, and how many a user may send at once."""
+
+    most: int
+    name: str
+    at_once: int
+
+    @classmethod
+    def of_pictures(cls) -> Upload:
+        """Requests that bring pictures."""
+        return cls(settings.MAX_BODY_BYTES, "uploads", settings.UPLOADS_PER_USER)
+
+
 class ApiView(APIView):
     """An endpoint. `scopes` names, by method, what a key that is bound to scopes must have."""
 
     scopes: ClassVar[dict[str, str]] = {"GET": "read"}
+
+    @classmethod
+    def upload(cls) -> Upload | None:
+        """What a caller with a key may send beyond FREE_BODY_BYTES."""
+        return None
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Clear the audit actor, so that the next request on this thread does not inherit it."""
@@ -45,6 +69,25 @@ class ApiView(APIView):
         counters = [("ip", address), ("key", str(request.auth.pk))]
         allowances_of(request).extend(rates.hit(counters, plan_of(request.auth).requests_per_second))
         require_scope(request.auth, self.scopes.get(request.method or "", "generate"))
+
+    def resume(self, accepted: HttpResponseBase, work: Callable[[], Response]) -> Response:
+        """The second half of a deferred request, in the form of the first: errors, limits, the headers of `accepted`,
+        which went through the middleware.
+        """
+        request = self.request
+        if isinstance(request.auth, ApiKey):
+            actor.set_actor(request.auth.user, rates.client_address(request._request))
+        try:
+            try:
+                response = work()
+            except Exception as raised:
+                response = self.handle_exception(raised)
+            response = self.finalize_response(request, response, *self.args, **self.kwargs)
+        finally:
+            actor.set_actor(None)
+        for name in set(accepted.headers) - set(response.headers) - {"Content-Length", "Content-Type"}:
+            response[name] = accepted[name]
+        return response.render()
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         """The answer, with what is left of the limits."""

@@ -86,7 +86,7 @@ class BatchDownloadView(ApiView):
         done = [task for task in history.tasks_of(batch) if task.status == Status.SUCCEEDED]
         if not done:
             raise Conflict("No task of the batch has succeeded yet.", retry_after=2)
-        return zip_response(done, f"{batch.public_id}.zip")
+        return zip_response(done, f"{batch.public_id}.zip", request.user)
 
 
 def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> BatchBody:

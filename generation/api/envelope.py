@@ -7,9 +7,17 @@ import logging
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import (
+    DisallowedHost,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.views.defaults import bad_request as django_bad_request
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as django_server_error
 from redis.exceptions import RedisError
@@ -19,7 +27,16 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from imagegenx_site.errors import ApiError, Busy, Fault, InvalidRequest, NotFound, TooManyRequests, Unauthorised
+from imagegenx_site.errors import (
+    ApiError,
+    Busy,
+    Fault,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unauthorised,
+)
 
 PROBLEM = "application/problem+json"
 _PROGRAMS = ("/api/", "/v1/", "/sdapi/")
@@ -136,7 +153,13 @@ def as_api_error(raised: Exception) -> ApiError | None:
     if isinstance(raised, Http404):
         return NotFound("There is nothing at this address.")
     if isinstance(raised, RequestDataTooBig):
-        return _of_status(413, "too_large", "The body is larger than this server takes.")
+        return TooLarge("The body is larger than this server takes.")
+    if isinstance(raised, (TooManyFieldsSent, TooManyFilesSent)):
+        return _of_status(400, "too_many_fields", "The form has too many fields or files.")
+    if isinstance(raised, DisallowedHost):
+        return _of_status(400, "unknown_host", "The server does not answer under this host name.")
+    if isinstance(raised, SuspiciousOperation):
+        return _of_status(400, "malformed", "The request can't be read.")
     if isinstance(raised, exceptions.APIException):
         return _of_status(raised.status_code, str(raised.default_code), str(raised.detail))
     if isinstance(raised, (OperationalError, InterfaceError, RedisError)):
@@ -170,6 +193,15 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     error = NotFound("There is nothing at this address. See /api/docs.")
     body = error_body(error, request.headers.get("X-Request-Id"))
     return HttpResponse(json_bytes(body), status=404, content_type="application/json")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's answer for requests that it refuses itself: a host that is none of ours, too many fields."""
+    if not request.path.startswith(_PROGRAMS):
+        return django_bad_request(request, exception)
+    error = as_api_error(exception) or _of_status(400, "malformed", "The request can't be read.")
+    body = error_body(error, request.headers.get("X-Request-Id"))
+    return HttpResponse(json_bytes(body), status=400, content_type="application/json")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -46,12 +46,15 @@ from generation.tasks import access, watchers
 from generation.tasks.models import Status
 from generation.tasks.presentation import PUBLIC_STATUS
 from generation.tasks.view import TaskSnapshot, view_for, view_of
-from imagegenx_site.errors import ApiError, NotFound, Unauthorised
+from imagegenx_site.errors import ApiError, NotFound, TooManyRequests, Unauthorised
 from imagegenx_site.ids import from_public
+from imagegenx_site.slots import Slots, SlotsFull
 
 PING_S: Final = 15.0
 _RETRY_MS: Final = 2000  # what a browser waits before it connects again
 _SALT: Final = "generation.tasks.events"
+_RESUMES: Final = 4
+_open, _resumes = Slots(), Slots()
 _log = logging.getLogger(__name__)
 _ENTRY_ID: Final = re.compile(r"\d{1,15}-\d{1,10}")
 
@@ -92,20 +95,26 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     try:
         if request.method != "GET":
             return _failure(request, _method_not_allowed())
-        task_id = await sync_to_async(_authorise)(request, public_id)
+        shown = await sync_to_async(_authorise)(request, public_id)
     except ApiError as error:
         return _failure(request, error)
     except (OperationalError, InterfaceError) as error:
         _log.error("events refused, Postgres is out of reach: %s", error)
         return _failure(request, out_of_reach())
     last = request.headers.get("Last-Event-ID", "")
-    stream = _stream(task_id, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
+    stream = _stream(shown, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingHttpResponse(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+    response = StreamingHttpResponse(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+    try:
+        _open.hold_until_closed(response, (f"user {shown.user_id}", settings.STREAMS_PER_USER))
+    except SlotsFull:
+        message = f"{settings.STREAMS_PER_USER} event streams of this account are open. Close some of them."
+        return _failure(request, TooManyRequests(message, retry_after=5))
+    return response
 
 
-def _authorise(request: HttpRequest, public_id: str) -> UUID:
-    """The task's id, for its token or its owner's key."""
+def _authorise(request: HttpRequest, public_id: str) -> TaskSnapshot:
+    """The task, for its token or its owner's key."""
     token = request.GET.get("token")
     if token is not None:
         return _of_token(token, public_id)
@@ -114,10 +123,10 @@ def _authorise(request: HttpRequest, public_id: str) -> UUID:
         raise Unauthorised("No API key, and no `token` in the address.")
     rates.hit([("key", str(key.pk))], plan_of(key).requests_per_second)
     require_scope(key, "read")
-    return view_for(public_id, key.user, base_url="").task_id
+    return view_for(public_id, key.user, base_url="")
 
 
-def _of_token(token: str, public_id: str) -> UUID:
+def _of_token(token: str, public_id: str) -> TaskSnapshot:
     try:
         named = signing.loads(token, salt=_SALT, max_age=settings.EVENT_TOKEN_SECONDS)
     except signing.BadSignature as error:
@@ -127,15 +136,15 @@ def _of_token(token: str, public_id: str) -> UUID:
     task_id = from_public(public_id)
     if task_id is None:
         raise access.no_task(public_id)
-    return view_of(task_id, "").task_id
+    return view_of(task_id, "")
 
 
-async def _stream(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
+async def _stream(seen: TaskSnapshot, last: str, base: str) -> AsyncIterator[bytes]:
     """The stream. Subscribe first, then look at the task, so that nothing falls between."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
-    reader = watchers.reader()
+    reader, task_id = watchers.reader(), seen.task_id
     async with reader.watch(task_id) as queue:
-        missed = await reader.since(task_id, last) if last else []
+        missed = await _missed(reader, seen, last) if last else []
         for old in missed:
             yield _encode_event(old)
         ended, newest = any(old.is_end for old in missed), missed[-1].id if missed else ""
@@ -158,6 +167,21 @@ async def _stream(task_id: UUID, last: str, base: str) -> AsyncIterator[bytes]:
             return
     yield _event("task", shown.body, reader.newest)
     yield _event("end", {"status": shown.body["status"]}, "")
+
+
+async def _missed(reader: watchers.EventReader, seen: TaskSnapshot, last: str) -> list[watchers.Event]:
+    """What happened since the entry `last`; nothing for a user who asks for that too often at once. It may mean to read
+    the whole stream, of all tasks: one such reading of a user at a time, and a few of all together.
+    """
+    claims = ((f"user {seen.user_id}", 1), ("all", _RESUMES))
+    try:
+        await _resumes.take_in_turn(*claims, seconds=PING_S)
+    except SlotsFull:
+        return []
+    try:
+        return await reader.since(seen.task_id, last)
+    finally:
+        _resumes.give_back(*claims)
 
 
 async def _until_ended(queue: watchers.Queue, newest: str) -> AsyncIterator[bytes]:

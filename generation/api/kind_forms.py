@@ -9,6 +9,7 @@ from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from generation.api import documents
 from generation.api.forms import MAX_TEXT, GenerateSerializer, ParamsSerializer
 from generation.catalogue.kinds import Kind, Option
 from generation.catalogue.models import ImageModel
@@ -25,7 +26,7 @@ class PictureField(serializers.Field):
     default_error_messages: ClassVar = {"not_a_picture": "Give an address, base64, or upload a file."}
 
     def to_internal_value(self, data: Any) -> inputs.Given:
-        if not isinstance(data, str | UploadedFile) or not data:
+        if not isinstance(data, str | UploadedFile | inputs.Inverted) or not data:
             self.fail("not_a_picture")
         fault = inputs.form_fault(data)
         if fault:
@@ -148,11 +149,16 @@ def body_of(data: Any) -> Any:
 
 
 def _json(text: str) -> Any:
-    """The value of a JSON text; the text itself when it is none (the field then says what is wrong)."""
+    """The value of a JSON text; the text itself when it is none (the field then says what is wrong). Raises
+    TooMuch.
+    """
     try:
-        return json.loads(text)
+        documents.check_text(text.encode())
+        value = json.loads(text)
+        documents.check_value(value)
     except (ValueError, RecursionError):
         return text
+    return value
 
 
 def _fault_at(field: str, code: str, message: str) -> serializers.ValidationError:

@@ -8,14 +8,13 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
 from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
-from generation.api.base import ApiView
-from generation.api.validation import JSONParser, StrictSerializer, checked
+from generation.api.base import ApiView, Upload
+from generation.api.validation import JSONParser, MultiPartParser, StrictSerializer, checked
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
 from generation.policy import rules, subjects
@@ -65,6 +64,11 @@ class LoraUploadView(ApiView):
 
     scopes: ClassVar = {"POST": "lora"}
     parser_classes = [MultiPartParser, JSONParser]
+
+    @classmethod
+    def upload(cls) -> Upload:
+        most = settings.MAX_LORA_BYTES + settings.FREE_BODY_BYTES  # the file, and the form round it
+        return Upload(most, "LoRA uploads", settings.LORA_UPLOADS_PER_USER)
 
     @extend_schema(
         **openapi_docs.operation(

@@ -48,12 +48,7 @@ def _load_all(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str,
 
 def load_picture(field: str, given: inputs.Given) -> Picture:
     """The picture that a field gives, within the deployment's limits. Raises InvalidRequest."""
-    limits = inputs.InputLimits(
-        settings.MAX_INPUT_BYTES,
-        settings.MAX_INPUT_PIXELS,
-        settings.INPUT_TIMEOUT_S,
-        tuple(settings.PRIVATE_CALLBACKS),
-    )
+    limits = inputs.InputLimits(settings.MAX_INPUT_BYTES, settings.MAX_INPUT_PIXELS)
     picture: Picture = _or_fault(field, inputs.load, given, limits)
     return picture
 

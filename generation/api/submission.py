@@ -17,6 +17,7 @@ from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, Parameters, new_seed
 from generation.policy import rules, subjects
+from generation.tasks import inputs
 from generation.tasks.submit import Submission, surge_control
 from imagegenx_site.errors import InvalidRequest
 
@@ -33,20 +34,52 @@ class ParsedRequest:
     batch_size: int | None = None
 
 
-def parse_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> ParsedRequest:
-    """Check a request and decide everything it leaves open. Raises InvalidRequest with every fault."""
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A request that is right as far as it shows without its pictures; `values` are those of its form."""
+
+    kind: Kind
+    api_key: ApiKey
+    values: Mapping[str, Any]
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether it brings any."""
+        return any(name in self.values for name in self.kind.roles)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The pictures that have to be fetched, by their fields."""
+        given = {name: self.values[name] for name in self.kind.roles if name in self.values}
+        return {name: url for name, picture in given.items() if (url := inputs.address_of(picture))}
+
+    def parsed(self, fetched: Mapping[str, bytes]) -> ParsedRequest:
+        """Everything decided, with the pictures. Raises InvalidRequest."""
+        kind = self.kind
+        pictures = {name: inputs.with_content(self.values[name], data) for name, data in fetched.items()}
+        checked = {**self.values, **pictures}
+        style = style_of(snapshot.current(), checked.get("params", {}))
+        texts = _texts(checked)
+        first = _submission(checked, texts[0], kind, style, self.api_key)
+        rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
+        batch_size = checked.get("batch_size", 0) if kind.many_texts else None
+        return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
+
+
+def check_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> CheckedRequest:
+    """Check a request but for its pictures. Raises InvalidRequest with every fault."""
     plan, known = plan_of(api_key), snapshot.current()
     context = RequestContext(kind.task_kind, api_key.user, plan, known, host)
     checked = parse(body_of(data), form_of(kind), context)
     style = style_of(known, checked.get("params", {}))
-    texts: Sequence[str] = checked.get("texts") or [checked["text"]]
-    found = rules.faults(api_key, subjects.of_request(checked, style, kind.task_kind))
-    if found:
+    if found := rules.faults(api_key, subjects.of_request(checked, style, kind.task_kind)):
         raise InvalidRequest(found)
-    first = _submission(checked, texts[0], kind, style, api_key)
-    rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
-    batch_size = checked.get("batch_size", 0) if kind.many_texts else None
-    return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
+    return CheckedRequest(kind, api_key, checked)
+
+
+def _texts(checked: Mapping[str, Any]) -> Sequence[str]:
+    texts: Sequence[str] = checked.get("texts") or [checked["text"]]
+    return texts
 
 
 def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style | None, api_key: ApiKey) -> Submission:

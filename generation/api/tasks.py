@@ -5,16 +5,16 @@ from typing import Annotated, Any, ClassVar, Final, TypedDict
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
-from generation.api.base import ApiView, allowances_of
+from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.batches import BatchBody, batch_body
+from generation.api.fetching import with_pictures
 from generation.api.kind_forms import body_of
-from generation.api.submission import ParsedRequest, parse_request
-from generation.api.validation import JSONParser
+from generation.api.submission import ParsedRequest, check_request
+from generation.api.validation import JSONParser, MultiPartParser
 from generation.api.wait import DeferredResponse, base_url, prefer_wait
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat
@@ -48,22 +48,30 @@ class SubmitView(ApiView):
     kind: ClassVar[Kind]
     parser_classes = [JSONParser, MultiPartParser]
 
+    @classmethod
+    def upload(cls) -> Upload:
+        return Upload.of_pictures()
+
     def submit(self, request: KeyRequest) -> Response:
         """Check the request, then make its tasks, or only price them for a dry run."""
         data = _with_deadline(request)
         idempotency = _idempotency(request, self.kind.name, data)
-        parsed = parse_request(data, kind=self.kind, api_key=request.auth, host=request.get_host())
-        if parsed.dry_run:
-            return Response(price_body(parsed))
-        made = tasks_submit.submit(
-            parsed.submissions,
-            user=request.user,
-            api_key=request.auth,
-            idempotency=idempotency,
-            batch_size=parsed.batch_size,
-        )
-        allowances_of(request).extend(made.allowances)
-        return submitted_response(request, made)
+        checked = check_request(data, kind=self.kind, api_key=request.auth, host=request.get_host())
+
+        def answer(parsed: ParsedRequest) -> Response:
+            if parsed.dry_run:
+                return Response(price_body(parsed))
+            made = tasks_submit.submit(
+                parsed.submissions,
+                user=request.user,
+                api_key=request.auth,
+                idempotency=idempotency,
+                batch_size=parsed.batch_size,
+            )
+            allowances_of(request).extend(made.allowances)
+            return submitted_response(request, made)
+
+        return with_pictures(self, request, checked, answer)
 
 
 def submit_view(kind: Kind) -> type[SubmitView]:

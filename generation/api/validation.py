@@ -1,6 +1,7 @@
 """Bodies parsed and validated by forms: unknown fields are refused, every fault has its path and one of our codes."""
 
 import difflib
+import io
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,18 +9,36 @@ from typing import Any, Final
 from rest_framework import parsers, serializers
 from rest_framework.exceptions import ParseError
 
+from generation.api import documents
 from imagegenx_site.errors import Fault, InvalidRequest
 
 
 class JSONParser(parsers.JSONParser):
-    """DRF's, for which a body nested deeper than Python's stack is the server's fault."""
+    """DRF's, for documents that cost no more to check than they may (documents.py)."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """The value. Raises ParseError."""
+        """The value. Raises ParseError, TooMuch."""
+        text = stream.read()
         try:
-            return super().parse(stream, media_type, parser_context)
+            documents.check_text(text)
+            value = super().parse(io.BytesIO(text), media_type, parser_context)
+            documents.check_value(value)
         except RecursionError as error:
             raise ParseError("The JSON is nested too deeply.") from error
+        return value
+
+
+class MultiPartParser(parsers.MultiPartParser):
+    """DRF's, with the same bounds on its texts."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The form. Raises ParseError, TooMuch."""
+        form = super().parse(stream, media_type, parser_context)
+        documents.check_value(dict(form.data.lists()))
+        return form
+
+
+_GUESSES: Final = 10  # unknown fields of one object for which the one that was meant is searched
 
 
 class StrictSerializer(serializers.Serializer):
@@ -28,8 +47,9 @@ class StrictSerializer(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         faults: dict[str, Any] = {}
         if isinstance(data, Mapping):
-            for name in data.keys() - self.fields.keys():
-                near = difflib.get_close_matches(str(name), list(self.fields), n=1)
+            for number, name in enumerate(data.keys() - self.fields.keys()):
+                guess = number < _GUESSES  # each takes as long as a small request
+                near = difflib.get_close_matches(str(name), list(self.fields), n=1) if guess else []
                 hint = f" Did you mean `{near[0]}`?" if near else f" Known: {', '.join(self.fields)}."
                 faults[str(name)] = [serializers.ErrorDetail(f"There is no such field.{hint}", "unknown_field")]
         try:

@@ -18,9 +18,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
-from generation.api.base import ApiView, allowances_of
+from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.envelope import as_api_error, json_bytes
-from generation.api.submission import parse_request
+from generation.api.fetching import with_pictures
+from generation.api.submission import ParsedRequest, check_request
 from generation.api.wait import DeferredResponse, finished_instead, when_ended
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, submit
@@ -54,6 +55,10 @@ class CompatView(ApiView):
     renderer_classes = [JSONRenderer]
     schema = None  # not of our own documents
     challenge: ClassVar[str] = 'Bearer realm="ImageGenX"'
+
+    @classmethod
+    def upload(cls) -> Upload:
+        return Upload.of_pictures()
 
     def failure(self, error: ApiError) -> dict[str, Any]:
         """The body of an answer to a request that failed."""
@@ -89,7 +94,15 @@ class CompatView(ApiView):
         self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, answer: Callable[[Task, Sequence[Image]], Any]
     ) -> Response:
         """Submit, and answer `answer(task, pictures)` when the task has succeeded."""
-        task_id = self._find_repeat(request) or self._submit(request, body, kind)
+        repeated = self._find_repeat(request)
+        if repeated:
+            return self._when_finished(repeated, answer)
+        checked = check_request(body, kind=kind, api_key=request.auth, host=request.get_host())
+        return with_pictures(
+            self, request, checked, lambda parsed: self._when_finished(self._submit(request, parsed), answer)
+        )
+
+    def _when_finished(self, task_id: UUID, answer: Callable[[Task, Sequence[Image]], Any]) -> Response:
         response = DeferredResponse({"task_id": str(task_id)}, status=202)
 
         def finished(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
@@ -110,8 +123,7 @@ class CompatView(ApiView):
             failed[name] = value
         return failed
 
-    def _submit(self, request: KeyRequest, body: Mapping[str, Any], kind: Kind) -> UUID:
-        parsed = parse_request(body, kind=kind, api_key=request.auth, host=request.get_host())
+    def _submit(self, request: KeyRequest, parsed: ParsedRequest) -> UUID:
         made = submit.submit(parsed.submissions, user=request.user, api_key=request.auth)
         allowances_of(request).extend(made.allowances)
         task_id = made.tasks[0].id

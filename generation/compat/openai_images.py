@@ -4,10 +4,10 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
+from generation.api.validation import JSONParser, MultiPartParser
 from generation.api.wait import base_url
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import of_pictures

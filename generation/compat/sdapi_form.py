@@ -12,22 +12,18 @@ what has no meaning here is ignored, and numbers beyond the model's bounds are b
     init_images, mask (white is repainted), inpainting_mask_invert, mask_blur, denoising_strength
 """
 
-import base64
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from PIL import ImageOps
-
-from generation.api.pictures import load_picture
 from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import SIDE_STEP, SIDES
 from generation.catalogue.samplers import AUTO, BY_A1111_NAME, SAMPLERS
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
+from generation.tasks.inputs import Inverted
 from generation.tasks.models import Image, Task
 from imagegenx_site.errors import Fault, InvalidRequest
 
@@ -65,7 +61,7 @@ def with_pictures(asked: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str
     if not asked.get("mask"):
         return {**body, "image": pictures[0], "params": params}
     given = str(asked["mask"])
-    mask = _inverted(given) if asked.get("inpainting_mask_invert") else given
+    mask = Inverted(given) if asked.get("inpainting_mask_invert") else given
     params["mask_feather"] = min(max(0, _whole(asked, "mask_blur", 4)), 64)
     return {**body, "image": pictures[0], "mask": mask, "params": params}
 
@@ -110,12 +106,6 @@ def _number(asked: Mapping[str, Any], name: str, default: float) -> float:
 def _side(side: int, model: ImageModel | None) -> int:
     low, high = (model.min_side, model.max_side) if model else SIDES
     return min(max(side, low), high) // SIDE_STEP * SIDE_STEP
-
-
-def _inverted(mask: str) -> str:
-    written = io.BytesIO()
-    ImageOps.invert(load_picture("mask", mask).convert("L")).save(written, "PNG")
-    return base64.b64encode(written.getvalue()).decode()
 
 
 def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Pictures that clients send with a request: from a URL, an upload or base64, checked before a single pixel is decoded.
 
     where it comes from   bounded by
-    URL                   outbound_http.py: public addresses only, few redirects, MAX_INPUT_BYTES, INPUT_TIMEOUT_S
+    URL                   fetched before (generation/api/fetching.py): public addresses only, few redirects,
+                          MAX_INPUT_BYTES, INPUT_TIMEOUT_S
     upload, base64        MAX_BODY_BYTES of the request, MAX_INPUT_BYTES of the picture
 
 The content decides what a picture is, never a name or a header: PNG, JPEG or WebP, one frame, at most
@@ -22,14 +23,24 @@ from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps, UnidentifiedImageError
 
 from imagegenx_site.errors import Fault
-from imagegenx_site.outbound_http import OutboundError, get, url_problem
+from imagegenx_site.outbound_http import url_problem
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 _DATA_URL: Final = re.compile(r"data:[a-z]+/[a-z0-9.+-]+;base64,")
 _SAME_SHAPE: Final = 0.02  # relative difference of two aspect ratios that still counts as the same shape
 _PNG_EFFORT: Final = 1  # these files live for one task: speed counts, size does not
 
-Given = str | UploadedFile
+Sent = str | bytes | UploadedFile  # base64 or an address; what was fetched; an upload
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A mask whose black parts are meant."""
+
+    sent: Sent
+
+
+Given = Sent | Inverted
 
 
 class InputFault(Exception):
@@ -46,12 +57,10 @@ class InputFault(Exception):
 
 @dataclass(frozen=True)
 class InputLimits:
-    """Bounds of one picture, and the CIDR blocks that may be fetched from although private."""
+    """Bounds of one picture."""
 
     max_bytes: int
     max_pixels: int
-    timeout_s: float
-    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,13 @@ class InputPicture:
 
 def form_fault(given: Given) -> str | None:
     """What is wrong with the way a picture is given, as far as it shows without fetching or decoding it."""
+    if isinstance(given, Inverted):
+        return form_fault(given.sent)
     if isinstance(given, UploadedFile):
         return "The uploaded file is empty." if not given.size else None
-    if given[:8].lower().startswith(("http://", "https://")):
+    if isinstance(given, bytes):
+        return None
+    if is_address(given):
         fault = url_problem(given)
         return f"This address can't be fetched: {fault}." if fault else None
     if "://" in given[:20]:
@@ -74,27 +87,45 @@ def form_fault(given: Given) -> str | None:
     return None
 
 
+def is_address(sent: Sent) -> bool:
+    """Whether it must be fetched before it can be loaded."""
+    return isinstance(sent, str) and sent[:8].lower().startswith(("http://", "https://"))
+
+
+def address_of(given: Given) -> str | None:
+    """Where the picture must be fetched from before it can be loaded; None for one that is here."""
+    sent = given.sent if isinstance(given, Inverted) else given
+    return sent if isinstance(sent, str) and is_address(sent) else None
+
+
+def with_content(given: Given, data: bytes) -> Given:
+    """The same with what was fetched."""
+    return Inverted(data) if isinstance(given, Inverted) else data
+
+
 def load(given: Given, limits: InputLimits) -> Pillow.Image:
     """The picture, upright, RGB. Raises InputFault."""
+    if isinstance(given, Inverted):
+        return ImageOps.invert(load(given.sent, limits).convert("L")).convert("RGB")
     data = _bytes_of(given, limits)
     if len(data) > limits.max_bytes:
         raise InputFault("too_large", f"The picture has more than {limits.max_bytes >> 20} MiB.")
     return _decoded(data, limits.max_pixels)
 
 
-def _bytes_of(given: Given, limits: InputLimits) -> bytes:
+def _bytes_of(given: Sent, limits: InputLimits) -> bytes:
     if isinstance(given, UploadedFile):
+        given.seek(0)
         return given.read(limits.max_bytes + 1)
-    if given[:8].lower().startswith(("http://", "https://")):
-        try:
-            return get(given, timeout=limits.timeout_s, allowed=limits.allowed, max_bytes=limits.max_bytes)
-        except OutboundError as error:
-            raise InputFault("not_fetched", f"The picture could not be fetched: {error}") from error
+    if isinstance(given, bytes):
+        return given
+    if is_address(given):
+        raise InputFault("not_fetched", "The picture was not fetched.")
     text = _DATA_URL.sub("", given, count=1) if given.startswith("data:") else given
     if len(text) > limits.max_bytes * 4 / 3 + 1000:
         raise InputFault("too_large", f"The picture has more than {limits.max_bytes >> 20} MiB.")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(text.encode().translate(None, b" \t\r\n\f\v"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputFault("malformed", "This is neither an address nor base64.") from error
 

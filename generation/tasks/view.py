@@ -28,9 +28,10 @@ _OUTPUT_LINKS: Final = ("url", "thumbnail_url")
 
 @dataclass(frozen=True)
 class TaskSnapshot:
-    """What a poll answers. `ended`: it will not change any more, but for its URLs."""
+    """What a poll answers. `ended`: it will not change any more, but for its URLs. `user_id`: whose it is."""
 
     task_id: UUID
+    user_id: int
     body: dict[str, Any]
     etag: str
     ended: bool
@@ -61,7 +62,7 @@ def _found(task_id: UUID) -> dict[str, Any] | None:
 
 def _view(task_id: UUID, found: dict[str, Any], base_url: str) -> TaskSnapshot:
     body = _with_links(found["body"], base_url, time.time() - found["made"])
-    return TaskSnapshot(task_id, body, found["etag"], found["ended"])
+    return TaskSnapshot(task_id, found["user"], body, found["etag"], found["ended"])
 
 
 def _load(task_id: UUID) -> bytes | None:

@@ -48,10 +48,11 @@ from redis import RedisError
 from generation.queue import client as queue_client
 from generation.tasks import results, stages
 from generation.tasks.models import OPEN, Task
+from generation.webhooks import messages
 from imagegenx_site import redis_clients
 from storage.store import images
 
-QUEUES: Final = (*(f"p{number}" for number in queue_client.CLASSES), *stages.QUEUES)
+QUEUES: Final = (*(f"p{number}" for number in queue_client.CLASSES), *stages.QUEUES, messages.QUEUE)
 
 _log = logging.getLogger(__name__)
 

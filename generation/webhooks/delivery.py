@@ -2,13 +2,16 @@
 attempts (Standard Webhooks).
 
 1 `outbox.write` runs in the transaction that ends the task or replaces its pictures: both happen or neither.
-2 `due` lists the pending deliveries, `send` makes one attempt. After a crash between the POST and its record the POST
-  is repeated with the same webhook-id, by which the receiver recognises the duplicate.
+2 A message on queue `webhooks` (messages.py) lets a webhook worker `send`: one attempt, of WEBHOOK_TIMEOUT_S at most in
+  all. A user or a host with too many attempts under way (turns.py) is tried again in seconds; that counts as none.
+3 `due` lists the pending deliveries whose time has come, for which the sweep sends messages. After a crash between the
+  POST and its record the POST is repeated with the same webhook-id, by which the receiver recognises the duplicate.
 
 The body is the task as the API shows it. 2xx is success, a redirect is a failure and never followed, 410 disables the
 endpoint.
 """
 
+import asyncio
 import json
 import logging
 import random
@@ -19,40 +22,55 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from standardwebhooks import Webhook
 
+from generation.webhooks import turns
 from generation.webhooks.models import Delivery, WebhookEndpoint
-from imagegenx_site.outbound_http import OutboundError, post
+from imagegenx_site.outbound_http import HostBusy, OutboundError, post
 
 # Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks
 # recommends).
 BACKOFF_S: Final = (5, 300, 1800, 7200, 18000, 36000, 50400)
-_LEASE_S: Final = 60  # a sender's claim of a delivery: after a crash it is due again after this time
+_LEASE_S: Final = 30  # of a sender's claim, beyond WEBHOOK_TIMEOUT_S: after a crash it is due again after this time
+_PUT_BACK_S: Final = 3  # until a delivery comes again that was not tried because of other attempts
+_DUE_PER_USER: Final = 20  # of one look: a user with thousands hides nobody else's
 
 Payload = Callable[[Delivery], Mapping[str, Any]]
 _log = logging.getLogger(__name__)
 
 
-def due(limit: int = 100) -> list[UUID]:
-    rows = Delivery.objects.filter(state=Delivery.State.PENDING, next_at__lte=timezone.now()).order_by("next_at")
-    return list(rows.values_list("id", flat=True)[:limit])
+def due(limit: int = 500) -> list[UUID]:
+    """Pending deliveries whose time has come, the oldest first; of each user the same number at most."""
+    place = Window(RowNumber(), partition_by=F("endpoint__user_id"), order_by=F("next_at").asc())
+    rows = Delivery.objects.filter(state=Delivery.State.PENDING, next_at__lte=timezone.now())
+    fair = rows.annotate(place=place).filter(place__lte=_DUE_PER_USER).order_by("next_at")
+    return list(fair.values_list("id", flat=True)[:limit])
 
 
 def send(delivery_id: UUID, payload: Payload) -> bool:
     """Make one attempt, if the delivery is due and no other sender has claimed it. Returns whether it was accepted."""
     now = timezone.now()
     claimable = Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING, next_at__lte=now)
-    if not claimable.update(next_at=now + timedelta(seconds=_LEASE_S)):
+    if not claimable.update(next_at=now + timedelta(seconds=settings.WEBHOOK_TIMEOUT_S + _LEASE_S)):
         return False
     delivery = Delivery.objects.select_related("task", "endpoint").get(pk=delivery_id)
-    status, fault = _attempt(delivery, payload(delivery))
+    try:
+        with turns.hold(delivery.endpoint.user_id, delivery.url):
+            status, fault = _attempt(delivery, payload(delivery))
+    except (turns.NoTurn, HostBusy):
+        again = timezone.now() + timedelta(seconds=_PUT_BACK_S * random.uniform(0.7, 1.3))
+        Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING).update(next_at=again)
+        return False
     return _record(delivery, status, fault)
 
 
 def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, str]:
-    """POST once. Returns the status of the answer (None without one), and why the attempt failed ("" if it did not)."""
+    """POST once. Returns the status of the answer (None without one), and why the attempt failed ("" if it did not).
+    Raises HostBusy.
+    """
     body = json.dumps(event, ensure_ascii=False).encode()
     moment = datetime.now(UTC).replace(microsecond=0)
     headers = {
@@ -63,9 +81,10 @@ def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, 
         "webhook-signature": signature(delivery.endpoint, delivery.event_id, moment, body),
     }
     try:
-        answer = post(
-            delivery.url, body, headers, timeout=settings.WEBHOOK_TIMEOUT_S, allowed=settings.PRIVATE_CALLBACKS
-        )
+        limits = {"timeout": settings.WEBHOOK_TIMEOUT_S, "allowed": settings.PRIVATE_CALLBACKS}
+        answer = asyncio.run(post(delivery.url, body, headers, **limits))
+    except HostBusy:
+        raise
     except OutboundError as error:
         return None, str(error)
     return answer, "" if 200 <= answer < 300 else f"the receiver answered {answer}"

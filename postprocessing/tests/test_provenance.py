@@ -1,5 +1,7 @@
 import io
 import json
+import socket
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +9,7 @@ import c2pa
 import pytest
 from PIL import Image
 
+from postprocessing import provenance
 from postprocessing.errors import ProvenanceUnavailable
 from postprocessing.formats import Encoded
 from postprocessing.metadata import Notes
@@ -102,3 +105,13 @@ def test_a_failed_signature_says_why(chain, tmp_path):
     (tmp_path / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     with pytest.raises(ProvenanceUnavailable, match="broken"):
         process([scene(8, 8)], recipe, signer=replace(chain.signer, certificates=tmp_path / "broken.pem"))
+
+
+def test_an_authority_that_never_answers_is_given_up(chain, monkeypatch):
+    monkeypatch.setattr(provenance, "TIMESTAMP_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = replace(chain.signer, timestamps=f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        began = time.monotonic()
+        with pytest.raises(ProvenanceUnavailable, match="in time"):
+            process([scene(8, 8)], Recipe.from_json({"provenance": True}), signer=config)
+        assert time.monotonic() - began < 4

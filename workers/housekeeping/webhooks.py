@@ -2,12 +2,10 @@
 
 from celery import shared_task
 
-from generation.tasks import outbox
-from generation.webhooks import delivery
+from generation.webhooks import delivery, messages
 
 
 @shared_task(name="maintenance.webhooks")
 def send_webhooks() -> None:
-    """Deliveries whose time has come: first attempts of ends that no worker saw, and repeats."""
-    for delivery_id in delivery.due():
-        outbox.send(delivery_id)
+    """Messages for them: first attempts of ends that no worker saw, and repeats."""
+    messages.send_messages(delivery.due())

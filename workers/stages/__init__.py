@@ -9,7 +9,7 @@ then do nothing the second time.
     postprocess   raw picture -> encoded original and thumbnail, still in the raw store, and their Image rows; with it
                   those of waiting tasks of the same size that ask for the same
     upload        -> the images store, verified
-    notify        -> succeeded, with the webhook's outbox row; its first attempt; the raw store emptied
+    notify        -> succeeded, with the webhook's outbox row and message; the raw store emptied
     enlarge       for recipes that go on after delivery: the whole recipe, once the first version is out
 
 The raw picture stays until the end: only then is there nothing left that would need it. What the stages share:

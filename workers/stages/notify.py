@@ -1,4 +1,6 @@
-"""stored -> succeeded, with the outbox row of the webhook and its first attempt; the raw store is emptied."""
+"""stored -> succeeded, with the outbox rows of webhooks, whose sending is other processes' work; the raw store is
+emptied.
+"""
 
 import logging
 from typing import Final
@@ -11,6 +13,7 @@ from redis.exceptions import RedisError
 from generation.catalogue import loras
 from generation.tasks import enlargement, estimates, outbox, stages, states
 from generation.tasks.models import Task
+from generation.webhooks import messages
 from generation.webhooks.models import Delivery
 from imagegenx_site.metrics import TASK, WAIT
 from workers.stages import lease
@@ -30,8 +33,7 @@ def notify(task_id: str) -> None:
     with handle_failures(STAGE, task):
         _succeed(task)
         _note_time_after_gpu(task)
-        for delivery_id in Delivery.objects.filter(task=task).values_list("id", flat=True):
-            outbox.send(delivery_id)
+        messages.send_messages(Delivery.objects.filter(task=task).values_list("id", flat=True))
         clear_raw(task, but_lossless=task.recipe.late)
         if enlargement.not_enlarged(task, list(task.images.all())):
             stages.send_stages(str(task.id), STAGE.target)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.rows import Receiver
-from imagegenx_site import outbound_http
+from imagegenx_site import outbound_connections, outbound_http
 from imagegenx_site.outbound_http import OutboundError, get, post
 
 LIMITS: dict[str, Any] = {"timeout": 5, "max_bytes": 10_000}
@@ -44,12 +44,12 @@ LIMITS: dict[str, Any] = {"timeout": 5, "max_bytes": 10_000}
         "127。0。0。1",
     ],
 )
-def test_a_private_address_is_refused_in_every_spelling(host: str, receiver: Receiver) -> None:
+async def test_a_private_address_is_refused_in_every_spelling(host: str, receiver: Receiver) -> None:
     port = receiver.url.rpartition(":")[2]
     with pytest.raises(OutboundError):
-        get(f"http://{host}:{port}/", allowed=(), **LIMITS)
+        await get(f"http://{host}:{port}/", allowed=(), **LIMITS)
     with pytest.raises(OutboundError):
-        post(f"http://{host}:{port}/", b"", {}, timeout=5, allowed=())
+        await post(f"http://{host}:{port}/", b"", {}, timeout=5, allowed=())
     assert receiver.got == []
 
 
@@ -68,38 +68,40 @@ def test_a_private_address_is_refused_in_every_spelling(host: str, receiver: Rec
         "http://x/" + "a" * 2000,
     ],
 )
-def test_an_invalid_url_is_refused_before_it_is_resolved(url: str) -> None:
+async def test_an_invalid_url_is_refused_before_it_is_resolved(url: str) -> None:
     assert outbound_http.url_problem(url)
     with pytest.raises(OutboundError):
-        get(url, allowed=("0.0.0.0/0",), **LIMITS)
+        await get(url, allowed=("0.0.0.0/0",), **LIMITS)
 
 
-def test_only_allowed_private_networks_can_be_reached(receiver: Receiver) -> None:
+async def test_only_allowed_private_networks_can_be_reached(receiver: Receiver) -> None:
     receiver.answers = [(200, {}, b"x")]
-    assert get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS) == b"x"
+    assert await get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS) == b"x"
     with pytest.raises(OutboundError):
-        get(receiver.url, allowed=("10.0.0.0/8",), **LIMITS)
+        await get(receiver.url, allowed=("10.0.0.0/8",), **LIMITS)
 
 
-def test_a_redirect_is_checked_like_the_first_address(receiver: Receiver) -> None:
+async def test_a_redirect_is_checked_like_the_first_address(receiver: Receiver) -> None:
     port = receiver.url.rpartition(":")[2]
     receiver.answers = [(302, {"location": f"http://127.0.0.2:{port}/secret"}, b"")]
     with pytest.raises(OutboundError, match="private address"):
-        get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
+        await get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
     receiver.answers = [(302, {"location": "file:///etc/passwd"}, b"")]
     with pytest.raises(OutboundError):
-        get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
+        await get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
     assert [path for path, *_ in receiver.got] == ["/", "/"]
 
 
-def test_endless_redirects_are_stopped(receiver: Receiver) -> None:
+async def test_endless_redirects_are_stopped(receiver: Receiver) -> None:
     receiver.answers = [(302, {"location": "/again"}, b"")]
     with pytest.raises(OutboundError, match="redirects"):
-        get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
+        await get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
     assert len(receiver.got) == outbound_http.MAX_REDIRECTS + 1
 
 
-def test_a_name_that_changes_its_address_is_resolved_once(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_changes_its_address_is_resolved_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DNS rebinding: public when checked, private when used."""
     asked: list[str] = []
     real = socket.getaddrinfo
@@ -114,35 +116,35 @@ def test_a_name_that_changes_its_address_is_resolved_once(receiver: Receiver, mo
     monkeypatch.setattr(socket, "getaddrinfo", answer)
     port = receiver.url.rpartition(":")[2]
     with pytest.raises(OutboundError):
-        get(f"http://rebind.example:{port}/", allowed=("192.0.2.0/24",), timeout=1, max_bytes=100)
+        await get(f"http://rebind.example:{port}/", allowed=("192.0.2.0/24",), timeout=1, max_bytes=100)
     assert (asked, receiver.got) == (["rebind.example"], [])
 
 
-def test_a_name_with_one_private_address_among_others_is_refused(
+async def test_a_name_with_one_private_address_among_others_is_refused(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("8.8.8.8", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
     with pytest.raises(OutboundError, match="private address"):
-        get("http://mixed.example/", allowed=(), **LIMITS)
+        await get("http://mixed.example/", allowed=(), **LIMITS)
 
 
-def test_a_long_answer_is_cut_and_a_compressed_one_is_not_decompressed(receiver: Receiver) -> None:
+async def test_a_long_answer_is_cut_and_a_compressed_one_is_not_decompressed(receiver: Receiver) -> None:
     receiver.answers = [(200, {}, b"x" * 20_000)]
     with pytest.raises(OutboundError, match="longer"):
-        get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
+        await get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
     receiver.answers = [(200, {"content-encoding": "gzip"}, b"not unpacked")]
-    assert get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS) == b"not unpacked"
+    assert await get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS) == b"not unpacked"
 
 
-def test_proxies_of_the_environment_are_ignored(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_ignored(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", receiver.url)
     monkeypatch.setenv("ALL_PROXY", receiver.url)
     with pytest.raises(OutboundError):
-        get("http://192.168.1.1/", allowed=(), **LIMITS)
+        await get("http://192.168.1.1/", allowed=(), **LIMITS)
     assert receiver.got == []
 
 
 def test_ipv4_addresses_embedded_in_ipv6() -> None:
     hidden = ipaddress.ip_address("::ffff:10.0.0.1")
-    assert str(outbound_http.embedded_ipv4(hidden)) == "10.0.0.1"
+    assert str(outbound_connections.embedded_ipv4(hidden)) == "10.0.0.1"

@@ -1,15 +1,17 @@
 """Remote models, over the OpenAI-style Images API: POST /images/generations and /images/edits.
 
 `source` is the address up to and without "/images/...". Options: `model` (their name of it), `api_key_env` (name of the
-environment variable that holds the key), `sizes` (what they offer, "1024x1024" ...), `timeout_s`, `concurrency`.
-While they compute, the engine goes on with its own samples.
+environment variable that holds the key), `sizes` (what they offer, "1024x1024" ...), `timeout_s` (for a whole answer),
+`concurrency`. While they compute, the engine goes on with its own samples. A server that only drips is given up after
+`timeout_s` too, and no more than LARGEST_ANSWER of an answer is read.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import io
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,7 @@ from workers.engine.requests import SampleRequest
 from workers.engine.spec import ModelSpec
 
 LARGEST_ANSWER = 64 << 20  # bytes; no picture we ask for is larger
+MAX_PIXELS = 40_000_000  # of a picture in an answer
 
 
 class RemoteModel:
@@ -37,7 +40,7 @@ class RemoteModel:
     def __init__(self, spec: ModelSpec, _device: torch.device) -> None:
         self.spec = spec
         self._options = spec.options
-        self._client: httpx.Client | None = None
+        self._headers: dict[str, str] = {}
         self._callers: ThreadPoolExecutor | None = None
 
     def load(self) -> None:
@@ -46,9 +49,7 @@ class RemoteModel:
         key = os.environ.get(variable, "") if variable else ""
         if variable and not key:
             raise ModelUnavailable(f"model {self.spec.key} needs its key in the environment variable {variable}")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        timeout = float(self._options.get("timeout_s", 120))
-        self._client = httpx.Client(base_url=self.spec.source, headers=headers, timeout=timeout)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._callers = ThreadPoolExecutor(int(self._options.get("concurrency", 4)), thread_name_prefix="remote-model")
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
@@ -69,11 +70,9 @@ class RemoteModel:
         return Generated(np.asarray(picture, np.float32) / 255, tuple(warnings))
 
     def release(self) -> None:
-        """Close the connections; calls under way are given up."""
+        """Calls under way are given up."""
         if self._callers is not None:
             self._callers.shutdown(wait=False, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
 
     def memory_bytes(self) -> int:
         """Nothing of it is here."""
@@ -91,41 +90,66 @@ class RemoteModel:
 
     def _ask(self, request: SampleRequest, size: tuple[int, int]) -> Image.Image:
         """One HTTP request; runs in a thread of its own."""
-        assert self._client is not None
         fields: dict[str, Any] = {"prompt": request.parameters.text, "n": 1, "size": f"{size[0]}x{size[1]}"}
         fields["model"] = self._options.get("model", self.spec.name)
         fields["response_format"] = "b64_json"
         try:
             if request.kind == "text2img":
-                answer = self._client.post("images/generations", json=fields)
+                status, body = asyncio.run(self._answer("images/generations", json=fields))
             else:
                 form = {name: str(value) for name, value in fields.items()}
-                answer = self._client.post("images/edits", data=form, files=_files(request, size))
-        except httpx.HTTPError as error:
+                files = _files(request, size)
+                status, body = asyncio.run(self._answer("images/edits", data=form, files=files))
+        except (httpx.HTTPError, TimeoutError) as error:
             raise RemoteModelError(f"model {self.spec.name} did not answer: {error!r}", retryable=True) from error
-        return self._picture(answer)
+        return self._picture(status, body)
 
-    def _picture(self, answer: httpx.Response) -> Image.Image:
-        if answer.status_code >= 400:
-            retryable = answer.status_code in (408, 409, 429) or answer.status_code >= 500
-            reason = _reason(answer)
-            raise RemoteModelError(f"model {self.spec.name}: {answer.status_code} {reason}", retryable=retryable)
+    async def _answer(self, path: str, **content: Any) -> tuple[int, bytes]:
+        """Status and body, the body up to a byte more than LARGEST_ANSWER. Raises TimeoutError when all of it has not
+        come within `timeout_s`.
+        """
+        body = bytearray()
+        async with (
+            asyncio.timeout(float(self._options.get("timeout_s", 120))),
+            httpx.AsyncClient(base_url=self.spec.source, headers=self._headers, timeout=None) as client,
+            client.stream("POST", path, **content) as answer,
+        ):
+            async for piece in answer.aiter_bytes():
+                body += piece[: LARGEST_ANSWER + 1 - len(body)]
+                if len(body) > LARGEST_ANSWER:
+                    break
+        return answer.status_code, bytes(body)
+
+    def _picture(self, status: int, body: bytes) -> Image.Image:
+        if status >= 400:
+            retryable = status in (408, 409, 429) or status >= 500
+            raise RemoteModelError(f"model {self.spec.name}: {status} {_reason(body)}".rstrip(), retryable=retryable)
         try:
-            if len(answer.content) > LARGEST_ANSWER:
+            if len(body) > LARGEST_ANSWER:
                 raise ValueError("the answer is too large")
-            encoded = answer.json()["data"][0]["b64_json"]
-            return Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
-        except (ValueError, KeyError, IndexError, TypeError, OSError, binascii.Error) as error:
+            picture = Image.open(io.BytesIO(base64.b64decode(json.loads(body)["data"][0]["b64_json"])))
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError("the picture has too many pixels")
+            return picture.convert("RGB")
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            OSError,
+            RecursionError,
+            Image.DecompressionBombError,
+        ) as error:
             message = f"model {self.spec.name} answered something else than a picture: {error!r}"
             raise RemoteModelError(message, retryable=True) from error
 
 
-def _reason(answer: httpx.Response) -> str:
+def _reason(body: bytes) -> str:
     """Their message, if they gave one in the usual place."""
     try:
-        return str(answer.json()["error"]["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return answer.reason_phrase
+        return str(json.loads(body)["error"]["message"])[:300]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def _files(request: SampleRequest, size: tuple[int, int]) -> dict[str, tuple[str, bytes, str]]:

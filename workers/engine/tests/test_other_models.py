@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from workers.engine import Engine, ModelPool, ModelSpec, ModelUnavailable, PoolConfig, Progress
 from workers.engine.errors import RemoteModelError
+from workers.engine.models import remote
 from workers.engine.tests.driving import Run, run_to_end, sample, worst
 
 
@@ -185,3 +187,21 @@ def test_without_a_key_it_is_not_available(api, monkeypatch):
     error = run_to_end(engine_of(api.spec), [request]).errors[request.sample_id]
     assert isinstance(error, ModelUnavailable)
     assert "THEIR_KEY" in str(error)
+
+
+def test_a_remote_server_that_drips_is_given_up_at_the_deadline(hostile):
+    options = {"timeout_s": 0.5}
+    for path in ("head", "body", "silent"):
+        spec = ModelSpec("dripping", "1", "remote-openai", f"{hostile.url}/{path}", options=options)
+        request = sample(model="dripping@1")
+        began = time.monotonic()
+        error = run_to_end(engine_of(spec), [request]).errors[request.sample_id]
+        assert isinstance(error, RemoteModelError)
+        assert time.monotonic() - began < 3
+
+
+def test_no_more_of_a_remote_answer_is_read_than_a_picture_can_have(hostile, monkeypatch):
+    monkeypatch.setattr(remote, "LARGEST_ANSWER", 1 << 20)
+    spec = ModelSpec("endless", "1", "remote-openai", f"{hostile.url}/endless", options={"timeout_s": 20})
+    request = sample(model="endless@1")
+    assert "too large" in str(run_to_end(engine_of(spec), [request]).errors[request.sample_id])

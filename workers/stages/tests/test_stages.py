@@ -1,6 +1,7 @@
 """After the GPU: every stage moves the task one state on, once, and a fault costs a try, not the task."""
 
 import io
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,17 +13,20 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from fixtures.hostile import HostileServer
 from generation.catalogue.models import Lora
 from generation.tasks import enlargement, outbox, stages, states
 from generation.tasks.models import OWNER_GIVEN_UP, Image, Status, Task
 from generation.tasks.view import view_for
 from generation.webhooks.models import Delivery, WebhookEndpoint
+from imagegenx_site import redis_clients
 from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
 from storage import keys, raw
 from storage.store import get_store
 from workers.housekeeping import raw_store
 from workers.stages import encode, enlarge, images, lease, notify, postprocess, upload
+from workers.webhooks import send_webhook
 
 MakeTask = Callable[..., Task]
 
@@ -418,3 +422,18 @@ def test_a_signed_picture_is_what_the_store_gets(make_task: MakeTask, settings, 
     unsigned.refresh_from_db()
     assert (unsigned.status, unsigned.stage_attempts) == ("generated", 1), "our fault: it is tried again"
     assert "gone.pem" in unsigned.history[-1]["stage_fault"]
+
+
+def test_the_end_of_a_task_waits_for_no_receiver(make_task: MakeTask, hostile: HostileServer, settings) -> None:
+    settings.PRIVATE_CALLBACKS, settings.WEBHOOK_TIMEOUT_S = ["127.0.0.1/32"], 1
+    redis_clients.text_client().delete("webhooks")
+    task = make_task(Status.STORED, callback_url=f"{hostile.url}/silent")
+    notify.notify(str(task.id))
+    task.refresh_from_db()
+    assert (task.status, hostile.asked["/silent"]) == ("succeeded", 0)
+    [message] = redis_clients.text_client().lrange("webhooks", 0, -1)
+    delivery = Delivery.objects.get()
+    assert str(delivery.id) in json.loads(message)["headers"]["argsrepr"]
+    send_webhook(str(delivery.id))
+    delivery.refresh_from_db()
+    assert (hostile.asked["/silent"], delivery.attempts, delivery.state) == (1, 1, "pending")

@@ -60,10 +60,10 @@ def test_a_queue_is_made_by_its_name(name: str) -> None:
 
 
 def test_workers_metrics_and_the_drawing_of_the_app_have_the_queues_of_the_table() -> None:
-    workers = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker")
+    workers = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
     lines = [command(name, CommandConfig()) for name in workers]
     read = [queue for line in lines for queue in line[line.index("-Q") + 1].split(",") if queue != "dq.gpu1"]
-    assert sorted(read) == sorted(prometheus.QUEUES) == sorted(["p0", "p1", "p2", "p3", *QUEUES])
+    assert sorted(read) == sorted(prometheus.QUEUES) == sorted(["p0", "p1", "p2", "p3", *QUEUES, "webhooks"])
     drawn = dict.fromkeys(re.findall(r"^    (\w+) +(?=\w+\(id\))", site.__doc__ or "", re.M))
     assert list(drawn) == list(QUEUES)
     for stage in STAGES:

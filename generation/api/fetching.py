@@ -1,0 +1,127 @@
+"""Pictures that a request names by address are fetched between two halves of the request: the first checks it in a
+thread, the second goes on in a thread when they are there. In between it waits on the event loop and holds no thread
+(imagegenx_site/deferred.py), so that servers which never answer stop nobody.
+
+Bounds: INPUT_TIMEOUT_S for all of a request's pictures; FETCHES_PER_USER, OUTBOUND_PER_HOST and FETCHES at once. To
+decode large pictures takes seconds of a thread: a user has PICTURES_PER_USER such requests in threads, the others of
+that user wait on the event loop too, PICTURE_REQUESTS_PER_USER in all.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from django.conf import settings
+from django.http.response import HttpResponseBase
+from rest_framework.response import Response
+
+from generation.api.authentication import KeyRequest
+from generation.api.base import ApiView
+from generation.api.submission import CheckedRequest, ParsedRequest
+from generation.api.wait import DeferredResponse
+from imagegenx_site.deferred import Deferred, may_defer
+from imagegenx_site.errors import ApiError, Busy, Fault, InvalidRequest, TooManyRequests
+from imagegenx_site.outbound_http import HostBusy, OutboundError, get
+from imagegenx_site.slots import Slots, SlotsFull
+
+_ALL: Final = "all"
+_requests, _fetches, _decodes = Slots(), Slots(), Slots()
+
+
+def with_pictures(
+    view: ApiView, request: KeyRequest, checked: CheckedRequest, answer: Callable[[ParsedRequest], Response]
+) -> Response:
+    """`answer` of the request with its pictures: at once where it brings none, else deferred."""
+    if not checked.has_pictures:
+        return answer(checked.parsed({}))
+    pictures = _Pictures(checked)
+    if not may_defer(request._request):
+        asyncio.run(pictures.wait())
+        return pictures.then(answer)
+
+    def go_on(_: bool, accepted: HttpResponseBase) -> HttpResponseBase:
+        return view.resume(accepted, lambda: pictures.then(answer))
+
+    response = DeferredResponse(status=202)
+    response.deferred = Deferred(pictures.wait, go_on, pictures.let_go)
+    return response
+
+
+class _Pictures:
+    """The pictures of one request: `wait` on the event loop, then `then` or `let_go` in a thread."""
+
+    def __init__(self, checked: CheckedRequest) -> None:
+        self._checked = checked
+        user = f"user {checked.api_key.user_id}"
+        self._fetch = ((user, settings.FETCHES_PER_USER), (_ALL, settings.FETCHES))
+        self._request = (user, settings.PICTURE_REQUESTS_PER_USER)
+        self._decode = ((user, settings.PICTURES_PER_USER), (_ALL, max(1, settings.WEB_THREADS // 2)))
+        self._holds_decode = False
+        self._fetched: dict[str, bytes] = {}
+        self._error: ApiError | None = None
+
+    async def wait(self) -> bool:
+        """Fetch what has an address, then wait for the turn to decode. Errors are kept for `then`."""
+        try:
+            with _requests.hold(self._request):
+                if self._checked.addresses:
+                    with _fetches.hold(*self._fetch):
+                        self._fetched = await _fetch_all(self._checked.addresses)
+                await _decodes.take_in_turn(*self._decode, seconds=settings.INPUT_TIMEOUT_S)
+                self._holds_decode = True
+        except SlotsFull as full:
+            self._error = _too_many(full)
+        except ApiError as error:
+            self._error = error
+        return True
+
+    def then(self, answer: Callable[[ParsedRequest], Response]) -> Response:
+        """The request goes on. Raises what `wait` met."""
+        try:
+            if self._error:
+                raise self._error
+            parsed = self._checked.parsed(self._fetched)
+        finally:
+            self.let_go()
+        return answer(parsed)
+
+    def let_go(self) -> None:
+        """Others may decode; also when the client has gone."""
+        if self._holds_decode:
+            self._holds_decode = False
+            _decodes.give_back(*self._decode)
+
+
+async def _fetch_all(addresses: Mapping[str, str]) -> dict[str, bytes]:
+    """The pictures by their fields. Raises InvalidRequest with each that can't be had, TooManyRequests."""
+    found = await asyncio.gather(*(_fetch(url) for url in addresses.values()))
+    answers = dict(zip(addresses, found, strict=True))
+    if any(isinstance(answer, HostBusy) for answer in found):
+        raise TooManyRequests("Too many pictures of this host are being fetched. Try again.", retry_after=2)
+    faults = [
+        Fault(field, "not_fetched", f"The picture could not be fetched: {answer}")
+        for field, answer in answers.items()
+        if isinstance(answer, OutboundError)
+    ]
+    if faults:
+        raise InvalidRequest(faults)
+    return {field: answer for field, answer in answers.items() if isinstance(answer, bytes)}
+
+
+async def _fetch(url: str) -> bytes | OutboundError:
+    try:
+        return await get(
+            url,
+            timeout=settings.INPUT_TIMEOUT_S,
+            allowed=settings.PRIVATE_CALLBACKS,
+            max_bytes=settings.MAX_INPUT_BYTES,
+        )
+    except OutboundError as error:
+        return error
+
+
+def _too_many(full: SlotsFull) -> ApiError:
+    if full.holder == _ALL:
+        return Busy("Too many pictures are on their way at the moment. Try again.", retry_after=2)
+    message = "Too many of your requests with pictures are under way at once. Wait for some of them, then send again."
+    return TooManyRequests(message, retry_after=2)
