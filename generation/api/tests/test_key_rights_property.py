@@ -106,7 +106,7 @@ _calls = st.lists(
         st.sampled_from(["create", "rotate", "revoke", "patch"]), st.integers(0, 20), st.integers(0, 20), _fields
     ),
     min_size=1,
-    max_size=8,
+    max_size=6,
 )
 
 
@@ -139,7 +139,7 @@ def world(owner: User, plans: dict[str, Plan], application: Any) -> MakeWorld:  
     calls=_calls,
 )
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
