@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpcore
 
-from imagegenx_site.public_addresses import Address, embedded_ipv4, is_public
+from imagegenx_site.http.public_addresses import Address, embedded_ipv4, is_public
 
 MAX_LOOKUPS: Final = 64  # names looked up at once; a name server that does not answer holds a thread for up to 30 s
 _READ: Final = 16 << 10  # bytes taken at once: parsing them holds the event loop for milliseconds at most

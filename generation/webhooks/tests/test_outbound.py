@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fixtures.rows import Receiver
-from imagegenx_site import outbound_http, public_addresses
+from imagegenx_site import outbound_http
+from imagegenx_site.http import public_addresses
 from imagegenx_site.outbound_http import OutboundError, get, post
 
 LIMITS: dict[str, Any] = {"timeout": 5, "max_bytes": 10_000}

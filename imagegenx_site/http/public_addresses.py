@@ -7,6 +7,7 @@ is said to be reachable: nobody's picture or webhook is behind an anycast relay.
 
 import ipaddress
 import socket
+from contextlib import suppress
 from typing import Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -14,16 +15,16 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SPECIAL_4: Final = tuple(
     ipaddress.IPv4Network(block)
     for block in (
-        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
-        "192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 "
-        "203.0.113.0/24 224.0.0.0/4 240.0.0.0/4"
-    ).split()
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+        *("192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24"),
+        *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+    )
 )
 _UNICAST_6: Final = ipaddress.IPv6Network("2000::/3")  # nothing else is public
 _SPECIAL_6: Final = tuple(
     ipaddress.IPv6Network(block)
     # 2001::/23 holds Teredo, benchmarking, AMT, AS112 and ORCHID
-    for block in "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20".split()
+    for block in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # IPv4 addresses written as IPv6 (RFC 6052)
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
@@ -65,10 +66,8 @@ def written_address(name: str) -> Address | None:
     end, a zone, full-width digits); None for a name.
     """
     text = _plain(name).partition("%")[0]
-    try:
+    with suppress(ValueError):
         return embedded_ipv4(ipaddress.ip_address(text))
-    except ValueError:
-        pass
     try:
         return ipaddress.IPv4Address(socket.inet_aton(text))
     except (OSError, ValueError):
@@ -89,10 +88,8 @@ def same_machine(name: str) -> str:
 def _plain(name: str) -> str:
     """Small letters as IDNA maps them, without brackets and the dot at the end."""
     text = name.strip("[]").casefold()
-    try:
+    with suppress(UnicodeError):  # no name of a host; it will not be resolved
         text = text if ":" in text else text.encode("idna").decode()
-    except UnicodeError:  # no name of a host; it will not be resolved
-        pass
     return text.rstrip(".")
 
 
