@@ -7,7 +7,6 @@ open.
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 from base64 import b64decode
 from typing import Any
@@ -18,7 +17,7 @@ from celery.__main__ import main as celery
 from flower.views import BaseHandler
 from flower.views.monitor import Metrics
 
-from generation.admission import failures
+from generation.admission import failures, rates
 from imagegenx_site.errors import TooManyRequests
 
 _compare = BaseHandler.get_current_user
@@ -29,7 +28,7 @@ def counted_user(handler: Any) -> Any:
     account = _account(handler.request.headers.get("Authorization", ""))
     if account is None or not handler.application.options.basic_auth:
         return _compare(handler)
-    address = str(ipaddress.ip_address(handler.request.remote_ip))
+    address = rates.counted_address(handler.request.remote_ip)
     try:
         failures.begin(failures.PASSWORD, account, address)
     except TooManyRequests as error:

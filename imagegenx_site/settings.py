@@ -169,7 +169,7 @@ ANONYMOUS_RPS = int(number("ANONYMOUS_RPS", 30, 1, 100000))  # requests/s per IP
 TRUSTED_PROXIES = proxies("TRUSTED_PROXIES")
 WEB_PORT = int(number("PORT", 8000, 0, 65535))  # where web listens; no webhook goes there on this machine
 # ports that a Host header may name for links, beside web's own, 80 and 443; empty: behind a proxy any
-HOST_PORTS = env.list("HOST_PORTS", cast=int, default=[])
+HOST_PORTS = ascending("HOST_PORTS")
 MAX_INPUT_BYTES = int(number("MAX_INPUT_BYTES", 20 << 20, 1 << 10, 1 << 30))  # largest picture that a request brings
 MAX_INPUT_PIXELS = int(number("MAX_INPUT_PIXELS", 40_000_000, 1 << 16, 1 << 30))  # its largest width x height
 INPUT_TIMEOUT_S = number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture from a URL, redirects included

@@ -77,11 +77,13 @@ def headers(allowances: Sequence[Allowance]) -> dict[str, str]:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The sender's address (imagegenx_site/http/forwarded.py says which that is behind proxies).
+    """The sender's address (imagegenx_site/http/forwarded.py says which that is behind proxies), as it is counted."""
+    return counted_address(forwarded.sender(request))
 
-    IPv6 addresses are cut to their /64, which usually belongs to one customer.
-    """
-    address = forwarded.address_of(forwarded.sender(request))
+
+def counted_address(text: str) -> str:
+    """IPv6 addresses are cut to their /64, which usually belongs to one customer."""
+    address = forwarded.address_of(text)
     if address is None:
         return "unknown"
     if address.version == 6:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import redis
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, Error, connection
 from django.http import HttpRequest, JsonResponse
 
 from generation.telemetry import alerts, insiders
@@ -47,7 +47,7 @@ def _may_see(request: HttpRequest) -> bool:
     """Health is told whatever happens: to strangers, and while Postgres can't say who is staff, in one word."""
     try:
         return insiders.may_see(request)
-    except (DatabaseError, TooManyRequests):
+    except (Error, TooManyRequests):
         return False
 
 

@@ -1,7 +1,7 @@
 """Headers of every answer of Django's: what a page may load (Content-Security-Policy), and who may keep an answer.
 
 A view that sets one of them itself is left alone: signed pictures may be kept by the browser, event streams never.
-What is the same for everybody (API documents) may be kept by anybody. Static files do not pass here.
+What is the same for everybody (the schema) may be kept by anybody. Static files do not pass here.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _DOCUMENTS: Final = f"default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 _CONSENT: Final = _PAGE.replace("form-action 'self'", "form-action *")
 _NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
 
-_PUBLIC: Final = ("/api/docs", "/api/schema")
+_PUBLIC: Final = "/api/schema"
 _PUBLIC_KEPT: Final = "public, max-age=300"
 
 
@@ -45,7 +45,7 @@ def answer_headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[Http
 
 
 def _with_headers(request: HttpRequest, response: Any) -> Any:
-    public = request.path.startswith(_PUBLIC) and response.status_code == 200 and not response.cookies
+    public = request.path == _PUBLIC and response.status_code == 200 and not response.cookies
     response.headers.setdefault("Cache-Control", _PUBLIC_KEPT if public else "private, no-store")
     if not response.headers.get("Content-Security-Policy"):
         response.headers["Content-Security-Policy"] = _policy(request.path, response.get("Content-Type", ""))

@@ -6,6 +6,7 @@ headers is off (deploy/commands.py): it believes everybody on this machine.
 """
 
 import ipaddress
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ _HEADERS: Final = (
 _MARK: Final = "imagegenx.forwarded"  # in META: a proxy was passed, or a client says so
 _STANDARD_PORTS: Final = {"http": "80", "https": "443"}
 
+_log = logging.getLogger(__name__)
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -35,6 +38,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 @sync_and_async_middleware
 def named_proxies_only(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Middleware: see the module. Before all that asks for an address or a scheme."""
+    if settings.BEHIND_TLS and not settings.TRUSTED_PROXIES:
+        _log.warning("BEHIND_TLS is on, but TRUSTED_PROXIES names no proxy: links begin with http, logins may fail")
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> Any:

@@ -122,6 +122,17 @@ def test_an_operator_unlocks(root: User) -> None:
     assert log_in(LOGINS[0], PASSWORD).status_code == 302
 
 
+def test_so_does_one_in_the_admin(root: User) -> None:
+    for _ in range(5):
+        log_in(LOGINS[0], "guess")
+    staff = Client()
+    staff.force_login(root)
+    chosen = {"action": "unlock", "_selected_action": [str(root.pk)]}
+    page = staff.post("/admin/generation/user/", chosen, follow=True).content.decode()
+    assert "1 user(s) had failed logins" in page
+    assert log_in(LOGINS[0], PASSWORD).status_code == 302
+
+
 def test_hashes_at_once_are_bounded(root: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "_HASH_PATIENCE_S", 0.01)
     with failures.hashing(), failures.hashing():

@@ -1,13 +1,14 @@
 """What an answer says about itself: nobody keeps what is private, no page runs a script that is not ours."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from django.conf import settings as django_settings
 from django.contrib.admin import site
 from django.test import Client
 
@@ -88,8 +89,12 @@ def test_nobody_keeps_what_is_private(
 
 
 def test_what_is_the_same_for_everybody_may_be_kept(live: str) -> None:
-    for path in ("/api/schema", "/api/docs"):
-        assert Client().get(path)["Cache-Control"].startswith("public")
+    assert Client().get("/api/schema")["Cache-Control"].startswith("public")
+    browser = Client()
+    for _ in range(2):  # the second time Django sends no cookie with its token
+        script = browser.get("/api/docs?script=")
+        assert "X-CSRF" in script.content.decode()
+        assert script["Cache-Control"] == PRIVATE, "a token of the browser is in it"
     static = httpx.get(f"{live}/static/generation/create.js", trust_env=False)
     assert "no-store" not in static.headers.get("cache-control", "")
 
@@ -120,9 +125,12 @@ def test_cookies_go_over_tls_only_where_it_is_there(settings: Any, owner: User, 
     assert after["sessionid"]["httponly"]
 
 
-def test_settings_bind_the_cookies_to_tls() -> None:
-    text = Path(django_settings.BASE_DIR, "imagegenx_site/settings.py").read_text()
-    assert "SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS" in text
+@pytest.mark.parametrize("tls", ["0", "1"])
+def test_settings_bind_the_cookies_to_tls(tls: str) -> None:
+    code = "from imagegenx_site import settings as s; print(int(s.SESSION_COOKIE_SECURE), int(s.CSRF_COOKIE_SECURE))"
+    env = os.environ | {"BEHIND_TLS": tls}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [tls, tls]
 
 
 def test_strangers_learn_no_names_and_numbers(staff: Client, settings: Any) -> None:
