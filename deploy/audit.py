@@ -54,7 +54,7 @@ class Findings:
 def run_audit(venv: Path) -> Findings | None:
     """Audit the packages of a virtual environment; None when the advisories can't be reached (pip-audit says why)."""
     [packages] = (venv / "lib").glob("python3*/site-packages")
-    command = [_program(venv.with_name(venv.name + "-audit")), "--path", packages, "--format", "json"]
+    command: list[str | Path] = [_program(venv.with_name(venv.name + "-audit")), "--path", packages, "--format", "json"]
     command += ["--vulnerability-service", os.environ.get("AUDIT_SERVICE", "pypi"), "--progress-spinner", "off"]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE_S, check=False)
     try:

@@ -45,13 +45,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Counter:
-    """`free` failures without a pause, then 1 s, 2 s, 4 s ... up to `longest_s`. `lifted`: not where the account is
-    known.
+    """`free` failures, the last of them with a pause of `first_s`, then twice that ... up to `longest_s`. `lifted`: not
+    where the account is known.
     """
 
     free: int
     longest_s: int
     lifted: bool = False
+    first_s: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ def _call(what: str, door: Door, account: str, address: str) -> int:
         f"rl:fail:{door.name}::{address}": door.address,
     }
     counted = {key: counter for key, counter in counters.items() if counter}
-    numbers = [n for each in counted.values() for n in (each.free, each.longest_s * 1000, int(each.lifted))]
+    numbers: list[int] = []
+    for counter in counted.values():
+        numbers += [counter.free, counter.first_s * 1000, counter.longest_s * 1000, int(counter.lifted)]
     keys = [*counted, f"rl:known:{door.name}:{whose}:{address}"]
     try:
         return int(_script()(keys=keys, args=[what, FORGOTTEN_S * 1000, KNOWN_S, *numbers]))

@@ -1,10 +1,10 @@
 """Guessing passwords, secrets and keys: slowed down at every door, exactly, and never a way to lock others out."""
 
 import base64
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,12 +20,23 @@ from imagegenx_site import redis_clients
 from imagegenx_site.errors import TooManyRequests
 
 PASSWORD = "a long password"
+SHIPPED = failures.PASSWORD
 LOGINS = ["/admin/login/", "/accounts/login/"]
 
 
 @pytest.fixture
 def root(db: None) -> User:
     return User.objects.create_superuser("root", password=PASSWORD)
+
+
+@pytest.fixture(autouse=True)
+def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses begin with a minute instead of a second, so that none is over while a test is under way."""
+    for name in ("PASSWORD", "CLIENT", "KEY"):
+        door = getattr(failures, name)
+        counters = {part: getattr(door, part) for part in ("pair", "account", "address")}
+        slow = {part: replace(counter, first_s=60, longest_s=960) for part, counter in counters.items() if counter}
+        monkeypatch.setattr(failures, name, replace(door, **slow))
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +59,8 @@ def pass_time() -> None:
 def test_guessing_a_password_is_slowed_down(root: User, path: str) -> None:
     assert [log_in(path, f"guess {number}").status_code for number in range(8)] == [200] * 5 + [429] * 3
     refused = log_in(path, PASSWORD)
-    assert (refused.status_code, refused["Retry-After"]) == (429, "1")
+    assert refused.status_code == 429
+    assert 30 < int(refused["Retry-After"]) <= 60
     assert "sessionid" not in refused.cookies, "the right password neither, during the pause"
     pass_time()
     assert log_in(path, PASSWORD).status_code == 302
@@ -61,9 +73,9 @@ def test_pauses_double(root: User) -> None:
         pass_time()
         log_in(LOGINS[0], "guess")
         waits.append(int(log_in(LOGINS[0], "guess").get("Retry-After", 0)))
-    assert waits[:2] == [0, 0]  # two guesses each
-    assert waits[4:] == sorted(waits[4:])
-    assert waits[-1] >= 128
+    assert waits == pytest.approx(
+        [0, 0, 60, 120, 240, 480, 960, 960, 960, 960, 960, 960], abs=20
+    )  # first two guesses each
 
 
 def test_both_logins_share_their_counters_however_the_name_is_written(root: User) -> None:
@@ -103,10 +115,11 @@ def test_nobody_locks_the_owner_out(root: User) -> None:
     """A hundred addresses guess; where the owner has come in before nothing is different."""
     assert log_in(LOGINS[0], PASSWORD, "203.0.113.1").status_code == 302
     answers = Counter(log_in(LOGINS[0], "guess", f"198.51.100.{number}").status_code for number in range(100))
-    assert 20 <= answers[200] <= 25, "and all of them together have few tries: 20, and one after each pause"
+    assert answers[200] == 20, "and all of them together have few tries"
     assert log_in(LOGINS[0], PASSWORD, "203.0.113.1").status_code == 302
-    longest = int(log_in(LOGINS[0], PASSWORD, "203.0.113.2")["Retry-After"])
-    assert longest <= failures.PASSWORD.account.longest_s  # type: ignore[union-attr]
+    assert log_in(LOGINS[0], PASSWORD, "203.0.113.2").status_code == 429
+    assert SHIPPED.account is not None
+    assert (SHIPPED.account.first_s, SHIPPED.account.longest_s) == (1, 30), "elsewhere the owner waits so long at most"
 
 
 def test_one_address_that_tries_many_names_is_slowed_down(root: User) -> None:
@@ -166,7 +179,7 @@ def test_guessing_the_secret_of_an_application(application: tuple[str, str], pat
 
     answers = [ask(f"guess {number}") for number in range(8)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 3
-    assert answers[-1]["Retry-After"] == "1"
+    assert 30 < int(answers[-1]["Retry-After"]) <= 60
     assert ask(application[1]).status_code == 429
     pass_time()
     assert ask(application[1]).status_code == 200
@@ -202,10 +215,8 @@ def test_wrong_keys_are_counted_at_every_address(places: list[tuple[str, str]], 
     settings.ANONYMOUS_RPS = 100_000
     method, path = places[number]
     client = Client(headers={"authorization": "Bearer igx_0000000000_guess"})
-    began = time.monotonic()
     answers = [getattr(client, method)(path) for _ in range(40)]
-    if time.monotonic() - began < 1:
-        assert Counter(answer.status_code for answer in answers) == {401: 30, 429: 10}
+    assert Counter(answer.status_code for answer in answers) == {401: 30, 429: 10}
     assert int(answers[-1]["Retry-After"]) >= 1
 
 

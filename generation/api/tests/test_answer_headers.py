@@ -117,7 +117,7 @@ def test_cookies_go_over_tls_only_where_it_is_there(settings: Any, owner: User, 
     planted["x"] = "planted by somebody who knows the id"
     planted.save()
     old = planted.session_key
-    client.cookies["sessionid"] = old
+    client.cookies["sessionid"] = str(old)
     after = client.post("/admin/login/", {"username": "root", "password": "a long password"}).cookies
     assert after["sessionid"].value != old, "a new id at each login"
     for cookie in (before["csrftoken"], after["sessionid"], after["csrftoken"]):

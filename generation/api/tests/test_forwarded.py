@@ -141,8 +141,8 @@ def test_another_address_each_time_is_no_way_round_the_limits(web: str) -> None:
             spoof = {name: value.replace("203.0.113.9", f"203.0.113.{number}") for name, value in SPOOFS.items()}
             key = {"authorization": "Bearer igx_0000000000_guess"}
             found[client.get(f"{web}/api/v1/models", headers=spoof | key).status_code] += 1
-    assert found[401] <= 33
-    assert found[429] >= 27
+    assert 30 <= found[401] < 45, "30, and one after each pause of 1, 2, 4 ... s"
+    assert found[429] > 15
 
 
 @pytest.mark.django_db(transaction=True)

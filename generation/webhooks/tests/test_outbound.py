@@ -2,11 +2,16 @@
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from fixtures.rows import Receiver
+from generation.accounts.models import User
+from generation.tasks.models import Task
+from generation.webhooks.models import WebhookEndpoint
 from imagegenx_site import outbound_http
 from imagegenx_site.http import public_addresses
 from imagegenx_site.outbound_http import OutboundError, get, post
@@ -242,3 +247,26 @@ def test_and_by_the_name_that_clients_call(name: str, settings: Any) -> None:
     settings.PUBLIC_URL = "https://images.example"
     assert outbound_http.is_own_address(f"https://{name}/x", "127.0.0.1:8000")
     assert not outbound_http.is_own_address("https://images.example.org/x", "127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x.example/a\r\nHost: y",
+        "http://x.exa\tmple/",
+        "http://localhost:8000/x",
+        "http://0x7f.1:8000/",
+        "http://127.0.0.1.:8000/x",
+        "http://[::ffff:127.0.0.1]:8000/x",
+    ],
+)
+def test_neither_a_webhook_nor_a_callback_is_taken(client_of: Callable[..., Client], owner: User, url: str) -> None:
+    client = client_of(owner)
+    for path, body in (
+        ("/api/v1/webhooks", {"url": url}),
+        ("/api/v1/image/generate", {"text": "a star", "callback_url": url}),
+    ):
+        answer = client.post(path, body, content_type="application/json")
+        assert answer.status_code == 400, path
+    assert not WebhookEndpoint.objects.exclude(url="").exists()
+    assert not Task.objects.exists()
