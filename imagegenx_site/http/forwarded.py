@@ -96,7 +96,8 @@ def checked_host(request: HttpRequest) -> str:
     vouched = not settings.HOST_PORTS and _is_proxy(request.META.get("REMOTE_ADDR", ""))
     if port in known or vouched:
         return host
-    raise InvalidRequest([Fault("Host", "unknown_port", f"This service is not reached at port {port}.")])
+    message = f"Links can't begin with port {port}: the operator can name it in HOST_PORTS, or set PUBLIC_URL."
+    raise InvalidRequest([Fault("Host", "unknown_port", message)])
 
 
 def address_of(text: str) -> Address | None:
