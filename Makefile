@@ -5,13 +5,14 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache clean
+.PHONY: help run install test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
 	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
 	@echo "make test-s3          storage against real S3 servers (OpenStack Swift, Ceph, moto), behind a proxy that does harm"
 	@echo "make lint             ruff, mypy and the import contracts"
+	@echo "make audit            known vulnerabilities of the installed packages (asks PyPI, or AUDIT_SERVICE=osv)"
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
@@ -46,6 +47,9 @@ lint: install
 	 $(PY) -m mypy . || code=1; \
 	 $(VENV)/bin/lint-imports || code=1; \
 	 exit $$code
+
+audit: install
+	@exec $(PY) -m deploy.audit $(VENV)
 
 format: install
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .

@@ -85,6 +85,7 @@ def program_path(program: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `python -m deploy.backup`."""
+    os.umask(0o077)  # the whole database is in what is written
     parser = argparse.ArgumentParser(prog="python -m deploy.backup", description="Save or restore the database.")
     parser.add_argument("action", choices=["save", "restore"])
     parser.add_argument("file", type=Path)

@@ -48,6 +48,8 @@ def postgres_programs(account: Account | None, place: Path) -> Path:
     # The programs find their libraries by relative paths, so the copy has the layout of site-packages.
     copy = _readable_folder(place, account)
     target = copy / package.name / install.name
+    target.parent.mkdir()
+    target.parent.chmod(0o755)  # whatever the umask is
     shutil.copytree(install, target, ignore=shutil.ignore_patterns("include", "*.a"), symlinks=True)
     libraries = package.with_name(package.name + ".libs")
     if libraries.exists():

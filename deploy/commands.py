@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.private_files import DATA_FOLDERS, make_private
+
 WORKERS = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
 PROCESSES = ("web", *WORKERS, "reconciler", "beat", "backup", "flower")
 CELERY = ["celery", "-A", "imagegenx_site"]
@@ -24,6 +26,7 @@ ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUIET = ["--without-gossip", "--without-mingle", "-E", "--loglevel=INFO"]
 
 
@@ -70,7 +73,8 @@ def command(name: str, config: CommandConfig) -> list[str]:
         "beat": [*CELERY, "beat", *SCHEDULE, "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
         "backup": ["deploy.wal_backups", "keep"],
         "flower": [
-            *CELERY,
+            "deploy.flower",
+            *CELERY[1:],
             "flower",
             f"--address={config.flower_host}",
             f"--port={config.flower_port}",
@@ -89,7 +93,8 @@ def process_environment(name: str) -> dict[str, str]:
 def _web(config: CommandConfig) -> list[str]:
     address = ["--host", config.host, "--port", str(config.port)]
     workers = ["--workers", str(config.web_workers)] if config.web_workers > 1 else []
-    options = ["--no-access-log", "--timeout-graceful-shutdown", "5"]
+    # uvicorn would believe the forwarded headers of everybody on this machine (imagegenx_site/http/forwarded.py)
+    options = ["--no-proxy-headers", "--no-access-log", "--timeout-graceful-shutdown", "5"]
     return ["imagegenx_site.web_server", "imagegenx_site.asgi:application", *address, *options, *workers]
 
 
@@ -104,6 +109,10 @@ def main() -> None:
     if name not in PROCESSES:
         sys.exit(f"error: name one process: {', '.join(PROCESSES)}")
     config = CommandConfig.from_environment()
+    if name == "flower" and config.flower_host not in LOOPBACK and not os.environ.get("FLOWER_BASIC_AUTH"):
+        sys.exit("error: Flower can stop workers: set FLOWER_BASIC_AUTH=user:password, or FLOWER_HOST=127.0.0.1")
+    os.umask(0o077)
+    make_private([Path(os.environ[place]) for place in DATA_FOLDERS if os.environ.get(place)])
     config.beat_schedule.parent.mkdir(parents=True, exist_ok=True)
     os.environ.update(process_environment(name) | {"PROCESS_NAME": os.environ.get("PROCESS_NAME", name)})
     os.execv(sys.executable, [sys.executable, "-m", *command(name, config)])

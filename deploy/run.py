@@ -131,7 +131,7 @@ class ProductRun:
             f"""
 ImageGenX is ready ({seconds:.1f} s).
   API      {url}/api/docs
-  Admin    {url}/admin/   user {demo["admin"]["user"]}, password {demo["admin"]["password"]}
+  Admin    {url}/admin/   user {demo["admin"]["user"]}, password in {self.folder.root / "secrets.json"}
   Flower   {self.config.flower_url}   the same login
   Logs     {self.folder.log}
   Key      {demo["api_key"]}
@@ -183,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.stop_with_parent:
         die_with_parent(signal.SIGTERM)
+    os.umask(0o077)  # of all processes: what they write is for this account only
     try:
         config = ProductConfig.from_environment()
         folder = DataFolder(config.var_dir)

@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from deploy.private_files import DATA_FOLDERS, make_private
 from deploy.processes import DeployError
 
 FREE_BYTES_NEEDED = 1 << 30
@@ -44,13 +45,20 @@ class DataFolder:
         try:
             for folder in (self.root, self.run, self.log, self.metrics):
                 folder.mkdir(parents=True, exist_ok=True)
-            self.log.chmod(0o700)
+            self._close()
             self._check_space()
             self._take_lock()
             for left in self.metrics.glob("*.db"):  # counters of the last run
                 left.unlink()
         except OSError as error:
             raise DeployError(f"The data folder {self.root} can't be used: {error.strerror}.") from error
+
+    def _close(self) -> None:
+        """Other accounts read nothing here; those of the servers (processes.server_account) may pass through."""
+        self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        servers = {self.root / name for name in ("postgres-programs", "redis-programs")}
+        make_private(entry for entry in self.root.iterdir() if entry not in servers and not entry.is_symlink())
+        make_private(Path(os.environ[place]) for place in DATA_FOLDERS if os.environ.get(place))
 
     def _check_space(self) -> None:
         free = shutil.disk_usage(self.root).free

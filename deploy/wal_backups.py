@@ -213,6 +213,7 @@ def show(root: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `python -m deploy.wal_backups`."""
+    os.umask(0o077)  # the whole database is in what is written
     parser = argparse.ArgumentParser(prog="python -m deploy.wal_backups", description=__doc__)
     parser.add_argument("action", choices=["keep", "list"])
     action = parser.parse_args(argv).action

@@ -121,6 +121,7 @@ def into_product(root: Path, var_dir: Path, at: datetime | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `python -m deploy.wal_restore`."""
+    os.umask(0o077)  # the whole database is in what is written
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m deploy.wal_restore", description=__doc__, formatter_class=layout)
     parser.add_argument("--at", default="", help="point in time, UTC: 2026-11-25T16:30:00")

@@ -3,10 +3,10 @@
 from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
-from drf_spectacular.views import SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from generation.api import bodies, health, openapi_schema
-from generation.api.oauth_urls import urlpatterns as oauth_urls
+from generation.api.oauth import urlpatterns as oauth_urls
 from generation.page import views
 from generation.telemetry import prometheus
 
@@ -17,9 +17,10 @@ handler500 = "generation.api.envelope.server_error"
 
 urlpatterns = [
     path("", views.create, name="create"),
+    path("session", views.session, name="page-session"),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", openapi_schema.document, name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("", include("generation.compat.urls")),
     path("", include("storage.urls")),
     path("admin/", admin.site.urls),

@@ -1,5 +1,6 @@
 """Values of environment variables, checked: a wrong one stops the process with its name and what it may be."""
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Final
 
@@ -59,3 +60,24 @@ def limits(name: str, default: Mapping[int, int]) -> dict[int, int]:
     if min([*values, *values.values()], default=0) < 1:
         raise ImproperlyConfigured(f"{name} is {text!r}; it may be pairs side:pictures, as 512:16,1024:8,2048:2.")
     return values
+
+
+def proxies(name: str) -> int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Addresses and networks, as `127.0.0.1,10.0.0.0/8`, or a number from 0 to 10; 0 when unset."""
+    text = env.str(name, "").strip() or "0"
+    if text.isascii() and text.isdigit() and int(text) <= 10:
+        return int(text)
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} is {text!r}; it may be addresses and networks, as 127.0.0.1,10.0.0.0/8, or a number from 0 to 10."
+        ) from error
+
+
+def file_mask(name: str, default: str) -> int:
+    """The permissions that new files are denied, three octal digits."""
+    text = env.str(name, default)
+    if len(text) != 3 or set(text) - set("01234567") or text[0] != "0":
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be three octal digits, the first 0, as 077.")
+    return int(text, 8)

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import httpcore
 
+from imagegenx_site.http.public_addresses import Address, embedded_ipv4, is_public
+
 MAX_LOOKUPS: Final = 64  # names looked up at once; a name server that does not answer holds a thread for up to 30 s
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses written as IPv6 (RFC 6052)
 _READ: Final = 16 << 10  # bytes taken at once: parsing them holds the event loop for milliseconds at most
 _lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Found = list[tuple[Any, ...]]
 
 
@@ -62,7 +62,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         plain = embedded_ipv4(address)
         if any(block.version == plain.version and plain in block for block in self._allowed):
             return True
-        return plain.is_global and not plain.is_multicast and not plain.is_reserved
+        return is_public(address)
 
 
 class _CountedStream(httpcore.AsyncNetworkStream):
@@ -122,15 +122,3 @@ def _tell(answer: "asyncio.Future[Found]", found: Found | Exception) -> None:
         answer.set_exception(found)
     else:
         answer.set_result(found)
-
-
-def embedded_ipv4(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one (mapped, 6to4, NAT64), else the address itself."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return address.ipv4_mapped
-        if address.sixtofour:
-            return address.sixtofour
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address

@@ -21,6 +21,7 @@ import httpcore
 import httpx
 from django.conf import settings
 
+from imagegenx_site.http.public_addresses import same_machine
 from imagegenx_site.outbound_connections import Budget, PinnedBackend
 from imagegenx_site.slots import Slots, SlotsFull
 
@@ -29,6 +30,7 @@ MAX_REDIRECTS: Final = 3
 MAX_HEAD: Final = 32 << 10  # bytes of an answer's head, interim answers (1xx) included
 _FEW_PIECES: Final = 200  # a body may come in so many pieces of any size; after that 1 KiB each on average
 _hosts = Slots()
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 class OutboundError(Exception):
@@ -43,6 +45,8 @@ def url_problem(url: str) -> str | None:
     """What is wrong with the form of a URL, or None. Addresses are checked when it is used."""
     if len(url) > MAX_URL:
         return f"longer than {MAX_URL} characters"
+    if any(sign.isspace() or not sign.isprintable() for sign in url):  # Python's parser would drop some of them
+        return "white space or a control character in the address"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -56,14 +60,16 @@ def url_problem(url: str) -> str | None:
 
 
 def is_own_address(url: str, host: str) -> bool:
-    """Whether the address leads to this server as the client calls it (`host` is its Host header), or as PUBLIC_URL
-    says.
+    """Whether the address, however it is spelled, leads to this server as the client calls it (`host` is its Host
+    header), as this machine does, or as PUBLIC_URL says.
     """
-    own = {host.lower(), urlsplit(settings.PUBLIC_URL).netloc.lower()} - {""}
+    called, public = urlsplit(f"//{host}"), urlsplit(settings.PUBLIC_URL)
+    own = {(same_machine(called.hostname or ""), port) for port in ([called.port] if called.port else [80, 443])}
+    if public.hostname:
+        own.add((same_machine(public.hostname), public.port or _PORTS[public.scheme]))
+    own |= {("localhost", port) for _, port in own} | {("localhost", settings.WEB_PORT)}
     parts = urlsplit(url)
-    default = {"http": 80, "https": 443}[parts.scheme]
-    name = (parts.hostname or "").lower()
-    return f"{name}:{parts.port or default}" in own or (name in own and (parts.port or default) == default)
+    return (same_machine(parts.hostname or ""), parts.port or _PORTS[parts.scheme]) in own
 
 
 async def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float, allowed: Sequence[str]) -> int:

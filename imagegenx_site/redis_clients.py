@@ -44,6 +44,12 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     [generation/admission/rates.py]
     rl:ip:{address}             counter requests of an address in a window                           RATE_WINDOW_S
     rl:key:{key id}             counter requests of an API key in a window                           RATE_WINDOW_S
+    [generation/admission/failures.py]
+    rl:fail:{door}:{account}:{address}
+                                hash    n: failed attempts; next: ms before which there is no        15 min after
+                                        other. Without account or address: of all of them            the last
+    rl:known:{door}:{account}:{address}
+                                string  the account came in from this address                        30 days
     [generation/admission/quotas.py]
     rl:open:{user}              zset    open tasks: id -> ms when admitted                           25 h
     rl:day:{user}:{date}        hash    images, work (thousandths of megapixel-steps) asked for on   25 h

@@ -12,6 +12,7 @@ default that both sides know stands in config.py. `make lint` and imagegenx_site
 """
 
 import logging.config
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 
 from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
-from imagegenx_site.environment import ascending, choice, env, limits, number, shares
+from imagegenx_site.environment import ascending, choice, env, file_mask, limits, number, proxies, shares
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # ---- The process and its data --------------------------------------------------------------------------------------
+# permissions that files of the product never have: only its own account reads what is in the data folder
+UMASK = file_mask("UMASK", "077")
+os.umask(UMASK)
 VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()  # data folder: services, files, logs
 DEBUG = env.bool("DEBUG", False)  # Django's error pages; never on where strangers can reach the server
 SECRET_KEY = env.str("SECRET_KEY", "")  # signs sessions, image URLs and event tokens; `make run` makes one and keeps it
@@ -145,6 +149,8 @@ MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # rel
 MAX_BODY_BYTES = int(number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
 FREE_BODY_BYTES = int(number("FREE_BODY_BYTES", 1 << 20, 1 << 10, 1 << 31))  # of it, before a key is looked at
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+FILE_UPLOAD_PERMISSIONS = 0o666 & ~UMASK  # Django would make files of its stores readable by everybody
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o777 & ~UMASK
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
 COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
@@ -159,7 +165,11 @@ WEB_THREADS = int(number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres co
 KEY_KEPT_S = number("KEY_KEPT_S", 1, 0, 60)  # s that a web process goes on with what it knows of an API key; 0: not
 RATE_WINDOW_S = int(number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
 ANONYMOUS_RPS = int(number("ANONYMOUS_RPS", 30, 1, 100000))  # requests/s per IP address without a valid key
-TRUSTED_PROXIES = int(number("TRUSTED_PROXIES", 0, 0, 10))  # proxies in front that append to X-Forwarded-For
+# proxies in front whose X-Forwarded-For and -Proto are believed: their addresses or networks, or how many there are
+TRUSTED_PROXIES = proxies("TRUSTED_PROXIES")
+WEB_PORT = int(number("PORT", 8000, 0, 65535))  # where web listens; no webhook goes there on this machine
+# ports that a Host header may name for links, beside web's own, 80 and 443; empty: behind a proxy any
+HOST_PORTS = ascending("HOST_PORTS")
 MAX_INPUT_BYTES = int(number("MAX_INPUT_BYTES", 20 << 20, 1 << 10, 1 << 30))  # largest picture that a request brings
 MAX_INPUT_PIXELS = int(number("MAX_INPUT_PIXELS", 40_000_000, 1 << 16, 1 << 30))  # its largest width x height
 INPUT_TIMEOUT_S = number("INPUT_TIMEOUT_S", 20, 1, 120)  # s to fetch a picture from a URL, redirects included
@@ -222,6 +232,7 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
 }
 LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
     "DESCRIPTION": "Text and pictures in, pictures out.",
@@ -257,20 +268,24 @@ INSTALLED_APPS = [
     "fixtures",
 ]
 MIDDLEWARE = [
+    "imagegenx_site.http.forwarded.named_proxies_only",
     "imagegenx_site.metrics.timed_requests",
     "imagegenx_site.request_ids.request_ids",
+    "imagegenx_site.http.answer_headers.answer_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "generation.accounts.actor.audited_admin",
+    "generation.admission.login.refused_logins",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "generation.urls"
 ASGI_APPLICATION = "imagegenx_site.asgi.application"
 AUTH_USER_MODEL = "generation.User"
+AUTHENTICATION_BACKENDS = ["generation.admission.login.CountedBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}}
 ]
@@ -292,7 +307,8 @@ TEMPLATES = [
 ]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_HTTPONLY = True
-# a proxy in front speaks HTTPS: cookies become secure, its header is believed
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"  # Strict would log out whoever follows a link to the admin
+# a proxy in front speaks HTTPS: cookies become secure, and X-Forwarded-Proto of TRUSTED_PROXIES is believed
 BEHIND_TLS = env.bool("BEHIND_TLS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None

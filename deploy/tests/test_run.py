@@ -57,6 +57,16 @@ class Runs:
             time.sleep(0.1)
 
 
+def open_entries(folder: Path, but: set[str]) -> list[str]:
+    """What other accounts could read or enter, in the folders that they could reach."""
+    found = []
+    for path, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in but]
+        entries = [Path(path, name) for name in (*folders, *files)]
+        found += [str(entry) for entry in entries if not entry.is_symlink() and entry.lstat().st_mode & 0o077]
+    return found
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Runs]:
     """A fresh data folder; what still runs at the end is stopped."""
@@ -78,6 +88,8 @@ def test_started_killed_started_again_and_stopped(runs: Runs) -> None:
     assert ready["admin"]["password"]
     for name in ("ready.json", "secrets.json", "run/environment.json"):
         assert (runs.var_dir / name).stat().st_mode & 0o777 == 0o600, name
+    assert open_entries(runs.var_dir, {"postgres-programs", "redis-programs"}) == []
+    assert ready["admin"]["password"] not in runs.terminal.read_text()
     with urlopen(ready["url"] + "/readyz") as answer:
         assert answer.status == 200
 

@@ -155,8 +155,14 @@ def test_the_programs_are_copied_where_the_account_cannot_reach_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy.binaries.can_use", lambda path, _: "site-packages" not in str(path))
-    programs = postgres_programs(server_account(), tmp_path / "programs")
+    before = os.umask(0o077)  # as the run script sets it
+    try:
+        programs = postgres_programs(server_account(), tmp_path / "programs")
+    finally:
+        os.umask(before)
     assert programs.is_relative_to(tmp_path)
+    way = [folder for folder in programs.parents if folder.is_relative_to(tmp_path / "programs")]
+    assert [str(folder) for folder in (programs, *way) if folder.stat().st_mode & 0o005 != 0o005] == []
     assert subprocess.run([programs / "psql", "--version"], capture_output=True, check=False).returncode == 0
 
 

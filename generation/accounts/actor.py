@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from generation.accounts.models import User
+from imagegenx_site.http import forwarded
 
 _actor: ContextVar[tuple[User | None, str | None]] = ContextVar("actor", default=(None, None))
 
@@ -41,7 +42,7 @@ def audited_admin(get_response: Handler) -> Handler:
         if not request.path.startswith("/admin/"):
             return get_response(request)
         user: Any = request.user
-        set_actor(user if user.is_authenticated else None, request.META.get("REMOTE_ADDR"))
+        set_actor(user if user.is_authenticated else None, forwarded.sender(request))
         try:
             return get_response(request)
         finally:

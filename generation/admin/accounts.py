@@ -12,6 +12,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from generation.accounts.models import ApiKey, Plan, Team, User
 from generation.admin.base import HelpTextAdmin
+from generation.admission import failures
 
 
 @admin.register(Plan)
@@ -55,6 +56,12 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "team", "email", "is_active", "is_staff", "last_login")
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ("team",)}))
+    actions = ("unlock",)
+
+    @admin.action(description="Forget failed logins")
+    def unlock(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        found = sum(failures.unlock(user.username) > 0 for user in queryset)
+        self.message_user(request, f"{found} user(s) had failed logins; they can log in again at once.")
 
 
 @admin.register(ApiKey)

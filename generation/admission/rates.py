@@ -19,6 +19,7 @@ from redis.commands.core import Script
 
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Allowance, TooManyRequests
+from imagegenx_site.http import forwarded
 
 # KEYS: counters; ARGV[1]: length of the window in s. Answers the counts, with this request.
 _COUNT = """
@@ -76,19 +77,16 @@ def headers(allowances: Sequence[Allowance]) -> dict[str, str]:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The sender's address: the peer, or the X-Forwarded-For entry that the outermost of TRUSTED_PROXIES proxies wrote.
+    """The sender's address (imagegenx_site/http/forwarded.py says which that is behind proxies), as it is counted."""
+    return counted_address(forwarded.sender(request))
 
-    IPv6 addresses are cut to their /64, which usually belongs to one customer.
-    """
-    text = request.META.get("REMOTE_ADDR", "")
-    if settings.TRUSTED_PROXIES:
-        forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
-        text = forwarded[-min(settings.TRUSTED_PROXIES, len(forwarded))] or text
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+
+def counted_address(text: str) -> str:
+    """IPv6 addresses are cut to their /64, which usually belongs to one customer."""
+    address = forwarded.address_of(text)
+    if address is None:
         return "unknown"
-    if address.version == 6 and not address.ipv4_mapped:
+    if address.version == 6:
         return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
     return str(address)
 

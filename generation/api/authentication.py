@@ -1,5 +1,6 @@
 """Who is asking: an API key in `Authorization: Bearer`, as the password of `Authorization: Basic`, or in `X-API-Key`; a
-signed request; or an OAuth access token.
+signed request; an OAuth access token; or the session of the web page (page_session.py). Wrong ones are counted at every
+address of the API (generation/admission/failures.py).
 """
 
 import base64
@@ -7,17 +8,23 @@ import hmac
 from typing import Final
 
 import structlog
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from generation.accounts import key_cache, signatures
+from generation.accounts import key_cache, page_session, signatures
 from generation.accounts.models import ApiKey, User
 from generation.accounts.oauth import is_alive, key_of_token
+from generation.admission import failures, rates
 from imagegenx_site.errors import Unauthorised
 
 _HOW: Final = "Send your key as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`."
+
+
+class _Ended(Unauthorised):
+    """The secret is right, but the key can't be used so."""
 
 
 class KeyRequest(Request):
@@ -39,18 +46,67 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def key_of_request(request: HttpRequest) -> ApiKey | None:
-    """The key of a request outside DRF; None when it brings none. Raises Unauthorised."""
-    if "X-Signature" in request.headers:
-        key = _of_signature(request)
-    else:
-        text = key_text(request)
-        if text is None:
-            return None
-        key = find_key(text) if text.startswith("igx_") else key_of_token(text)
-        if key.must_sign:
-            raise Unauthorised("This key takes signed requests only. See docs/api.md, Signed requests.")
+    """The key of a request outside DRF; None when it brings none. Raises Unauthorised, Forbidden for a request of the
+    page without its CSRF token, TooManyRequests after too many wrong keys.
+    """
+    try:
+        key = _sent_key(request)
+    except Unauthorised as error:
+        count_failure(request, _named_key(request), guess=not isinstance(error, _Ended))
+        raise
+    if key is None:
+        key = page_session.key_of(request)
+    if key is None:
+        return None
     key_cache.record_use(key)
     structlog.contextvars.bind_contextvars(user_id=key.user_id, api_key=key.prefix)
+    return key
+
+
+def key_of_text(request: HttpRequest, text: str) -> ApiKey:
+    """The living key behind a text that came otherwise than in a header; a wrong one counts as there."""
+    try:
+        return find_key(text)
+    except Unauthorised as error:
+        count_failure(request, _id_in(text), guess=not isinstance(error, _Ended))
+        raise
+
+
+def count_failure(request: HttpRequest, key_id: str = "", *, guess: bool = True) -> None:
+    """Something that was sent instead of a valid key; `key_id`: what it claims to be. A key that has ended is no guess.
+
+    Raises TooManyRequests.
+    """
+    address = rates.client_address(request)
+    rates.hit([("ip", f"stranger:{address}")], settings.ANONYMOUS_RPS)
+    if guess:
+        failures.begin(failures.KEY, key_id, address)
+
+
+def _named_key(request: HttpRequest) -> str:
+    """The id of the key that is claimed; empty when none is."""
+    if "X-Signature" in request.headers:
+        return request.headers.get("X-Key-Id", "")
+    try:
+        return _id_in(key_text(request) or "")
+    except Unauthorised:
+        return ""
+
+
+def _id_in(text: str) -> str:
+    parts = text.split("_", 2)
+    return parts[1] if len(parts) == 3 and parts[0] == "igx" else ""
+
+
+def _sent_key(request: HttpRequest) -> ApiKey | None:
+    if "X-Signature" in request.headers:
+        return _of_signature(request)
+    text = key_text(request)
+    if text is None:
+        return None
+    key = find_key(text) if text.startswith("igx_") else key_of_token(text)
+    if key.must_sign:
+        raise _Ended("This key takes signed requests only. See docs/api.md, Signed requests.")
     return key
 
 
@@ -100,8 +156,8 @@ def find_key(text: str) -> ApiKey:
 
 def _check_alive(key: ApiKey) -> None:
     if key.revoked_at is not None:
-        raise Unauthorised("This API key was revoked. Make a new one.")
+        raise _Ended("This API key was revoked. Make a new one.")
     if key.expires_at is not None and key.expires_at <= timezone.now():
-        raise Unauthorised("This API key has expired. Make a new one.")
+        raise _Ended("This API key has expired. Make a new one.")
     if not is_alive(key):
-        raise Unauthorised("This API key ended with the application that made it.")
+        raise _Ended("This API key ended with the application that made it.")

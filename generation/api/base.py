@@ -16,7 +16,8 @@ from generation.accounts import actor
 from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
 from generation.admission import rates
-from imagegenx_site.errors import Allowance, Forbidden, Unauthorised
+from generation.api.wait import base_url
+from imagegenx_site.errors import Allowance, Forbidden
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,14 @@ class ApiView(APIView):
         finally:
             actor.set_actor(None)
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a Host header that links can't begin with before anything is done."""
+        super().initial(request, *args, **kwargs)
+        base_url(request._request)
+
     def perform_authentication(self, request: Request) -> None:
-        """Who asks; strangers are counted by their address, so that keys can't be guessed at speed."""
-        try:
-            super().perform_authentication(request)
-        except Unauthorised:
-            stranger = f"stranger:{rates.client_address(request._request)}"
-            rates.hit([("ip", stranger)], settings.ANONYMOUS_RPS)
-            raise
+        """Who asks; wrong keys are counted there (authentication.py)."""
+        super().perform_authentication(request)
         if isinstance(request.auth, ApiKey):
             actor.set_actor(request.auth.user, rates.client_address(request._request))
 

@@ -38,7 +38,7 @@ from rest_framework.response import Response
 from generation.accounts.plans import plan_of
 from generation.admission import rates
 from generation.api import openapi_docs
-from generation.api.authentication import KeyRequest, key_of_request
+from generation.api.authentication import KeyRequest, count_failure, key_of_request
 from generation.api.base import ApiView, require_scope
 from generation.api.envelope import error_body, json_bytes, out_of_reach
 from generation.api.wait import base_url
@@ -95,6 +95,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     try:
         if request.method != "GET":
             return _failure(request, _method_not_allowed())
+        base = base_url(request)
         shown = await sync_to_async(_authorise)(request, public_id)
     except ApiError as error:
         return _failure(request, error)
@@ -102,7 +103,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
         _log.error("events refused, Postgres is out of reach: %s", error)
         return _failure(request, out_of_reach())
     last = request.headers.get("Last-Event-ID", "")
-    stream = _stream(shown, last if _ENTRY_ID.fullmatch(last) else "", base_url(request))
+    stream = _stream(shown, last if _ENTRY_ID.fullmatch(last) else "", base)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     response = StreamingHttpResponse(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
     try:
@@ -117,19 +118,21 @@ def _authorise(request: HttpRequest, public_id: str) -> TaskSnapshot:
     """The task, for its token or its owner's key."""
     token = request.GET.get("token")
     if token is not None:
-        return _of_token(token, public_id)
+        return _of_token(request, token, public_id)
     key = key_of_request(request)
     if key is None:
         raise Unauthorised("No API key, and no `token` in the address.")
-    rates.hit([("key", str(key.pk))], plan_of(key).requests_per_second)
+    counters = [("ip", f"{key.user_id}:{rates.client_address(request)}"), ("key", str(key.pk))]
+    rates.hit(counters, plan_of(key).requests_per_second)
     require_scope(key, "read")
     return view_for(public_id, key.user, base_url="")
 
 
-def _of_token(token: str, public_id: str) -> TaskSnapshot:
+def _of_token(request: HttpRequest, token: str, public_id: str) -> TaskSnapshot:
     try:
         named = signing.loads(token, salt=_SALT, max_age=settings.EVENT_TOKEN_SECONDS)
     except signing.BadSignature as error:
+        count_failure(request, guess=not isinstance(error, signing.SignatureExpired))
         raise Unauthorised("The token is not valid, or has expired. Ask for a new one.") from error
     if named != public_id:
         raise Unauthorised("The token belongs to another task.")

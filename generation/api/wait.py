@@ -17,6 +17,7 @@ from generation.tasks import access, watchers
 from generation.tasks.models import Task
 from generation.tasks.presentation import task_body
 from imagegenx_site.deferred import Deferrable, Deferred
+from imagegenx_site.http.forwarded import checked_host
 
 _log = logging.getLogger(__name__)
 _WAIT = re.compile(r"\bwait\s*=\s*(\d{1,5})\b")
@@ -80,5 +81,7 @@ def _finished(task_id: UUID, base: str) -> bytes:
 
 
 def base_url(request: HttpRequest) -> str:
-    """What links in answers begin with: PUBLIC_URL, else the address that the client used."""
-    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+    """What links in answers begin with: PUBLIC_URL, else the address that the client used. Raises InvalidRequest for
+    a Host header that can't be that.
+    """
+    return settings.PUBLIC_URL or f"{request.scheme}://{checked_host(request)}"

@@ -27,14 +27,12 @@ without it each process has its own. Gauges of shared state (queues, tasks, spoo
     imagegenx_scrape_failures{source}                gauge: 1 where a source did not answer
 """
 
-import hmac
 import logging
 import os
 from collections.abc import Iterator
 from typing import Any, Final
 
 import prometheus_client as prometheus
-from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
@@ -48,6 +46,7 @@ from redis import RedisError
 from generation.queue import client as queue_client
 from generation.tasks import results, stages
 from generation.tasks.models import OPEN, Task
+from generation.telemetry import insiders
 from generation.webhooks import messages
 from imagegenx_site import redis_clients
 from storage.store import images
@@ -110,7 +109,7 @@ def _spool() -> Iterator[Metric]:
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """GET /metrics, for METRICS_TOKEN as a bearer token; without one for this machine only, and not through a proxy."""
-    if not _allowed(request):
+    if not insiders.may_see(request):
         return HttpResponse("Set METRICS_TOKEN and send it as a bearer token.\n", "text/plain", 403)
     counted: Any = prometheus.REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -120,11 +119,3 @@ def metrics(request: HttpRequest) -> HttpResponse:
     read.register(SystemCollector())
     text = prometheus.generate_latest(counted) + prometheus.generate_latest(read)
     return HttpResponse(text, content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _allowed(request: HttpRequest) -> bool:
-    if settings.METRICS_TOKEN:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
-    direct = "X-Forwarded-For" not in request.headers
-    return direct and request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")

@@ -2,14 +2,14 @@
 
 const TEXTS = {
   en: {
-    docs: "API docs", logout: "Log out", key: "API key", login: "Log in", keyhelp: "Your key is stored in this browser only.", prompt: "Prompt",
+    docs: "API docs", logout: "Log out", key: "API key", login: "Log in", keyhelp: "Your key is exchanged for a session of this browser and is not stored in it.", prompt: "Prompt",
     negative: "Negative prompt", style: "Style", model: "Model", size: "Size", count: "Number of images", generate: "Generate", history: "History",
     more: "Load more", none: "None", download: "Download", again: "Reuse prompt", cancel: "Cancel", language: "中文", automatic: "Default",
     queued: "Queued", running: "Generating", succeeded: "Done", failed: "Failed", canceled: "Canceled", expired: "Expired",
     away: "The server can't be reached. Check your connection and try again.", badkey: "Invalid API key.",
   },
   zh: {
-    docs: "API 文档", logout: "退出登录", key: "API 密钥", login: "登录", keyhelp: "密钥仅保存在此浏览器中。", prompt: "提示词", negative: "反向提示词",
+    docs: "API 文档", logout: "退出登录", key: "API 密钥", login: "登录", keyhelp: "密钥仅用于换取此浏览器的会话，不会保存在浏览器中。", prompt: "提示词", negative: "反向提示词",
     style: "风格", model: "模型", size: "尺寸", count: "图片数量", generate: "生成", history: "历史记录", more: "加载更多", none: "无", download: "下载",
     again: "复用提示词", cancel: "取消", language: "English", automatic: "默认", queued: "排队中", running: "生成中", succeeded: "已完成", failed: "失败",
     canceled: "已取消", expired: "已过期", away: "无法连接服务器，请检查网络后重试。", badkey: "API 密钥无效。",
@@ -18,7 +18,8 @@ const TEXTS = {
 const SIZES = ["256x256", "512x512", "768x768", "1024x1024", "768x512", "512x768", "1024x768", "768x1024", "1536x1024", "2048x2048"];
 const $ = (id) => document.getElementById(id);
 let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
-let key = localStorage.getItem("key") || "";
+localStorage.removeItem("key");  // of an earlier version of this page
+let signedIn = document.body.dataset.session === "yes";
 let catalogue = { models: [], styles: [], side: 1024, images: 4 };
 let cursor = "";
 
@@ -31,9 +32,12 @@ function make(tag, attributes = {}, ...children) {
 
 const label = (name) => TEXTS[language][name] ?? name;
 
+/** Django's token: other sites can't read it. Read anew each time, as a login to the admin changes it. */
+const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
+
 /** Call the API and return the data of its answer. Throws an Error with a message for the user. */
 async function api(path, options = {}) {
-  const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
+  const headers = { "X-CSRFToken": csrfToken(), "Content-Type": "application/json" };
   let response;
   try {
     response = await fetch(path, { ...options, headers });
@@ -77,9 +81,9 @@ function fillSizes() {
 }
 
 async function start() {
-  $("login").hidden = Boolean(key);
-  $("main").hidden = $("logout").hidden = !key;
-  if (!key) return;
+  $("login").hidden = signedIn;
+  $("main").hidden = $("logout").hidden = !signedIn;
+  if (!signedIn) return;
   try {
     const [models, styles, plans] = await Promise.all(["models", "styles", "plans"].map((name) => api(`/api/v1/${name}`)));
     const plan = plans.items.find((one) => one.name === plans.current);
@@ -92,9 +96,22 @@ async function start() {
   }
 }
 
-function logOut(why = "") {
-  key = "";
-  localStorage.removeItem("key");
+async function logIn(event) {
+  event.preventDefault();
+  const field = event.target.key;
+  try {
+    await api("/session", { method: "POST", body: JSON.stringify({ key: field.value.trim() }) });
+  } catch (error) {
+    return alert(error.status === 401 ? label("badkey") : error.message);
+  }
+  field.value = "";
+  signedIn = true;
+  return start();
+}
+
+async function logOut(why = "") {
+  await api("/session", { method: "DELETE" }).catch(() => undefined);
+  signedIn = false;
   $("history").replaceChildren();
   $("current").replaceChildren();
   start();
@@ -181,13 +198,8 @@ $("language").addEventListener("click", () => {
   language = language === "en" ? "zh" : "en";
   localStorage.setItem("language", language);
   showTexts();
-  if (key) showHistory(true).catch(() => undefined);
+  if (signedIn) showHistory(true).catch(() => undefined);
 });
-$("login").addEventListener("submit", (event) => {
-  event.preventDefault();
-  key = event.target.key.value.trim();
-  localStorage.setItem("key", key);
-  start();
-});
+$("login").addEventListener("submit", logIn);
 showTexts();
 start();

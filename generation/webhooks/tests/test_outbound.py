@@ -2,12 +2,18 @@
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from fixtures.rows import Receiver
-from imagegenx_site import outbound_connections, outbound_http
+from generation.accounts.models import User
+from generation.tasks.models import Task
+from generation.webhooks.models import WebhookEndpoint
+from imagegenx_site import outbound_http
+from imagegenx_site.http import public_addresses
 from imagegenx_site.outbound_http import OutboundError, get, post
 
 LIMITS: dict[str, Any] = {"timeout": 5, "max_bytes": 10_000}
@@ -66,6 +72,12 @@ async def test_a_private_address_is_refused_in_every_spelling(host: str, receive
         "//x",
         "",
         "http://x/" + "a" * 2000,
+        "http://x.example/a\r\nHost: y",
+        "http://x.exa\tmple/",
+        "http://x.example/a b",
+        "http://x.example/\u00a0",
+        "http://x.example/\u200b",
+        "http://x.example/\x7f",
     ],
 )
 async def test_an_invalid_url_is_refused_before_it_is_resolved(url: str) -> None:
@@ -145,6 +157,116 @@ async def test_proxies_of_the_environment_are_ignored(receiver: Receiver, monkey
     assert receiver.got == []
 
 
-def test_ipv4_addresses_embedded_in_ipv6() -> None:
-    hidden = ipaddress.ip_address("::ffff:10.0.0.1")
-    assert str(outbound_connections.embedded_ipv4(hidden)) == "10.0.0.1"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.0.2.1",
+        "192.31.196.1",
+        "192.52.193.1",
+        "192.88.99.1",
+        "192.175.48.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "fec0::1",
+        "3fff::1",
+        "2001:db8::1",
+        "2001::1",
+        "2001:10::1",
+        "2001:20::1",
+        "2001:2::1",
+        "2001:4:112::1",
+        "2620:4f:8000::1",
+        "100::1",
+        "5f00::1",
+        "ff02::1",
+        "::2",
+        "::7f00:1",
+        "::ffff:192.0.0.8",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b::192.88.99.1",
+        "64:ff9b:1::8.8.8.8",
+        "2002:c000:8::1",
+        "2001:0:808:808::807f:fefe",
+        "2606:4700::5efe:10.0.0.1",
+        "2606:4700::200:5efe:127.0.0.1",
+    ],
+)
+async def test_every_special_purpose_range_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also inside of an address that looks public."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [(0, 0, 0, "", (text, 80))])
+    with pytest.raises(OutboundError, match="private address"):
+        await get("http://name.example/", allowed=(), **LIMITS)
+
+
+@pytest.mark.parametrize("text", ["8.8.8.8", "191.255.255.255", "2606:4700::1111", "64:ff9b::8.8.8.8"])
+def test_public_addresses_are_public(text: str) -> None:
+    assert public_addresses.is_public(ipaddress.ip_address(text))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "plain"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2002:a00:1::", "10.0.0.1"),
+        ("64:ff9b::a00:1", "10.0.0.1"),
+        ("2001:0:808:808::f5ff:fffe", "10.0.0.1"),
+        ("fe80::5efe:10.0.0.1", "10.0.0.1"),
+        ("2606:4700::1", "2606:4700::1"),
+    ],
+)
+def test_ipv4_addresses_embedded_in_ipv6(hidden: str, plain: str) -> None:
+    assert str(public_addresses.embedded_ipv4(ipaddress.ip_address(hidden))) == plain
+
+
+OWN = [
+    "localhost",
+    "LOCALHOST.",
+    "0x7f.1",
+    "127.1",
+    "2130706433",
+    "127.0.0.1.",
+    "[::1]",
+    "[::ffff:127.0.0.1]",
+    "0.0.0.0",
+]
+
+
+@pytest.mark.parametrize("name", [*OWN, "a.localhost", "127.9.9.9", "①②⑦.0.0.1", socket.gethostname()])
+@pytest.mark.parametrize("host", ["127.0.0.1:8130", "localhost:8130", "[::1]:8130", "images.example:8130"])
+def test_this_server_is_known_in_every_spelling(name: str, host: str) -> None:
+    assert outbound_http.is_own_address(f"http://{name}:8130/x", host)
+    assert not outbound_http.is_own_address(f"http://{name}:8139/x", host)
+
+
+@pytest.mark.parametrize("name", ["images.example", "IMAGES.example."])
+def test_and_by_the_name_that_clients_call(name: str, settings: Any) -> None:
+    assert outbound_http.is_own_address(f"https://{name}/x", "images.example")
+    settings.PUBLIC_URL = "https://images.example"
+    assert outbound_http.is_own_address(f"https://{name}/x", "127.0.0.1:8000")
+    assert not outbound_http.is_own_address("https://images.example.org/x", "127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x.example/a\r\nHost: y",
+        "http://x.exa\tmple/",
+        "http://localhost:8000/x",
+        "http://0x7f.1:8000/",
+        "http://127.0.0.1.:8000/x",
+        "http://[::ffff:127.0.0.1]:8000/x",
+    ],
+)
+def test_neither_a_webhook_nor_a_callback_is_taken(client_of: Callable[..., Client], owner: User, url: str) -> None:
+    client = client_of(owner)
+    for path, body in (
+        ("/api/v1/webhooks", {"url": url}),
+        ("/api/v1/image/generate", {"text": "a star", "callback_url": url}),
+    ):
+        answer = client.post(path, body, content_type="application/json")
+        assert answer.status_code == 400, path
+    assert not WebhookEndpoint.objects.exclude(url="").exists()
+    assert not Task.objects.exists()

@@ -1,0 +1,1 @@
+"""HTTP in and out: who sent a request, what answers carry, which addresses may be reached."""
