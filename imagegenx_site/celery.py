@@ -85,10 +85,13 @@ def keep_django_logging(**_: Any) -> None:
     """Celery must not replace the log configuration of the settings: every process writes the same lines."""
 
 
+_UUID_CHARS = 36  # other messages are about a delivery, by its number, or about nothing
+
+
 @task_prerun.connect
 def bind_task(task: Any, args: Sequence[object] = (), **_: Any) -> None:
     """Every line that is written for a message says which task and which stage it is about."""
-    about = {"task_id": str(args[0])} if args else {}
+    about = {"task_id": str(args[0])} if args and len(str(args[0])) == _UUID_CHARS else {}
     structlog.contextvars.bind_contextvars(stage=task.name, **about)
 
 
