@@ -3,12 +3,15 @@
     python -m deploy.commands web
 
 replaces itself by that process. It reads the environment of the product (imagegenx_site/settings.py), and HOST, PORT,
-WEB_WORKERS, FLOWER_HOST, FLOWER_PORT, and WORKER_NAME, which must be unique among the workers of one kind.
+WEB_WORKERS, FLOWER_HOST, FLOWER_PORT, and WORKER_NAME, which must be unique among the workers of one kind: a pod's or
+container's name. Without it that is the name of the host, which is a container's own.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,7 @@ from deploy.private_files import DATA_FOLDERS, make_private
 
 WORKERS = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
 PROCESSES = ("web", *WORKERS, "reconciler", "beat", "backup", "flower")
-CELERY = ["celery", "-A", "imagegenx_site"]
+CELERY = ["celery", "--quiet", "-A", "imagegenx_site"]  # quiet: no banner that is no JSON
 SCHEDULE = ["-S", "workers.housekeeping.schedule:BeatScheduler"]
 # glibc gives each large tensor back to the kernel and fetches it again at the next step, in threads even where its
 # thresholds are high. One arena that keeps up to 1 GiB of freed memory: a quarter less CPU for a picture on a CPU.
@@ -50,7 +53,7 @@ class CommandConfig:
             web_workers=int(env.get("WEB_WORKERS", cls.web_workers)),
             flower_host=env.get("FLOWER_HOST", cls.flower_host),
             flower_port=int(env.get("FLOWER_PORT", cls.flower_port)),
-            worker=env.get("WORKER_NAME", ""),
+            worker=env.get("WORKER_NAME") or socket.gethostname()[:63],
             beat_schedule=Path(env.get("VAR_DIR", "var")) / "run" / "beat-schedule",
         )
 
@@ -59,14 +62,13 @@ def command(name: str, config: CommandConfig) -> list[str]:
     """The arguments after `python -m` for the process `name`. Raises KeyError for an unknown one."""
     gpu, cpu, enlarge, io, webhook = (config.worker or f"{name.removesuffix('-worker')}1" for name in WORKERS)
     gpu_queues = f"p0,p1,p2,p3,dq.{gpu}"  # dq.NAME: the tickets of the tasks that this worker runs
+    enlarging = "workers.stages.enlargement_worker"
     housekeeping = "workers.stages,workers.housekeeping.schedule"
     lines = {
         "web": _web(config),
         "gpu-worker": _worker(gpu, "workers.gpu.main", gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
-        "enlarge-worker": _worker(
-            enlarge, "workers.stages.enlargement_worker", "enlarge", pool="prefork", concurrency=1
-        ),
+        "enlarge-worker": _worker(enlarge, enlarging, "enlarge", pool="prefork", concurrency=1),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
         "webhook-worker": _worker(webhook, "workers.webhooks", "webhooks", pool="threads", concurrency=16),
         "reconciler": ["workers.recovery.reconciler"],
@@ -103,6 +105,26 @@ def _worker(name: str, modules: str, queues: str, *, pool: str, concurrency: int
     return [*CELERY, "worker", "-I", modules, *size, "-Q", queues, "-n", f"{name}@%h", *QUIET]
 
 
+def _forget_earlier_start(name: str) -> None:
+    """A container that starts again finds the files of its killed predecessor, whose process id was the same: 1."""
+    run = Path(os.environ.get("VAR_DIR", "var")).resolve() / "run"
+    for suffix in ("ready", "alive"):
+        (run / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
+def _prepare_metrics(name: str, worker: str) -> None:
+    """A folder for the counters of this process and its children, without those of an earlier start; Flower has series
+    of its own that belong to nobody else's page.
+    """
+    if name == "flower":
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    elif not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        folder = Path(os.environ.get("VAR_DIR", "var")).resolve() / "run" / f"metrics-{name}-{worker}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+
+
 def main() -> None:
     """Entry point of `python -m deploy.commands NAME`."""
     name = sys.argv[1] if len(sys.argv) == 2 else ""
@@ -114,6 +136,9 @@ def main() -> None:
     os.umask(0o077)
     make_private([Path(os.environ[place]) for place in DATA_FOLDERS if os.environ.get(place)])
     config.beat_schedule.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["WORKER_NAME"] = config.worker
+    _forget_earlier_start(name)
+    _prepare_metrics(name, config.worker)
     os.environ.update(process_environment(name) | {"PROCESS_NAME": os.environ.get("PROCESS_NAME", name)})
     os.execv(sys.executable, [sys.executable, "-m", *command(name, config)])
 

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from deploy.commands import CommandConfig, command, process_environment
+from deploy.health import alive_file, silence
 from deploy.processes import DeployError, spawn
 from deploy.services import free_port
 from deploy.state import OWNER_VARIABLE, DataFolder
@@ -163,15 +165,25 @@ class _ProgramFactory:
         ready: Callable[[int], bool] | None = None,
         patience_s: float = 20.0,
     ) -> Program:
-        marker = self._folder.run / f"{name}.ready"
+        marker, alive = self._folder.run / f"{name}.ready", alive_file(self._folder.run, name)
         own = {key: value for key, value in extra.items() if key not in os.environ} | process_environment(name)
 
         def start(output: IO[bytes]) -> subprocess.Popen[bytes]:
             marker.unlink(missing_ok=True)
+            alive.unlink(missing_ok=True)
             argv = [sys.executable, "-m", *command(name, self._lines)]
-            return spawn(argv, env=os.environ | self._env | own, cwd=ROOT, output=output)
+            env = dict(os.environ | self._env | own)
+            if name == "flower":
+                env.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its series are its own
+            return spawn(argv, env=env, cwd=ROOT, output=output)
 
-        return Program(name, start, ready or (lambda pid: announced(marker, pid)), patience_s=patience_s)
+        return Program(
+            name,
+            start,
+            ready or (lambda pid: announced(marker, pid)),
+            patience_s=patience_s,
+            silence=lambda: silence(alive, time.time()),
+        )
 
 
 def announced(marker: Path, pid: int) -> bool:

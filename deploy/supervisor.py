@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from deploy.health import HUNG_S
 from deploy.logs import LogWatcher, log_tail
 from deploy.processes import DeployError, Terminated, children, reap
 
@@ -23,6 +24,7 @@ TICK_S = 0.1
 FIRST_RESTARTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s before each successive restart; the last repeats
 CALM_S = 60.0  # a process that ran this long starts again with the first delay
 START_DEATHS = 3  # deaths before it was ever ready, after which the start fails
+SECOND_LOOK_S = 5.0  # from finding a process silent to killing it
 SAME_SIGNAL_S = 2.0  # stop signals this close together count as one
 ORPHAN_PATIENCE_S = 5.0  # lifetime of a dead process's children (its watchdog still has work to do)
 
@@ -36,6 +38,7 @@ class Program:
     ready: Callable[[int], bool]  # given the process id
     stop_signal: int = signal.SIGTERM
     patience_s: float = 20.0  # from the stop signal to SIGKILL
+    silence: Callable[[], float] = lambda: 0.0  # seconds since its last sign of life
 
 
 @dataclass
@@ -50,6 +53,7 @@ class ManagedProcess:
     was_ready: bool = False
     deaths: int = 0
     restart_at: float | None = None
+    silent_since: float | None = None
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -157,6 +161,20 @@ class Supervisor:
             managed.was_ready = True
             self.report(f"  {managed.program.name:<12} ready{again} ({managed.ready_after:.1f} s)")
             self.changed()
+        elif managed.ready_after is not None:
+            self._kill_if_hung(managed, managed.process, now)
+
+    def _kill_if_hung(self, managed: ManagedProcess, process: subprocess.Popen[bytes], now: float) -> None:
+        """The second look is for a machine that slept: all were silent then."""
+        silent = managed.program.silence()
+        if silent <= HUNG_S:
+            managed.silent_since = None
+        elif managed.silent_since is None:
+            managed.silent_since = now
+        elif now - managed.silent_since > SECOND_LOOK_S:
+            self.report(f"  {managed.program.name:<12} gave no sign of life for {silent:.0f} s: killed")
+            managed.silent_since = None
+            process.kill()
 
     def _plan_restart(self, managed: ManagedProcess, code: int, now: float) -> None:
         if now - managed.started > CALM_S:

@@ -19,13 +19,16 @@ Versions of celery and kombu are pinned: below 5.7 late acknowledgement from thr
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from celery import Celery
-from celery.signals import setup_logging
+from celery.apps import worker as worker_program
+from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init
 from django.conf import settings
 
-from imagegenx_site import broker_restart, celery_database, readiness
+from imagegenx_site import broker_restart, celery_database, heartbeat, log_lines, metrics_files, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
@@ -66,8 +69,32 @@ app.conf.update(
 )
 celery_database.keep_connections(app)
 readiness.announce_with_celery()
+worker_init.connect(lambda **_: metrics_files.serve(settings.METRICS_PORT), weak=False, dispatch_uid="metrics")
+beat_init.connect(lambda **_: metrics_files.serve(settings.METRICS_PORT), weak=False, dispatch_uid="metrics")
+worker_init.connect(lambda **_: heartbeat.beat_with_celery(), weak=False, dispatch_uid="heartbeat")
+
+
+@worker_init.connect
+def say_in_json(**_: Any) -> None:
+    """What Celery prints when it is told to stop is a line like all others."""
+    worker_program.safe_say = log_lines.say  # type: ignore[attr-defined]  # missing in the stubs
 
 
 @setup_logging.connect
 def keep_django_logging(**_: Any) -> None:
     """Celery must not replace the log configuration of the settings: every process writes the same lines."""
+
+
+_UUID_CHARS = 36  # other messages are about a delivery, by its number, or about nothing
+
+
+@task_prerun.connect
+def bind_task(task: Any, args: Sequence[object] = (), **_: Any) -> None:
+    """Every line that is written for a message says which task and which stage it is about."""
+    about = {"task_id": str(args[0])} if args and len(str(args[0])) == _UUID_CHARS else {}
+    structlog.contextvars.bind_contextvars(stage=task.name, **about)
+
+
+@task_postrun.connect
+def unbind_task(**_: Any) -> None:
+    structlog.contextvars.unbind_contextvars("stage", "task_id")

@@ -1,6 +1,7 @@
 """Values of environment variables, checked: a wrong one stops the process with its name and what it may be."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -81,3 +82,24 @@ def file_mask(name: str, default: str) -> int:
     if len(text) != 3 or set(text) - set("01234567") or text[0] != "0":
         raise ImproperlyConfigured(f"{name} is {text!r}; it may be three octal digits, the first 0, as 077.")
     return int(text, 8)
+
+
+def counts(name: str) -> dict[str, int]:
+    """Pairs of name and number, as `gpu-worker:4,cpu-worker:2`; none when unset."""
+    text = env.str(name, "")
+    try:
+        pairs = [part.rpartition(":") for part in text.split(",") if part.strip()]
+        values = {key.strip(): int(count) for key, _, count in pairs}
+    except ValueError:
+        values = {"": 0}
+    if not all(values) or min(values.values(), default=0) < 0:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be pairs name:number, as gpu-worker:4,cpu-worker:2.")
+    return values
+
+
+def worker_name(name: str) -> str:
+    """Letters, digits, `.`, `_` and `-`, 63 of them at most, because it is part of a queue's name; or none."""
+    text = env.str(name, "")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", text):
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be up to 63 letters, digits or . _ -")
+    return text

@@ -19,7 +19,12 @@ HTTP = prometheus.Histogram(
     "imagegenx_http_seconds", "Time to an answer's headers.", ["method", "route", "status"], buckets=_FAST
 )
 TASK = prometheus.Histogram("imagegenx_task_seconds", "Submitted to succeeded.", ["model", "size"], buckets=_LONG)
-WAIT = prometheus.Histogram("imagegenx_task_wait_seconds", "Submitted to claimed.", ["class"], buckets=_FAST)
+WAIT = prometheus.Histogram(
+    "imagegenx_task_wait_seconds",
+    "Submitted to the first claim, or to an end without one.",
+    ["class", "outcome"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180, 300, 600),
+)
 MOVES = prometheus.Counter("imagegenx_task_moves", "Moves of tasks.", ["to"])
 STAGE = prometheus.Histogram("imagegenx_stage_seconds", "Stages after the GPU.", ["stage", "outcome"], buckets=_FAST)
 CACHE_CALLS = prometheus.Counter("imagegenx_cache_calls", "Look-ups in the caches of Redis.", ["cache", "result"])

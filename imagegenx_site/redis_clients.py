@@ -24,9 +24,15 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     gq:resend_tickets           list    JSON {id, worker, cause}: requeued after a crash, tickets    until read
                                         must be sent
     gq:given_up                 list    the same for tasks given up, to be failed                    until read
-    gq:lost_workers             list    JSON {worker, cause}: workers whose tasks were requeued,     until read
+    gq:lost_workers             list    JSON {worker, cause, at}: workers whose tasks were requeued, until read
                                         alerts follow
     gq:to_cancel                list    ids to cancel                                                until read
+    [imagegenx_site/pools.py]
+    proc:pool                   hash    process -> its pool                                          while it lives
+    proc:pools                  set     names of pools                                               for ever
+    proc:lease                  zset    process that is no GPU worker -> end of its lease (ms)       while it lives
+    proc:new:{pool}             zset    member that took nobody's place -> ms of its arrival         an hour
+    proc:lost:{pool}            list    lost members whose place is open                             until taken
     [workers/recovery]
     gq:epoch                    string  Unix time of the last rebuild of the queue; absent: Redis    for ever
                                         was emptied
@@ -83,7 +89,7 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
 
 Celery's own: the lists p0 to p3, cpu, io, enlarge, webhooks and dq.{worker} hold messages (imagegenx_site/celery.py),
 `unacked*` what was delivered and not yet acknowledged, `_kombu.*` bindings. Worker names in gq:run and gq:lease are
-unique for each start ("gpu1-4711-5f3a"); the queue dq.gpu1 survives a restart.
+unique for each start ("gpu1-" and 32 digits); the queue dq.gpu1 survives a restart.
 
 Fields of gq:t:{id}: st state (w waiting, r running, x ended), cls class, key batch key, usr user, wt weight, sc created
 ms, exp expires ms (0 never), mdl model, n samples, tag place in the order, own worker, at fence (each claim adds

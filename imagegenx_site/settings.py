@@ -11,16 +11,25 @@ worker.py, commands), by workers/stages and by storage/store.py; only storage/si
 default that both sides know stands in config.py. `make lint` and imagegenx_site/tests/test_settings.py hold this.
 """
 
-import logging.config
 import os
 from pathlib import Path
-from typing import Any
 
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 
+from imagegenx_site import log_lines
 from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
-from imagegenx_site.environment import ascending, choice, env, file_mask, limits, number, proxies, shares
+from imagegenx_site.environment import (
+    ascending,
+    choice,
+    counts,
+    env,
+    file_mask,
+    limits,
+    number,
+    proxies,
+    shares,
+    worker_name,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -48,8 +57,16 @@ DATABASES = {"default": env.db("DATABASE_URL", default="postgres://postgres@127.
 DATABASES["default"]["CONN_MAX_AGE"] = int(number("DATABASE_CONN_MAX_AGE", 60, 0, 86400))  # s a connection is kept
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted Postgres costs one reconnect, not an error
 DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5  # s
+# behind a pooler in transaction mode, where a cursor's next fetch may go to another connection
+DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = env.bool("DISABLE_SERVER_SIDE_CURSORS", False)
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")  # broker, buffer, limits, events, caches: one instance
 REDIS_TIMEOUT_S = number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Redis is given up
+
+# ---- Processes -----------------------------------------------------------------------------------------------------
+# this process among those of its kind, as a pod's or a container's name; empty: that of the kind
+WORKER_NAME = worker_name("WORKER_NAME")
+# members of each pool of processes, as gpu-worker:4,cpu-worker:2; a pool not named: as many as there were
+WORKERS_WANTED = counts("WORKERS_WANTED")
 
 # ---- Queues --------------------------------------------------------------------------------------------------------
 QUEUE_SHARES = shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3 when all are full
@@ -57,6 +74,7 @@ QUEUE_SHARES = shares("QUEUE_SHARES", QueueConfig.shares)  # of work of P0 to P3
 BATCH_WINDOW_MS = int(number("BATCH_WINDOW_MS", QueueConfig.window_ms, 0, 5000))
 BATCH_MIN = int(number("BATCH_MIN", QueueConfig.min_batch, 1, 64))  # so many of one batch key end it at once
 BATCH_LIMITS = limits("BATCH_LIMITS", GpuConfig().batch_limits)  # pictures, by the longer side in pixels
+RESULT_CACHE_BYTES = int(number("RESULT_CACHE_BYTES", 20 << 30, 1 << 20, 1 << 44))  # of them all; the oldest go first
 # hours a picture stays ready for identical requests with the same seed; 0: none is kept
 RESULT_CACHE_HOURS = number("RESULT_CACHE_HOURS", 24, 0, 720)
 # s of waiting work from which free plans get smaller pictures
@@ -74,6 +92,10 @@ POSTPROCESS_GROUP = int(number("POSTPROCESS_GROUP", 8, 1, 64))
 # ---- GPU worker ----------------------------------------------------------------------------------------------------
 GPU_DEVICE = env.str("GPU_DEVICE", GpuConfig.device)  # auto, cpu, cuda:0 ...
 GPU_MODELS = env.list("GPU_MODELS", default=[])  # names of the models this worker serves; empty: all
+# this worker's pool: what one of its members does, each of them can do; empty: named by GPU_MODELS
+WORKER_POOL = env.str("WORKER_POOL", "") or f"gpu-worker/{'+'.join(sorted(GPU_MODELS))}".removesuffix("/")
+# measured batch limits by model, size and device; workers may share the file
+CALIBRATION_FILE = str(Path(env.str("CALIBRATION_FILE", str(VAR_DIR / "calibration.json"))))
 GPU_PRELOAD = env.list("GPU_PRELOAD", default=["mini"])  # models loaded at start
 # s until an unused model leaves the memory
 GPU_IDLE_UNLOAD_S = number("GPU_IDLE_UNLOAD_S", GpuConfig.idle_unload_s, 1, 86400)
@@ -105,6 +127,13 @@ IMAGE_STORE = choice("IMAGE_STORE", "disk", ("disk", "s3"))  # where finished pi
 S3_BUCKET = env.str("S3_BUCKET", "imagegenx")  # bucket of the finished pictures, with IMAGE_STORE=s3
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None  # for stores other than AWS
 S3_REGION = env.str("S3_REGION", "") or None  # region of the bucket
+# LoRAs: disk: LORA_ROOT, shared by web and GPU workers; s3: S3_BUCKET, and LORA_ROOT is each machine's cache
+LORA_STORE = choice("LORA_STORE", "disk", ("disk", "s3"))
+LORA_CACHE_BYTES = int(number("LORA_CACHE_BYTES", 20 << 30, 1 << 20, 1 << 44))  # of that cache
+# lossless pictures between GPU and post-processing, and those kept for identical requests: RAW_ROOT, shared by GPU, CPU
+# and IO workers, or a bucket of their own, without versions (`manage.py prepare_bucket`)
+RAW_STORE = choice("RAW_STORE", "disk", ("disk", "s3"))
+S3_RAW_BUCKET = env.str("S3_RAW_BUCKET", "") or f"{S3_BUCKET}-raw"  # that bucket, with RAW_STORE=s3
 _S3 = {
     "BACKEND": "storages.backends.s3.S3Storage",
     "OPTIONS": {
@@ -124,11 +153,13 @@ _DISK = {
     "BACKEND": "django.core.files.storage.FileSystemStorage",
     "OPTIONS": {"location": MEDIA_ROOT, "base_url": None},
 }
+_S3_RAW = {**_S3, "OPTIONS": {**_S3["OPTIONS"], "bucket_name": S3_RAW_BUCKET}}  # type: ignore[dict-item]
 _RAW = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": RAW_ROOT, "base_url": None}}
 STORAGES = {
     "default": _DISK,
     "images": _S3 if IMAGE_STORE == "s3" else _DISK,
-    "raw": _RAW,
+    "raw": _S3_RAW if RAW_STORE == "s3" else _RAW,
+    "loras": _S3,
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 # ONNX files x2.onnx, x4.onnx
@@ -321,49 +352,12 @@ UNFOLD = {
 }
 
 # ---- Metrics --------------------------------------------------------------------------------------------------------
+# port at which a process that is no web process answers GET /metrics, without a token; 0: none
+METRICS_PORT = int(number("METRICS_PORT", 0, 0, 65535))
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # bearer token of GET /metrics; empty: only this machine may ask
 
 # ---- Logs ----------------------------------------------------------------------------------------------------------
 LOG_LEVEL = choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))  # least severe line that is written
 LOG_FORMAT = choice("LOG_FORMAT", "json", ("json", "console"))  # one JSON object a line, or coloured text for people
-_SHARED_PROCESSORS: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso"),
-    structlog.processors.StackInfoRenderer(),
-    structlog.processors.format_exc_info,
-]
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "lines": {
-            "()": structlog.stdlib.ProcessorFormatter,
-            "foreign_pre_chain": _SHARED_PROCESSORS,
-            "processors": [
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(ensure_ascii=False)
-                if LOG_FORMAT == "json"
-                else structlog.dev.ConsoleRenderer(),
-            ],
-        }
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        "httpx": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},
-    },
-}
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        *_SHARED_PROCESSORS,
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    cache_logger_on_first_use=True,
-)
 LOGGING_CONFIG = None  # configured here, once, so that Celery and commands log the same way as the web process
-logging.config.dictConfig(LOGGING)
+log_lines.configure(LOG_LEVEL, LOG_FORMAT)

@@ -8,11 +8,18 @@ keeps an answer for ever that its client does not take. A proxy in front bounds 
 """
 
 import asyncio
+import os
+import sys
+import tempfile
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
+
+from imagegenx_site import heartbeat, log_lines
+from imagegenx_site.heartbeat import Heartbeat
 
 MAX_HEAD: Final = 64 << 10  # bytes of a request's head
 HEAD_S: Final = 10.0  # s from a connection, or the first byte of a later request, to the end of the head
@@ -118,7 +125,36 @@ def _stop(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-HTTP_PROTOCOLS["auto"] = "imagegenx_site.web_server:BoundedProtocol"  # uvicorn's command line takes only its own names
+class BeatingServer(Server):
+    """Gives signs of life from the event loop."""
+
+    _heartbeat: Heartbeat | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; whether to stop."""
+        if counter % 10 == 0:
+            self._heartbeat = self._heartbeat or heartbeat.of_this_process()
+            if self._heartbeat is not None:  # in a thread, because it may wait for Redis
+                await asyncio.get_running_loop().run_in_executor(None, self._heartbeat.beat)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, *args: Any, **kwargs: Any) -> None:
+        """Stopped in order."""
+        await super().shutdown(*args, **kwargs)
+        if self._heartbeat is not None:
+            self._heartbeat.leave()
+
+
+# uvicorn's command line takes only its own names and classes; its log lines are the product's.
+uvicorn.config.LOGGING_CONFIG.clear()
+uvicorn.config.LOGGING_CONFIG.update({"version": 1, "disable_existing_loggers": False, "incremental": True})
+HTTP_PROTOCOLS["auto"] = "imagegenx_site.web_server:BoundedProtocol"
+for name in ("uvicorn.main", "uvicorn.supervisors.multiprocess"):
+    sys.modules[name].Server = BeatingServer  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
+    log_lines.configure()
+    if "--workers" in sys.argv and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        # Without a folder for all of them each scrape would hear another one's counters.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="imagegenx-metrics-")
     uvicorn.main()

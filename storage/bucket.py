@@ -1,7 +1,7 @@
 """Creates and configures a bucket: versions, lifecycle, replication, as far as the store supports them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -22,6 +22,8 @@ class BucketPlan:
     replica: str = ""
     role: str = ""
     archive_class: str = ""
+    versions: bool = True
+    expire: Mapping[str, int] = field(default_factory=dict)  # days until what lies below a prefix is deleted
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,13 @@ _UNSUPPORTED = {"NotImplemented", "MethodNotAllowed", "MalformedXML", "XNotImple
 def prepare_bucket(client: Any, bucket: str, plan: BucketPlan) -> list[BucketSetting]:
     """Create the bucket if it is missing and apply `plan`. May be repeated. Raises ClientError without access."""
     settings = [_create(client, bucket)]
-    settings.append(
-        _try(
-            "versions",
-            lambda: client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
+    if plan.versions:
+        settings.append(
+            _try(
+                "versions",
+                lambda: client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
+            )
         )
-    )
     rules = {"Rules": _rules(plan)}
     settings.append(
         _try(
@@ -91,6 +94,15 @@ def _rules(plan: BucketPlan) -> list[dict[str, Any]]:
                 "Transitions": [{"Days": 1, "StorageClass": plan.archive_class}],
             }
         )
+    rules += [
+        {
+            "ID": f"end-of-{prefix.strip('/')}",
+            "Status": "Enabled",
+            "Filter": {"Prefix": prefix},
+            "Expiration": {"Days": days},
+        }
+        for prefix, days in plan.expire.items()
+    ]
     if plan.keep_days:
         # A few days after the product's own retention, which deletes rows and objects together.
         rules += [

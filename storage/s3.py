@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from boto3.s3.transfer import TransferConfig
@@ -81,6 +82,23 @@ class S3Driver(PlainDriver):
                 self.client.upload_fileobj(
                     io.BytesIO(data), place["Bucket"], place["Key"], ExtraArgs=options, Config=_TRANSFER
                 )
+
+    def upload(self, path: Path, key: str) -> None:
+        """A file of any size, in parts, without reading it into memory. Raises StoreUnavailable."""
+        place = self._at(key)
+        with _translated(key):
+            self.client.upload_file(
+                str(path), place["Bucket"], place["Key"], ExtraArgs=self._options(key), Config=_TRANSFER
+            )
+            stored = self.client.head_object(**place)["ContentLength"]
+        if stored != path.stat().st_size:
+            raise VerifyFailed(f"{key!r}: {stored} bytes are stored, {path.stat().st_size} were sent.")
+
+    def download(self, key: str, path: Path) -> None:
+        """Raises StoreUnavailable, ObjectNotFound."""
+        place = self._at(key)
+        with _translated(key):
+            self.client.download_file(place["Bucket"], place["Key"], str(path), Config=_TRANSFER)
 
     def prove(self, key: str, data: bytes) -> None:
         """By one HEAD if the store's ETag is the MD5 of the bytes (single part, no KMS); otherwise the bytes are read

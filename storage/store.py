@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from django.conf import settings
-from django.core.files.storage import storages
+from django.core.files.storage import Storage, storages
 
 from imagegenx_site import redis_clients
 from imagegenx_site.cache import Cache, CacheConfig
@@ -28,6 +28,7 @@ from storage import keys
 from storage.driver_choice import driver_for
 from storage.drivers import FILES_PATH, Driver, Listed, signed_path
 from storage.errors import ObjectNotFound, StoreUnavailable, VerifyFailed
+from storage.loras import BucketLoras, FolderLoras, LoraFiles
 from storage.metrics import STORE
 from storage.spool import Spool
 
@@ -190,6 +191,20 @@ class SpooledStore(Store):
 def get_store(name: str) -> Store:
     """The store "images" (with its spool) or "raw", as the settings define it now."""
     return images() if name == "images" else Store(name, driver_for(storages[name]))
+
+
+@functools.cache
+def _bucket_loras(backend: Storage, root: Path, max_bytes: int) -> BucketLoras:
+    """One per process: it fetches a file once."""
+    return BucketLoras(driver_for(backend), root, max_bytes)
+
+
+def lora_files() -> LoraFiles:
+    """Where LORA_STORE says."""
+    root = Path(settings.LORA_ROOT)
+    if settings.LORA_STORE == "disk":
+        return FolderLoras(root)
+    return _bucket_loras(storages["loras"], root, settings.LORA_CACHE_BYTES)
 
 
 def images() -> SpooledStore:

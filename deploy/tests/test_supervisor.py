@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 KEEPER = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 from pathlib import Path
+from deploy.health import alive_file, silence
 from deploy.processes import Terminated, DeployError, guard, spawn
 from deploy.supervisor import Program, Supervisor
 
@@ -29,7 +30,9 @@ def tell(text):
 
 def program(name, script):
     start = lambda output: spawn(["sh", "-c", script], output=output, cwd=folder)
-    return Program(name, start, lambda pid: (folder / f"{name}.up").exists(), patience_s=1.0)
+    alive = alive_file(folder, name)
+    ready = lambda pid: (folder / f"{name}.up").exists()
+    return Program(name, start, ready, patience_s=1.0, silence=lambda: silence(alive, time.time()))
 
 def work():
     supervisor = Supervisor(folder, tell)
@@ -100,6 +103,25 @@ def test_dead_programs_are_restarted_and_hanging_ones_killed(tmp_path: Path) -> 
     lines = "\n".join(calls(tmp_path))
     assert "polite       was killed by signal 9" in lines
     assert "stubborn     did not stop within 1.0 s; killed" in lines
+
+
+def test_a_stopped_program_is_killed_and_restarted(tmp_path: Path) -> None:
+    beating = "touch hung.up; while :; do touch hung.alive; sleep 0.2; done"
+    process = start(tmp_path, {"hung": beating})
+    wait_for(tmp_path / "hung.alive")
+    wait_for(tmp_path / "all.up")
+    pid = json.loads((tmp_path / "all.up").read_text())["hung"]
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.3)  # the touch that was under way
+    (tmp_path / "hung.up").unlink()
+    minute_ago = time.time() - 61
+    os.utime(tmp_path / "hung.alive", (minute_ago, minute_ago))
+    wait_for(tmp_path / "hung.up")  # the next one
+    assert not is_running(pid)
+    lines = "\n".join(calls(tmp_path))
+    assert "hung         gave no sign of life for 6" in lines
+    process.terminate()
+    assert process.wait(20) == 0
 
 
 def test_a_program_that_keeps_dying_fails_the_start_with_its_log_tail(tmp_path: Path) -> None:

@@ -1,27 +1,32 @@
 """Alerts of lost workers and devices."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
+from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin
 
 from generation.admin.base import ReadOnlyMixin
+from generation.telemetry import alerts
 from generation.telemetry.models import Alert
 
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyMixin, ModelAdmin):
-    """A worker that works again clears its alerts itself. Those of a removed worker are cleared here."""
+    """A pool that is whole again clears its alerts itself. Those of a removed worker are cleared here."""
 
-    list_display = ("worker", "kind", "message", "raised_at", "cleared_at")
-    list_filter = ("kind", ("cleared_at", admin.EmptyFieldListFilter))
-    search_fields = ("worker", "message")
+    list_display = ("worker", "pool", "kind", "message", "raised_at", "cleared_at")
+    list_filter = ("kind", "pool", ("cleared_at", admin.EmptyFieldListFilter))
+    search_fields = ("worker", "pool", "message")
     actions = ("clear",)
 
     @admin.action(description="Clear (the worker will not come back)", permissions=["clear"])
     def clear(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
-        count = queryset.filter(cleared_at=None).update(cleared_at=timezone.now())
+        try:
+            count = alerts.clear(list(queryset))
+        except RedisError as error:
+            self.message_user(request, f"Redis is out of reach, nothing is cleared: {error}", messages.ERROR)
+            return
         self.message_user(request, f"{count} alert(s) cleared.")
 
     def has_clear_permission(self, request: HttpRequest) -> bool:

@@ -1,6 +1,5 @@
 """LoRAs: upload, enable, disable, delete, and how often each was used."""
 
-from pathlib import Path
 from typing import Any
 
 from django import forms
@@ -16,6 +15,7 @@ from generation.accounts.models import User
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
 from imagegenx_site.errors import InvalidRequest
+from storage.store import lora_files
 
 
 class UploadForm(forms.ModelForm):
@@ -53,7 +53,7 @@ class UploadForm(forms.ModelForm):
             file.chunks(1 << 20),
             owner=owner,
             family=values["base_family"],
-            root=Path(settings.LORA_ROOT),
+            files=lora_files(),
             max_bytes=settings.MAX_LORA_BYTES,
         )
 

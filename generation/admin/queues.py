@@ -18,9 +18,10 @@ from redis.exceptions import RedisError
 from unfold.views import UnfoldModelAdminViewMixin
 
 from generation.queue import client as queue_client
-from generation.tasks import estimates
+from generation.tasks import estimates, open_tasks
 from generation.tasks.models import Status, Task
 from generation.tasks.stages import STAGES
+from generation.telemetry import alerts
 from imagegenx_site import redis_clients
 
 _NAMES: Final = ("P0 urgent", "P1 paid", "P2 normal", "P3 test")
@@ -28,7 +29,6 @@ _STATES: Final = {Status.RUNNING: "running on a GPU worker"} | {
     stage.source: f"waiting for {stage.label}" for stage in STAGES if not stage.after_delivery
 }
 _MOST_LISTED: Final = 200  # tasks of one worker
-_OLDEST_READ: Final = 5000  # oldest waiting tasks, in which the oldest of each class is searched
 
 
 class QueuesView(UnfoldModelAdminViewMixin, TemplateView):
@@ -40,6 +40,7 @@ class QueuesView(UnfoldModelAdminViewMixin, TemplateView):
         """While Redis is unreachable the page says so, and shows what comes from Postgres."""
         try:
             live = {"queues": queues(), "workers": workers(), "speeds": speeds(), "redis_away": False}
+            live["pools"] = alerts.pools().state()
         except RedisError:
             live = {"redis_away": True}
         return {**super().get_context_data(**kwargs), **live, "stages": stages(), "now": timezone.now()}
@@ -52,25 +53,16 @@ def queues_page(model_admin: Any) -> Callable[[HttpRequest], HttpResponseBase]:
 
 def queues() -> list[dict[str, Any]]:
     """Per class: waiting tasks, their work in megapixel-steps, the age of the oldest in s. Raises RedisError."""
-    backlog, oldest = queue_client.backlog(), _oldest()
+    backlog, oldest = queue_client.backlog(), open_tasks.oldest_waiting()
     return [
         {
             "name": name,
             "tasks": backlog.tasks[number],
             "work": round(backlog.work[number] / 1e6, 1),
-            "oldest_s": oldest.get(number) if backlog.tasks[number] else None,
+            "oldest_s": round(oldest[number]) if backlog.tasks[number] and number in oldest else None,
         }
         for number, name in enumerate(_NAMES)
     ]
-
-
-def _oldest() -> dict[int, int]:
-    """Age in s of each class's oldest waiting task, if it is among the _OLDEST_READ oldest of all."""
-    waiting = Task.objects.filter(status=Status.QUEUED).order_by("id")
-    found: dict[int, datetime] = {}
-    for priority, created in waiting.values_list("priority", "created_at")[:_OLDEST_READ]:
-        found.setdefault(priority, created)
-    return {priority: max(0, round((timezone.now() - since).total_seconds())) for priority, since in found.items()}
 
 
 def workers() -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from django.db import DatabaseError, Error, connection
+from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, JsonResponse
 
 from generation.telemetry import alerts, insiders
@@ -14,6 +15,7 @@ from imagegenx_site.errors import TooManyRequests
 from storage.store import images
 
 _log = logging.getLogger(__name__)
+_migrated = False  # this process has seen every migration applied
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -22,12 +24,16 @@ def live(request: HttpRequest) -> JsonResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 when requests can be served: Postgres answers. Redis may be away: tasks are then taken and wait. The store
-    may be away: images wait in the spool. What it was is told to insiders (generation/telemetry/insiders.py).
+    """200 when requests can be served: Postgres answers and has every migration of this code. Redis may be away: tasks
+    are then taken and wait. The store may be away: images wait in the spool. What it was is told to insiders
+    (generation/telemetry/insiders.py).
     """
-    well = _postgres()
-    checks = {"postgres": well, "redis": _redis(), "spool": _spool()} if _may_see(request) else {}
-    return JsonResponse({"status": "ok" if well else "unavailable", **checks}, status=200 if well else 503)
+    postgres = _postgres()
+    schema = postgres and _schema()
+    checks: dict[str, Any] = {}
+    if _may_see(request):
+        checks = {"postgres": postgres, "schema": schema, "redis": _redis(), "spool": _spool()}
+    return JsonResponse({"status": "ok" if schema else "unavailable", **checks}, status=200 if schema else 503)
 
 
 def workers(request: HttpRequest) -> JsonResponse:
@@ -59,6 +65,22 @@ def _postgres() -> bool:
         _log.warning("postgres is out of reach: %s", error)
         return False
     return True
+
+
+def _schema() -> bool:
+    """Whether all migrations of this code are applied; once they are, they stay so and are not asked for again."""
+    global _migrated
+    if not _migrated:
+        try:
+            loader = MigrationLoader(connection)
+            missing = loader.graph.nodes.keys() - loader.applied_migrations.keys()
+        except DatabaseError as error:
+            _log.warning("the migrations could not be read: %s", error)
+            return False
+        if missing:
+            _log.warning("%d migrations are not applied yet", len(missing))
+        _migrated = not missing
+    return _migrated
 
 
 def _spool() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """LoRAs: upload, list, enable, disable, delete."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, ClassVar, TypedDict
 
 from django.conf import settings
@@ -19,6 +18,7 @@ from generation.catalogue import loras
 from generation.catalogue.models import Lora
 from generation.policy import rules, subjects
 from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
+from storage.store import lora_files
 
 
 class UploadSerializer(StrictSerializer):
@@ -98,7 +98,7 @@ class LoraUploadView(ApiView):
             _chunks(asked["file"]),
             owner=request.user,
             family=asked["base_family"],
-            root=Path(settings.LORA_ROOT),
+            files=lora_files(),
             max_bytes=settings.MAX_LORA_BYTES,
             check=check,
         )

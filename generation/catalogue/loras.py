@@ -1,6 +1,6 @@
 """LoRAs: which a user may name, and how an upload becomes a version that never changes.
 
-    upload -> temporary file, hashed while it is written -> checked by its header -> {LORA_ROOT}/{sha256}.safetensors
+    upload -> temporary file, hashed while it is written -> checked by its header -> storage/loras.py
            -> a row (name, next version), ACTIVE
 
 The file is named by its hash and never written again, and a task is bound to the hash: neither a new version nor a
@@ -25,9 +25,10 @@ from safetensors import SafetensorError, safe_open
 from generation.catalogue.models import ImageModel, Lora
 from generation.catalogue.parameters import LoraChoice, Parameters
 from imagegenx_site import caches
-from imagegenx_site.errors import Fault, InvalidRequest
+from imagegenx_site.errors import Busy, Fault, InvalidRequest
 from imagegenx_site.schema import Field, List, Number, Object, Schema, Text
-from storage.disk import sync_folder
+from storage.errors import StorageError
+from storage.loras import LoraFiles
 
 ENTRY: Final = Object(  # one of `params.loras`
     {"name": Text(60, required=True), "weight": Number(0.0, 2.0)},
@@ -119,30 +120,31 @@ def receive(
     *,
     owner: Owner | None,
     family: str,
-    root: Path,
+    files: LoraFiles,
     max_bytes: int,
     check: Callable[[list[str]], None] | None = None,
 ) -> Lora:
     """Keep an upload as the next version of `name`, everybody's when it has no owner. The same content again is the
     version that it already is.
 
-    `check` may refuse it by its trigger words. Raises InvalidRequest when it is no LoRA, or too large.
+    `check` may refuse it by its trigger words. Raises InvalidRequest when it is no LoRA, or too large, Busy when the
+    store does not take it.
     """
     if not _NAME.fullmatch(name):
         raise _refused("name", "malformed", "A name has 1 to 50 small letters, digits, - and _, e.g. ink-wash.")
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".tmp-{uuid4().hex}"
+    files.root.mkdir(parents=True, exist_ok=True)
+    temporary = files.root / f".tmp-{uuid4().hex}"
     try:
         sha256, size = _written(temporary, chunks, max_bytes)
         facts = checked(temporary)
         if check:
             check(facts["triggers"])
-        final = root / f"{sha256}.safetensors"
-        os.replace(temporary, final)
-        sync_folder(root)
+        source = files.add(temporary, sha256)
+    except StorageError as error:
+        raise Busy("The file could not be stored. Try again in a moment.", retry_after=5) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return _new_version(name, owner, sha256=sha256, bytes=size, source=str(final), base_family=family, **facts)
+    return _new_version(name, owner, sha256=sha256, bytes=size, source=source, base_family=family, **facts)
 
 
 def _written(path: Path, chunks: Iterable[bytes], max_bytes: int) -> tuple[str, int]:

@@ -142,9 +142,9 @@ class WorkerQueue:
         orphans = self.redis.smembers(f"gq:run:{self.config.worker}") - set(held)
         return [id_ for id_ in orphans if self._run("settle", self.config.worker, id_, "", Release.WAITING)]
 
-    def beat(self) -> None:
-        """Renews this worker's lease."""
-        self._run("beat", self.config.worker, self.config.lease_ms)
+    def beat(self) -> bool:
+        """Renews this worker's lease; whether it had none."""
+        return bool(self._run("beat", self.config.worker, self.config.lease_ms))
 
     def requeue_dead(self, worker: str = "", cause: str = "lease", *, alone: bool = False) -> Requeued:
         """Requeues the tasks of a dead worker, or of every worker whose lease ran out.

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -18,7 +19,7 @@ from redis import RedisError
 
 from imagegenx_site import redis_clients
 from storage import keys
-from storage.errors import StorageError
+from storage.errors import ObjectNotFound, StorageError
 from storage.store import get_store
 
 COUNT: Final = "gq:res:count"
@@ -46,7 +47,8 @@ def find(task_id: UUID, identities: Sequence[str]) -> dict[str, Result]:
         ):
             if entry is not None:
                 known = json.loads(entry)
-                found[identity] = Result(get_store("raw").read(known["object"]), tuple(known["warnings"]))
+                with suppress(ObjectNotFound):  # swept to keep within RESULT_CACHE_BYTES
+                    found[identity] = Result(get_store("raw").read(known["object"]), tuple(known["warnings"]))
         _note(task_id, list(found), seconds)
         redis_clients.text_client().hincrby(COUNT, "hits", len(found))
         redis_clients.text_client().hincrby(COUNT, "misses", len(identities) - len(found))

@@ -28,12 +28,13 @@ from django.utils import timezone
 
 from generation.catalogue.models import ImageModel
 from generation.queue.values import BatchKey
-from generation.tasks import events, outbox
+from generation.tasks import events, move_log, outbox
 from generation.tasks.models import OWNER_GIVEN_UP, OWNER_WAITING, Status, Task
 from generation.tasks.reasons import Code, Reason
 from generation.tasks.stages import STAGES, Stage
 from generation.webhooks import events as webhook_events
-from imagegenx_site import caches, metrics
+from imagegenx_site import caches
+from imagegenx_site.row_update import update_returning
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),
@@ -82,17 +83,18 @@ def _move(
     entry = {"to": str(to)} | (reason.entry() if reason else {})
     caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
-    moved = rows.update(status=to, updated_at=timezone.now(), history=_appended(entry), **changes)
-    if moved:
-        transaction.on_commit(lambda: _publish_move(task_id, to))
+    changes |= {"status": to, "updated_at": timezone.now(), "history": _appended(entry)}
+    moved = update_returning(rows, move_log.COLUMNS, **changes)
+    for row in moved:
+        transaction.on_commit(lambda row=row: _publish_move(move_log.Move(*row), reason))  # type: ignore[misc]
     return bool(moved)
 
 
-def _publish_move(task_id: UUID, to: str) -> None:
+def _publish_move(move: move_log.Move, reason: Reason | None = None) -> None:
     """After the commit."""
-    metrics.MOVES.labels(to).inc()
-    caches.tasks().invalidate(str(task_id))
-    events.publish_status(task_id, to)
+    move_log.record(move, reason)
+    caches.tasks().invalidate(str(move.task_id))
+    events.publish_status(move.task_id, move.to)
 
 
 # ---- on the GPU worker ---------------------------------------------------------------------------------------------
@@ -112,16 +114,18 @@ def claim(task_ids: Sequence[UUID], worker: str) -> list[Task]:
                    'to', 'running', 'attempt', attempt + 1, 'worker', %(worker)s::text))
         WHERE id = ANY(%(ids)s::uuid[]) AND status = ANY(%(sources)s) AND NOT cancel_requested
               AND (status = 'running' OR expires_at > now())
-        RETURNING id"""
+        RETURNING """
     sources = [str(state) for state in _sources(Status.RUNNING)]
     caches.tasks().block(*map(str, task_ids))
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources})
-        won = [row[0] for row in cursor.fetchall()]
-    for task_id in won:
-        transaction.on_commit(lambda task_id=task_id: _publish_move(task_id, Status.RUNNING))  # type: ignore[misc]
+        cursor.execute(
+            sql + move_log.COLUMNS, {"worker": worker, "ids": [str(i) for i in task_ids], "sources": sources}
+        )
+        won = [move_log.Move(*row) for row in cursor.fetchall()]
+    for move in won:
+        transaction.on_commit(lambda move=move: _publish_move(move))  # type: ignore[misc]
     mine = Task.objects.filter(
-        pk__in=won, status=Status.RUNNING, worker=worker
+        pk__in=[move.task_id for move in won], status=Status.RUNNING, worker=worker
     )  # not: claimed anew by another meanwhile
     return list(mine.select_related("model__fallback", "batch"))
 

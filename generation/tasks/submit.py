@@ -18,7 +18,7 @@ from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
 from generation.policy import rules
 from generation.queue import client as queue_client
-from generation.tasks import estimates, open_tasks
+from generation.tasks import estimates, move_log, open_tasks
 from generation.tasks.enqueue import entry_of
 from generation.tasks.idempotency import Idempotency
 from generation.tasks.inputs import InputPicture
@@ -153,6 +153,7 @@ def _write(
     else:
         insert(tasks)
     transaction.on_commit(lambda: places.extend(queue_client.enqueue(list(map(entry_of, tasks))) or ()))
+    transaction.on_commit(lambda: move_log.submitted(list(tasks)))
     return places
 
 

@@ -1,12 +1,14 @@
 """The metrics of the product, for Prometheus.
 
 Every process counts its own counters and histograms. With PROMETHEUS_MULTIPROC_DIR (the run script sets it:
-VAR_DIR/run/metrics) all processes of a machine write them there and GET /metrics of the web process adds them up;
-without it each process has its own. Gauges of shared state (queues, tasks, spool) are read at each scrape.
+VAR_DIR/run/metrics) all processes of a machine write them there and GET /metrics of the web process adds them up. In
+containers each has a folder of its own, web processes answer GET /metrics and all others the same at METRICS_PORT.
+Gauges of shared state (queues, tasks, spool, pools) are read by the web process at each scrape.
 
     imagegenx_http_seconds{method,route,status}      histogram
     imagegenx_task_seconds{model,size}               histogram: submitted to succeeded
-    imagegenx_task_wait_seconds{class}               histogram: submitted to the first claim, of tasks that succeeded
+    imagegenx_task_wait_seconds{class,outcome}       histogram: submitted to the first claim, or expired, cancelled,
+                                                     failed without one
     imagegenx_task_moves_total{to}                   counter: every move of a task (generation/tasks/states.py)
     imagegenx_stage_seconds{stage,outcome}           histogram: postprocess, upload, notify, enlarge; done or failed
     imagegenx_store_seconds{operation,outcome}       histogram: put: stored, spooled, failed     (storage/metrics.py)
@@ -21,6 +23,9 @@ without it each process has its own. Gauges of shared state (queues, tasks, spoo
     imagegenx_tasks_returned_total                   counter: paused and requeued (workers/gpu/settlement.py)
     imagegenx_queue_messages{queue}                  gauge: Celery messages in Redis
     imagegenx_tasks_waiting{class}, imagegenx_tasks_open{status}    gauges: the buffer, the rows
+    imagegenx_oldest_waiting_seconds{class}          gauge: age of the class's oldest waiting task, 0 without one
+    imagegenx_workers{pool,state}                    gauge: members of a pool that are live, and wanted
+    imagegenx_alerts_open                            gauge: alerts that nobody and nothing has cleared
     imagegenx_spool_files, _bytes, _oldest_seconds, _full           gauges: of the machine's spool
     imagegenx_store_down                             gauge: 1 while pictures are spooled instead of stored
     imagegenx_results_total{result}                  counter: pictures answered from earlier runs
@@ -28,9 +33,8 @@ without it each process has its own. Gauges of shared state (queues, tasks, spoo
 """
 
 import logging
-import os
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import prometheus_client as prometheus
 from django.db import DatabaseError
@@ -39,16 +43,16 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from redis import RedisError
 
 from generation.queue import client as queue_client
-from generation.tasks import results, stages
+from generation.tasks import open_tasks, results, stages
 from generation.tasks.models import OPEN, Task
-from generation.telemetry import insiders
+from generation.telemetry import alerts, insiders
+from generation.telemetry.models import Alert
 from generation.webhooks import messages
-from imagegenx_site import redis_clients
+from imagegenx_site import metrics_files, redis_clients
 from storage.store import images
 
 QUEUES: Final = (*(f"p{number}" for number in queue_client.CLASSES), *stages.QUEUES, messages.QUEUE)
@@ -61,7 +65,7 @@ class SystemCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         failures = GaugeMetricFamily("imagegenx_scrape_failures", "1: the source did not answer.", labels=["source"])
-        for source in (_redis, _rows, _spool):
+        for source in (_redis, _rows, _pools, _spool):
             try:
                 yield from list(source())
                 failures.add_metric([source.__name__.strip("_")], 0)
@@ -95,6 +99,21 @@ def _rows() -> Iterator[Metric]:
     for status in OPEN:
         tasks.add_metric([status], found.get(status, 0))
     yield tasks
+    oldest = GaugeMetricFamily("imagegenx_oldest_waiting_seconds", "Age of the oldest waiting task.", labels=["class"])
+    ages = open_tasks.oldest_waiting()
+    for number in queue_client.CLASSES:
+        oldest.add_metric([f"P{number}"], ages.get(number, 0.0))
+    yield oldest
+    open_alerts = Alert.objects.filter(cleared_at=None).count()
+    yield GaugeMetricFamily("imagegenx_alerts_open", "Alerts that are not cleared.", open_alerts)
+
+
+def _pools() -> Iterator[Metric]:
+    workers = GaugeMetricFamily("imagegenx_workers", "Members of a pool of processes.", labels=["pool", "state"])
+    for pool in alerts.pools().state():
+        workers.add_metric([pool.name, "live"], pool.live)
+        workers.add_metric([pool.name, "wanted"], pool.wanted)
+    yield workers
 
 
 def _spool() -> Iterator[Metric]:
@@ -111,11 +130,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """GET /metrics, for METRICS_TOKEN as a bearer token; without one for this machine only, and not through a proxy."""
     if not insiders.may_see(request):
         return HttpResponse("Set METRICS_TOKEN and send it as a bearer token.\n", "text/plain", 403)
-    counted: Any = prometheus.REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        counted = prometheus.CollectorRegistry()
-        MultiProcessCollector(counted)
     read = prometheus.CollectorRegistry()
     read.register(SystemCollector())
-    text = prometheus.generate_latest(counted) + prometheus.generate_latest(read)
+    text = prometheus.generate_latest(metrics_files.registry()) + prometheus.generate_latest(read)
     return HttpResponse(text, content_type="text/plain; version=0.0.4; charset=utf-8")

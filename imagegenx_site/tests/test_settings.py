@@ -36,7 +36,7 @@ def test_the_classes_below_begin_with_the_settings_defaults() -> None:
         "GPU_DEVICE": PoolConfig().device,
         "GPU_IDLE_UNLOAD_S": PoolConfig().idle_unload_s,
         "STOP_SECONDS": LoopConfig().stop_grace,
-        "HANG_SECONDS": WatchdogConfig("redis://", "w", 1).hang,
+        "HANG_SECONDS": WatchdogConfig("redis://", "w", 1, "gpu-worker").hang,
         "SURGE_LOWER_S": surge.lower_s,
         "SURGE_REFUSE_S": surge.refuse_s,
         "SURGE_SIDE": surge.lowered_side,

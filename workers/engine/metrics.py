@@ -2,6 +2,14 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+_SIDE = 256  # pixels; with the exact size a client could make a new time series with each request
+
+
+def size_class(width: int, height: int) -> str:
+    """The longer side in pixels, rounded up to a multiple of 256: the label `size`."""
+    return str(_SIDE * -(-max(width, height) // _SIDE))
+
+
 STEP = Histogram(
     "imagegenx_step_seconds",
     "One shared denoising step.",

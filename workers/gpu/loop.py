@@ -87,7 +87,6 @@ class EngineLoop(threading.Thread):
         try:
             self.watchdog.loading()
             self._pool, self._engine = self._start_engine()
-            worker_alerts.report_working(self.queue.config.worker)
             self.ready.set()
             while self._stop_at is None or self._something_left(self._stop_at):
                 self.turn()
@@ -98,8 +97,8 @@ class EngineLoop(threading.Thread):
             logger.exception("the engine thread ends; its tasks are requeued")
             readiness.withdraw()
             self._settle_everything(Outcome(End.DEVICE_LOST, error))
+            worker_alerts.report_broken(self.queue.config.worker, error)  # first: its place in the pool stays open
             self.watchdog.leave()
-            worker_alerts.report_broken(self.queue.config.worker, error)
             self._on_broken()
         finally:
             self.ready.set()

@@ -31,7 +31,7 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     budget = int(settings.GPU_MEMORY_GB * 2**30)
     pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
     threads = settings.TORCH_THREADS or engine_threads(pool.device)
-    calibrator = Calibrator(CalibrationTable(Path(settings.VAR_DIR, "calibration.json")), pool.device)
+    calibrator = Calibrator(CalibrationTable(Path(settings.CALIBRATION_FILE)), pool.device)
     policy = Policy(row_buckets=settings.GPU_ROW_BUCKETS)
     config = EngineConfig(
         threads=threads,

@@ -11,7 +11,7 @@ from django.conf import settings
 from generation.catalogue.models import ImageModel
 from generation.tasks.models import Task
 from generation.tasks.reasons import Code, codes
-from storage.store import get_store
+from storage.store import get_store, lora_files
 from workers.engine.requests import LoraUse, SampleId, SampleRequest, TaskBatch
 from workers.engine.spec import ModelSpec
 
@@ -37,6 +37,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     storage.errors.StorageError when an input picture cannot be read, ValueError when it is no picture.
     """
     parameters = task.parameters
+    files = lora_files()
     first = SampleRequest(
         sample_id=SampleId(str(task.id), 0),
         parameters=parameters,
@@ -45,7 +46,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
         image=_picture(parameters.image_key),
         mask=_mask(parameters.mask_key),
         control_image=_picture(parameters.control_key),
-        loras=tuple(LoraUse(lora.sha256, _located(lora.source), lora.weight) for lora in parameters.loras),
+        loras=tuple(LoraUse(lora.sha256, _located(files.path(lora.source)), lora.weight) for lora in parameters.loras),
         batch=TaskBatch(str(task.batch_id), task.batch.batch_size) if task.batch and task.batch.batch_size else None,
         alone=alone,
         arrived=time.monotonic(),

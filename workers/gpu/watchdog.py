@@ -7,7 +7,7 @@ heartbeat and have its tasks run twice for nothing. It imports no torch and no D
 The worker holds the writing end of a pipe (the watchdog's standard input). The first line is the configuration as
 JSON, so that no password shows in the process list; afterwards single bytes:
 
-    s   a step was finished, or the engine looked for work (idle): alive
+    s   a step was finished, or the engine looked for work (idle): alive; the first one: it is a member of its pool
     l   a model is loading: the longer hang limit holds until the next `s`
     q   the worker holds nothing any more: release the lease and end
 
@@ -30,8 +30,9 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
-from imagegenx_site import redis_clients
+from imagegenx_site import log_lines, redis_clients
 from imagegenx_site.config import GpuConfig, QueueConfig
+from imagegenx_site.pools import Pools
 
 logger = logging.getLogger("workers.gpu.watchdog")
 
@@ -43,6 +44,7 @@ class WatchdogConfig:
     redis_url: str
     worker: str
     pid: int
+    pool: str
     beat: float = 0.25
     lease: float = QueueConfig.lease_ms / 1000
     hang: float = GpuConfig.hang_s
@@ -58,9 +60,12 @@ class Watchdog:
         redis = redis_clients.connect(config.redis_url, timeout=config.lease)
         own = WorkerQueueConfig(worker=config.worker, own_queue="", lease_ms=int(config.lease * 1000))
         self.queue = WorkerQueue(redis, own)
+        self.pools = Pools(redis, {})
         self.limit = config.loading_hang  # until the first step the worker starts up
         self.last_sign = time.monotonic()
         self.hung = False
+        self.works = False  # it has loaded its models
+        self.has_arrived = False  # in its pool
 
     def run(self) -> None:
         next_beat = 0.0
@@ -77,15 +82,25 @@ class Watchdog:
                 return self._end_lease()
             if signs:
                 self.last_sign = time.monotonic()
+                if not self.works and b"s" in signs:
+                    self.works, next_beat = True, 0.0
                 self.limit = self.config.loading_hang if signs.endswith(b"l") else self.config.hang
             elif time.monotonic() - self.last_sign > self.limit:
                 self._kill()
 
     def _beat(self) -> None:
         try:
-            self.queue.beat()
+            if self.queue.beat():  # Redis was emptied, or others took it for dead
+                self.has_arrived = False
+            self._arrive()
         except RedisError as error:
             logger.warning("lease of %s not renewed: %s", self.config.worker, error)
+
+    def _arrive(self) -> None:
+        """It is a member of its pool from its first step on, and again after Redis has forgotten it."""
+        if self.works and not self.has_arrived:
+            self.pools.arrive(self.config.worker, self.config.pool)
+            self.has_arrived = True
 
     def _kill(self) -> None:
         """A hung CUDA call answers no signal but this one. The end of file follows."""
@@ -114,6 +129,7 @@ class Watchdog:
     def _end_lease(self) -> None:
         with contextlib.suppress(RedisError):
             self.queue.leave()
+            self.pools.leave(self.config.worker)
 
 
 class WatchdogHandle:
@@ -163,8 +179,7 @@ class WatchdogHandle:
 
 
 def main() -> None:
-    form = '{"logger": "%(name)s", "level": "%(levelname)s", "event": "%(message)s"}'
-    logging.basicConfig(level=logging.INFO, format=form)
+    log_lines.configure()
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     line = b""

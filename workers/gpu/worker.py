@@ -12,8 +12,8 @@ elsewhere.
 
 import logging
 import os
-import secrets
 import signal
+import uuid
 from collections.abc import Callable
 
 from celery import Celery, bootsteps, shared_task
@@ -80,8 +80,10 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
     own_queue = f"dq.{name}"
     if own_queue not in site_app.amqp.queues.consume_from:
         raise ImproperlyConfigured(f"the worker {name!r} must read the queue {own_queue!r}: add it to -Q")
-    unique = f"{name}-{os.getpid()}-{secrets.token_hex(2)}"
-    watchdog = WatchdogHandle(WatchdogConfig(settings.REDIS_URL, unique, os.getpid(), hang=settings.HANG_SECONDS))
+    unique = f"{name[:63]}-{uuid.uuid4().hex}"  # no two of any number of workers, whose process ids are all 1
+    watchdog = WatchdogHandle(
+        WatchdogConfig(settings.REDIS_URL, unique, os.getpid(), settings.WORKER_POOL, hang=settings.HANG_SECONDS)
+    )
     config = WorkerQueueConfig(
         worker=unique,
         own_queue=own_queue,

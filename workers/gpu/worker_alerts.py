@@ -1,4 +1,4 @@
-"""Alerts about a GPU worker: its device failed, it works again."""
+"""The alert of a GPU worker whose device failed."""
 
 import logging
 
@@ -17,12 +17,3 @@ def report_broken(worker: str, error: BaseException) -> None:
         alerts.raise_alert(Alert.Kind.DEVICE_LOST, worker, f"the device or the engine failed: {error}")
     except Error as fault:
         logger.error("the alert about %s is not kept: %s", worker, fault)
-
-
-def report_working(worker: str) -> None:
-    """This worker can work: alerts about its predecessors are over. Best effort."""
-    close_old_connections()
-    try:
-        alerts.clear(worker)
-    except Error as fault:
-        logger.warning("alerts about %s are not cleared: %s", worker, fault)

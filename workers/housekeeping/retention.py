@@ -8,6 +8,7 @@ partitions. Nothing is left behind, nothing points at nothing.
 """
 
 import logging
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from generation.policy.models import PolicyRefusal
-from generation.tasks import partitions
+from generation.tasks import job_leases, partitions
 from generation.tasks.models import Batch
 from imagegenx_site.ids import first_id_of, moment_of
 from storage import keys
 from storage.store import Store, get_store
 
 _AT_ONCE: Final = 16  # deletions that wait for the store side by side
-_LOCK: Final = 0x1619_0002  # advisory lock: one process at a time ends history
+_JOB: Final = "retention"  # one process at a time ends history
+_LEASE_S: Final = 900.0  # longer than a day of history takes
 _log = logging.getLogger(__name__)
 
 
@@ -44,14 +46,13 @@ def end_before(first_kept: date) -> Ended:
 
     Raises StoreUnavailable when objects can't be deleted: their rows stay until the next run.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        if not cursor.fetchone()[0]:
-            return Ended()
-        try:
-            return _end(first_kept)
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+    owner = uuid.uuid4().hex
+    if not job_leases.take(_JOB, owner, _LEASE_S):
+        return Ended()
+    try:
+        return _end(first_kept, owner)
+    finally:
+        job_leases.release(_JOB, owner)
 
 
 def due(first_kept: date) -> list[date]:
@@ -63,10 +64,12 @@ def due(first_kept: date) -> list[date]:
     return sorted(day for day in made | strays if day < first_kept)
 
 
-def _end(first_kept: date) -> Ended:
+def _end(first_kept: date, owner: str) -> Ended:
     store, days = get_store("images"), due(first_kept)
     objects = dropped = 0
     for day in days:
+        if not job_leases.take(_JOB, owner, _LEASE_S):
+            break
         objects += _delete_objects(store, day)
         _delete_strays(day)
         dropped += len(partitions.drop_before(day + timedelta(days=1)))

@@ -1,10 +1,13 @@
 """The jobs and when they run. Importing this module registers their functions with Celery."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
 from celery.beat import PersistentScheduler
 
+from imagegenx_site import heartbeat
+from imagegenx_site.heartbeat import Heartbeat
 from workers.housekeeping import (
     archive,
     idempotency,
@@ -16,8 +19,10 @@ from workers.housekeeping import (
     spool,
     usage,
     webhooks,
+    worker_queues,
 )
 
+_log = logging.getLogger(__name__)
 _HOUR: Final = 3600.0
 _DAY: Final = 24 * _HOUR
 
@@ -44,7 +49,8 @@ JOBS: Final = (
     Job(archive.archive_old_images, every=_HOUR, expires=_HOUR),
     Job(archive.bring_back, every=10, expires=10),
     Job(raw_store.sweep_raw_store, every=600, expires=600),
-    Job(results.sweep_results, every=_HOUR, expires=_HOUR),
+    Job(results.sweep_results, every=600, expires=600),
+    Job(worker_queues.delete_abandoned_queues, every=_HOUR, expires=_HOUR),
     Job(usage.close_yesterday, every=_HOUR, expires=_HOUR),
     Job(oauth_tokens.delete_expired_tokens, every=_DAY, expires=_HOUR),
     Job(idempotency.delete_old_keys, every=_HOUR, expires=_HOUR),
@@ -53,6 +59,28 @@ JOBS: Final = (
 
 class BeatScheduler(PersistentScheduler):
     """Beat's scheduler, over this table (`celery beat -S workers.housekeeping.schedule:BeatScheduler`)."""
+
+    _heartbeat: Heartbeat | None = None
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """A look at the schedule: beat lives."""
+        self._beat()
+        return float(super().tick(*args, **kwargs))
+
+    def close(self) -> None:
+        """Beat ends."""
+        super().close()
+        if self._heartbeat is not None:
+            self._heartbeat.leave()
+
+    def _beat(self) -> None:
+        self._heartbeat = self._heartbeat or heartbeat.of_this_process()
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
+
+    def _ensure_connected(self) -> Any:
+        """While Redis is away beat waits in here, alive."""
+        return self.connection.ensure_connection(lambda error, _: _log.warning("beat: %s", error), callback=self._beat)
 
     def setup_schedule(self) -> None:
         """Called once, when beat starts."""

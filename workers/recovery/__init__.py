@@ -8,6 +8,7 @@ away.
                              rows moved, tickets sent anew, alerts raised
     0.5 s     leases         workers whose lease ran out: their tasks are requeued
     0.5 s     redis_epoch    Redis was emptied: every queued row is enqueued again
+    1 s       processes      processes without a sign of life, alerts whose pool is whole again
     1 s       expiry         rows that waited too long
     1 s       cancels        open rows whose cancel was asked for and not yet obeyed
     1 s       stages         rows after the GPU that nobody works on: their next messages are sent again

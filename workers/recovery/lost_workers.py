@@ -50,7 +50,7 @@ def _cancel(task_id: str) -> None:
 
 def _raise_alert(raw: str) -> None:
     note = json.loads(raw)
-    alerts.raise_alert(Alert.Kind.WORKER_LOST, note["worker"], note["cause"])
+    alerts.raise_alert(Alert.Kind.WORKER_LOST, note["worker"], note["cause"], note.get("at"))
 
 
 _NOTES: Final[Mapping[str, Callable[[str], None]]] = {

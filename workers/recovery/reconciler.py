@@ -8,16 +8,19 @@
     all of Redis                        every queued row is enqueued again (redis_epoch)
     a GPU worker                        its tasks are requeued (its watchdog, else leases; then lost_workers)
 
-Any number of these may run, one of them is active: the holder of a Postgres advisory lock, which goes with its
-connection. The others look every half second whether it is free.
+Any number of these may run, one of them is active: the holder of a lease in Postgres (generation/tasks/job_leases.py),
+renewed before each repair. The others look every half second whether it is free. Two that are active for a moment do
+no harm: every move is fenced by its row.
 """
 
 import logging
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import django
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from workers.recovery.schedule import Repair
 
 logger = logging.getLogger(__name__)
-LOCK = 0x1A6E6E78  # the advisory lock of the active one
+JOB = "reconciler"
+LEASE_S = 3.0
+RENEW_S = 0.5
 
 
 class RepairRunner:
@@ -40,11 +45,15 @@ class RepairRunner:
         self._repairs = repairs
         self._due = {repair.name: 0.0 for repair in repairs}
 
-    def run_due(self) -> None:
-        """Raises django.db.Error: without Postgres there is nothing to reconcile, and the lock may be lost."""
+    def run_due(self, active: Callable[[], bool] = lambda: True) -> None:
+        """As long as `active`, which is asked before each. Raises django.db.Error: without Postgres there is nothing to
+        reconcile, and the lease may be lost.
+        """
         for repair in self._repairs:
             if time.monotonic() < self._due[repair.name]:
                 continue
+            if not active():
+                return
             try:
                 repair.run()
             except (RedisError, OperationalError) as error:
@@ -52,35 +61,58 @@ class RepairRunner:
             self._due[repair.name] = time.monotonic() + repair.period
 
 
-def hold_lock() -> bool:
-    """Tries to become the active one; the lock lives as long as this process's connection."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        return bool(cursor.fetchone()[0])
+class ActiveLease:
+    """Whether this process is the active one. `active` asks Postgres every RENEW_S; it raises django.db.Error."""
 
+    def __init__(self) -> None:
+        from generation.tasks import job_leases  # models can be imported once Django is set up
 
-def run(runner: RepairRunner, stopping: threading.Event) -> None:
-    """Works whenever it holds the lock, until it has to stop."""
-    active = False
-    while not stopping.is_set():
+        self._leases = job_leases
+        self._owner = f"{socket.gethostname()[:60]}-{uuid.uuid4().hex}"
+        self._held = False
+        self._ask_at = 0.0
+
+    def active(self) -> bool:
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + RENEW_S
+            held, self._held = self._held, self._leases.take(JOB, self._owner, LEASE_S)
+            if held != self._held:
+                logger.info("active" if self._held else "standing by: another one is active")
+        return self._held
+
+    def lost(self) -> None:
+        """Postgres did not answer."""
+        self._held, self._ask_at = False, 0.0
+
+    def release(self) -> None:
         try:
-            if not active:
-                active = hold_lock()
-                logger.log(logging.INFO if active else logging.DEBUG, "active" if active else "standing by")
+            self._leases.release(JOB, self._owner)
+        except Error as error:
+            logger.warning("the lease runs out by itself: %s", error)
+
+
+def run(runner: RepairRunner, stopping: threading.Event, lease: ActiveLease, beat: Callable[[], None]) -> None:
+    """Works whenever it is the active one, until it has to stop. `beat` is called in every turn."""
+    while not stopping.is_set():
+        beat()
+        try:
+            active = lease.active()
             if active:
-                runner.run_due()
+                runner.run_due(lease.active)
             stopping.wait(0.05 if active else 0.5)
         except Error as error:
             logger.warning("Postgres is out of reach: %s", error)
-            active = False
+            lease.lost()
             connection.close()
             stopping.wait(0.5)
+    lease.release()
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
     django.setup()
-    from imagegenx_site import readiness
+    from imagegenx_site import heartbeat, metrics_files, readiness
     from imagegenx_site.redis_clients import connect
     from workers.recovery.schedule import RecoveryConfig, repairs
 
@@ -89,8 +121,12 @@ def main() -> None:
         signal.signal(number, lambda *_: stopping.set())
     redis = connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S)
     runner = RepairRunner(repairs(redis, RecoveryConfig()))
+    metrics_files.serve(settings.METRICS_PORT)
+    own = heartbeat.of_this_process()
     readiness.announce()
-    run(runner, stopping)
+    run(runner, stopping, ActiveLease(), own.beat if own else lambda: None)
+    if own is not None:
+        own.leave()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from workers.recovery import cancels, expiry, leases, lost_workers
 from workers.recovery.audit import Audit, AuditConfig
 from workers.recovery.cancels import CancelsConfig
+from workers.recovery.processes import Processes
 from workers.recovery.redis_epoch import RedisEpoch, RedisEpochConfig
 from workers.recovery.stages import StageMessages, StageMessagesConfig
 
@@ -41,6 +42,7 @@ def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
         Repair("lost_workers", 0.1, partial(lost_workers.run, redis)),
         Repair("leases", 0.5, partial(leases.run, queue)),
         Repair("redis_epoch", 0.5, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
+        Repair("processes", 1.0, Processes().run),
         Repair("expiry", 1.0, expiry.run),
         Repair("cancels", 1.0, partial(cancels.run, config.cancels)),
         Repair("stages", 1.0, stages.run),

@@ -16,7 +16,7 @@ from workers.stages.images import clear_raw, save_images
 STAGE: Final = stages.named("enlarge")
 
 
-@shared_task(name=STAGE.name)
+@shared_task(name=STAGE.name, time_limit=660, soft_time_limit=600)  # s; each renews its lease, a hung one does not end
 def enlarge(task_id: str) -> None:
     """The enlargement of a succeeded task. A lost message is found by maintenance.leftovers."""
     delivered = Task.objects.filter(pk=UUID(task_id), deleted_at=None).first()

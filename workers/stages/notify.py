@@ -15,7 +15,8 @@ from generation.tasks import enlargement, estimates, outbox, stages, states
 from generation.tasks.models import Task
 from generation.webhooks import messages
 from generation.webhooks.models import Delivery
-from imagegenx_site.metrics import TASK, WAIT
+from imagegenx_site.metrics import TASK
+from workers.engine.metrics import size_class
 from workers.stages import lease
 from workers.stages.failures import handle_failures
 from workers.stages.images import clear_raw
@@ -49,10 +50,9 @@ def _succeed(task: Task) -> None:
 
 def observe_success(task: Task) -> None:
     """For the metrics: a task has just succeeded."""
-    size = 256 * -(-max(task.width, task.height) // 256)  # by the longer side, in steps of 256
-    TASK.labels(task.model_key, str(size)).observe((timezone.now() - task.created_at).total_seconds())
-    if task.started_at:
-        WAIT.labels(f"P{task.priority}").observe((task.started_at - task.created_at).total_seconds())
+    TASK.labels(task.model_key, size_class(task.width, task.height)).observe(
+        (timezone.now() - task.created_at).total_seconds()
+    )
 
 
 def _note_time_after_gpu(task: Task) -> None:

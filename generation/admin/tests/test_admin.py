@@ -18,6 +18,7 @@ from generation.catalogue.tests.test_loras import lora_bytes
 from generation.queue import client as queue_client
 from generation.tasks import enqueue
 from generation.tasks.models import Image, Status, Task
+from generation.telemetry import alerts
 from imagegenx_site import redis_clients
 from imagegenx_site.ids import image_id
 
@@ -163,6 +164,8 @@ def test_the_page_of_queues_and_workers(staff: Client, make_task: MakeTask) -> N
     now_ms = int(time.time() * 1000)
     redis_clients.bytes_client().zadd("gq:lease", {"gpu1-x": now_ms + 60_000, "gpu2-y": now_ms - 60_000})
     redis_clients.bytes_client().sadd("gq:run:gpu1-x", str(running.pk))
+    for name in ("gpu1-x", "gpu2-y"):
+        alerts.pools().arrive(name, "gpu-worker")
     answer = staff.get("/admin/generation/task/queues/")
     page = answer.content.decode()
     assert [line["tasks"] for line in answer.context["queues"]] == [0, 1, 0, 0]
@@ -172,6 +175,8 @@ def test_the_page_of_queues_and_workers(staff: Client, make_task: MakeTask) -> N
     ]
     assert running.public_id in page
     assert "40 %" in page
+    assert [(pool.name, pool.live, pool.wanted) for pool in answer.context["pools"]] == [("gpu-worker", 1, 2)]
+    assert "incomplete" in page
     redis_clients.bytes_client().flushdb()
 
 

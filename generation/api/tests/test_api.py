@@ -201,7 +201,13 @@ def test_a_client_without_content_type_is_read_as_json(client: Client) -> None:
 def test_health_says_what_answers(db: None) -> None:
     assert Client().get("/healthz").json() == {"status": "ok"}
     empty = {"files": 0, "bytes": 0, "oldest_seconds": 0.0, "full": 0.0, "store_down": False}
-    assert Client().get("/readyz").json() == {"status": "ok", "postgres": True, "redis": True, "spool": empty}
+    assert Client().get("/readyz").json() == {
+        "status": "ok",
+        "postgres": True,
+        "schema": True,
+        "redis": True,
+        "spool": empty,
+    }
 
 
 def test_the_web_process_does_not_load_the_gpu_stack() -> None:

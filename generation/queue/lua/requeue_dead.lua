@@ -4,7 +4,7 @@
 -- crashes its worker alone, and not for the first time, is given up. A task that runs alone only because its inference failed may have died
 -- in a crash caused by another task. Answers JSON {requeued, given_up} (ids) and leaves the same for the reconciler:
 -- gq:resend_tickets (JSON {id, worker, cause}), gq:given_up (the same), gq:to_cancel (ids whose cancel was asked for),
--- gq:lost_workers ({worker, cause}).
+-- gq:lost_workers ({worker, cause, at in ms}).
 local GRACE_MS = 2000
 local now = now_ms()
 local workers, cause, alone = {}, ARGV[2], ARGV[3] == '1'
@@ -44,7 +44,7 @@ for _, worker in ipairs(workers) do
     end
   end
   redis.call('DEL', running_key(worker))
-  if redis.call('ZSCORE', 'gq:lease', worker) then redis.call('RPUSH', 'gq:lost_workers', cjson.encode({worker = worker, cause = cause})) end
+  if redis.call('ZSCORE', 'gq:lease', worker) then redis.call('RPUSH', 'gq:lost_workers', cjson.encode({worker = worker, cause = cause, at = now})) end
   redis.call('ZREM', 'gq:lease', worker)
 end
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ def knee(seconds: Mapping[int, float]) -> int:
 
 
 class CalibrationTable:
-    """Row limits by "model|size|precision|device" in a JSON file, which the workers of a machine may share."""
+    """Row limits by "model|size|precision|device" in a JSON file, which workers may share."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,7 +48,7 @@ class CalibrationTable:
     def put(self, key: str, rows: int) -> None:
         """Remember a limit, beside what others have written meanwhile."""
         self._rows = {**self._read(), key: rows}
-        partial = self._path.with_suffix(f".{os.getpid()}.partial")
+        partial = self._path.with_suffix(f".{uuid.uuid4().hex}.partial")  # in containers every process id is 1
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(self._rows, indent=1, sort_keys=True))

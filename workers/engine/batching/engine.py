@@ -24,7 +24,7 @@ from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.batching.row_tuner import RowTuner
 from workers.engine.errors import EngineError, ModelUnavailable
 from workers.engine.interception import Phase
-from workers.engine.metrics import BATCH, OUT_OF_MEMORY, STEP
+from workers.engine.metrics import BATCH, OUT_OF_MEMORY, STEP, size_class
 from workers.engine.models.pool import ModelPool
 from workers.engine.requests import Cancelled, Event, Failed, SampleId, SampleRequest
 
@@ -185,7 +185,7 @@ class Engine:
         with self._tuner.measure(samples):
             self._run(samples)
         BATCH.labels(request.model).observe(len(samples))
-        STEP.labels(request.model, f"{request.width}x{request.height}").observe(time.perf_counter() - started)
+        STEP.labels(request.model, size_class(request.width, request.height)).observe(time.perf_counter() - started)
 
     def _row_limit(self, leader: scheduler.Candidate) -> int:
         request = self._active[leader.sample_id].request

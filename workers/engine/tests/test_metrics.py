@@ -5,6 +5,7 @@ import torch
 from prometheus_client import REGISTRY
 
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, ModelUnavailable, PoolConfig
+from workers.engine.metrics import size_class
 from workers.engine.tests.driving import run_to_end, sample
 
 
@@ -14,7 +15,7 @@ def value(name, **labels):
 
 def test_steps_batches_and_prompts_are_counted(mini_pool):
     names = {
-        "imagegenx_step_seconds_count": {"model": "mini@1", "size": "64x64"},
+        "imagegenx_step_seconds_count": {"model": "mini@1", "size": "256"},
         "imagegenx_batch_samples_sum": {"model": "mini@1"},
         "imagegenx_embeddings_total": {"result": "hit"},
     }
@@ -52,3 +53,10 @@ def test_loads_and_bytes_of_models(mini_spec, tmp_path):
     assert value("imagegenx_model_loads_total", model="missing@1", outcome="failed") == 1
     pool.close()
     assert value("imagegenx_model_bytes", model="counted@1") == 0
+
+
+def test_sizes_that_a_client_chooses_make_few_series():
+    sides = range(256, 2049, 8)
+    assert {size_class(width, height) for width in sides for height in sides} == {
+        str(side) for side in range(256, 2049, 256)
+    }

@@ -53,7 +53,7 @@ def start(redis_url, make_worker_queue):
     children: list[Any] = []
 
     def run(mode, **changes):
-        config = asdict(WatchdogConfig(redis_url, "gpu1-a", 0, **changes))
+        config = asdict(WatchdogConfig(redis_url, "gpu1-a", 0, "gpu-worker", **changes))
         command = [sys.executable, "-c", WORKER, json.dumps(config), mode]
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         children.append(child)

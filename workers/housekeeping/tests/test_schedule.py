@@ -15,6 +15,7 @@ from deploy.commands import CommandConfig, command
 from imagegenx_site import redis_clients
 from workers import housekeeping
 from workers.housekeeping.schedule import JOBS
+from workers.stages import enlarge, postprocess
 
 
 def test_every_file_has_its_jobs_in_the_table() -> None:
@@ -82,8 +83,15 @@ def test_the_table_is_what_beat_runs_from(tmp_path: Path) -> None:
         "archive": (3600, 3600),
         "returns": (10, 10),
         "leftovers": (600, 600),
-        "results": (3600, 3600),
+        "results": (600, 600),
+        "worker_queues": (3600, 3600),
         "usage": (3600, 3600),
         "tokens": (86400, 3600),
         "idempotency": (3600, 3600),
     }
+
+
+def test_stages_in_processes_have_a_time_limit() -> None:
+    """In threads Celery can end nothing: there calls have limits of their own."""
+    for function in (postprocess.postprocess, enlarge.enlarge):
+        assert (function.soft_time_limit, function.time_limit) == (600, 660)

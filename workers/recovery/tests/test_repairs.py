@@ -172,7 +172,7 @@ def test_what_a_dead_worker_left_is_written_into_the_rows(user, redis, worker):
 def test_a_dead_worker_leaves_an_alert_also_when_it_held_nothing(user, redis, worker):
     worker.requeue_dead("gpu1-1-a", "the worker process died")
     lost_workers.run(redis)
-    assert [(alert.worker, alert.kind) for alert in Alert.objects.all()] == [("gpu1", "worker_lost")]
+    assert [(alert.worker, alert.kind) for alert in Alert.objects.all()] == [("gpu1-1", "worker_lost")]
     worker.leave()
     worker.requeue_dead("gpu1-1-a", "a second look")
     lost_workers.run(redis)
