@@ -51,14 +51,15 @@ def submission(
 ) -> Call[T]:
     """A request that makes tasks. It gets an Idempotency-Key, so that it may be sent again."""
     rest = {name: value for name, value in fields.items() if value is not None}
-    key = rest.pop("idempotency_key", None) or uuid.uuid4().hex
+    headers = {"Idempotency-Key": f'"{rest.pop("idempotency_key", None) or uuid.uuid4().hex}"'}
+    if rest.get("prefer_wait"):
+        headers["Prefer"] = f"wait={rest.pop('prefer_wait')}"
     body = {name: rest.pop(name) for name in ("text", "texts", *BESIDE_PARAMS) if name in rest}
     if rest:
         body["params"] = rest
     parts = {name: picture_part(picture) for name, picture in pictures.items() if picture is not None}
     files = {name: part for name, part in parts.items() if isinstance(part, FilePart)}
     body.update({name: part for name, part in parts.items() if isinstance(part, str)})
-    headers = {"Idempotency-Key": f'"{key}"'}
     if not files:
         return Call("POST", f"/image/{path}", read_as, json=body, headers=headers)
     form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}

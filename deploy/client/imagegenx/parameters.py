@@ -12,12 +12,15 @@ Picture = Union[str, bytes, "os.PathLike[str]", IO[bytes]]
 
 
 class RequestFields(TypedDict, total=False):
-    """What stands beside `params`. `idempotency_key`: the client makes one itself when there is none."""
+    """What stands beside `params`. `idempotency_key`: the client makes one itself when there is none. `prefer_wait`:
+    seconds in which the task, if it ends so soon, comes finished.
+    """
 
     callback_url: str
     priority: int
     deadline_seconds: int
     idempotency_key: str
+    prefer_wait: int
 
 
 class Parameters(RequestFields, total=False):

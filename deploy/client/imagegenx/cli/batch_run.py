@@ -28,6 +28,7 @@ from imagegenx.errors import (
 from imagegenx.files import slug
 
 LONGEST_LIMIT_S = 600.0  # a limit that lasts longer (a day's quota) ends the run
+_PREFER_WAIT_S = 5  # a task that ends so soon needs no second request
 _CANCEL_S = 10.0
 # Every row would meet these: they end the run. Anything else that the server refuses is the row's own.
 _OF_THE_RUN = (Unauthorised, Forbidden, ServerFault)
@@ -138,11 +139,14 @@ class BatchRun:
         if not task_id:
             sending = asyncio.ensure_future(self._submit(row, attempt))
             try:
-                task_id = await asyncio.shield(sending)
+                task = await asyncio.shield(sending)
             except asyncio.CancelledError:
                 with suppress(Exception):  # without an answer in time, the next run asks for it by its key
-                    await self._cancel(row, await asyncio.wait_for(sending, _CANCEL_S))
+                    await self._cancel(row, (await asyncio.wait_for(sending, _CANCEL_S)).task_id)
                 raise
+            if task.ended and not task.enlarging:
+                return task
+            task_id = task.task_id
         try:
             return await self._client.follow(task_id)
         except asyncio.CancelledError:
@@ -156,10 +160,10 @@ class BatchRun:
                 await asyncio.wait_for(self._client.cancel(task_id), _CANCEL_S)
                 self._journal.dropped(row.key)
 
-    async def _submit(self, row: Row, attempt: int) -> str:
+    async def _submit(self, row: Row, attempt: int) -> Task:
         self._journal.sending(row.key, attempt)
         key = self._journal.idempotency_key(row.key, attempt)
-        fields: dict[str, Any] = {**row.fields, "idempotency_key": key}
+        fields: dict[str, Any] = {**row.fields, "idempotency_key": key, "prefer_wait": _PREFER_WAIT_S}
         while True:
             try:
                 task: Task = await getattr(self._client, row.kind)(**fields, **row.pictures)
@@ -169,7 +173,7 @@ class BatchRun:
                     raise
                 await asyncio.sleep(error.retry_after or 1)
         self._journal.made(row.key, task.task_id)
-        return task.task_id
+        return task
 
     async def _save(self, row: Row, task: Task) -> list[str]:
         start = f"{row.number:05d}-{slug(row.name or task.text)}-{row.key[:8]}"

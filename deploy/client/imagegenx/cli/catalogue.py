@@ -4,14 +4,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from imagegenx import Client
+from imagegenx.cli.following import opened
 from imagegenx.cli.output import Json, Url, output
 from imagegenx.cli.tasks import moment
 
 
 def models(url: Url = None, as_json: Json = False) -> None:
     """The models that can be asked for."""
-    with Client(url) as client:
+    with opened(url) as client:
         found = client.models()
     rows = [
         (one.name, one.title, one.kinds, f"{one.default_width}x{one.default_height}", one.default_steps)
@@ -22,7 +22,7 @@ def models(url: Url = None, as_json: Json = False) -> None:
 
 def styles(url: Url = None, as_json: Json = False) -> None:
     """The styles that can be asked for."""
-    with Client(url) as client:
+    with opened(url) as client:
         found = client.styles()
     rows = [(one.name, one.title, one.title_zh) for one in found]
     output.table({"items": [one.raw for one in found]}, ("name", "title", "标题"), rows)
@@ -37,7 +37,7 @@ def usage(
 ) -> None:
     """What was used."""
     days = [at.strftime("%Y-%m-%d") if at else None for at in (moment(since), moment(until))]
-    with Client(url) as client:
+    with opened(url) as client:
         found = client.usage(*days, group_by=by)
     lines = [*found.items, {"group": "total", **found.total}]
     names = ("group", "tasks", "succeeded", "images", "megapixel_steps")

@@ -10,9 +10,14 @@ from typing import Callable
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from imagegenx import Client, Event, Task
+from imagegenx import Client, Event, Retries, Task
 from imagegenx.cli.output import Interrupted, output
 from imagegenx.errors import ImageGenXError
+
+
+def opened(url: str | None) -> Client:
+    """A client for one command: somebody waits for it, so it gives up after some seconds."""
+    return Client(url, retries=Retries(most=3))
 
 
 def finished(client: Client, task: Task, timeout: float | None) -> Task:

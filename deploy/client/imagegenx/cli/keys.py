@@ -4,7 +4,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from imagegenx import Client, Key
+from imagegenx import Key
+from imagegenx.cli.following import opened
 from imagegenx.cli.output import Json, Url, output
 
 app = typer.Typer(help="API keys: list, create, rotate, revoke.", invoke_without_command=True)
@@ -12,15 +13,15 @@ Prefix = Annotated[str, typer.Argument(help="As `imagegenx keys` shows it.")]
 
 
 @app.callback()
-def default(context: typer.Context) -> None:
+def default(context: typer.Context, url: Url = None, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_()
+        list_(url)
 
 
 @app.command("list")
 def list_(url: Url = None, as_json: Json = False) -> None:
     """Your keys, without their secrets."""
-    with Client(url) as client:
+    with opened(url) as client:
         found = client.keys()
     rows = [
         (one.prefix, one.name, one.scopes or "all", one.created_at[:10], one.expires_at, one.revoked_at)
@@ -39,7 +40,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """A new key. It is shown this once."""
-    with Client(url) as client:
+    with opened(url) as client:
         _write(client.create_key(name, scope, days))
 
 
@@ -51,14 +52,14 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Replace a key. The new one is shown this once."""
-    with Client(url) as client:
+    with opened(url) as client:
         _write(client.rotate_key(prefix, grace))
 
 
 @app.command()
 def revoke(prefix: Prefix, url: Url = None, as_json: Json = False) -> None:
     """End a key at once."""
-    with Client(url) as client:
+    with opened(url) as client:
         key = client.revoke_key(prefix)
     output.result(key.raw, [f"{prefix} revoked"])
 

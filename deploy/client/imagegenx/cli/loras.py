@@ -6,7 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from imagegenx import Client, Lora
+from imagegenx import Lora
+from imagegenx.cli.following import opened
 from imagegenx.cli.output import Json, Url, output
 
 app = typer.Typer(help="LoRAs: list, upload, enable, disable, delete.", invoke_without_command=True)
@@ -14,15 +15,15 @@ Version = Annotated[str, typer.Argument(metavar="NAME@VERSION")]
 
 
 @app.callback()
-def default(context: typer.Context) -> None:
+def default(context: typer.Context, url: Url = None, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_()
+        list_(url)
 
 
 @app.command("list")
 def list_(url: Url = None, as_json: Json = False) -> None:
     """The LoRAs that can be asked for."""
-    with Client(url) as client:
+    with opened(url) as client:
         found = client.loras()
     rows = [(f"{one.name}@{one.version}", one.base_family, one.rank, one.state, one.triggers) for one in found]
     output.table({"items": [one.raw for one in found]}, ("name", "family", "rank", "state", "triggers"), rows)
@@ -38,28 +39,28 @@ def upload(
 ) -> None:
     """Upload a .safetensors file; an existing name gets a new version."""
     chosen = name or re.sub(r"[^a-z0-9_-]+", "-", file.stem.lower()).strip("-")
-    with Client(url) as client:
+    with opened(url) as client:
         _write(client.upload_lora(file, chosen, family))
 
 
 @app.command()
 def enable(version: Version, url: Url = None, as_json: Json = False) -> None:
     """Offer a version again."""
-    with Client(url) as client:
+    with opened(url) as client:
         _write(client.enable_lora(*_parts(version)))
 
 
 @app.command()
 def disable(version: Version, url: Url = None, as_json: Json = False) -> None:
     """Offer a version no longer."""
-    with Client(url) as client:
+    with opened(url) as client:
         _write(client.enable_lora(*_parts(version), enabled=False))
 
 
 @app.command()
 def delete(version: Version, url: Url = None, as_json: Json = False) -> None:
     """Delete a version."""
-    with Client(url) as client:
+    with opened(url) as client:
         client.delete_lora(*_parts(version))
     output.result({"name": version, "deleted": True}, [f"{version} deleted"])
 

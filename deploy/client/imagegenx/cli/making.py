@@ -12,7 +12,7 @@ from typing import Annotated, Any, Optional, get_type_hints
 import typer
 
 from imagegenx import Client, Task
-from imagegenx.cli.following import finished, submitted
+from imagegenx.cli.following import finished, opened, submitted
 from imagegenx.cli.output import Json, Url, output
 from imagegenx.cli.terminal_pictures import Protocol, show, terminal_protocol
 from imagegenx.errors import TaskFailed
@@ -172,7 +172,7 @@ def make(options: MakingOptions, send: Callable[[Client, dict[str, Any]], Task],
     """Begin the task, wait for it, save its pictures and write where they are."""
     given = {name: value for name, value in own.items() if value is not None}
     parameters = {**options.parameters(), **given, "idempotency_key": uuid.uuid4().hex}
-    with Client(options.url) as client:
+    with opened(options.url) as client:
         task = submitted(lambda: send(client, parameters), client)
         if not options.wait:
             return output.result({"task": task.raw}, [task.task_id])

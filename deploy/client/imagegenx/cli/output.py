@@ -72,8 +72,7 @@ class Output:
         if self.as_json:
             sys.stdout.write(json.dumps(data, ensure_ascii=False, default=dict) + "\n")
         else:
-            for line in lines:
-                self.console.print(line, markup=False)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
 
     def table(self, data: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """The result: `data` as JSON, or a table; without a terminal, lines with tabs."""

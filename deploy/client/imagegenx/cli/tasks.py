@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from imagegenx import Batch, Client, Task
-from imagegenx.cli.following import bar, progress
+from imagegenx.cli.following import bar, opened, progress
 from imagegenx.cli.making import deliver
 from imagegenx.cli.output import TASK_FAILED, Interrupted, Json, Url, output
 from imagegenx.errors import TaskFailed, WaitTimeout
@@ -27,7 +27,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Follow a task or a batch to its end. Ctrl-C stops watching, not the task."""
-    with Client(url) as client:
+    with opened(url) as client:
         try:
             if task_id.startswith("bat"):
                 return _watch_batch(client, task_id, timeout)
@@ -68,7 +68,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Cancel tasks and batches."""
-    with Client(url) as client:
+    with opened(url) as client:
         done = [client.cancel_batch(one) if one.startswith("bat") else client.cancel(one) for one in ids]
     lines = [f"{one} {state.status}" for one, state in zip(ids, done)]
     output.result({"items": [state.raw for state in done]}, lines)
@@ -93,7 +93,7 @@ def history(
     # The server's days are those of UTC; the moment within the first and last day is chosen here.
     filters.update({name: at.strftime("%Y-%m-%d") for name, at in (("since", first), ("until", last)) if at})
     found: list[Task] = []
-    with Client(url) as client:
+    with opened(url) as client:
         for task in client.tasks(**filters):  # type: ignore[arg-type]  # the names are those of HistoryFilters
             at = datetime.fromisoformat(task.created_at) if task.created_at else None
             if at and last and at > last:
@@ -127,6 +127,6 @@ def zip_(
     as_json: Json = False,
 ) -> None:
     """The pictures of tasks, or of a batch, as a ZIP file."""
-    with Client(url) as client:
+    with opened(url) as client:
         client.zip(ids, out)
     output.result({"file": str(out)}, [str(out)])
