@@ -4,6 +4,8 @@
 connection breaks in the middle of the answer), or DAMAGED (wrong bytes).
 """
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import json

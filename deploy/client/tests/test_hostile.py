@@ -7,7 +7,7 @@ import pytest
 
 import imagegenx
 from imagegenx import AsyncClient, Client, Retries
-from tests.conftest import StandInServer
+from tests.servers import StandInServer
 from tests.stand_in_api import CUT, DAMAGED
 
 QUICK = Retries(most=3, first_wait_s=0.05)
@@ -67,7 +67,7 @@ def test_faults_of_the_request_are_not_tried_again(stand_in: StandInServer) -> N
 def test_a_page_of_a_proxy_is_no_success(stand_in: StandInServer) -> None:
     """A 200 that is no answer of the API."""
     stand_in.api.faults["generate"] = [(200, {"content-type": "text/html"})] * 2
-    with client_at(stand_in) as client, pytest.raises(imagegenx.ServerFault, match="text/html.*is the address right"):
+    with client_at(stand_in) as client, pytest.raises(imagegenx.ServerFault, match=r"text/html.*is the address right"):
         client.generate("a star")
 
 

@@ -17,7 +17,7 @@ from generation.catalogue.tests.test_loras import lora_bytes
 from generation.tasks.models import Status, Task
 from PIL import Image as Pillow
 
-from tests.conftest import PROGRAM, Program
+from tests.servers import PROGRAM, Program
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

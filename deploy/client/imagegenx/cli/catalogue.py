@@ -36,9 +36,9 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """What was used."""
-    days = [at.strftime("%Y-%m-%d") if at else None for at in (moment(since), moment(until))]
+    first, last = (at.strftime("%Y-%m-%d") if at else None for at in (moment(since), moment(until)))
     with opened(url) as client:
-        found = client.usage(*days, group_by=by)
+        found = client.usage(first, last, by)
     lines = [*found.items, {"group": "total", **found.total}]
     names = ("group", "tasks", "succeeded", "images", "megapixel_steps")
     output.table(found.raw, names, [[line.get(name) for name in names] for line in lines])

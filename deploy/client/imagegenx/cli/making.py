@@ -94,7 +94,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     run.__signature__ = inspect.Signature([*keywords, *common])  # type: ignore[attr-defined]  # read by inspect
     run.__annotations__ = {one.name: one.annotation for one in [*keywords, *common]}
-    del run.__wrapped__  # type: ignore[attr-defined]  # else its annotations would be read
+    del run.__wrapped__  # else its annotations would be read
     return run
 
 
@@ -195,6 +195,7 @@ def deliver(client: Client, task: Task, out: Path, protocol: Optional[Protocol] 
             client.save_as(task, path, one.index)
     else:
         paths = client.save(task, out)
-    for path in paths if protocol else ():
-        show(path, protocol)
+    if protocol:
+        for path in paths:
+            show(path, protocol)
     output.result({"task": task.raw, "files": [str(path) for path in paths]}, map(str, paths))

@@ -54,7 +54,7 @@ class Interrupted(ImageGenXError):
     """Ctrl-C, or SIGTERM."""
 
 
-class Output:
+class Writer:
     """Where a process writes. `as_json` is set by the option."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ def error_body(error: BaseException) -> dict[str, Any]:
     return body
 
 
-output = Output()  # of this process
+output = Writer()  # of this process
 
 
 def _set_json(value: bool) -> bool:

@@ -75,9 +75,10 @@ def show(path: Path, protocol: Protocol) -> None:
     """Write the picture to the terminal, if its file can be read here."""
     text = _text(path, protocol)
     if text is None:
-        return output.note("Pictures are shown where Pillow is installed: pip install 'imagegenx[pictures]'")
-    sys.stdout.write(text + "\n")
-    return sys.stdout.flush()
+        output.note("Pictures are shown where Pillow is installed: pip install 'imagegenx[pictures]'")
+    else:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def _text(path: Path, protocol: Protocol) -> str | None:
