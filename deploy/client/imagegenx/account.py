@@ -38,7 +38,9 @@ def find_account(url: str | None = None, key: str | None = None) -> Account:
     if not url or not key:
         missing = " and ".join(name for name, value in ((URL, url), (KEY, key)) if not value)
         raise NotConfigured(f"No server or no key: set {missing}, or run `imagegenx login`.")
-    return Account(url, key)
+    if not url.startswith(("http://", "https://")):
+        raise NotConfigured(f"{url!r} is no address of a server: it begins with http:// or https://.")
+    return Account(url, key.strip())
 
 
 def account_file() -> Path:

@@ -161,6 +161,8 @@ def error_of(response: httpx.Response) -> ApiError:
         if isinstance(one, dict)
     )
     message = str(body.get("message") or f"The server answered {response.status_code} {response.reason_phrase}.")
+    if response.is_redirect:
+        message += f" It points to {response.headers.get('Location')}: is that the right address?"
     request_id = response.headers.get("X-Request-Id") or (data or {}).get("request_id")
     return kind(response.status_code, message, faults, request_id, retry_after_of(response))
 

@@ -16,6 +16,7 @@ from imagegenx.account import Account
 from imagegenx.cli.batch_journal import Journal
 from imagegenx.cli.batch_rows import read_rows
 from tests.servers import Program, StandInServer
+from tests.stand_in_api import DAMAGED
 
 JOURNAL = ".imagegenx-batch.jsonl"
 MANY = 10_000
@@ -202,6 +203,18 @@ def test_a_picture_that_was_deleted_is_fetched_again(
     saved(tmp_path / "out")[0].unlink()
     assert program_at_stand_in.json("batch", "rows.csv", "-o", "out", "--resume")["made"] == 1
     assert (len(stand_in.api.tasks), len(saved(tmp_path / "out"))) == (2, 2)
+
+
+def test_a_row_whose_picture_was_damaged_is_only_fetched_again(
+    stand_in: StandInServer, program_at_stand_in: Program, tmp_path: Path
+) -> None:
+    write_rows(tmp_path, 1)
+    stand_in.api.faults.update({"/files/": [DAMAGED], "/image/task": [DAMAGED]})
+    found = program_at_stand_in.json("batch", "rows.csv", "-o", "out", code=1)
+    assert found["failed"][0]["code"] == "HashMismatch"
+    assert saved(tmp_path / "out") == []
+    assert program_at_stand_in.json("batch", "rows.csv", "-o", "out", "--resume")["made"] == 1
+    assert len(stand_in.api.tasks) == 1
 
 
 def test_failed_rows_are_made_anew_when_asked(

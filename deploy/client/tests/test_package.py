@@ -32,6 +32,9 @@ def test_the_wheel_is_complete_and_runs(tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert done.stdout == f"imagegenx {VERSION}\n"
+    env |= {"_IMAGEGENX_COMPLETE": "complete_bash", "COMP_WORDS": "imagegenx dr", "COMP_CWORD": "1"}
+    done = subprocess.run(program[:-1], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["draw"]
 
 
 def test_the_syntax_is_that_of_python_3_9() -> None:

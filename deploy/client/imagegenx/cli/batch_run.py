@@ -31,7 +31,7 @@ LONGEST_LIMIT_S = 600.0  # a limit that lasts longer (a day's quota) ends the ru
 _PREFER_WAIT_S = 5  # a task that ends so soon needs no second request
 _CANCEL_S = 10.0
 # Every row would meet these: they end the run. Anything else that the server refuses is the row's own.
-_OF_THE_RUN = (Unauthorised, Forbidden, ServerFault)
+_OF_THE_RUN = (Unauthorised, Forbidden, RateLimited, ServerFault)
 
 
 @dataclass
@@ -108,10 +108,12 @@ class BatchRun:
             return
         try:
             await self._make(row, before)
-        except (ApiError, HashMismatch, Archived, OSError) as error:
-            if isinstance(error, (*_OF_THE_RUN, RateLimited, OSError)):
+        except (HashMismatch, Archived) as error:  # the task is made: the next run fetches its pictures
+            self.summary.failed.append((row.number, type(error).__name__, str(error)))
+        except ApiError as error:
+            if isinstance(error, _OF_THE_RUN):
                 raise
-            self._fail(row, getattr(error, "code", type(error).__name__), str(error))
+            self._fail(row, error.code, str(error))
         except ImageGenXError as error:
             if type(error) is not ImageGenXError:
                 raise

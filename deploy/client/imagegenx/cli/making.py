@@ -17,6 +17,8 @@ from imagegenx.cli.output import Json, Url, output
 from imagegenx.cli.terminal_pictures import Protocol, show, terminal_protocol
 from imagegenx.errors import TaskFailed
 
+_FORMATS = {".webp": "webp", ".avif": "avif", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+
 
 @dataclass(frozen=True)
 class MakingOptions:
@@ -55,6 +57,8 @@ class MakingOptions:
         }
         found.update({name: getattr(self, name) for name in ("model", "style", "steps", "sampler", "seed", "format")})
         found["priority"] = self.priority
+        if self.format is None:  # the file's name says it
+            found["format"] = _FORMATS.get(self.out.suffix.lower())
         found.update(dict(parameter(text) for text in self.param or ()))
         return {name: value for name, value in found.items() if value is not None}
 
