@@ -119,10 +119,10 @@ def test_ten_thousand_rows_killed_and_finished(
     write_rows(tmp_path, MANY)
     command = ("batch", "rows.csv", "-o", "out", "--resume", "-p", "16", "--json")
     process = program_at_stand_in.start(*command)
-    wait_for(lambda: len(stand_in.api.tasks) > 300)
+    wait_for(lambda: len(stand_in.api.tasks) > 200)
     process.kill()
     process.communicate()
-    written = mark_as_done(tmp_path, stand_in.url, MANY - 700)
+    written = mark_as_done(tmp_path, stand_in.url, MANY - 400)
     process = program_at_stand_in.start(*command)
     peak = 0
     while process.poll() is None:
