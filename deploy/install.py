@@ -77,7 +77,7 @@ def main(venv: str) -> None:
 def required_state() -> str:
     """A digest of the pins and this Python's version."""
     digest = hashlib.sha256(repr((sys.version_info[:2], requirement_files())).encode())
-    for path in requirement_files():
+    for path in [*requirement_files(), *(os.path.join(folder, "pyproject.toml") for folder in own_packages())]:
         with open(path, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
@@ -87,6 +87,11 @@ def requirement_files() -> list[str]:
     """The base set, and with GPU=1 the packages for a GPU."""
     names = ["requirements.txt"] + (["deploy/requirements-gpu.txt"] if os.environ.get("GPU") == "1" else [])
     return [os.path.join(ROOT, name) for name in names]
+
+
+def own_packages() -> list[str]:
+    """Folders of this repository that are installed, so that a change in them needs no new installation."""
+    return [os.path.join(ROOT, "deploy", "client")]
 
 
 def installed_state(venv: str) -> str | None:
@@ -122,8 +127,14 @@ def install(venv: str) -> None:
                 "This Python has no pip: install it (Debian and Ubuntu: apt install python3-pip python3-venv)."
             )
     command += ["install", "--disable-pip-version-check", "--no-input"]
-    for path in requirement_files():
-        command += ["-r", path]
+    pip_install([*command, *(word for path in requirement_files() for word in ("-r", path))])
+    # What they need is pinned in requirements.txt, also the setuptools that builds them.
+    for folder in own_packages():
+        pip_install([*command, "--no-deps", "--no-build-isolation", "-e", folder])
+
+
+def pip_install(command: list[str]) -> None:
+    """Run pip. Raises InstallError."""
     code, text = run(command)
     if code != 0:
         raise InstallError(cause(text) or "pip could not install the packages; see its message above.")

@@ -17,6 +17,7 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "requirements.txt"
     path.write_text("# nothing\n")
     monkeypatch.setattr(install, "requirement_files", lambda: [str(path)])
+    monkeypatch.setattr(install, "own_packages", list)
     return path
 
 
@@ -36,6 +37,13 @@ def test_installed_again_when_the_pins_change_and_not_stamped_after_a_failure(
         install.main(str(venv))
     assert "Installing the Python packages" in capfd.readouterr().out
     assert install.installed_state(str(venv)) != install.required_state()
+
+
+def test_the_client_is_installed_as_it_stands_in_the_repository(tmp_path: Path) -> None:
+    """With this environment's packages: an empty one would have to fetch them."""
+    run = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--dry-run", "--no-index"]
+    assert [Path(folder).relative_to(install.ROOT).as_posix() for folder in install.own_packages()] == ["deploy/client"]
+    subprocess.run([*run, "--no-deps", "--no-build-isolation", "-e", *install.own_packages()], check=True)
 
 
 def test_a_python_that_is_too_old_is_one_sentence() -> None:
