@@ -38,9 +38,8 @@ def _print_case(title: str, row: Mapping[str, Any], bare: list[dict[str, Any]]) 
     print("  " + ", ".join(f"{name} {value:.1f}" for name, value in row["counts"].items()))
     for one in bare:
         how = ", ".join(f"{name} {one[name]}" for name in ("batch", "threads", "allocator", "layout"))
-        print(
-            f"  bare ({how}): {one['images_per_s']:.2f}/s, {one['cpu_ms']:.0f} ms; product {rate / one['images_per_s']:.2f}"
-        )
+        share = rate / one["images_per_s"]
+        print(f"  bare ({how}): {one['images_per_s']:.2f}/s, {one['cpu_ms']:.0f} ms; product {share:.2f} of it")
 
 
 def _print_processes(title: str, values: Mapping[str, float]) -> None:
