@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache clean
+.PHONY: help run install test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -77,6 +77,9 @@ bench-cache: install
 
 bench-overhead bench-engine bench-queue bench-grouping: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m deploy.bench.$(subst bench-,,$@) $(ARGS)
+
+bench-cost: install
+	@exec $(PY) -m deploy.bench.cost $(ARGS)
 
 bench-postprocess: install
 	@exec $(PY) -m deploy.bench.postprocess $(ARGS)

@@ -21,6 +21,7 @@ from deploy.private_files import DATA_FOLDERS, make_private
 WORKERS = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
 PROCESSES = ("web", *WORKERS, "reconciler", "beat", "backup", "flower")
 CELERY = ["celery", "--quiet", "-A", "imagegenx_site"]  # quiet: no banner that is no JSON
+GPU_MODULE = "workers.gpu.main"  # a benchmark puts another engine in its place
 SCHEDULE = ["-S", "workers.housekeeping.schedule:BeatScheduler"]
 # glibc gives each large tensor back to the kernel and fetches it again at the next step, in threads even where its
 # thresholds are high. One arena that keeps up to 1 GiB of freed memory: a quarter less CPU for a picture on a CPU.
@@ -66,7 +67,7 @@ def command(name: str, config: CommandConfig) -> list[str]:
     housekeeping = "workers.stages,workers.housekeeping.schedule"
     lines = {
         "web": _web(config),
-        "gpu-worker": _worker(gpu, "workers.gpu.main", gpu_queues, pool="threads", concurrency=32),
+        "gpu-worker": _worker(gpu, GPU_MODULE, gpu_queues, pool="threads", concurrency=32),
         "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
         "enlarge-worker": _worker(enlarge, enlarging, "enlarge", pool="prefork", concurrency=1),
         "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),

@@ -1,12 +1,14 @@
 """Supervises a set of processes: starts them together, restarts those that die, stops them in order.
 
-One thread, one loop: `tick()` checks every process once and never blocks. Why this is neither honcho nor the package
+One thread, one loop: `tick()` checks every process once and never blocks; between two ticks the end of a child or a
+signal wakes the loop. Why this is neither honcho nor the package
 `supervisor`: docs/decisions/0003-own-supervisor.md.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -21,6 +23,7 @@ from deploy.logs import LogWatcher, log_tail
 from deploy.processes import DeployError, Terminated, children, reap
 
 TICK_S = 0.1
+QUIET_TICK_S = 2.0  # when every process is ready: log files are looked at so often
 FIRST_RESTARTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # s before each successive restart; the last repeats
 CALM_S = 60.0  # a process that ran this long starts again with the first delay
 START_DEATHS = 3  # deaths before it was ever ready, after which the start fails
@@ -70,6 +73,7 @@ class Supervisor:
     _orphans: dict[int, float] = field(default_factory=dict)
     _stop_requested: float | None = None
     _kill_now: bool = False
+    _woken: int = -1  # the reading end of a pipe into which the interpreter writes at every signal
 
     def handle_signals(self) -> None:
         """SIGTERM ends the loops at the next tick instead of at any line; a second one kills what is still running."""
@@ -81,6 +85,11 @@ class Supervisor:
                 self._kill_now = True
             self._stop_requested = self._stop_requested or now
 
+        self._woken, written = os.pipe()
+        for end in (self._woken, written):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a signal without a handler wakes nobody
         signal.signal(signal.SIGTERM, request_stop)
 
     def start(self, program: Program) -> None:
@@ -107,19 +116,33 @@ class Supervisor:
                     deaths, path = managed.deaths, managed.log.path
                     why = f"died {deaths} times" if deaths else f"was not ready after {patience_s:.0f} s"
                     raise DeployError(f"{managed.program.name} {why}; the end of {path}:\n{log_tail(path)}")
-            time.sleep(TICK_S)
+            self._pause(TICK_S)
 
     def watch(self) -> None:
         """Tick until a stop signal arrives."""
         while True:
             self.tick()
-            time.sleep(TICK_S)
+            self._pause(QUIET_TICK_S if self._is_quiet() else TICK_S)
+
+    def _is_quiet(self) -> bool:
+        """All are ready: until one ends there is nothing to do."""
+        return not self._orphans and all(managed.ready_after is not None for managed in self._managed.values())
+
+    def _pause(self, seconds: float) -> None:
+        """Until a child ends or a signal arrives, at most so long."""
+        if self._woken < 0:
+            return time.sleep(seconds)
+        if select.select([self._woken], [], [], seconds)[0]:
+            with suppress(BlockingIOError):
+                while os.read(self._woken, 4096):
+                    continue
+        return None
 
     def wait_for(self, process: subprocess.Popen[bytes]) -> int:
         """Tick until an unsupervised child has ended; its exit code."""
         while process.poll() is None:
             self.tick(others=(process.pid,))
-            time.sleep(TICK_S / 5)
+            self._pause(TICK_S / 5)
         return process.returncode
 
     def tick(self, others: Sequence[int] = ()) -> None:

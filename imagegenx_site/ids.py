@@ -35,6 +35,14 @@ def image_id(task_id: UUID, index: int) -> UUID:
     return UUID(int=task_id.int ^ (index + 1))
 
 
+def family_of(parent: UUID) -> tuple[UUID, UUID]:
+    """The smallest and the largest id that may be derived from `parent`: a query for its children that names both looks
+    into one partition instead of all.
+    """
+    low = parent.int >> 62 << 62
+    return UUID(int=low), UUID(int=low | ((1 << 62) - 1))
+
+
 def first_id_of(moment: datetime | date) -> UUID:
     """The smallest id of that moment: rows of a day are first_id_of(day) <= id < first_id_of(next day)."""
     if not isinstance(moment, datetime):

@@ -39,6 +39,18 @@ def _write(path: Path, data: bytes) -> None:
         sync_folder(folder)
 
 
+def link_durably(existing: Path, path: Path) -> None:
+    """A second name for a file that was written durably. Does nothing where `path` is that file already."""
+    made = _make_folders(path.parent)
+    try:
+        os.link(existing, path)
+    except FileExistsError:
+        if not os.path.samefile(existing, path):
+            raise
+    for folder in [path.parent, *made]:
+        sync_folder(folder)
+
+
 def remove_durably(path: Path) -> bool:
     """Whether there was a file to delete."""
     try:

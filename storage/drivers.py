@@ -39,6 +39,7 @@ class Listed:
 class Driver(Protocol):
     def write(self, key: str, data: bytes, content_type: str) -> None: ...
     def prove(self, key: str, data: bytes) -> None: ...
+    def link(self, key: str, source: "Driver") -> bool: ...
     def copy(self, source: str, target: str, content_type: str) -> None: ...
     def restore(self, key: str) -> timedelta | None: ...
     def open(self, key: str) -> BinaryIO: ...
@@ -72,6 +73,10 @@ class PlainDriver:
             digest = hashlib.file_digest(stored, "sha256").hexdigest()  # type: ignore[arg-type]  # all have readinto
         if digest != hashlib.sha256(data).hexdigest():
             raise VerifyFailed(f"{key!r}: the SHA-256 of the stored bytes differs from that of the sent ones.")
+
+    def link(self, key: str, source: Driver) -> bool:
+        """Give the object of another store a second name here, without its bytes; False where that is not possible."""
+        return False
 
     def copy(self, source: str, target: str, content_type: str) -> None:
         """Copy to a second key and verify. Raises ObjectNotFound, NeedsRestore."""
@@ -130,6 +135,15 @@ class DiskDriver(PlainDriver):
     def write(self, key: str, data: bytes, content_type: str) -> None:
         with _translated(key):
             disk.write_durably(self._path(key), data)
+
+    def link(self, key: str, source: Driver) -> bool:
+        if not isinstance(source, DiskDriver):
+            return False
+        try:
+            disk.link_durably(source._path(key), self._path(key))
+        except OSError:  # another file system, or one without links; what else is wrong, a copy will say
+            return False
+        return True
 
     def open(self, key: str) -> BinaryIO:
         with _translated(key):

@@ -26,7 +26,7 @@ from imagegenx_site.cache import Cache, CacheConfig
 from imagegenx_site.config import SpoolConfig
 from storage import keys
 from storage.driver_choice import driver_for
-from storage.drivers import FILES_PATH, Driver, Listed, signed_path
+from storage.drivers import FILES_PATH, DiskDriver, Driver, Listed, signed_path
 from storage.errors import ObjectNotFound, StoreUnavailable, VerifyFailed
 from storage.loras import BucketLoras, FolderLoras, LoraFiles
 from storage.metrics import STORE
@@ -64,6 +64,13 @@ class Store:
         except ObjectNotFound as error:
             raise VerifyFailed(f"{key!r}: the store accepted it and does not have it.") from error
         return Stored(key, len(data), hashlib.sha256(data).hexdigest(), content_type)
+
+    def take(self, key: str, source: "Store") -> None:
+        """The object that `source` has under the same key: as a second name for its file where both are folders of one
+        file system, else as a copy, verified. Raises ObjectNotFound.
+        """
+        if not self.driver.link(keys.check(key), source.driver):
+            self.put(key, source.read(key))
 
     def open(self, key: str) -> BinaryIO:
         """A binary file, to be closed by the caller. Raises ObjectNotFound."""
@@ -205,6 +212,11 @@ def lora_files() -> LoraFiles:
     if settings.LORA_STORE == "disk":
         return FolderLoras(root)
     return _bucket_loras(storages["loras"], root, settings.LORA_CACHE_BYTES)
+
+
+def is_local(name: str) -> bool:
+    """Whether that store is a folder of this machine (or one that is mounted here)."""
+    return isinstance(driver_for(storages[name]), DiskDriver)
 
 
 def images() -> SpooledStore:

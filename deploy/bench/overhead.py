@@ -16,13 +16,9 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -31,43 +27,19 @@ import httpx
 import psycopg2
 import redis
 
-from deploy.services import free_port
+from deploy.bench.product import ROOT, environment_of, product, ready
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 RESULTS: Final = ROOT / "docs" / "benchmarks" / "overhead.json"
 TEXT: Final = "a red circle, white background"
-START_S: Final = 240
-
-
-@contextmanager
-def product(threads: int) -> Iterator[Path]:
-    """Run the product; yields its data folder."""
-    with tempfile.TemporaryDirectory(prefix="imagegenx-bench-") as folder:
-        var_dir = Path(folder) / "var"
-        env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-        env |= {"VAR_DIR": str(var_dir), "PORT": str(free_port()), "TORCH_THREADS": str(threads)}
-        with (Path(folder) / "terminal.log").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "deploy.run"], cwd=ROOT, env=env, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + START_S
-            while not (var_dir / "ready.json").exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"The product did not start:\n{(Path(folder) / 'terminal.log').read_text()}")
-                time.sleep(0.2)
-            yield var_dir
-        finally:
-            process.terminate()
-            process.wait(60)
 
 
 class Probe:
     """Observes the product over HTTP, and its rows and events."""
 
     def __init__(self, var_dir: Path) -> None:
-        ready = json.loads((var_dir / "ready.json").read_text())
-        env = json.loads((var_dir / "run" / "environment.json").read_text())
-        headers = {"authorization": f"Bearer {ready['api_key']}"}
-        self.http = httpx.Client(base_url=ready["url"], headers=headers, timeout=300, trust_env=False)
+        address, env = ready(var_dir), environment_of(var_dir)
+        headers = {"authorization": f"Bearer {address['api_key']}"}
+        self.http = httpx.Client(base_url=str(address["url"]), headers=headers, timeout=300, trust_env=False)
         self._rows = psycopg2.connect(env["DATABASE_URL"])
         self._rows.autocommit = True
         self._redis = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True, socket_timeout=5)
@@ -169,7 +141,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     results: dict[str, Any] = {"settings": vars(options) | {"size": "256x256", "model": "mini"}}
-    with product(options.threads) as var_dir:
+    with product({"TORCH_THREADS": str(options.threads)}) as var_dir:
         probe = Probe(var_dir)
         print(f"latency, {options.tasks} tasks one at a time", flush=True)
         results["latency_ms"] = latencies(probe, options.tasks, options.steps)

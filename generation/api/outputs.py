@@ -64,7 +64,7 @@ def _find_image(request: KeyRequest, public_id: str, index: int) -> Image:
     task = access.find_task(public_id, request.user)
     if not task.terminal:
         raise Conflict("The task has not ended: there is no picture yet.", retry_after=1)
-    image = Image.objects.filter(task=task, index=index).first()
+    image = task.image_rows.filter(index=index).first()
     if image is None or task.status != Status.SUCCEEDED:
         raise NotFound(f"The task has no picture {index}.")
     return image

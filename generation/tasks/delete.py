@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from generation.tasks import results
 from generation.tasks.cancel import cancel_task
-from generation.tasks.models import Image, Task
+from generation.tasks.models import Task
 from imagegenx_site import caches
 from storage.errors import StorageError
 from storage.store import get_store
@@ -32,4 +32,4 @@ def delete_task(task: Task) -> None:
     except StorageError as error:  # the day's objects are dropped with the day
         _log.warning("objects of a deleted task stay until its day is dropped: %s: %s", task.id, error)
     results.delete_of(task.id)
-    Image.objects.filter(task=task).delete()
+    task.image_rows.delete()

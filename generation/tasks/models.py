@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from generation.catalogue.parameters import Parameters
-from imagegenx_site.ids import moment_of, to_public, uuid7
+from imagegenx_site.ids import family_of, moment_of, to_public, uuid7
 from postprocessing.recipe import Recipe
 
 
@@ -158,6 +158,11 @@ class Task(models.Model):
     def terminal(self) -> bool:
         """Whether the task has come to its one end."""
         return self.status in TERMINAL
+
+    @property
+    def image_rows(self) -> "models.QuerySet[Image]":
+        """Rows of its images, looked for in the partition of its day alone."""
+        return Image.objects.filter(task_id=self.pk, id__range=family_of(self.pk))
 
 
 class Image(models.Model):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from generation.tasks.models import Image, Status, Task
+from generation.tasks.models import Status, Task
 from generation.tasks.presentation import TaskBody, task_body
 from generation.webhooks import delivery, events, outbox
 from generation.webhooks.models import Delivery
@@ -28,8 +28,13 @@ class EventBody(TypedDict):
 
 def write_delivery(task_id: UUID, event: str = "") -> None:
     """The outbox rows of a task that has just ended, or of another `event`."""
-    task = Task.objects.get(pk=task_id)
-    outbox.write(task.id, task.user_id, event or _EVENT_OF[Status(task.status)], task.callback_url)
+    task = Task.objects.only("status", "user_id", "callback_url").get(pk=task_id)
+    write_delivery_of(task, event or _EVENT_OF[Status(task.status)])
+
+
+def write_delivery_of(task: Task, event: str) -> list[UUID]:
+    """The outbox rows of `event` for a task whose row is at hand; their ids."""
+    return outbox.write(task.id, task.user_id, event, task.callback_url)
 
 
 def send(delivery_id: UUID) -> bool:
@@ -41,7 +46,7 @@ def payload(row: Delivery) -> EventBody:
     """The event with the task as the API shows it now."""
     task = row.task
     moment = row.created_at if row.event_type == events.UPDATED else task.finished_at or task.updated_at
-    images = list(Image.objects.filter(task=task))
+    images = list(task.image_rows)
     return {
         "type": row.event_type,
         "timestamp": moment.isoformat(),

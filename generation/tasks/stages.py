@@ -11,6 +11,7 @@ from celery import chain, signature
 from kombu.exceptions import OperationalError
 
 from generation.tasks.models import TERMINAL, Status
+from storage.store import is_local
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +59,25 @@ def stages_from(state: str) -> tuple[Stage, ...]:
     return tuple(stage for stage in first if stage.after_delivery == first[0].after_delivery)
 
 
+def follows_at_once(stage: Stage) -> Stage | None:
+    """The stage that the process which has done `stage` goes on with, without a message; None: another process does.
+
+    Stages of one queue are done in one visit. So are all up to the success where the store is a local disk: there an
+    upload is a second name for a file, and three messages would cost more than the work.
+    """
+    following = next(iter(stages_from(stage.target)), None) if not stage.after_delivery else None
+    if following is None or following.after_delivery:
+        return None
+    return following if following.queue == stage.queue or is_local("images") else None
+
+
 def send_stages(task_id: str, state: str = Status.GENERATED) -> None:
-    """The messages for what follows that state. Lost ones are sent again."""
+    """The messages for what follows that state, one for each visit. Lost ones are sent again."""
     steps = stages_from(state)
+    visits = [
+        one for before, one in zip((None, *steps), steps, strict=False) if not before or not follows_at_once(before)
+    ]
     try:
-        chain(*(signature(one.name, (task_id,), queue=one.queue, immutable=True) for one in steps)).apply_async()
+        chain(*(signature(one.name, (task_id,), queue=one.queue, immutable=True) for one in visits)).apply_async()
     except OperationalError as error:
         logger.warning("stages of %s are left to the reconciler: %s", task_id, error)

@@ -254,6 +254,16 @@ def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
     return bool(ended)
 
 
+def pass_on(task_id: UUID, stage: Stage, owner: str, seconds: float) -> bool:
+    """The move that ends `stage`, and in the same statement the lease of the stage after it for the same owner, as its
+    first try. False where the lease was lost, or a cancel was asked for: it ends the task before the next stage.
+    """
+    fence = Q(stage_owner=owner, cancel_requested=False)
+    until = timezone.now() + timedelta(seconds=seconds)
+    held: dict[str, Any] = {"stage_until": until, "stage_attempts": 1}
+    return _move(task_id, stage.target, among=[stage.source], fence=fence, **held, **_stamped(stage.target))
+
+
 def mark_processed(task_id: UUID, *, owner: str) -> bool:
     """generated -> processed: the encoded pictures are durable beside the raw ones."""
     return _move(task_id, Status.PROCESSED, fence=Q(stage_owner=owner), **_free())
@@ -261,14 +271,18 @@ def mark_processed(task_id: UUID, *, owner: str) -> bool:
 
 def mark_stored(task_id: UUID, *, owner: str) -> bool:
     """processed -> stored: the pictures are in the store, verified, and have their rows."""
-    now = timezone.now()
-    return _move(task_id, Status.STORED, fence=Q(stage_owner=owner), stored_at=now, **_free())
+    return _move(task_id, Status.STORED, fence=Q(stage_owner=owner), **_stamped(Status.STORED), **_free())
 
 
 def mark_succeeded(task_id: UUID, *, owner: str) -> bool:
     """stored -> succeeded. Called in the transaction that writes the webhook's delivery row."""
     now = timezone.now()
     return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=now, **_free())
+
+
+def _stamped(to: str) -> dict[str, Any]:
+    """The time of the move, for a state that has a column for it."""
+    return {"stored_at": timezone.now()} if to == Status.STORED else {}
 
 
 def _free() -> dict[str, Any]:

@@ -9,21 +9,23 @@ from generation.webhooks.models import Delivery, WebhookEndpoint
 from imagegenx_site.ids import derived
 
 
-def write(task_id: UUID, user_id: int, event: str, callback_url: str = "") -> None:
-    """Rows for the task's own callback and for every endpoint of the user that asks for the event. Runs in the
-    caller's transaction; repeated it changes nothing.
+def write(task_id: UUID, user_id: int, event: str, callback_url: str = "") -> list[UUID]:
+    """Rows for the task's own callback and for every endpoint of the user that asks for the event; their ids. Runs in
+    the caller's transaction; repeated it changes nothing.
     """
+    written = []
     if callback_url:
         default, _ = WebhookEndpoint.objects.get_or_create(user_id=user_id, url="")
-        _write(task_id, event, default, callback_url)
+        written.append(_write(task_id, event, default, callback_url))
     for endpoint in WebhookEndpoint.objects.filter(user_id=user_id, disabled_at=None).exclude(url=""):
         if not endpoint.events or event in endpoint.events:
-            _write(task_id, event, endpoint, endpoint.url)
+            written.append(_write(task_id, event, endpoint, endpoint.url))
+    return written
 
 
-def _write(task_id: UUID, event: str, endpoint: WebhookEndpoint, url: str) -> None:
+def _write(task_id: UUID, event: str, endpoint: WebhookEndpoint, url: str) -> UUID:
     suffix = ":updated" if event == UPDATED else ""  # a task has one end, and at most one update after it
-    Delivery.objects.get_or_create(
+    row, _ = Delivery.objects.get_or_create(
         id=derived(task_id, f"delivery:{endpoint.pk}{suffix}"),
         defaults={
             "task_id": task_id,
@@ -33,3 +35,4 @@ def _write(task_id: UUID, event: str, endpoint: WebhookEndpoint, url: str) -> No
             "url": url,
         },
     )
+    return row.pk

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 
@@ -35,11 +35,13 @@ DATABASE_PAUSE_S = 1.0  # after rows could not be claimed
 
 
 class Intake:
-    """Used by the engine thread only. `claim` raises redis.RedisError."""
+    """Used by the engine thread only. `claim` raises redis.RedisError. `wake` ends its sleep when rows are won."""
 
-    def __init__(self, queue: WorkerQueue, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, queue: WorkerQueue, threads: ThreadPoolExecutor, wake: Callable[[], None] = lambda: None
+    ) -> None:
         self.queue = queue
-        self._threads = threads
+        self._threads, self._wake = threads, wake
         self._claiming: dict[Future[task_claims.ClaimedRows], tuple[Claimed, ...]] = {}
         self._not_before = 0.0
         self._more_likely_until = 0.0
@@ -67,6 +69,11 @@ class Intake:
     def note_step(self) -> None:
         """A step was done: for a moment more of a batch key is likely, so that a task waits its window for it."""
         self._more_likely_until = time.monotonic() + FLOW_S
+
+    def patience(self, seconds: float) -> float:
+        """How long the engine thread may sleep at most: until the next claim may bring something."""
+        wait = self._not_before - time.monotonic()
+        return min(seconds, wait) if wait > 0 else seconds
 
     def look_again(self) -> None:
         """Claim at the next call even if nothing was known to wait."""
@@ -98,7 +105,9 @@ class Intake:
         self._not_before = now + claim.wait
         if claim.tasks:
             claims = claim.tasks + self._claim_more(engine, running, claim.tasks[0], only_class)
-            self._claiming[self._threads.submit(task_claims.claim_rows, claims, self.queue.config.worker)] = claims
+            rows = self._threads.submit(task_claims.claim_rows, claims, self.queue.config.worker)
+            rows.add_done_callback(lambda _: self._wake())
+            self._claiming[rows] = claims
             self._p0_claimed = only_class == URGENT
         elif not claim.wait:
             self._waiting, self._p0_waits = 0, False  # until the next tick says otherwise

@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 class LoopConfig:
     """Times in seconds."""
 
-    idle_poll: float = 0.05  # between claims while nothing runs
+    idle_poll: float = 0.5  # between claims while nothing runs: a ticket ends the sleep, this is for one that was lost
+    busy_poll: float = 0.02  # while a model loads; side threads end the sleep when they are done
     tick_every: float = 0.015  # at most so often, however fast the steps
     redis_backoff: float = 1.0  # after a failed call, while samples go on
     check_every: float = 0.5  # claims whose answers were lost, leases of others
@@ -66,7 +67,7 @@ class EngineLoop(threading.Thread):
         self._stop_at: float | None = None
         self._running: dict[str, RunningTask] = {}
         self._side_threads = ThreadPoolExecutor(4, thread_name_prefix="side")
-        self._intake = Intake(queue, self._side_threads)
+        self._intake = Intake(queue, self._side_threads, wake=tickets.wake)
         self._settler = Settler(queue, tickets, self._side_threads, config.persistence_patience)
         self._redis_from = self._next_tick = self._next_check = 0.0
 
@@ -224,10 +225,10 @@ class EngineLoop(threading.Thread):
     def _pause(self) -> None:
         """Nothing moved: a model is loading, a side thread is at work, or there is nothing to do."""
         if self._busy:
-            time.sleep(0.002)
+            self.tickets.sleep(self._intake.patience(self.config.busy_poll))
             return
         self._pool.unload_idle()
-        self.tickets.sleep(self.config.idle_poll)
+        self.tickets.sleep(self._intake.patience(self.config.idle_poll))
         self._intake.look_again()
 
     @property

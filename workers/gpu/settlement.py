@@ -60,7 +60,9 @@ class Settler:
     def settle(self, running: RunningTask) -> None:
         """Begins to settle a task whose outcome is known; `take_settled` says when its row is done."""
         running.settling = True
-        self._moving[self._threads.submit(self._settle, running)] = running
+        release = self._threads.submit(self._settle, running)
+        release.add_done_callback(lambda _: self.tickets.wake())  # the engine thread may sleep
+        self._moving[release] = running
 
     def settle_now(self, running: RunningTask, outcome: Outcome) -> None:
         """The same in this thread, for a worker that ends."""

@@ -30,10 +30,10 @@ def sweep_raw_store() -> None:
         task = Task.objects.filter(pk=task_id).first()
         if task is None:
             raw.delete_task(task_id)
-        elif enlargement.is_due(task, list(task.images.all())):
+        elif enlargement.is_due(task, list(task.image_rows)):
             stages.send_stages(str(task_id), task.status)
         elif task.terminal:
-            clear_raw(task)
+            clear_raw(task, task.image_rows)
 
 
 def _has_ended(task_id: UUID) -> bool:

@@ -20,7 +20,7 @@ STAGE: Final = stages.named("enlarge")
 def enlarge(task_id: str) -> None:
     """The enlargement of a succeeded task. A lost message is found by maintenance.leftovers."""
     delivered = Task.objects.filter(pk=UUID(task_id), deleted_at=None).first()
-    if delivered is None or not enlargement.is_due(delivered, list(delivered.images.all())):
+    if delivered is None or not enlargement.is_due(delivered, list(delivered.image_rows)):
         return
     task = lease.take(STAGE, task_id)
     if task is None:
@@ -35,10 +35,10 @@ def _enlarge(task: Task) -> None:
     Addresses of the first version stay good until they expire: its objects are kept as long as the day's others.
     """
     size = {"width": task.width, "height": task.height}
-    left = [image.index for image in enlargement.not_enlarged(task, list(task.images.order_by("index")))]
+    left = [image.index for image in enlargement.not_enlarged(task, list(task.image_rows.order_by("index")))]
     for index, file in zip(left, process_pictures([(task, read_lossless(task, left))], task.recipe), strict=True):
         save_images(get_store("images"), task, {index: file})
         size = {"width": file.original.width, "height": file.original.height}
     if states.end_enlargement(task.id, owner=task.stage_owner):
         events.publish(task.id, "updated", size)
-        clear_raw(task)
+        clear_raw(task, task.image_rows)

@@ -66,7 +66,7 @@ def handle_failures(stage: Stage, task: Task) -> Iterator[None]:
             _log.exception("stage failed", extra={"task_id": str(task.id), "stage": stage.name})
         consequence = classify(stage, task.stage_attempts, error)
         if _carry_out(task, consequence):
-            clear_raw(task)
+            clear_raw(task, task.image_rows)
 
 
 def classify(stage: Stage, tries: int, error: Exception) -> Consequence:

@@ -1,6 +1,6 @@
 """The files of a task's pictures and the rows that name them: written, listed, cleared away."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -43,14 +43,14 @@ def _row(task: Task, index: int, encoded: Encoded) -> Image:
     )
 
 
-def stored_keys(task: Task) -> list[str]:
-    """The keys of its originals and thumbnails."""
-    return [key for image in task.images.all() for key in (image.key, image.thumbnail_key)]
+def stored_keys(pictures: Iterable[Image]) -> list[str]:
+    """The keys of originals and thumbnails."""
+    return [key for image in pictures for key in (image.key, image.thumbnail_key)]
 
 
-def clear_raw(task: Task, *, but_lossless: bool = False) -> None:
+def clear_raw(task: Task, pictures: Iterable[Image], *, but_lossless: bool = False) -> None:
     """Delete what the raw store holds of a task that has ended; `but_lossless` keeps the pictures of the engine."""
-    for key in stored_keys(task):
+    for key in stored_keys(pictures):
         get_store("raw").delete(key)
     if not but_lossless:
         raw.delete_task(task.id)

@@ -4,6 +4,7 @@ emptied.
 
 import logging
 from typing import Final
+from uuid import UUID
 
 from celery import shared_task
 from django.db import transaction
@@ -13,8 +14,8 @@ from redis.exceptions import RedisError
 from generation.catalogue import loras
 from generation.tasks import enlargement, estimates, outbox, stages, states
 from generation.tasks.models import Task
+from generation.webhooks import events as webhook_events
 from generation.webhooks import messages
-from generation.webhooks.models import Delivery
 from imagegenx_site.metrics import TASK
 from workers.engine.metrics import size_class
 from workers.stages import lease
@@ -29,23 +30,30 @@ _log = logging.getLogger(__name__)
 def notify(task_id: str) -> None:
     """The end of the task; those whose recipe goes on after delivery keep their lossless pictures."""
     task = lease.take(STAGE, task_id)
-    if task is None:
-        return
+    if task is not None:
+        work(task)
+
+
+def work(task: Task) -> None:
+    """On a leased task."""
     with handle_failures(STAGE, task):
-        _succeed(task)
+        deliveries = _succeed(task)
         _note_time_after_gpu(task)
-        messages.send_messages(Delivery.objects.filter(task=task).values_list("id", flat=True))
-        clear_raw(task, but_lossless=task.recipe.late)
-        if enlargement.not_enlarged(task, list(task.images.all())):
+        messages.send_messages(deliveries)
+        pictures = list(task.image_rows)
+        clear_raw(task, pictures, but_lossless=task.recipe.late)
+        if enlargement.not_enlarged(task, pictures):
             stages.send_stages(str(task.id), STAGE.target)
 
 
-def _succeed(task: Task) -> None:
+def _succeed(task: Task) -> list[UUID]:
+    """The ids of its deliveries, which are sent now; those of a run that ended in between are the clock's."""
     with transaction.atomic():
-        if states.mark_succeeded(task.id, owner=task.stage_owner):
-            loras.count_use(task.parameters)
-            outbox.write_delivery(task.id)
-            transaction.on_commit(lambda: observe_success(task))
+        if not states.mark_succeeded(task.id, owner=task.stage_owner):
+            return []
+        loras.count_use(task.parameters)
+        transaction.on_commit(lambda: observe_success(task))
+        return outbox.write_delivery_of(task, webhook_events.SUCCEEDED)
 
 
 def observe_success(task: Task) -> None:

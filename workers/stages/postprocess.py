@@ -11,7 +11,7 @@ from generation.tasks import stages, states
 from generation.tasks.models import Task
 from imagegenx_site import metrics
 from storage.store import get_store
-from workers.stages import lease, picture_check
+from workers.stages import lease, picture_check, visit
 from workers.stages.encode import process_pictures, read_lossless
 from workers.stages.failures import handle_failures
 from workers.stages.images import save_images
@@ -23,15 +23,14 @@ _log = logging.getLogger(__name__)
 
 @shared_task(name=STAGE.name, time_limit=660, soft_time_limit=600)  # s; enlarging on a CPU takes minutes
 def postprocess(task_id: str) -> None:
-    """A task, and with it waiting ones with the same work. Its own chain of messages goes on by itself; the others get
-    one.
+    """A task, and with it waiting ones with the same work; then what follows in the same visit. Where nothing does, the
+    first one's chain of messages goes on by itself, the others get one.
     """
     first = lease.take(STAGE, task_id)
     if first is None:
         return
-    for done in _process_group(first):
-        if done is not first:
-            stages.send_stages(str(done.id), STAGE.target)
+    for done in list(_process_group(first)):
+        visit.go_on(STAGE, done, chained=done is first)
 
 
 def _process_group(first: Task) -> Iterator[Task]:
@@ -71,5 +70,5 @@ def _postprocess(task: Task, *others: Task) -> Iterator[Task]:
     files = process_pictures(group, task.recipe.first_version())
     for each, lossless in group:
         save_images(get_store("raw"), each, dict(zip(lossless, files, strict=False)))
-        states.mark_processed(each.id, owner=each.stage_owner)
+        visit.leave(STAGE, each, states.mark_processed)
         yield each

@@ -5,8 +5,9 @@ from typing import Final
 from celery import shared_task
 
 from generation.tasks import stages, states
+from generation.tasks.models import Task
 from storage.store import get_store
-from workers.stages import lease
+from workers.stages import lease, visit
 from workers.stages.failures import handle_failures
 from workers.stages.images import in_parallel, stored_keys
 
@@ -17,16 +18,21 @@ STAGE: Final = stages.named("upload")
 def upload(task_id: str) -> None:
     """All files of the task, side by side."""
     task = lease.take(STAGE, task_id)
-    if task is None:
-        return
+    if task is not None:
+        work(task)
+
+
+def work(task: Task) -> None:
+    """On a leased task; then what follows in the same visit."""
     with handle_failures(STAGE, task):
-        in_parallel(_move, stored_keys(task))
-        states.mark_stored(task.id, owner=task.stage_owner)
+        in_parallel(_move, stored_keys(task.image_rows))
+        visit.leave(STAGE, task, states.mark_stored)
+    visit.go_on(STAGE, task)
 
 
 def _move(key: str) -> None:
     source, target = get_store("raw"), get_store("images")
     if source.exists(key):
-        target.put(key, source.read(key))
+        target.take(key, source)
     elif not target.exists(key):  # neither waiting nor uploaded by an earlier run of this stage
         raise FileNotFoundError(f"{key} is in neither store")
