@@ -13,7 +13,8 @@ import uvicorn
 
 from fixtures.rows import picture_bytes
 from generation.accounts.models import User
-from imagegenx_site import request_bodies, web_server
+from imagegenx_site import web_server
+from imagegenx_site.web import bodies
 
 GENERATE = "/api/v1/image/generate"
 
@@ -135,7 +136,7 @@ def _closed(connection: socket.socket) -> bool:
 
 
 def test_a_body_that_drips_is_ended(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_bodies, "START_S", 0.5)
+    monkeypatch.setattr(bodies, "START_S", 0.5)
     with connect(live) as connection:
         connection.sendall(head(GENERATE, 1000) + b"{")
         began = time.monotonic()
