@@ -5,12 +5,13 @@ from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from generation.api import bodies, health, openapi_schema
+from generation.api import health, openapi_schema
+from generation.api.bounds import bodies
 from generation.api.oauth import urlpatterns as oauth_urls
 from generation.page import views
 from generation.telemetry import prometheus
 
-body_rules = bodies  # of the web process (imagegenx_site/request_bodies.py)
+body_rules = bodies  # of the web process (imagegenx_site/web/bodies.py)
 handler400 = "generation.api.envelope.bad_request"
 handler404 = "generation.api.envelope.not_found"
 handler500 = "generation.api.envelope.server_error"

@@ -30,8 +30,8 @@ from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
 from imagegenx_site.deferred import Deferrable, Deferred, mark_deferrable
-from imagegenx_site.request_bodies import BoundedBodies
-from imagegenx_site.request_threads import RequestThread, RequestThreads
+from imagegenx_site.web.bodies import BoundedBodies
+from imagegenx_site.web.threads import RequestThread, RequestThreads
 
 Answer = TypeVar("Answer")
 _MATCH: Final = "imagegenx.match"  # in a scope: the ResolverMatch of its path, or None

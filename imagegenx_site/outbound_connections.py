@@ -109,13 +109,13 @@ async def _looked_up(host: str, port: int) -> Found:
         finally:
             slots.release()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(_tell, answer, found)
+            loop.call_soon_threadsafe(_settle, answer, found)
 
     threading.Thread(target=look_up, name="name-lookup", daemon=True).start()
     return await answer
 
 
-def _tell(answer: "asyncio.Future[Found]", found: Found | Exception) -> None:
+def _settle(answer: "asyncio.Future[Found]", found: Found | Exception) -> None:
     if answer.done():  # given up meanwhile
         return
     if isinstance(found, Exception):

@@ -4,7 +4,7 @@
 
 uvicorn's httptools protocol takes a request line and headers of any length into memory, waits for them for ever, and
 keeps an answer for ever that its client does not take. A proxy in front bounds these; this does where there is none
-(docs/decisions/0006). Bodies: request_bodies.py.
+(docs/decisions/0006). Bodies: web/bodies.py.
 """
 
 import asyncio

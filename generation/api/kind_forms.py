@@ -9,7 +9,7 @@ from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from generation.api import documents
+from generation.api.bounds import documents
 from generation.api.forms import MAX_TEXT, GenerateSerializer, ParamsSerializer
 from generation.catalogue.kinds import Kind, Option
 from generation.catalogue.models import ImageModel

@@ -9,9 +9,9 @@ from typing import Any
 from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
 from generation.admission import priority
+from generation.api.bounds.pictures import size_and_inputs
 from generation.api.forms import RequestContext, parse, style_of
 from generation.api.kind_forms import body_of, form_of
-from generation.api.pictures import size_and_inputs
 from generation.catalogue import prompts, snapshot
 from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel, Style

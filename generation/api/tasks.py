@@ -11,7 +11,7 @@ from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.batches import BatchBody, batch_body
-from generation.api.fetching import with_pictures
+from generation.api.bounds.fetching import with_pictures
 from generation.api.kind_forms import body_of
 from generation.api.submission import ParsedRequest, check_request
 from generation.api.validation import JSONParser, MultiPartParser

@@ -9,12 +9,12 @@ from typing import Any, Final
 from rest_framework import parsers, serializers
 from rest_framework.exceptions import ParseError
 
-from generation.api import documents
+from generation.api.bounds import documents
 from imagegenx_site.errors import Fault, InvalidRequest
 
 
 class JSONParser(parsers.JSONParser):
-    """DRF's, for documents that cost no more to check than they may (documents.py)."""
+    """DRF's, for documents that cost no more to check than they may (bounds/documents.py)."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """The value. Raises ParseError, TooMuch."""

@@ -19,8 +19,8 @@ from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload, allowances_of
+from generation.api.bounds.fetching import with_pictures
 from generation.api.envelope import as_api_error, json_bytes
-from generation.api.fetching import with_pictures
 from generation.api.submission import ParsedRequest, check_request
 from generation.api.wait import DeferredResponse, finished_instead, when_ended
 from generation.catalogue.kinds import Kind

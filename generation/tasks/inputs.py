@@ -1,7 +1,7 @@
 """Pictures that clients send with a request: from a URL, an upload or base64, checked before a single pixel is decoded.
 
     where it comes from   bounded by
-    URL                   fetched before (generation/api/fetching.py): public addresses only, few redirects,
+    URL                   fetched before (generation/api/bounds/fetching.py): public addresses only, few redirects,
                           MAX_INPUT_BYTES, INPUT_TIMEOUT_S
     upload, base64        MAX_BODY_BYTES of the request, MAX_INPUT_BYTES of the picture
 

@@ -12,7 +12,7 @@ from django.conf import LazySettings
 from fixtures.hostile import HostileServer
 from fixtures.rows import Receiver, picture_bytes
 from generation.accounts.models import User
-from generation.api import fetching
+from generation.api.bounds import fetching
 from generation.tasks.models import Task
 
 Clients = Callable[[str], httpx.AsyncClient]

@@ -1,4 +1,4 @@
-"""How large a body each address takes, from whom, and how many at once (imagegenx_site/request_bodies.py reads it).
+"""How large a body each address takes, from whom, and how many at once (imagegenx_site/web/bodies.py reads it).
 
     address                                   from anybody        with a key
     none, GET, health, metrics, pages         SMALL
@@ -28,8 +28,8 @@ from generation.api.base import ApiView, Upload
 from generation.api.envelope import error_body, json_bytes
 from imagegenx_site.errors import ApiError, Forbidden, Unauthorised
 from imagegenx_site.ids import uuid7
-from imagegenx_site.request_bodies import BodyRule
 from imagegenx_site.slots import Claim
+from imagegenx_site.web.bodies import BodyRule
 
 SMALL: Final = 16 << 10  # bytes
 FORM: Final = 64 << 10

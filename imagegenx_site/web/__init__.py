@@ -1,0 +1,1 @@
+"""Parts of the web process: its threads, and the bounds of what comes in."""
