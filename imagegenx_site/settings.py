@@ -279,6 +279,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "generation.accounts.actor.audited_admin",
     "generation.admission.login.refused_logins",
+    "generation.admin.base.without_nul",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -334,6 +335,15 @@ _SHARED_PROCESSORS: list[Any] = [
     structlog.processors.StackInfoRenderer(),
     structlog.processors.format_exc_info,
 ]
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A request that Django refuses is a line in the log, not a traceback that strangers could fill it with."""
+    if record.name.startswith("django.security"):
+        record.exc_info = None
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -349,7 +359,8 @@ LOGGING = {
             ],
         }
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
+    "filters": {"stranger": {"()": "django.utils.log.CallbackFilter", "callback": _without_traceback}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "filters": ["stranger"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "httpx": {"level": "WARNING"},
