@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from rest_framework import parsers, serializers
 from rest_framework.exceptions import ParseError
 
@@ -25,9 +27,12 @@ class JSONParser(parsers.BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """The value. Raises ParseError, InvalidRequest."""
+        """The value. Raises ParseError, InvalidRequest, RequestDataTooBig."""
+        text = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        if len(text) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise RequestDataTooBig("The body is larger than this server takes.")
         try:
-            return documents.parse(stream.read())
+            return documents.parse(text)
         except ValueError as error:
             raise ParseError(str(error)) from error
 
