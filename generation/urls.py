@@ -21,7 +21,11 @@ urlpatterns = [
     path("session", views.session, name="page-session"),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", openapi_schema.document, name="schema"),
-    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path(
+        "api/docs",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"]),
+        name="docs",
+    ),
     path("", include("generation.compat.urls")),
     path("", include("storage.urls")),
     path("admin/", admin.site.urls),

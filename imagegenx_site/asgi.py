@@ -21,12 +21,12 @@ from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core import signals
-from django.core.exceptions import RequestAborted
+from django.core.exceptions import RequestAborted, SuspiciousOperation
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import response_for_exception
 from django.db import close_old_connections
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
 from imagegenx_site.deferred import Deferrable, Deferred, mark_deferrable
@@ -142,6 +142,16 @@ async def _unless_disconnected(work: Any, receive: Any) -> Any:
         await asyncio.gather(working, listening, return_exceptions=True)
 
 
+class _StaticFiles(ASGIStaticFilesHandler):
+    """Static files; a path that leads out of their folder names none."""
+
+    def serve(self, request: HttpRequest) -> Any:
+        try:
+            return super().serve(request)
+        except (SuspiciousOperation, ValueError) as error:  # ValueError: a NUL in the path
+            raise Http404("There is no such file.") from error
+
+
 class WebProcess:
     """The ASGI application, and the threads that it uses."""
 
@@ -149,11 +159,14 @@ class WebProcess:
         django.setup(set_prefix=False)
         _raise_file_limit()
         self._threads = RequestThreads(settings.WEB_THREADS)
-        self._application = ASGIStaticFilesHandler(SingleThreadHandler(self._threads))
+        self._application = _StaticFiles(SingleThreadHandler(self._threads))
         self._bounded = BoundedBodies(self._application, self._in_thread)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
+        if scope["type"] == "websocket":  # there is none here: refuse the handshake, which answers 403
+            await send({"type": "websocket.close"})
+            return
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return

@@ -33,6 +33,15 @@ class ClockJobsAtDebug(logging.Filter):
         return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
+class RefusalsWithoutTraceback(logging.Filter):
+    """A request that Django refuses is a line in the log, not a traceback that strangers could fill it with."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.security"):
+            record.exc_info = None
+        return True
+
+
 def _fields_of_libraries(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Celery's `data` becomes fields, with the task that the message is about; uvicorn's coloured text goes."""
     event.pop("color_message", None)
@@ -85,8 +94,10 @@ def configuration(level: str, form: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": lines},
-        "filters": {"clock": {"()": ClockJobsAtDebug}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "filters": ["clock"]}},
+        "filters": {"clock": {"()": ClockJobsAtDebug}, "refusals": {"()": RefusalsWithoutTraceback}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "lines", "filters": ["clock", "refusals"]}
+        },
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "httpx": {"level": "WARNING"},

@@ -310,6 +310,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "generation.accounts.actor.audited_admin",
     "generation.admission.login.refused_logins",
+    "generation.admin.base.without_nul",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

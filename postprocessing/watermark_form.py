@@ -1,7 +1,5 @@
 """Watermarks as frozen values, and their reading from JSON (docs/postprocessing.md has the form)."""
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -64,17 +62,19 @@ Mark = TextMark | QrMark | ImageMark
 
 @dataclass(frozen=True)
 class _PictureText(Text):
-    """The base64 of a picture, read as its bytes."""
+    """The base64 of a picture (also as a data: URL), read as its bytes."""
 
     def read(self, value: Any, path: str, faults: list[Fault]) -> bytes | None:
+        from postprocessing.client_pictures import decoded_text
         from postprocessing.decoding import is_readable_picture
 
-        encoded = super().read(value, path, faults)
+        bare = "".join(value.split()) if isinstance(value, str) else value  # without line breaks
+        encoded = super().read(bare, path, faults)
         if encoded is None:
             return None
         try:
-            data = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
+            data = decoded_text(encoded)
+        except ValueError:
             data = b""
         if is_readable_picture(data):
             return data
@@ -125,7 +125,7 @@ MARK: Final = Tagged(
         "image": Object(
             {
                 **tagged("kind", "image"),
-                "image": _PictureText(LARGEST_MARK_BYTES * 4 // 3 + 4, required=True),
+                "image": _PictureText(LARGEST_MARK_BYTES * 4 // 3 + 200, required=True),
                 **_SCALE,
                 **_PLACE,
                 **_TILES,

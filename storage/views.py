@@ -6,6 +6,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from imagegenx_site import redis_clients
+from imagegenx_site.http.etags import is_known
 from storage import keys, signing
 from storage.archive import open_or_request
 from storage.errors import Archived, BadKey, ObjectNotFound, StoreUnavailable
@@ -34,7 +35,7 @@ async def signed_file(request: HttpRequest, key: str) -> HttpResponseBase:
     if not signing.verify(request.path, request.GET.get("expires", ""), request.GET.get("signature", "")):
         return HttpResponse("The link has expired or is not valid; get a new one from the API.\n", "text/plain", 403)
     etag = f'"{key}"'
-    if etag in request.headers.get("If-None-Match", ""):
+    if is_known(request, etag):
         return HttpResponse(status=304, headers={"ETag": etag})
     try:
         data = await sync_to_async(_read, thread_sensitive=False)(key)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, cast
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
@@ -21,6 +21,17 @@ class CappedPaginator(Paginator):
     def count(self) -> int:
         rows = cast(QuerySet, self.object_list)
         return len(rows[:_MOST_COUNTED].values_list("pk"))
+
+
+def without_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Refuses addresses of the admin with a NUL: Django's lists and searches hand it to Postgres, which has none."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        if request.path.startswith("/admin/") and "%00" in request.META.get("QUERY_STRING", ""):
+            return HttpResponseBadRequest("The address has a NUL.\n", "text/plain")
+        return get_response(request)
+
+    return respond
 
 
 class ReadOnlyMixin:
@@ -56,6 +67,7 @@ def choice_filter(name: str, choices: Callable[[], Choices]) -> type[admin.Simpl
             return choices()
 
         def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-            return queryset.filter(**{name: self.value()}) if self.value() else queryset
+            known = {value for value, _ in self.lookup_choices}
+            return queryset.filter(**{name: self.value()}) if self.value() in known else queryset
 
     return ChoiceFilter

@@ -12,7 +12,7 @@ from generation.accounts.models import SCOPES, ApiKey
 from generation.api import new_keys, openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.validation import StrictSerializer, checked
+from generation.api.validation import DayField, StrictSerializer, checked
 from generation.tasks import usage
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 
@@ -39,8 +39,8 @@ class RotateSerializer(StrictSerializer):
 class UsageSerializer(StrictSerializer):
     """The days of a report (UTC, inclusive), and what its lines stand for."""
 
-    since = serializers.DateField(required=False)
-    until = serializers.DateField(required=False)
+    since = DayField(required=False)
+    until = DayField(required=False)
     group_by = serializers.ChoiceField(choices=tuple(usage.GROUPS), required=False, default="day")
 
 

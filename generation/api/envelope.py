@@ -182,8 +182,9 @@ def _of_status(status: int, code: str, message: str) -> ApiError:
 
 
 def json_bytes(body: Mapping[str, Any]) -> bytes:
-    """An envelope as bytes, for answers made outside DRF."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    """An envelope as bytes, for answers made outside DRF. A lone surrogate is written as its escape."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode(errors="backslashreplace")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -15,7 +15,7 @@ from rest_framework import serializers
 
 from generation.accounts import plans
 from generation.accounts.models import Plan, User
-from generation.api.validation import StrictSerializer, validated
+from generation.api.validation import NumberField, StrictSerializer, validated
 from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
@@ -36,6 +36,16 @@ class LorasField(serializers.JSONField):
 @extend_schema_field({**BLOCK.json_schema(), "description": "See docs/postprocessing.md."})
 class PostprocessField(serializers.JSONField):
     """Checked by the schema it shows."""
+
+
+class SamplerField(serializers.ChoiceField):
+    """A sampler, in the spelling of any of the programs that have it."""
+
+    def to_internal_value(self, data: Any) -> str:
+        found = samplers.find(data) if isinstance(data, str) else None
+        if not data or found is None:
+            raise _fault("not_allowed", f"There is no such sampler. {samplers.known()}")
+        return found
 
 
 class ParamsSerializer(StrictSerializer):
@@ -60,15 +70,15 @@ class ParamsSerializer(StrictSerializer):
         required=False, max_length=MAX_TEXT, allow_blank=True, help_text="Negative prompt: what should not appear."
     )
     steps = serializers.IntegerField(required=False, min_value=1, max_value=100, help_text="Number of denoising steps.")
-    cfg_scale = serializers.FloatField(
+    cfg_scale = NumberField(
         required=False, min_value=1, max_value=20, help_text="Guidance scale: how closely the image follows the prompt."
     )
-    sampler = serializers.ChoiceField(choices=samplers.NAMES, required=False)
+    sampler = SamplerField(choices=samplers.NAMES, required=False, help_text="Other programs' names are read, too.")
     seed = serializers.IntegerField(
         required=False, min_value=-1, max_value=MAX_SEED, help_text="The same seed gives the same image. -1: random."
     )
     num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
-    saturation = serializers.FloatField(required=False, min_value=0.5, max_value=2.0)
+    saturation = NumberField(required=False, min_value=0.5, max_value=2.0)
     format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
     deterministic = serializers.BooleanField(
         required=False, help_text="Run in a batch of one: bit-identical images on one machine, slower."

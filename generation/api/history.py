@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.api.validation import StrictSerializer, checked
+from generation.api.validation import DayField, StrictSerializer, checked
 from generation.api.wait import base_url
 from generation.catalogue.kinds import task_kinds
 from generation.catalogue.parameters import parse_resolution
@@ -25,8 +25,8 @@ class FiltersSerializer(StrictSerializer):
 
     limit = serializers.IntegerField(required=False, min_value=1, max_value=LARGEST_PAGE, default=20)
     cursor = serializers.CharField(required=False, max_length=60, help_text="`next_cursor` of the previous page.")
-    since = serializers.DateField(required=False, help_text="First day, such as 2026-11-20.")
-    until = serializers.DateField(required=False, help_text="Last day.")
+    since = DayField(required=False, help_text="First day, such as 2026-11-20.")
+    until = DayField(required=False, help_text="Last day.")
     status = serializers.ChoiceField(required=False, choices=tuple(history.INNER_STATUS))
     kind = serializers.ChoiceField(required=False, choices=task_kinds())
     style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name

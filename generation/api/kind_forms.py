@@ -1,7 +1,6 @@
 """The requests of every kind of task, made of the table of kinds, and how pictures are given in them."""
 
 import functools
-import json
 from typing import Any, ClassVar, Final
 
 from django.core.files.uploadedfile import UploadedFile
@@ -11,6 +10,7 @@ from rest_framework import serializers
 
 from generation.api.bounds import documents
 from generation.api.forms import MAX_TEXT, GenerateSerializer, ParamsSerializer
+from generation.api.validation import NumberField
 from generation.catalogue.kinds import Kind, Option
 from generation.catalogue.models import ImageModel
 from generation.tasks import inputs
@@ -26,12 +26,14 @@ class PictureField(serializers.Field):
     default_error_messages: ClassVar = {"not_a_picture": "Give an address, base64, or upload a file."}
 
     def to_internal_value(self, data: Any) -> inputs.Given:
-        if not isinstance(data, str | UploadedFile | inputs.Inverted) or not data:
+        sent = data.sent if isinstance(data, inputs.GivenMask) else data  # from a compatible API, never from JSON
+        if not isinstance(sent, str | UploadedFile) or not sent:
             self.fail("not_a_picture")
-        fault = inputs.form_fault(data)
+        fault = inputs.form_fault(sent)
         if fault:
             raise serializers.ValidationError(fault, code="malformed")
-        return data
+        checked: inputs.Given = data
+        return checked
 
     def to_representation(self, value: Any) -> Any:
         return value
@@ -129,7 +131,7 @@ def _field_of(value: Field) -> serializers.Field:
     if isinstance(value, Integer):
         return serializers.IntegerField(min_value=value.low, max_value=value.high, **about)
     if isinstance(value, Number):
-        return serializers.FloatField(min_value=value.low, max_value=value.high, **about)
+        return NumberField(min_value=value.low, max_value=value.high, **about)
     if isinstance(value, List):
         return serializers.ListField(
             child=_field_of(value.item), min_length=value.least, max_length=value.most, **about
@@ -144,21 +146,18 @@ def body_of(data: Any) -> Any:
     body: dict[str, Any] = {name: data[name] for name in data}
     for name in ("params", "texts"):
         if isinstance(body.get(name), str):
-            body[name] = _json(body[name])
+            body[name] = _value_of(body[name], name)
     return body
 
 
-def _json(text: str) -> Any:
+def _value_of(text: str, field: str) -> Any:
     """The value of a JSON text; the text itself when it is none (the field then says what is wrong). Raises
-    TooMuch.
+    InvalidRequest.
     """
     try:
-        documents.check_text(text.encode())
-        value = json.loads(text)
-        documents.check_value(value)
-    except (ValueError, RecursionError):
+        return documents.parse(text.encode(), field)
+    except ValueError:
         return text
-    return value
 
 
 def _fault_at(field: str, code: str, message: str) -> serializers.ValidationError:

@@ -15,6 +15,7 @@ from generation.tasks import access
 from generation.tasks.models import Image, Status
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Busy, Conflict, Fault, InvalidRequest, NotFound
+from imagegenx_site.http.etags import is_known
 from postprocessing.thumbnails import small_webp
 from storage.archive import check_present, open_or_request
 from storage.errors import Archived, StorageError, StoreUnavailable
@@ -35,7 +36,7 @@ class TaskImageView(ApiView):
         index, variant = _asked(request)
         image = _find_image(request, public_id, index)
         etag = f'"{image.sha256[:32]}-{variant}"'
-        if request.headers.get("If-None-Match") == etag:
+        if is_known(request._request, etag):
             return HttpResponse(status=304, headers={"ETag": etag})
         try:
             return _picture(image, variant, etag)

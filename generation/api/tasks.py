@@ -27,6 +27,7 @@ from generation.tasks.presentation import InputBody, TaskBody, input_body, task_
 from generation.tasks.submit import Submitted
 from generation.tasks.view import view_for
 from imagegenx_site.errors import Fault, InvalidRequest
+from imagegenx_site.http.etags import is_known
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 
@@ -96,7 +97,7 @@ class TaskDetailView(ApiView):
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task; 304 when `If-None-Match` names its present state."""
         task = view_for(public_id, request.user, base_url=base_url(request))
-        if task.etag in request.headers.get("If-None-Match", ""):
+        if is_known(request._request, task.etag):
             return Response(status=304, headers={"ETag": task.etag})
         response = Response(task.body, headers={"ETag": task.etag})
         if not task.ended:

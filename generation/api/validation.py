@@ -1,31 +1,40 @@
 """Bodies parsed and validated by forms: unknown fields are refused, every fault has its path and one of our codes."""
 
 import difflib
-import io
+import math
+import re
 import threading
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from rest_framework import parsers, serializers
 from rest_framework.exceptions import ParseError
 
 from generation.api.bounds import documents
 from imagegenx_site.errors import Fault, InvalidRequest
 
+FIRST_DAY: Final = date(1970, 1, 2)
+LAST_DAY: Final = date(9998, 12, 30)  # days beyond these have no ids
+_UNESCAPED_PLUS: Final = re.compile(r"(T[\d:.]+) (?=\d\d:?\d\d$)")
 
-class JSONParser(parsers.JSONParser):
-    """DRF's, for documents that cost no more to check than they may (bounds/documents.py)."""
+
+class JSONParser(parsers.BaseParser):
+    """UTF-8 JSON, for documents that cost no more to check than they may and that can be kept (bounds/documents.py)."""
+
+    media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """The value. Raises ParseError, TooMuch."""
-        text = stream.read()
+        """The value. Raises ParseError, InvalidRequest, RequestDataTooBig."""
+        text = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        if len(text) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise RequestDataTooBig("The body is larger than this server takes.")
         try:
-            documents.check_text(text)
-            value = super().parse(io.BytesIO(text), media_type, parser_context)
-            documents.check_value(value)
-        except RecursionError as error:
-            raise ParseError("The JSON is nested too deeply.") from error
-        return value
+            return documents.parse(text)
+        except ValueError as error:
+            raise ParseError(str(error)) from error
 
 
 class MultiPartParser(parsers.MultiPartParser):
@@ -36,6 +45,35 @@ class MultiPartParser(parsers.MultiPartParser):
         form = super().parse(stream, media_type, parser_context)
         documents.check_value(dict(form.data.lists()))
         return form
+
+
+class NumberField(serializers.FloatField):
+    """A finite number. DRF's field lets "nan" through, and breaks on whole numbers that no float holds."""
+
+    def to_internal_value(self, data: Any) -> float:
+        try:
+            number = super().to_internal_value(data)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            self.fail("invalid")
+        return number
+
+
+class DayField(serializers.DateField):
+    """A day (UTC), also written as a time, of which it is the day."""
+
+    def to_internal_value(self, value: Any) -> date:
+        text = _UNESCAPED_PLUS.sub(r"\1+", value) if isinstance(value, str) else value
+        try:
+            moment = datetime.fromisoformat(text) if isinstance(text, str) and "T" in text else None
+            day = moment.astimezone(UTC).date() if moment and moment.tzinfo else moment and moment.date()
+        except (ValueError, OverflowError):
+            day = None
+        found: date = day or super().to_internal_value(text)
+        if not FIRST_DAY <= found <= LAST_DAY:
+            raise serializers.ValidationError(f"Days are from {FIRST_DAY} to {LAST_DAY}.", "out_of_range")
+        return found
 
 
 _GUESSES: Final = 10  # unknown fields of one object for which the one that was meant is searched

@@ -178,7 +178,7 @@ def checked(path: Path) -> dict[str, Any]:
         raise _refused("file", "not_a_lora", "The file has tensors that are not those of a LoRA.")
     if dtypes - set(_DTYPES):
         raise _refused("file", "wrong_dtype", f"The tensors must be {', '.join(_DTYPES)}.")
-    if not ranks or max(ranks) > MAX_RANK:
+    if not ranks or min(ranks) < 1 or max(ranks) > MAX_RANK:
         raise _refused("file", "wrong_rank", f"The rank must be from 1 to {MAX_RANK}.")
     return {"rank": max(ranks), "triggers": _triggers(metadata)}
 
@@ -197,10 +197,11 @@ def _triggers(metadata: dict[str, str]) -> list[str]:
     try:
         frequency = json.loads(metadata.get("ss_tag_frequency", "{}"))
         words = [word for tags in frequency.values() for word in tags]
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         words = []
     words += metadata.get("modelspec.trigger_phrase", "").split(",")
-    return [str(word).strip()[:60] for word in dict.fromkeys(words) if str(word).strip()][:20]
+    printable = ("".join(filter(str.isprintable, str(word))).strip()[:60] for word in words)
+    return list(dict.fromkeys(filter(None, printable)))[:20]
 
 
 def count_use(parameters: Parameters) -> None:

@@ -13,22 +13,17 @@
 Other fields are accepted and have no effect: style, user, moderation, input_fidelity ...
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
-from PIL import Image as Pillow
-from PIL import ImageChops, UnidentifiedImageError
 
 from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
 from generation.tasks.models import Image, Task
-from generation.tasks.presentation import image_url
+from generation.tasks.presentation import image_url, public_format
 from imagegenx_site.errors import ApiError, Fault, InvalidRequest
 
 _STEP_FACTORS: Final = {"low": 0.5, "medium": 1, "standard": 1, "high": 1.5, "hd": 1.5, "xhigh": 2, "max": 2}
@@ -94,12 +89,15 @@ def _number(value: Any, kind: type) -> Any:
     """Multipart forms carry numbers as text; what is no number is refused by its field later."""
     try:
         return kind(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 
 def _unsupported(given: Mapping[str, Any]) -> list[Fault]:
     faults = []
+    if given.get("quality", "auto") not in (*_STEP_FACTORS, "auto"):
+        known = ", ".join(("auto", *_STEP_FACTORS))
+        faults.append(Fault("quality", "unsupported_value", f"One of {known}."))
     if given.get("output_format", "png") not in _FORMATS:
         faults.append(Fault("output_format", "unsupported_value", f"One of {', '.join(_FORMATS)}."))
     if given.get("background") == "transparent":
@@ -114,23 +112,9 @@ def _unsupported(given: Mapping[str, Any]) -> list[Fault]:
 def _output(given: Mapping[str, Any]) -> dict[str, Any]:
     form = given.get("output_format", "png")
     quality = given.get("output_compression")
-    return {"format": form} if form == "png" or quality is None else {"format": form, "quality": quality}
-
-
-def inverted_mask(mask: UploadedFile) -> str:
-    """OpenAI's mask (transparent: repaint) as ours (white: repaint), in base64. Raises InvalidRequest."""
-    try:
-        picture = Pillow.open(mask, formats=("PNG", "WEBP"))
-        if picture.width * picture.height > settings.MAX_INPUT_PIXELS:
-            raise InvalidRequest([Fault("mask", "too_large", "The mask has too many pixels.")])
-        if "A" not in picture.getbands() and "transparency" not in picture.info:
-            raise InvalidRequest([Fault("mask", "malformed", "The mask has no transparent part.")])
-        alpha = picture.convert("RGBA").getchannel("A")
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InvalidRequest([Fault("mask", "malformed", "The mask must be a PNG with transparency.")]) from error
-    written = io.BytesIO()
-    ImageChops.invert(alpha).save(written, "PNG")
-    return base64.b64encode(written.getvalue()).decode()
+    if form == "png" or quality is None:
+        return {"format": form}
+    return {"format": form, "quality": quality or 1}  # OpenAI counts from 0
 
 
 def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any], base: str) -> dict[str, Any]:
@@ -148,7 +132,7 @@ def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any], base: 
     return {
         "created": int(task.created_at.timestamp()),
         "data": data,
-        "output_format": first.format,
+        "output_format": public_format(first.format),
         "size": f"{first.width}x{first.height}",
     }
 

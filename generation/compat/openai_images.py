@@ -1,9 +1,8 @@
 """`/v1/images/generations`, `/v1/images/edits`, `/v1/models`: OpenAI's Images API."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
@@ -14,7 +13,10 @@ from generation.catalogue.kinds import of_pictures
 from generation.catalogue.models import ImageModel
 from generation.compat import openai_form
 from generation.compat.base import CompatView
+from generation.tasks.inputs import GivenMask, MaskRule
 from imagegenx_site.errors import ApiError, Fault, InvalidRequest, NotFound
+
+_PICTURES: Final = ("image", "image[]", "images")
 
 
 class OpenAiView(CompatView):
@@ -52,14 +54,14 @@ class EditsView(OpenAiView):
         """`client.images.edit(...)`."""
         asked = _object(request.data)
         pictures = _pictures(request.data)
-        mask = asked.get("mask")
+        mask = _given(asked.get("mask"))
         kind = of_pictures(("image", "mask") if mask else ("image",))
-        fields = {name: value for name, value in asked.items() if name not in ("image", "image[]", "mask")}
+        fields = {name: value for name, value in asked.items() if name not in (*_PICTURES, "mask")}
         _check_model(asked, kind.name)
         body = openai_form.generation_body(fields, snapshot.current(), kind)
         body["image"] = pictures[0]
-        if isinstance(mask, UploadedFile):
-            body["mask"] = openai_form.inverted_mask(mask)
+        if mask:
+            body["mask"] = GivenMask(mask, MaskRule.TRANSPARENT)
         base = base_url(request)
         return self.generate(request, body, kind, lambda task, images: openai_form.answer(task, images, fields, base))
 
@@ -115,9 +117,16 @@ def _object(data: Any) -> dict[str, Any]:
 
 
 def _pictures(data: Any) -> list[Any]:
-    """The picture to edit: one part, however its name is written."""
-    several = hasattr(data, "getlist")
-    found = [one for name in ("image", "image[]") for one in (data.getlist(name) if several else [data.get(name)])]
-    if len(found := [one for one in found if one]) != 1:
+    """The picture to edit: one part of a form, or one value of JSON, however its name is written."""
+    found = []
+    for name in _PICTURES:
+        values = data.getlist(name) if hasattr(data, "getlist") else data.get(name)
+        found += [_given(one) for one in (values if isinstance(values, list) else [values]) if one]
+    if len(found) != 1:
         raise InvalidRequest([Fault("image", "required", "Send exactly one picture.")])
     return found
+
+
+def _given(value: Any) -> Any:
+    """A picture of a JSON body may stand in an object."""
+    return value.get("image_url") if isinstance(value, dict) else value

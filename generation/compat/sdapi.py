@@ -146,7 +146,8 @@ class SamplersView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """By the names that A1111 gives them."""
-        return Response([{"name": one.a1111, "aliases": [one.name], "options": {}} for one in SAMPLERS.values()])
+        found = SAMPLERS.values()
+        return Response([{"name": one.a1111, "aliases": [one.name, *one.aliases], "options": {}} for one in found])
 
 
 class SdLorasView(SdapiView):

@@ -7,34 +7,40 @@ what has no meaning here is ignored, and numbers beyond the model's bounds are b
     prompt (with <lora:name:weight>)             text, params.loras
     width, height                                params.resolution
     batch_size x n_iter                          params.num_images
-    sampler_name | sampler_index, scheduler      params.sampler; unknown: the model's own
+    sampler_name | sampler_index, scheduler      params.sampler; none, or Automatic: the model's own; unknown: refused
     override_settings.sd_model_checkpoint        params.model
-    init_images, mask (white is repainted), inpainting_mask_invert, mask_blur, denoising_strength
+    init_images (one), mask (white, or what is opaque, is repainted: generation/tasks/masks.py),
+    inpainting_mask_invert, mask_blur, denoising_strength
+
+Numbers may be written as texts.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from generation.catalogue import samplers
 from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import SIDE_STEP, SIDES
-from generation.catalogue.samplers import AUTO, BY_A1111_NAME, SAMPLERS
+from generation.catalogue.samplers import SAMPLERS
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
-from generation.tasks.inputs import Inverted
+from generation.tasks.inputs import GivenMask, MaskRule
 from generation.tasks.models import Image, Task
 from imagegenx_site.errors import Fault, InvalidRequest
 
-_LORA: Final = re.compile(r"<lora:([^:<>]{1,60})(?::([0-9.]{1,8}))?(?::[^<>]*)?>")
+_LORA: Final = re.compile(r"<(?:lora|lyco):([^<>]*)>", re.IGNORECASE)
+_DECIMAL: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 
 
 def request_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str, chosen: str) -> dict[str, Any]:
     """Our request body; `chosen` is the model that the caller has set by `options`. Raises InvalidRequest."""
     model = model_titled(catalogue, _override(asked) or chosen, kind)
-    text, loras = _without_loras(str(asked.get("prompt") or ""))
-    params: dict[str, Any] = {"negative_text": str(asked.get("negative_prompt") or ""), "loras": loras}
+    text, loras = _without_loras(_text(asked, "prompt"))
+    params: dict[str, Any] = {"negative_text": _text(asked, "negative_prompt"), "loras": loras}
     params["sampler"] = _sampler(asked)
     params["num_images"] = max(1, _whole(asked, "batch_size", 1)) * max(1, _whole(asked, "n_iter", 1))
     params["seed"] = max(-1, _whole(asked, "seed", -1))
@@ -56,12 +62,13 @@ def with_pictures(asked: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str
     pictures = asked.get("init_images")
     if not isinstance(pictures, list) or not pictures or not isinstance(pictures[0], str):
         raise InvalidRequest([Fault("init_images", "required", "Send one picture in base64.")])
+    if len(pictures) > 1:
+        raise InvalidRequest([Fault("init_images", "out_of_range", "Send one picture; several take a request each.")])
     strength = min(max(0.05, _number(asked, "denoising_strength", 0.75)), 1.0)
     params = {**body["params"], "strength": strength}
     if not asked.get("mask"):
         return {**body, "image": pictures[0], "params": params}
-    given = str(asked["mask"])
-    mask = Inverted(given) if asked.get("inpainting_mask_invert") else given
+    mask = GivenMask(asked["mask"], MaskRule.OPAQUE, inverted=bool(_whole(asked, "inpainting_mask_invert", 0)))
     params["mask_feather"] = min(max(0, _whole(asked, "mask_blur", 4)), 64)
     return {**body, "image": pictures[0], "mask": mask, "params": params}
 
@@ -79,15 +86,39 @@ def _override(asked: Mapping[str, Any]) -> str:
 
 
 def _without_loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
-    loras = [{"name": name, "weight": float(weight or 1)} for name, weight in _LORA.findall(prompt)]
+    """The prompt, and what its `<lora:name>` and `<lora:name:weight>` ask for. Raises InvalidRequest."""
+    loras = [_lora(found[1]) for found in _LORA.finditer(prompt)]
     return " ".join(_LORA.sub(" ", prompt).split()), loras
 
 
+def _lora(tag: str) -> dict[str, Any]:
+    name, _, weight = tag.partition(":")
+    parsed = _parsed(weight) if weight else 1.0
+    if not name.strip() or parsed is None:
+        message = f"<lora:{tag[:60]}> can't be read; write <lora:name> or <lora:name:0.8>."
+        raise InvalidRequest([Fault("prompt", "malformed", message)])
+    return {"name": name.strip(), "weight": parsed}
+
+
 def _sampler(asked: Mapping[str, Any]) -> str:
-    name = str(asked.get("sampler_name") or asked.get("sampler_index") or "")
-    if str(asked.get("scheduler") or "").lower() == "karras" and f"{name} Karras" in BY_A1111_NAME:
-        name = f"{name} Karras"
-    return BY_A1111_NAME[name].name if name in BY_A1111_NAME else AUTO
+    """Raises InvalidRequest for a sampler, or a schedule for it, that is not here."""
+    field = "sampler_name" if asked.get("sampler_name") else "sampler_index"
+    name, schedule = _text(asked, field), _text(asked, "scheduler")
+    found = samplers.find(name, schedule)
+    if found is None:
+        asked_for = f"{name} with the schedule {schedule}" if schedule else name
+        message = f"There is no sampler {asked_for[:100]}. {samplers.known()}"
+        raise InvalidRequest([Fault(field if name else "scheduler", "not_allowed", message)])
+    return found
+
+
+def _text(asked: Mapping[str, Any], name: str) -> str:
+    value = asked.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidRequest([Fault(name, "wrong_type", "A text.")])
+    return value
 
 
 def _whole(asked: Mapping[str, Any], name: str, default: int) -> int:
@@ -95,12 +126,24 @@ def _whole(asked: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def _number(asked: Mapping[str, Any], name: str, default: float) -> float:
+    """A number, also as text. Raises InvalidRequest."""
     value = asked.get(name)
-    if value is None:
+    if value is None or value == "":
         return default
+    if isinstance(value, str):
+        value = _parsed(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest([Fault(name, "wrong_type", "A number.")])
     return value
+
+
+def _parsed(text: str) -> float | None:
+    """The number of a text; whole ones exactly, because seeds are larger than floats are exact."""
+    text = text.strip()
+    if not _DECIMAL.fullmatch(text):
+        return None
+    number = int(text) if text.lstrip("+-").isdigit() else float(text)
+    return number if math.isfinite(number) else None
 
 
 def _side(side: int, model: ImageModel | None) -> int:

@@ -1,46 +1,53 @@
-"""Pictures that clients send with a request: from a URL, an upload or base64, checked before a single pixel is decoded.
+"""Pictures that clients send with a request: from a URL, an upload or base64.
 
-    where it comes from   bounded by
-    URL                   fetched before (generation/api/bounds/fetching.py): public addresses only, few redirects,
-                          MAX_INPUT_BYTES, INPUT_TIMEOUT_S
-    upload, base64        MAX_BODY_BYTES of the request, MAX_INPUT_BYTES of the picture
+    where it comes from      bounded by
+    URL                      fetched before (generation/api/bounds/fetching.py): public addresses only, few redirects,
+                             MAX_INPUT_BYTES, INPUT_TIMEOUT_S
+    upload, base64, data:    MAX_BODY_BYTES of the request, MAX_INPUT_BYTES of the picture
 
-The content decides what a picture is, never a name or a header: PNG, JPEG or WebP, one frame, at most
-MAX_INPUT_PIXELS. It is turned as its EXIF says, its alpha laid on white, brought to the task's size and stored as
-PNG, so nothing of the client's file but its pixels goes further.
+`postprocessing.client_pictures` reads them, whatever their role and door. Alpha is laid on white, a mask's is read as
+its door does (masks.py). A picture is brought to the task's size and stored as PNG, so nothing of the client's file but
+its pixels goes further.
 """
 
-import base64
-import binascii
 import io
-import re
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final
 
 from django.core.files.uploadedfile import UploadedFile
 from PIL import Image as Pillow
-from PIL import ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import ImageFilter, ImageOps
 
 from imagegenx_site.errors import Fault
 from imagegenx_site.outbound_http import url_problem
+from postprocessing.client_pictures import ClientPicture, PictureFault, decoded_text, is_data_url, read_picture
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP")
-_DATA_URL: Final = re.compile(r"data:[a-z]+/[a-z0-9.+-]+;base64,")
+_MIN_SIDE: Final = 8  # pixels
 _SAME_SHAPE: Final = 0.02  # relative difference of two aspect ratios that still counts as the same shape
 _PNG_EFFORT: Final = 1  # these files live for one task: speed counts, size does not
 
 Sent = str | bytes | UploadedFile  # base64 or an address; what was fetched; an upload
 
 
+class MaskRule(Enum):
+    """Which part of a mask is painted (masks.py)."""
+
+    WHITE = "white"
+    TRANSPARENT = "transparent"
+    OPAQUE = "opaque"
+
+
 @dataclass(frozen=True)
-class Inverted:
-    """A mask whose black parts are meant."""
+class GivenMask:
+    """A mask as a client sent it, with the rule of the door that it came through."""
 
     sent: Sent
+    rule: MaskRule
+    inverted: bool = False
 
 
-Given = Sent | Inverted
+Given = Sent | GivenMask
 
 
 class InputFault(Exception):
@@ -65,15 +72,16 @@ class InputLimits:
 
 @dataclass(frozen=True)
 class InputPicture:
-    """A picture ready for the store: PNG of exactly the task's size."""
+    """A picture ready for the store: PNG of exactly the task's size. `warning`: what its sender should know."""
 
     role: str
     data: bytes
+    warning: str = ""
 
 
 def form_fault(given: Given) -> str | None:
     """What is wrong with the way a picture is given, as far as it shows without fetching or decoding it."""
-    if isinstance(given, Inverted):
+    if isinstance(given, GivenMask):
         return form_fault(given.sent)
     if isinstance(given, UploadedFile):
         return "The uploaded file is empty." if not given.size else None
@@ -82,7 +90,7 @@ def form_fault(given: Given) -> str | None:
     if is_address(given):
         fault = url_problem(given)
         return f"This address can't be fetched: {fault}." if fault else None
-    if "://" in given[:20]:
+    if "://" in given[:20] and not is_data_url(given):
         return "Give an http:// or https:// address, or the picture in base64."
     return None
 
@@ -92,25 +100,30 @@ def is_address(sent: Sent) -> bool:
     return isinstance(sent, str) and sent[:8].lower().startswith(("http://", "https://"))
 
 
+def _sent(given: Given) -> Sent:
+    return given.sent if isinstance(given, GivenMask) else given
+
+
 def address_of(given: Given) -> str | None:
     """Where the picture must be fetched from before it can be loaded; None for one that is here."""
-    sent = given.sent if isinstance(given, Inverted) else given
+    sent = _sent(given)
     return sent if isinstance(sent, str) and is_address(sent) else None
 
 
 def with_content(given: Given, data: bytes) -> Given:
     """The same with what was fetched."""
-    return Inverted(data) if isinstance(given, Inverted) else data
+    return replace(given, sent=data) if isinstance(given, GivenMask) else data
 
 
-def load(given: Given, limits: InputLimits) -> Pillow.Image:
-    """The picture, upright, RGB. Raises InputFault."""
-    if isinstance(given, Inverted):
-        return ImageOps.invert(load(given.sent, limits).convert("L")).convert("RGB")
-    data = _bytes_of(given, limits)
+def load(given: Given, limits: InputLimits) -> ClientPicture:
+    """The picture, upright, RGB or RGBA. Raises InputFault."""
+    data = _bytes_of(_sent(given), limits)
     if len(data) > limits.max_bytes:
         raise InputFault("too_large", f"The picture has more than {limits.max_bytes >> 20} MiB.")
-    return _decoded(data, limits.max_pixels)
+    try:
+        return read_picture(data, max_pixels=limits.max_pixels, min_side=_MIN_SIDE)
+    except PictureFault as fault:
+        raise InputFault(fault.code, str(fault)) from fault
 
 
 def _bytes_of(given: Sent, limits: InputLimits) -> bytes:
@@ -121,51 +134,19 @@ def _bytes_of(given: Sent, limits: InputLimits) -> bytes:
         return given
     if is_address(given):
         raise InputFault("not_fetched", "The picture was not fetched.")
-    text = _DATA_URL.sub("", given, count=1) if given.startswith("data:") else given
-    if len(text) > limits.max_bytes * 4 / 3 + 1000:
+    longest = 3 if is_data_url(given) else 4 / 3  # characters a byte: percent-encoded, base64
+    if len(given) > limits.max_bytes * longest + 1000:
         raise InputFault("too_large", f"The picture has more than {limits.max_bytes >> 20} MiB.")
     try:
-        return base64.b64decode(text.encode().translate(None, b" \t\r\n\f\v"), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decoded_text(given)
+    except ValueError as error:
         raise InputFault("malformed", "This is neither an address nor base64.") from error
 
 
-def _decoded(data: bytes, max_pixels: int) -> Pillow.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            picture = Pillow.open(io.BytesIO(data), formats=FORMATS)
-            _check_header(picture, max_pixels)
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError as error:
-        raise InputFault("not_a_picture", f"The content is no {', '.join(FORMATS)} picture.") from error
-    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
-        raise InputFault("too_many_pixels", _too_many(max_pixels)) from error
-    except (OSError, ValueError, SyntaxError, MemoryError, EOFError) as error:
-        raise InputFault("not_a_picture", "The picture is damaged.") from error
-    return _on_white(upright)
-
-
-def _check_header(picture: Pillow.Image, max_pixels: int) -> None:
-    """Refuse by what the header says, before anything is decoded."""
-    if picture.width * picture.height > max_pixels:
-        raise InputFault("too_many_pixels", _too_many(max_pixels))
-    if min(picture.size) < 8:
-        raise InputFault("too_small", "The picture must have at least 8 pixels a side.")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise InputFault("animated", "The picture has more than one frame.")
-
-
-def _too_many(max_pixels: int) -> str:
-    return f"The picture has more than {max_pixels / 1e6:g} million pixels."
-
-
-def _on_white(picture: Pillow.Image) -> Pillow.Image:
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        coloured = picture.convert("RGBA")
-        white = Pillow.new("RGBA", coloured.size, "white")
-        return Pillow.alpha_composite(white, coloured).convert("RGB")
+def on_white(picture: Pillow.Image) -> Pillow.Image:
+    """RGB, with transparent parts white."""
+    if picture.mode == "RGBA":
+        return Pillow.alpha_composite(Pillow.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return picture.convert("RGB")
 
 
@@ -198,7 +179,9 @@ def fitted_size(picture: Pillow.Image, *, low: int, high: int, step: int) -> tup
     return width, height
 
 
-def prepared(role: str, picture: Pillow.Image, size: tuple[int, int], *, feather: int = 0) -> InputPicture:
+def prepared(
+    role: str, picture: Pillow.Image, size: tuple[int, int], *, feather: int = 0, animated: bool = False
+) -> InputPicture:
     """The picture at the task's size: its middle, cut to the task's shape. A mask is grey, its edge soft over `feather`
     pixels.
     """
@@ -209,7 +192,8 @@ def prepared(role: str, picture: Pillow.Image, size: tuple[int, int], *, feather
         picture = ImageOps.fit(picture, size, Pillow.Resampling.LANCZOS)
     written = io.BytesIO()
     picture.save(written, "PNG", compress_level=_PNG_EFFORT)
-    return InputPicture(role, written.getvalue())
+    warning = f"the {role} picture is an animation: its first frame was taken" if animated else ""
+    return InputPicture(role, written.getvalue(), warning)
 
 
 def _feathered(mask: Pillow.Image, feather: int) -> Pillow.Image:

@@ -151,11 +151,16 @@ def _output(image: Image, base_url: str) -> OutputBody:
         "thumbnail_url": image_url(image.thumbnail_key, base_url),
         "width": image.width,
         "height": image.height,
-        "format": image.format,
+        "format": public_format(image.format),
         "bytes": image.bytes,
         "sha256": image.sha256,
         "seed": image.seed,
     }
+
+
+def public_format(extension: str) -> str:
+    """A file's format by the name that requests take, from its ending."""
+    return "jpeg" if extension == "jpg" else extension
 
 
 def original_url(image: Image, base_url: str) -> str:

@@ -176,7 +176,7 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         batch_key=str(parameters.batch_key(model.key)),
         cost=parameters.cost,
         callback_url=submission.callback_url,
-        warnings=_warnings(parameters),
+        warnings=[*_warnings(parameters), *(one.warning for one in submission.inputs if one.warning)],
         history=[{"at": created.isoformat(timespec="milliseconds"), "to": "queued"}],
         created_at=created,
         expires_at=created + timedelta(seconds=submission.queue_seconds),

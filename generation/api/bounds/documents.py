@@ -2,8 +2,14 @@
 
 A body may have MAX_BODY_BYTES because of the pictures in it, as base64. As small values the same bytes would be
 millions of objects: seconds in which the interpreter serves nobody else, and gigabytes.
+
+What JSON can say and nothing behind the doors can keep is refused here, too: numbers that are not finite, lone
+surrogates in values and in names.
 """
 
+import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,7 +21,9 @@ MAX_DEPTH: Final = 32
 MAX_NAME: Final = 200  # characters of a field's name
 MAX_TEXT: Final = 200_000  # characters of a text that is no picture
 # Fields that may hold a picture in base64, of all doors
-PICTURES: Final = frozenset({"image", "image[]", "mask", "control_image", "init_images"})
+PICTURES: Final = frozenset({"image", "image[]", "mask", "control_image", "init_images", "images", "image_url"})
+_MOST_FAULTS: Final = 20
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class TooMuch(InvalidRequest):
@@ -23,6 +31,45 @@ class TooMuch(InvalidRequest):
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__([Fault(field, "too_large", message)])
+
+
+def parse(text: bytes, path: str = "") -> Any:
+    """The value of a JSON text. Raises ValueError when it is none, InvalidRequest naming what no request may have."""
+    check_text(text)
+    try:
+        value = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("It is nested too deeply.") from error
+    check_value(value)
+    faults: list[Fault] = []
+    _note_unusable(value, path, faults)
+    if faults:
+        raise InvalidRequest(faults)
+    return value
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON.")
+
+
+def _note_unusable(value: Any, path: str, faults: list[Fault]) -> None:
+    """What is wrong with a value whatever its fields mean. Recursion and paths are bounded by `check_value`."""
+    if len(faults) >= _MOST_FAULTS:
+        return
+    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+        faults.append(Fault(path, "malformed", "A text must not contain lone surrogates."))
+    elif isinstance(value, float) and not math.isfinite(value):
+        faults.append(Fault(path, "out_of_range", "The number is too large."))
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            _note_unusable(one, f"{path}[{number}]", faults)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            here = f"{path}.{shown}" if path else shown
+            if shown != name:
+                faults.append(Fault(here, "malformed", "A name must not contain lone surrogates."))
+            _note_unusable(one, here, faults)
 
 
 def check_text(text: bytes) -> None:

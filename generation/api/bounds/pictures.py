@@ -11,9 +11,10 @@ from generation.catalogue import controls
 from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import SIDE_STEP
-from generation.tasks import inputs
+from generation.tasks import inputs, masks
 from generation.tasks.inputs import InputFault, InputPicture
 from imagegenx_site.errors import InvalidRequest
+from postprocessing.client_pictures import ClientPicture
 
 Size = tuple[int, int]
 
@@ -25,7 +26,8 @@ def size_and_inputs(
     InvalidRequest.
     """
     params = checked.get("params", {})
-    loaded = _load_all(checked, kind.roles)
+    given = _load_all(checked, kind.roles)
+    loaded = {role: _by_role(kind, role, one.picture, checked) for role, one in given.items()}
     if "image" in loaded and params.get("area"):
         loaded["mask"] = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
     if "image" in loaded and "mask" in loaded:
@@ -37,20 +39,28 @@ def size_and_inputs(
             raise InvalidRequest([fault])
     size = fit(params.get("resolution") or _default_size(loaded, model, plan))
     feather = params.get("mask_feather", 0)
-    prepared = [inputs.prepared(role, picture, size, feather=feather) for role, picture in loaded.items()]
+    animated = {role for role, one in given.items() if one.animated}
+    prepared = [
+        inputs.prepared(role, picture, size, feather=feather, animated=role in animated)
+        for role, picture in loaded.items()
+    ]
     return size, tuple(prepared)
 
 
-def _load_all(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Picture]:
-    given = {name: checked[name] for name in roles if name in checked}
-    return {roles[name]: load_picture(name, picture) for name, picture in given.items()}
-
-
-def load_picture(field: str, given: inputs.Given) -> Picture:
-    """The picture that a field gives, within the deployment's limits. Raises InvalidRequest."""
+def _load_all(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, ClientPicture]:
+    """The pictures by their role, within the deployment's limits. Raises InvalidRequest."""
     limits = inputs.InputLimits(settings.MAX_INPUT_BYTES, settings.MAX_INPUT_PIXELS)
-    picture: Picture = _or_fault(field, inputs.load, given, limits)
-    return picture
+    given = {name: checked[name] for name in roles if name in checked}
+    return {roles[name]: _or_fault(name, inputs.load, picture, limits) for name, picture in given.items()}
+
+
+def _by_role(kind: Kind, role: str, picture: Picture, checked: Mapping[str, Any]) -> Picture:
+    """Without alpha: what it says is in the picture then."""
+    if role != "mask":
+        return inputs.on_white(picture)
+    field = next(name for name, of in kind.roles.items() if of == role)
+    painted: Picture = _or_fault(field, masks.painted, picture, checked[field])
+    return painted
 
 
 def _default_size(loaded: Mapping[str, Picture], model: ImageModel, plan: Plan) -> Size:

@@ -31,6 +31,7 @@ from generation.policy.models import BlockedTerm, PolicyProfile
 from generation.tasks.models import Status, Task
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from imagegenx_site.web_server import BoundedProtocol
+from storage.signing import sign
 
 GENERATE, IMG2IMG = "/api/v1/image/generate", "/api/v1/image/img2img"
 SCRIPT = "\"><script>alert(7)</script><img src=x onerror=alert(7)>'{{7*7}}"
@@ -190,6 +191,24 @@ def test_the_name_of_an_uploaded_file_is_never_a_path(client: Client, name: str,
 @pytest.mark.parametrize("path", ["../../etc/passwd", "..%2f..%2fetc/passwd", "images//etc/passwd", "raw/x", "%00"])
 def test_no_file_beside_the_pictures_can_be_asked_for(client: Client, path: str) -> None:
     assert client.get(f"/files/{path}?expires=9999999999&signature=x").status_code in (403, 404)
+
+
+@pytest.mark.parametrize("path", ["%2e%2e/%2e%2e/etc/passwd", "%00", "..%2f..%2fmanage.py", "x" * 3000])
+def test_no_path_leads_out_of_the_static_files(live: str, path: str) -> None:
+    assert httpx.get(f"{live}/static/{path}", trust_env=False).status_code == 404
+
+
+# ---- numbers in headers and addresses
+
+
+def test_times_of_thousands_of_digits_are_no_times(client: Client, owner: User) -> None:
+    key = ApiKey.objects.get(user=owner)
+    signed = {"x-key-id": key.prefix, "x-nonce": "12345678", "x-signature": "v1=x", "x-timestamp": "9" * 5000}
+    assert Client().get("/api/v1/models", headers=signed).status_code == 401
+    for expires in ("9" * 5000, "09999999999", "-1", "1e10"):
+        path = "/files/images/x.webp"
+        signature = sign(path, 9999999999)
+        assert client.get(path, {"expires": expires, "signature": signature}).status_code == 403
 
 
 # ---- other people's ids

@@ -82,6 +82,7 @@ def huge_header() -> bytes:
         (save({"model.weight": np.ones((2, 2), np.float32)}), "not_a_lora"),
         (save({"a.lora_A.weight": np.ones((2, 2), np.float64)}), "wrong_dtype"),
         (lora_bytes(257), "wrong_rank"),
+        (lora_bytes(0), "wrong_rank"),
     ],
 )
 def test_what_is_no_lora_is_refused_and_leaves_nothing(client: Client, settings: Any, data: bytes, code: str) -> None:
@@ -89,6 +90,26 @@ def test_what_is_no_lora_is_refused_and_leaves_nothing(client: Client, settings:
     assert (response.status_code, codes(response)) == (400, {"file": code})
     assert not Lora.objects.exclude(owner=None).exists()
     assert list(Path(settings.LORA_ROOT).iterdir()) == []
+
+
+DEEP = "[" * 5000 + "]" * 5000
+
+
+@pytest.mark.parametrize(
+    ("metadata", "triggers"),
+    [
+        ({"modelspec.trigger_phrase": "ink\0wash, \0"}, ["inkwash"]),
+        ({"ss_tag_frequency": DEEP, "modelspec.trigger_phrase": "ink"}, ["ink"]),
+        ({"ss_tag_frequency": '{"a": {"\\ud800ink": 1, "\\u0000": 2}}'}, ["ink"]),
+        ({"ss_tag_frequency": "NaN"}, []),
+        ({"ss_tag_frequency": '{"a": [1e400, {"b": 1}]}'}, ["inf", "{'b': 1}"]),
+    ],
+)
+def test_what_a_files_notes_say_can_be_kept(client: Client, metadata: dict[str, str], triggers: list[str]) -> None:
+    tensors = {"unet.a.lora_A.weight": np.ones((4, 8), np.float32), "unet.a.lora_B.weight": np.ones((8, 4), np.float32)}
+    answer = upload(client, save(tensors, metadata))
+    assert answer.status_code == 201, answer.content
+    assert answer.json()["data"]["triggers"] == triggers
 
 
 @pytest.mark.parametrize("name", ["../../etc", "Ink", "a b", "", "x" * 51, "ink@2", "<script>"])

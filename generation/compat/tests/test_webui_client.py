@@ -146,7 +146,7 @@ def test_a_body_without_a_content_type_is_json(http: httpx.Client) -> None:
 def test_every_field_that_programs_send_is_taken(http: httpx.Client) -> None:
     """As SillyTavern and Open WebUI send them."""
     body = {
-        "prompt": "x", "negative_prompt": "", "sampler_name": "LMS", "scheduler": "Automatic", "steps": 20,
+        "prompt": "x", "negative_prompt": "", "sampler_name": "Euler a", "scheduler": "Automatic", "steps": 20,
         "cfg_scale": 0.5, "width": 100, "height": 4000, "restore_faces": False, "enable_hr": False,
         "hr_upscaler": "Latent", "hr_scale": 2, "denoising_strength": 0.7, "hr_second_pass_steps": 0, "seed": None,
         "override_settings": {"CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic", "sd_model_checkpoint": "gone.ckpt"},
