@@ -106,6 +106,8 @@ class DiffusersModel:
         """Forget the weights."""
         for parts in (self.components, self.controlnets, self.heavy, self._tiled, self._pipelines):
             parts.clear()
+        if hasattr(self, "prompts"):
+            self.prompts.close()
         self._side_thread.shutdown(wait=False)
 
     def memory_bytes(self) -> int:
