@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from generation.catalogue.samplers import AUTO
-from workers.engine.errors import InvalidSample
+from workers.engine.errors import InvalidSample, NotFinite
 from workers.engine.interception import Phase, SharedModule, await_future, shared
 from workers.engine.interface import Generated, OnStep
 from workers.engine.models.component_loader import load_components, load_controlnets, own_family
@@ -71,9 +72,9 @@ class DiffusersModel:
         if hasattr(self.components["vae"], "enable_tiling"):
             self._tiled["vae"] = copy.copy(self.components["vae"])
             self._tiled["vae"].enable_tiling()
-            self._share(self._tiled, "vae", Phase.AUXILIARY, method="decode")
+            self._share_decoder(self._tiled)
         self._share(self.components, self.family.denoiser, Phase.DENOISE)
-        self._share(self.components, "vae", Phase.AUXILIARY, method="decode")
+        self._share_decoder(self.components)
         for control_type in self.controlnets:
             self._share(self.controlnets, control_type, Phase.AUXILIARY)
         self._prepare_loras()
@@ -209,8 +210,30 @@ class DiffusersModel:
         everything = [*self.components.values(), *self.controlnets.values()]
         return [component for component in everything if isinstance(component, torch.nn.Module)]
 
+    def _share_decoder(self, parts: dict[str, Any]) -> None:
+        """The VAE's decoder, for one sample: latents and pictures that are not finite end theirs, before a pipeline
+        makes ordinary white or black of them."""
+        self._share(parts, "vae", Phase.AUXILIARY, method="decode")
+        vae = parts["vae"]
+        decode = vae.decode
+
+        @functools.wraps(decode)
+        def checked(latents: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            _check_finite(latents, "latent")
+            decoded = decode(latents, *args, **kwargs)
+            _check_finite(decoded[0], "picture")
+            return decoded
+
+        vae.decode = checked
+
     def _share(self, modules: dict[str, Any], name: str, phase: Phase, method: str = "forward") -> None:
         modules[name], self.heavy[name] = shared(modules[name], phase, method=method)
+
+
+def _check_finite(values: torch.Tensor, what: str) -> None:
+    """Raises NotFinite."""
+    if not bool(torch.isfinite(values).all()):
+        raise NotFinite(what)
 
 
 def _to_array(picture: torch.Tensor) -> np.ndarray:

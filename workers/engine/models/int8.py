@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 
 from generation.catalogue.parameters import Parameters
 from generation.catalogue.samplers import AUTO
+from workers.engine.errors import EngineError
 from workers.engine.models.families import Family
 from workers.engine.requests import SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
@@ -61,7 +62,7 @@ def quantise(modules: Mapping[str, torch.nn.Module], make_pictures: Callable[[],
     with _watched(layers) as squares:
         try:
             make_pictures()
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (EngineError, RuntimeError, ValueError, TypeError) as error:
             logger.warning("8-bit weights are not calibrated: %s", str(error).split("\n")[0])
     left = []
     for name, layer in layers.items():
