@@ -106,9 +106,7 @@ def with_metadata(**adapter: Any) -> bytes:
         (save(lora_tensors(), {"modelspec.architecture": "flux-1-dev/lora"}), "wrong_base", "made for flux"),
     ],
 )  # fmt: skip
-def test_what_could_not_be_applied_is_refused_with_the_reason(
-    client: Client, data: bytes, code: str, said: str
-) -> None:
+def test_what_could_not_be_applied_is_refused(client: Client, data: bytes, code: str, said: str) -> None:
     response = upload(client, data)
     assert (response.status_code, codes(response)) == (400, {"file": code})
     (fault,) = response.json()["data"]["errors"]
