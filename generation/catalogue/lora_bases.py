@@ -47,7 +47,7 @@ def mismatch(halves: Halves, metadata: Mapping[str, str], family: str) -> str:
     """Why the LoRA is not one for that family; empty if it may be."""
     noted = _noted_family(metadata)
     if noted and family in _NOTED.values() and noted != family:
-        return f"The file says that it was made for {noted}, not for {family}."
+        return f"The file says that it was made for {noted}, not {family}."
     models = list(_readable_models(family))
     if not models:
         return _unlike_family(halves, family)

@@ -102,7 +102,7 @@ def with_metadata(**adapter: Any) -> bytes:
         (changed(**{f"{LAYER}.dora_scale": ones(4)}), "unsupported_kind", "DoRA"),
         (changed(**{f"{LAYER}.lora_B.bias": ones(4)}), "not_a_lora", "lora_B.bias"),
         (changed(**{"mlp.down.weight": ones(4, 4)}), "not_a_lora", "mlp.down.weight"),
-        (save(lora_tensors(), {"ss_base_model_version": "sdxl_base_v1-0"}), "wrong_base", "made for sdxl, not for sd15"),
+        (save(lora_tensors(), {"ss_base_model_version": "sdxl_base_v1-0"}), "wrong_base", "made for sdxl, not sd15"),
         (save(lora_tensors(), {"modelspec.architecture": "flux-1-dev/lora"}), "wrong_base", "made for flux"),
     ],
 )  # fmt: skip
