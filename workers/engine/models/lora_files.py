@@ -47,11 +47,14 @@ LoraWeights = Mapping[str, Mapping[str, LoraPair]]
 class LoraCache:
     """LoRAs of one model, on its device and in its dtype; the least recently used leave beyond `limit` bytes."""
 
-    def __init__(self, components: Mapping[str, Any], reader: Any, limit: int = 2 << 30) -> None:
+    def __init__(
+        self, components: Mapping[str, Any], reader: Any, device: torch.device | None = None, limit: int = 2 << 30
+    ) -> None:
         """`components`: the modules that a LoRA may touch, by name. `reader`: the diffusers pipeline class that knows
-        the layouts of this family's files."""
+        the layouts of this family's files. `device`: where they compute, if they are not there already."""
         self._modules = {name: part for name, part in components.items() if isinstance(part, torch.nn.Module)}
         self._reader = reader
+        self._device = device
         self._limit = limit
         self._kept: OrderedDict[str, LoraWeights] = OrderedDict()
 
@@ -98,7 +101,8 @@ class LoraCache:
                 raise InvalidSample(f"LoRA {use.sha256[:12]} was made for another base model: {full_name} differs")
             assert layer is not None
             like = layer.weight
-            fitted = LoraPair(pair.down.to(like), pair.up.to(like))
+            where = {"device": self._device or like.device, "dtype": like.dtype}
+            fitted = LoraPair(pair.down.to(**where), pair.up.to(**where))
             if not bool(torch.isfinite(fitted.down).all() & torch.isfinite(fitted.up).all()):
                 reason = f"LoRA {use.sha256[:12]} has values in {full_name} that are no numbers in {like.dtype}"
                 raise InvalidSample(reason)
