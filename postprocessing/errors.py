@@ -6,7 +6,7 @@ PostprocessingError
 │   └── MarkTooLarge            the picture is too small for the watermark, or its text can't be seen
 └── operator's: a setting or a file of the installation is wrong
     ├── SuperResolutionMissing  no usable network for this scale
-    ├── NotFinite               the network made NaN or infinities of a picture
+    ├── EnlargementNotFinite    the network made NaN or infinities of a picture
     └── ProvenanceUnavailable   no certificate to sign with, or an unusable one
 
 A wrong array at the border raises TypeError or ValueError (postprocessing/arrays.py), a wrong block RecipeError.
@@ -36,5 +36,5 @@ class SuperResolutionMissing(PostprocessingError):
     code = "superres_missing"
 
 
-class NotFinite(PostprocessingError):
+class EnlargementNotFinite(PostprocessingError):
     code = "not_finite"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from postprocessing.arrays import LARGEST_SIDE, Picture
-from postprocessing.errors import NotFinite, SuperResolutionMissing
+from postprocessing.errors import EnlargementNotFinite, SuperResolutionMissing
 from postprocessing.tiles import Span, spans
 
 Progress = Callable[[float], None]
@@ -113,7 +113,7 @@ class Network:
     def run(self, batch: np.ndarray) -> np.ndarray:
         made = self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
         if not np.isfinite(made).all():
-            raise NotFinite("The network for enlarging made values that are not numbers.")
+            raise EnlargementNotFinite("The network for enlarging made values that are not numbers.")
         return made
 
 

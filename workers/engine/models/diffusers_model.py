@@ -25,7 +25,7 @@ from workers.engine.models.inputs import picture_arguments, steps_for
 from workers.engine.models.int8 import calibration_samples, in_fp32, quantise
 from workers.engine.models.lora import LoraSet, RowLoras
 from workers.engine.models.lora_files import LoraCache
-from workers.engine.models.offload import OneAtATime
+from workers.engine.models.offload import OneOnDevice
 from workers.engine.models.pipelines import PipelineMaker, parameters_of
 from workers.engine.models.precision import INT8
 from workers.engine.models.preprocessors import Preprocessors
@@ -71,7 +71,7 @@ class DiffusersModel:
         for module in self._modules():
             module.eval().requires_grad_(False)
         apply_speed(self.components, self.family.denoiser, self._speed)
-        offloaded = OneAtATime(self._modules()) if self._offloads else None
+        offloaded = OneOnDevice(self._modules()) if self._offloads else None
         if hasattr(self.components["vae"], "enable_tiling"):
             self._tiled["vae"] = copy.copy(self.components["vae"])
             self._tiled["vae"].enable_tiling()

@@ -17,7 +17,7 @@ from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 CPU = torch.device("cpu")
 
 
-class OneAtATime:
+class OneOnDevice:
     """The modules of one model, of which one is on the device. Until `use` all stay where they are."""
 
     def __init__(self, modules: Iterable[torch.nn.Module]) -> None:
@@ -46,7 +46,7 @@ class OneAtATime:
 class _Visit(ModelHook):
     """Runs before the forward of its module, and before what diffusers decorates like it (a VAE's decode)."""
 
-    def __init__(self, place: OneAtATime, module: torch.nn.Module) -> None:
+    def __init__(self, place: OneOnDevice, module: torch.nn.Module) -> None:
         self._place, self._module = place, module
 
     def pre_forward(self, _module: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ import torch
 
 from workers.engine import ModelPool, ModelSpec, ModelUnavailable, PoolConfig
 from workers.engine.models.diffusers_model import DiffusersModel
-from workers.engine.models.offload import OneAtATime
+from workers.engine.models.offload import OneOnDevice
 from workers.engine.tests import tiny_models
 from workers.engine.tests.driving import run_to_end, sample, worst
 from workers.engine.tests.stock import Stock
@@ -150,7 +150,7 @@ def test_of_an_offloaded_model_one_module_at_a_time_is_there():
     moves = []
     for name, module in (("one", one), ("two", two)):
         module.to = lambda where, name=name: moves.append((name, str(where)))
-    place = OneAtATime([one, two])
+    place = OneOnDevice([one, two])
     one(torch.ones(1, 4))
     assert moves == []
     place.use(torch.device("cpu", 0))
