@@ -40,22 +40,22 @@ class Device:
 
     def __init__(self, monkeypatch):
         self.limit, self.moved, self.at_start = 1 << 40, [], []
-        move, load = torch.Tensor.to, DiffusersModel.load
+        move, load = torch.nn.Module.to, DiffusersModel.load
 
-        def to(tensor, *args, **kwargs):
-            there = move(tensor, *args, **kwargs)
-            if there.device == META and tensor.device != META:
-                self.moved[-1] += there.nbytes
+        def to(module, *args, **kwargs):
+            if args and args[0] == META:
+                parts = [*module.parameters(), *module.buffers()]
+                self.moved[-1] += sum(part.nbytes for part in parts if part.device != META)
                 if self.moved[-1] > self.limit:
                     raise torch.OutOfMemoryError("the device is full")
-            return there
+            return move(module, *args, **kwargs)
 
         def counted(model):
             self.at_start.append(in_memory(META))
             self.moved.append(0)
             load(model)
 
-        monkeypatch.setattr(torch.Tensor, "to", to)
+        monkeypatch.setattr(torch.nn.Module, "to", to)
         monkeypatch.setattr(DiffusersModel, "load", counted)
 
 
