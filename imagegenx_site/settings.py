@@ -50,6 +50,7 @@ PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")  # address that clients see; 
 TIME_ZONE = "UTC"
 USE_TZ = True
 LANGUAGE_CODE = "en"
+# of the admin, chosen by the browser; the API and its faults are in English, the page has words of its own
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 
 # ---- Services ------------------------------------------------------------------------------------------------------
@@ -305,6 +306,7 @@ MIDDLEWARE = [
     "imagegenx_site.http.answer_headers.answer_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "generation.admin.language.admin_language",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

@@ -29,7 +29,8 @@ def as_rgb8(array: Any) -> Picture:
     """Convert a picture array to the form above: grey (HxW, HxWx1), grey with alpha, RGB, RGBA; uint8, uint16, or float
     from 0 to 1.
 
-    Alpha is composited onto white. Floats are clipped to 0 to 1. Raises ValueError for NaN and for other arrays.
+    Alpha is composited onto white. Floats are clipped to 0 to 1. Raises ValueError for NaN, infinities,
+    other arrays.
     """
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3):
         raise ValueError("A picture is an array of two or three dimensions.")
@@ -51,7 +52,7 @@ def _as_unit(planes: np.ndarray) -> np.ndarray:
     if planes.dtype == np.uint16:
         return planes.astype(np.float32) / 65535.0
     if np.issubdtype(planes.dtype, np.floating):
-        if np.isnan(planes).any():
-            raise ValueError("The picture contains NaN.")
+        if not np.isfinite(planes).all():
+            raise ValueError("The picture contains NaN or infinities.")
         return np.clip(planes, 0.0, 1.0).astype(np.float32)
     raise ValueError(f"A picture is uint8, uint16 or float, not {planes.dtype}.")

@@ -124,7 +124,7 @@ def _metadata_options(output: Output, notes: Notes | None) -> dict[str, Any]:
     if output.format != "png":
         options["xmp"] = packet
         if full:
-            options["exif"] = metadata.exif(full)
+            options["exif"] = metadata.exif(metadata.for_jpeg(full) if output.format == "jpeg" else full)
         return options
     chunks = PngInfo()
     if full:

@@ -3,11 +3,13 @@
 `full`: the parameters in AUTOMATIC1111's text form, which the usual viewers and upload sites read: in PNG the text
 chunk "parameters", in other formats EXIF UserComment (UTF-16, big-endian); and IPTC's XMP property DigitalSourceType,
 which marks the picture as made by a trained algorithm. `minimal`: only that property. `none`: nothing.
+
+A JPEG has room for 64 KB of EXIF. Prompts of more than `JPEG_PROMPTS` bytes of UTF-16 are shortened in it.
 """
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from xml.sax.saxutils import quoteattr
 
 _EXIF_IFD = 0x8769
@@ -23,6 +25,10 @@ _XMP = (
     ' xmp:CreatorTool="ImageGenX" Iptc4xmpExt:DigitalSourceType={source}/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
+
+
+JPEG_PROMPTS = 60_000  # bytes of UTF-16 for prompt and negative prompt together; the rest is for the other values
+_CUT = "…"
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,6 @@ class Notes:
     width: int = 0
     height: int = 0
     model: str = ""
-    model_hash: str = ""
     edited: bool = False
     extra: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,7 +59,6 @@ def parameters_text(notes: Notes) -> str:
         "CFG scale": f"{notes.cfg_scale:g}",
         "Seed": str(notes.seed),
         "Size": f"{notes.width}x{notes.height}",
-        "Model hash": notes.model_hash,
         "Model": notes.model,
         **notes.extra,
         "Version": "ImageGenX",
@@ -64,6 +68,33 @@ def parameters_text(notes: Notes) -> str:
         lines.append(f"Negative prompt: {notes.negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items() if value))
     return "\n".join(lines)
+
+
+def too_long_for_jpeg(prompt: str, negative_prompt: str) -> bool:
+    """Whether a JPEG can hold these prompts only in part."""
+    return _utf16(prompt) + _utf16(negative_prompt) > JPEG_PROMPTS
+
+
+def for_jpeg(notes: Notes) -> Notes:
+    """The notes with as much of the prompts as a JPEG can hold; the longer one is shortened first."""
+    if not too_long_for_jpeg(notes.prompt, notes.negative_prompt):
+        return notes
+    lengths = _utf16(notes.prompt), _utf16(notes.negative_prompt)
+    shares = [max(JPEG_PROMPTS // 2, JPEG_PROMPTS - other) for other in reversed(lengths)]
+    prompt, negative = map(_shortened, (notes.prompt, notes.negative_prompt), shares)
+    return replace(notes, prompt=prompt, negative_prompt=negative)
+
+
+def _utf16(text: str) -> int:
+    return len(text.encode("utf-16-be", "replace"))
+
+
+def _shortened(text: str, most: int) -> str:
+    """The beginning of a text within `most` bytes of UTF-16, and a sign that there was more."""
+    encoded = text.encode("utf-16-be", "replace")
+    if len(encoded) <= most:
+        return text
+    return encoded[: most // 2 * 2 - _utf16(_CUT)].decode("utf-16-be", "ignore") + _CUT
 
 
 def exif(notes: Notes) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from postprocessing.arrays import LARGEST_SIDE, Picture
-from postprocessing.errors import SuperResolutionMissing
+from postprocessing.errors import EnlargementNotFinite, SuperResolutionMissing
 from postprocessing.tiles import Span, spans
 
 Progress = Callable[[float], None]
@@ -105,13 +105,16 @@ def without_margin(enlarged: np.ndarray, shape: tuple[int, ...], scale: int) -> 
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded network. `run` takes and returns float32 N x 3 x H x W; H and W are multiples of `_MULTIPLE`."""
+    """A loaded network. `run` takes and returns finite float32 N x 3 x H x W; H and W are multiples of `_MULTIPLE`."""
 
     session: Any
     scale: int
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        return self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
+        made = self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
+        if not np.isfinite(made).all():
+            raise EnlargementNotFinite("The network for enlarging made values that are not numbers.")
+        return made
 
 
 def load_network(config: SuperResConfig, scale: int) -> Network:

@@ -9,10 +9,9 @@ from PIL import Image, ImageDraw
 from postprocessing.arrays import Picture
 from postprocessing.decoding import decode_mark
 from postprocessing.errors import MarkTooLarge
-from postprocessing.fonts import find_font
 from postprocessing.watermark_form import ImageMark, Mark, Placement, QrMark, TextMark
+from postprocessing.watermark_text import set_text
 
-_MIN_LETTERS = 6.0  # pixels; smaller letters are illegible
 _MIN_MODULE = 3  # pixels per module of a QR code; fewer do not survive lossy compression
 _QUIET_ZONE = 4  # modules of white that the standard asks for around a QR code
 
@@ -40,27 +39,19 @@ def make_stamp(mark: Mark, width: int, height: int) -> Image.Image:
 
 
 def _text_stamp(mark: TextMark, width: int, height: int) -> Image.Image:
-    """Text in `mark.size`, or smaller so that it fits into the picture."""
-    size = max(_MIN_LETTERS, mark.size * min(width, height))
-    found = find_font(mark.text, mark.font)
-    for _ in range(2):
-        font = found.load(size)
-        stroke = mark.outline * size
-        draw = ImageDraw.Draw(Image.new("L", (1, 1)))
-        left, top, right, bottom = draw.multiline_textbbox((0, 0), mark.text, font, stroke_width=stroke, align="center")
-        fit = min(1.0, width / (right - left), height / (bottom - top))
-        if fit == 1.0:
-            break
-        size *= fit * 0.98
+    """Text in `mark.size`, or smaller or in lines so that it fits into the picture."""
+    setting = set_text(mark, width, height)
+    text, font, stroke = setting.text, setting.font, setting.stroke
+    left, top, right, bottom = setting.box
     # Letters and outline are drawn as coverage and coloured afterwards: edges fade into transparency, not into black.
     origin = (-math.floor(left), -math.floor(top))
     box = (math.ceil(right) + origin[0], math.ceil(bottom) + origin[1])
     letters = Image.new("L", box)
-    ImageDraw.Draw(letters).multiline_text(origin, mark.text, 255, font, align="center")
+    ImageDraw.Draw(letters).multiline_text(origin, text, 255, font, align="center")
     if not stroke:
         return _colored(letters, mark.color)
     outlined = Image.new("L", box)
-    ImageDraw.Draw(outlined).multiline_text(origin, mark.text, 255, font, align="center", stroke_width=stroke)
+    ImageDraw.Draw(outlined).multiline_text(origin, text, 255, font, align="center", stroke_width=stroke)
     stamp = _colored(outlined, mark.outline_color)
     stamp.paste(Image.new("RGB", box, mark.color), (0, 0), letters)
     stamp.putalpha(outlined)

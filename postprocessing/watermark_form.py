@@ -1,5 +1,6 @@
 """Watermarks as frozen values, and their reading from JSON (docs/postprocessing.md has the form)."""
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,7 @@ from imagegenx_site.schema import Boolean, Choice, Color, Field, Number, Object,
 
 POSITIONS: Final = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
 LARGEST_MARK_BYTES: Final = 1 << 20
+_FILLERS: Final = "\u115f\u1160\u2800\u3164\uffa0"  # letters by their category, drawn as nothing
 OUTLINE: Final = 0.06  # of a line's height: white words are read on the white ground of a product shot too
 
 
@@ -61,6 +63,23 @@ Mark = TextMark | QrMark | ImageMark
 
 
 @dataclass(frozen=True)
+class _VisibleText(Text):
+    """A text of which something can be seen."""
+
+    def read(self, value: Any, path: str, faults: list[Fault]) -> str | None:
+        text = super().read(value, path, faults)
+        if text is not None and not any(map(_is_drawn, text)):
+            faults.append(Fault(path, "blank", "Give a text with at least one character that can be seen."))
+            return None
+        return text
+
+
+def _is_drawn(sign: str) -> bool:
+    """Whether a character leaves ink: no space, mark of direction, control or filler."""
+    return unicodedata.category(sign)[0] not in "ZC" and sign not in _FILLERS
+
+
+@dataclass(frozen=True)
 class _PictureText(Text):
     """The base64 of a picture (also as a data: URL), read as its bytes."""
 
@@ -93,7 +112,7 @@ _TILES: Final[Mapping[str, Field]] = {
     "rotation": Number(-180.0, 180.0),
 }
 _WORDS: Final[Mapping[str, Field]] = {
-    "text": Text(200, required=True),
+    "text": _VisibleText(200, required=True),
     "font": Text(100),
     "size": Number(0.01, 0.5),
     "color": Color(),

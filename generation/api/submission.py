@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from generation.accounts.models import ApiKey
+from generation.accounts.models import ApiKey, Plan
 from generation.accounts.plans import plan_of
 from generation.admission import priority
 from generation.api.bounds.pictures import size_and_inputs
@@ -19,7 +19,9 @@ from generation.catalogue.parameters import MAX_SEED, Parameters, new_seed
 from generation.policy import rules, subjects
 from generation.tasks import inputs
 from generation.tasks.submit import Submission, surge_control
-from imagegenx_site.errors import InvalidRequest
+from imagegenx_site.errors import Fault, InvalidRequest
+from postprocessing.recipe import Recipe
+from postprocessing.watermark_text import unreadable
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
         **_sampling(params, model),
         **kind.own_parameters(params, model),
     )
+    if faults := _watermark_faults(parameters, plan):
+        raise InvalidRequest(faults)
     return Submission(
         parameters=parameters,
         model=model,
@@ -111,6 +115,20 @@ def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style 
         queue_seconds=min(plan.queue_seconds, checked.get("deadline_seconds") or plan.queue_seconds),
         inputs=pictures,
     )
+
+
+def _watermark_faults(parameters: Parameters, plan: Plan) -> list[Fault]:
+    """Texts that could not be read in the picture that is delivered first: the request's own, and the plan's."""
+    recipe = Recipe.from_json(dict(parameters.postprocess)).first_version()
+    scale = recipe.upscale.scale if recipe.upscale else 1
+    size = parameters.width * scale, parameters.height * scale
+    own, plans = recipe.watermarks, Recipe().marked(plan.watermark or {}).watermarks
+    found = [
+        Fault(f"params.postprocess.watermark[{number}].text", "too_long", reason)
+        for number, reason in unreadable(own, *size).items()
+    ]
+    theirs = unreadable(plans, *size).values()
+    return found + [Fault("params.resolution", "too_small", f"Your plan's watermark: {reason}") for reason in theirs]
 
 
 def _sampling(params: Mapping[str, Any], model: ImageModel) -> dict[str, Any]:

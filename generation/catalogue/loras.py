@@ -1,6 +1,6 @@
 """LoRAs: which a user may name, and how an upload becomes a version that never changes.
 
-    upload -> temporary file, hashed while it is written -> checked by its header -> storage/loras.py
+    upload -> temporary file, hashed while it is written -> checked whole (lora_check.py) -> storage/loras.py
            -> a row (name, next version), ACTIVE
 
 The file is named by its hash and never written again, and a task is bound to the hash: neither a new version nor a
@@ -8,10 +8,8 @@ deletion changes work that waits. A deleted version is not offered any more; its
 """
 
 import hashlib
-import json
 import os
 import re
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,8 @@ from uuid import uuid4
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
-from safetensors import SafetensorError, safe_open
 
+from generation.catalogue import lora_check
 from generation.catalogue.models import ImageModel, Lora
 from generation.catalogue.parameters import LoraChoice, Parameters
 from imagegenx_site import caches
@@ -35,13 +33,7 @@ ENTRY: Final = Object(  # one of `params.loras`
     shorthand="name",
     form="Give a name, or an object with `name` and `weight`.",
 )
-MAX_HEADER: Final = 10 << 20  # bytes
-MAX_RANK: Final = 256
-_CHUNK: Final = 1 << 20
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
-_KEY: Final = re.compile(r"(lora_|\.lora[._]|lora\.(down|up)|\.(alpha|dora_scale)$|hada_w|lokr_)")
-_DOWN: Final = re.compile(r"(lora_down\.weight|lora_A\.(default\.)?weight|lora\.down\.weight)$")
-_DTYPES: Final = ("F16", "BF16", "F32")
 
 
 class Owner(Protocol):
@@ -136,7 +128,7 @@ def receive(
     temporary = files.root / f".tmp-{uuid4().hex}"
     try:
         sha256, size = _written(temporary, chunks, max_bytes)
-        facts = checked(temporary)
+        facts = checked(temporary, family)
         if check:
             check(facts["triggers"])
         source = files.add(temporary, sha256)
@@ -162,46 +154,13 @@ def _written(path: Path, chunks: Iterable[bytes], max_bytes: int) -> tuple[str, 
     return digest.hexdigest(), size
 
 
-def checked(path: Path) -> dict[str, Any]:
-    """What the header of a LoRA file says: `rank` and `triggers`. No tensor is read. Raises InvalidRequest."""
-    _check_header_size(path)
+def checked(path: Path, family: str) -> dict[str, Any]:
+    """What a LoRA file says of itself: `rank` and `triggers`. Raises InvalidRequest unless it can be applied to models
+    of the family."""
     try:
-        with safe_open(str(path), "np") as file:
-            keys = list(file.keys())
-            slices = {key: file.get_slice(key) for key in keys}
-            dtypes = {part.get_dtype() for part in slices.values()}
-            ranks = [part.get_shape()[0] for key, part in slices.items() if _DOWN.search(key) and part.get_shape()]
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _refused("file", "not_safetensors", "The file is not in safetensors format.") from error
-    if not keys or not all(_KEY.search(key) for key in keys):
-        raise _refused("file", "not_a_lora", "The file has tensors that are not those of a LoRA.")
-    if dtypes - set(_DTYPES):
-        raise _refused("file", "wrong_dtype", f"The tensors must be {', '.join(_DTYPES)}.")
-    if not ranks or min(ranks) < 1 or max(ranks) > MAX_RANK:
-        raise _refused("file", "wrong_rank", f"The rank must be from 1 to {MAX_RANK}.")
-    return {"rank": max(ranks), "triggers": _triggers(metadata)}
-
-
-def _check_header_size(path: Path) -> None:
-    """The first eight bytes are the length of a JSON header: refuse what can't be one before anything parses it."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
-    if not 2 <= length <= min(MAX_HEADER, path.stat().st_size) or start[8:] != b"{":
-        raise _refused("file", "not_safetensors", "The file is not in safetensors format.")
-
-
-def _triggers(metadata: dict[str, str]) -> list[str]:
-    """The words that call the LoRA, as the usual training programs note them."""
-    try:
-        frequency = json.loads(metadata.get("ss_tag_frequency", "{}"))
-        words = [word for tags in frequency.values() for word in tags]
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        words = []
-    words += metadata.get("modelspec.trigger_phrase", "").split(",")
-    printable = ("".join(filter(str.isprintable, str(word))).strip()[:60] for word in words)
-    return list(dict.fromkeys(filter(None, printable)))[:20]
+        return lora_check.checked(path, family)
+    except lora_check.Faulty as fault:
+        raise _refused("file", fault.code, str(fault)) from fault
 
 
 def count_use(parameters: Parameters) -> None:

@@ -21,16 +21,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from generation.catalogue import samplers
+from generation.catalogue import file_notes, samplers
 from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import SIDE_STEP, SIDES
-from generation.catalogue.samplers import SAMPLERS
 from generation.catalogue.snapshot import Catalogue
 from generation.compat.base import in_base64
 from generation.tasks.inputs import GivenMask, MaskRule
 from generation.tasks.models import Image, Task
 from imagegenx_site.errors import Fault, InvalidRequest
+from postprocessing.metadata import parameters_text
 
 _LORA: Final = re.compile(r"<(?:lora|lyco):([^<>]*)>", re.IGNORECASE)
 _DECIMAL: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
@@ -164,25 +164,22 @@ def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any]) -> dic
 def _info(task: Task, images: Sequence[Image]) -> dict[str, Any]:
     params = task.parameters
     seeds = [image.seed for image in images]
-    sampler = SAMPLERS[params.sampler].a1111 if params.sampler in SAMPLERS else params.sampler
-    facts = f"Steps: {params.steps}, Sampler: {sampler}, CFG scale: {params.cfg_scale:g}"
-    rest = f"Size: {params.width}x{params.height}, Model: {task.model_key}"
-    lines = [f"{params.text}\nNegative prompt: {params.negative_text}\n{facts}, Seed: {seed}, {rest}" for seed in seeds]
+    prompt = file_notes.prompt_of(params)
     return {
-        "prompt": params.text,
-        "all_prompts": [params.text] * len(seeds),
+        "prompt": prompt,
+        "all_prompts": [prompt] * len(seeds),
         "negative_prompt": params.negative_text,
         "all_negative_prompts": [params.negative_text] * len(seeds),
         "seed": params.seed,
         "all_seeds": seeds,
         "width": params.width,
         "height": params.height,
-        "sampler_name": sampler,
+        "sampler_name": file_notes.sampler_of(params),
         "cfg_scale": params.cfg_scale,
         "steps": params.steps,
         "batch_size": len(seeds),
         "denoising_strength": params.strength if KINDS[params.kind].option("strength") else None,
         "sd_model_name": task.model_key.partition("@")[0],
-        "infotexts": lines,
+        "infotexts": [parameters_text(file_notes.notes_of(params, task.model_key, image.index)) for image in images],
         "job_timestamp": task.created_at.strftime("%Y%m%d%H%M%S"),
     }

@@ -16,6 +16,7 @@ from generation.accounts.plans import plan_of
 from generation.admission import quotas, surge
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
+from generation.catalogue.request_warnings import submission_warnings
 from generation.policy import rules
 from generation.queue import client as queue_client
 from generation.tasks import estimates, move_log, open_tasks
@@ -176,7 +177,10 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         batch_key=str(parameters.batch_key(model.key)),
         cost=parameters.cost,
         callback_url=submission.callback_url,
-        warnings=[*_warnings(parameters), *(one.warning for one in submission.inputs if one.warning)],
+        warnings=[
+            *submission_warnings(parameters, model),
+            *(one.warning for one in submission.inputs if one.warning),
+        ],
         history=[{"at": created.isoformat(timespec="milliseconds"), "to": "queued"}],
         created_at=created,
         expires_at=created + timedelta(seconds=submission.queue_seconds),
@@ -197,10 +201,3 @@ def _for_plan(parameters: Parameters, api_key: ApiKey | None) -> Parameters:
     mark = (plan_of(api_key).watermark if api_key else parameters.plan_watermark) or {}
     preview = parameters.preview and not mark and not rules.is_checked(parameters.check_images)
     return replace(parameters, postprocess=block, plan_watermark=mark, preview=preview)
-
-
-def _warnings(parameters: Parameters) -> list[str]:
-    if not parameters.lowered_from:
-        return []
-    made = f"{parameters.width}x{parameters.height}"
-    return [f"made at {made} instead of {parameters.lowered_from}, because more work waits than can be done soon"]

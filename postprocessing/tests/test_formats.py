@@ -1,5 +1,6 @@
 import hashlib
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from postprocessing.decoding import decode
 from postprocessing.formats import encode, srgb_profile
-from postprocessing.metadata import Notes, parameters_text
+from postprocessing.metadata import Notes, parameters_text, too_long_for_jpeg
 from postprocessing.pipeline import process, process_each, thumbnail
 from postprocessing.recipe import FORMATS, Output, Recipe
 from postprocessing.tests.pictures import psnr, scene
@@ -23,13 +24,12 @@ NOTES = Notes(
     width=256,
     height=192,
     model="mini",
-    model_hash="0123456789",
     extra={"Style": "cartoon", "Lora hashes": "a: 1, b: 2"},
 )
 TEXT = (
     "a red cat, 一只红色的猫\nNegative prompt: blurry\n"
     "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 9223372036854775807, Size: 256x192, "
-    'Model hash: 0123456789, Model: mini, Style: cartoon, Lora hashes: "a: 1, b: 2", Version: ImageGenX'
+    'Model: mini, Style: cartoon, Lora hashes: "a: 1, b: 2", Version: ImageGenX'
 )
 
 
@@ -90,6 +90,31 @@ def test_full_metadata(form):
 def test_the_exif_comment_has_the_type_undefined():
     encoded = process([scene(192, 256)], Recipe.from_json({"format": "jpeg"}), [NOTES])[0]
     assert b"\x92\x86\x00\x07" in encoded.data  # UserComment, UNDEFINED
+
+
+def comment(data: bytes) -> str:
+    with Image.open(io.BytesIO(data)) as file:
+        if file.format == "PNG":
+            return file.info["parameters"]
+        return file.getexif().get_ifd(0x8769)[0x9286][8:].decode("utf-16-be")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("prompt", "negative"), [("😀" * 10_000, "😀" * 10_000), ("a", "猫" * 40_000), ("a猫😀" * 20_000, ""), ("a", "b")]
+)
+def test_prompts_of_any_length_make_a_file_and_what_a_jpeg_cannot_hold_is_cut_off_visibly(form, prompt, negative):
+    notes = replace(NOTES, prompt=prompt, negative_prompt=negative)
+    (encoded,) = process([scene(64, 64)], Recipe.from_json({"format": form}), [notes])
+    read = comment(encoded.data)
+    assert read.endswith(TEXT.partition("blurry")[2])
+    if form != "jpeg" or not too_long_for_jpeg(prompt, negative):
+        assert read == parameters_text(notes)
+        return
+    first, _, second = read.rpartition("\nSteps")[0].partition("\nNegative prompt: ")
+    for kept, whole in ((first, prompt), (second, negative)):
+        assert kept == whole or (kept.endswith("…") and whole.startswith(kept[:-1]) and len(kept) > 1000)
+    assert len(read.encode("utf-16-be")) > 59_000
 
 
 @pytest.mark.parametrize("form", FORMATS)

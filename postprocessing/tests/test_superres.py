@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postprocessing import superres
-from postprocessing.errors import SuperResolutionMissing
+from postprocessing.errors import EnlargementNotFinite, SuperResolutionMissing
 from postprocessing.pipeline import process
 from postprocessing.recipe import Recipe
 from postprocessing.superres import (
@@ -167,3 +167,17 @@ def test_the_shipped_networks(scale):
     assert psnr(enlarged, large) > psnr(bicubic, large) + 0.5
     tiled = upscale([small], scale, replace(shipped, tile=48, overlap=24))[0]
     assert np.abs(tiled.astype(int) - enlarged).max() <= 2
+
+
+def test_a_network_that_makes_no_numbers_is_a_fault_and_no_black_picture(config, monkeypatch):
+    network = load_network(config, 2)
+
+    class Broken:
+        def run(self, _names, feed):
+            return [np.full((1, 3, 8, 8), np.nan, np.float32)]
+
+        def get_inputs(self):
+            return network.session.get_inputs()
+
+    with pytest.raises(EnlargementNotFinite):
+        replace(network, session=Broken()).run(np.zeros((1, 3, 4, 4), np.float32))

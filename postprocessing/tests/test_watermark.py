@@ -12,10 +12,11 @@ from postprocessing.decoding import decode
 from postprocessing.errors import FontMissing, MarkTooLarge
 from postprocessing.fonts import SHIPPED, FontFile, find_font, missing_characters
 from postprocessing.pipeline import process
-from postprocessing.recipe import Recipe
+from postprocessing.recipe import Recipe, RecipeError
 from postprocessing.tests.pictures import scene
 from postprocessing.watermark import apply_watermarks
 from postprocessing.watermark_form import POSITIONS
+from postprocessing.watermark_text import set_text
 
 
 def marked(picture: np.ndarray, *marks: dict) -> np.ndarray:
@@ -101,12 +102,51 @@ def test_rotation_turns_anticlockwise():
     assert np.corrcoef(columns, rows)[0, 1] < -0.9  # rises to the right, rows count downwards
 
 
-def test_long_words_are_made_to_fit():
-    picture = grey(100, 120)
-    left, _, right, _ = touched(picture, marked(picture, {"kind": "text", "text": "W" * 40, "size": 0.5}))
+def test_a_line_that_is_a_little_too_long_is_made_smaller():
+    picture = grey(256, 256)
+    left, top, right, bottom = touched(picture, marked(picture, {"kind": "text", "text": "W" * 16, "size": 0.1}))
     assert left >= 0
     assert right <= 1
-    assert right - left > 0.8
+    assert right - left > 0.9
+    assert bottom - top < 0.1
+
+
+def least_ink(text: str) -> int:
+    """Pixels of the text in the smallest letters that are drawn, with all the room it may want."""
+    mark = {"kind": "text", "text": text, "size": 0.01, "position": "center", "opacity": 1.0}
+    ground = grey(800, 800)
+    return int((marked(ground, mark) != ground).any(axis=2).sum())
+
+
+@pytest.mark.parametrize("count", [40, 80, 200])
+@pytest.mark.parametrize("text", ["M", "word ", "图"])
+@pytest.mark.parametrize("changes", [{}, {"rotation": 45}, {"rotation": 90}, {"size": 0.01}, {"size": 0.5}])
+def test_a_long_text_is_readable_at_the_smallest_size_or_refused(text, count, changes):
+    mark = {"kind": "text", "text": (text * count)[:count], "position": "center", "opacity": 1.0, **changes}
+    try:
+        done = marked(grey(256, 256), mark)
+    except MarkTooLarge:
+        assert count >= 80
+        return
+    changed = (done != 128).any(axis=2)
+    assert changed.sum() > 0.8 * least_ink(mark["text"])
+    assert not changed[[0, -1]].all(axis=1).any(), "nothing is cut off"
+
+
+@pytest.mark.parametrize("text", [" ", "\n", "\u3000\u3000", "\u200b", "\u2800", "\u3164", "\u202e \u00ad"])
+@pytest.mark.parametrize("outline", [0, 0.1])
+def test_a_blank_text_is_refused_with_its_field(text, outline):
+    with pytest.raises(RecipeError) as refused:
+        Recipe.from_json({"watermark": {"kind": "text", "text": text, "outline": outline}})
+    (fault,) = refused.value.faults
+    assert (fault.field, fault.code) == ("postprocess.watermark.text", "blank")
+
+
+def test_lines_that_were_given_stay_and_words_stay_whole_where_they_can():
+    mark = Recipe.from_json({"watermark": {"kind": "text", "text": "one two three four five six\nseven", "size": 0.2}})
+    setting = set_text(mark.watermarks[0], 256, 256)
+    assert setting.text.split("\n")[-1] == "seven"
+    assert " ".join(setting.text.split("\n")[:-1]).split() == ["one", "two", "three", "four", "five", "six"]
 
 
 def test_a_logo_keeps_its_alpha():
@@ -137,8 +177,8 @@ def test_a_qr_code_that_cannot_be_readable_is_refused():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 200),
-    st.integers(1, 200),
+    st.integers(40, 200),
+    st.integers(40, 200),
     st.sampled_from(POSITIONS),
     st.floats(-180, 180),
     st.booleans(),

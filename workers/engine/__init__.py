@@ -20,7 +20,7 @@ than `EngineConfig.paused_bytes`.
 events.
 
 When nothing runs, `step` returns at once with no events; while a model is loading or a remote one computes it also
-returns at once, so wait a little (some ms) after a step without events. `pool.unload_idle()` belongs in that pause.
+returns at once, so wait a little (some ms) after a step without events. Call `pool.unload_idle()` every second or so.
 
 Exports are loaded at first use: importing this package alone does not import torch.
 """

@@ -3,6 +3,7 @@
 EngineError
 ├── InvalidSample     the caller's: the same request will fail again, never retried
 ├── ModelUnavailable   ours or the deployment's: the model could not be loaded; a fallback model may serve
+├── NotFinite          the model made numbers that are none (its precision overflows, a device is broken); tried again
 └── RemoteModelError   a remote model refused or did not answer; `retryable` says whether to try again
 """
 
@@ -13,6 +14,7 @@ class EngineError(Exception):
     """Base of the errors below."""
 
     retryable = True
+    code = "inference_failed"  # of the task that fails with it, where it may be tried again
 
 
 class InvalidSample(EngineError, ValueError):
@@ -23,6 +25,18 @@ class InvalidSample(EngineError, ValueError):
 
 class ModelUnavailable(EngineError):
     """The model is not known here or could not be loaded; the text has the reason."""
+
+
+class NotFinite(EngineError):
+    """Latents or a picture hold NaN or infinities: as 8 bits they would be black, and a success."""
+
+    code = "not_finite"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The model made a {what} with values that are not numbers. Lower the weights of LoRAs and words and the "
+            "guidance; if it happens to every request, the model needs another precision."
+        )
 
 
 class RemoteModelError(EngineError):

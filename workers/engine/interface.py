@@ -27,6 +27,9 @@ class ModelInterface(Protocol):
     modules it calls are made by `workers.engine.interception.shared`, so that in the engine their calls are computed
     together with those of other samples. What is not shared runs alone.
 
+    The engine completes what `infer` gives back (made_picture.py): it must be finite, and an inpainted one is laid
+    over its input.
+
     `precisions`: in which it can be loaded beside "auto", where memory is short a lower one than was asked for.
     `load` may run in another thread than `infer`; it raises ModelUnavailable. `release` gives the memory back.
     """

@@ -40,6 +40,7 @@ class LoopConfig:
     busy_poll: float = 0.02  # while a model loads; side threads end the sleep when they are done
     tick_every: float = 0.015  # at most so often, however fast the steps
     redis_backoff: float = 1.0  # after a failed call, while samples go on
+    unload_every: float = 1.0  # looks for models that nobody uses, however busy others are
     check_every: float = 0.5  # claims whose answers were lost, leases of others
     stop_grace: float = GpuConfig.stop_s  # to finish what runs after a stop was asked for
     persistence_patience: float = 60.0  # to make a finished picture durable before the task is requeued
@@ -69,7 +70,7 @@ class EngineLoop(threading.Thread):
         self._side_threads = ThreadPoolExecutor(4, thread_name_prefix="side")
         self._intake = Intake(queue, self._side_threads, wake=tickets.wake)
         self._settler = Settler(queue, tickets, self._side_threads, config.persistence_patience)
-        self._redis_from = self._next_tick = self._next_check = 0.0
+        self._redis_from = self._next_tick = self._next_check = self._next_unload = 0.0
 
     # ---- what other threads may call
 
@@ -115,6 +116,7 @@ class EngineLoop(threading.Thread):
         self._evict_paused()
         self._note(events)
         self._settle()
+        self._unload_idle()
         if not events:
             self._pause()
 
@@ -227,9 +229,15 @@ class EngineLoop(threading.Thread):
         if self._busy:
             self.tickets.sleep(self._intake.patience(self.config.busy_poll))
             return
-        self._pool.unload_idle()
         self.tickets.sleep(self._intake.patience(self.config.idle_poll))
         self._intake.look_again()
+
+    def _unload_idle(self) -> None:
+        """Models that were unused for long leave the memory, also under a steady load of another."""
+        now = time.monotonic()
+        if now >= self._next_unload:
+            self._next_unload = now + self.config.unload_every
+            self._pool.unload_idle()
 
     @property
     def _busy(self) -> bool:

@@ -12,6 +12,7 @@ from generation.catalogue.models import ImageModel
 from generation.tasks.models import Task
 from generation.tasks.reasons import Code, codes
 from storage.store import get_store, lora_files
+from workers.engine.prompt_weights import parse
 from workers.engine.requests import LoraUse, SampleId, SampleRequest, TaskBatch
 from workers.engine.spec import ModelSpec
 
@@ -38,6 +39,8 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     """
     parameters = task.parameters
     files = lora_files()
+    for prompt in (parameters.text, parameters.negative_text):
+        parse(prompt)  # in this thread: the engine's finds it read
     first = SampleRequest(
         sample_id=SampleId(str(task.id), 0),
         parameters=parameters,

@@ -152,7 +152,7 @@ def _settle_failure(task: Task, outcome: Outcome, worker: str) -> Release:
         if not states.fall_back(task, fallback, worker=worker, attempt=task.attempt, cause=cause):
             return Release.ENDED
     else:
-        code = "inference_failed" if outcome.retryable else "invalid_request"
+        code = getattr(error, "code", "inference_failed") if outcome.retryable else "invalid_request"
         states.fail(task.id, code=code, message=str(error) or cause, worker=worker, attempt=task.attempt)
     return release
 

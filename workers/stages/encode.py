@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from django.conf import settings
 
+from generation.catalogue.file_notes import notes_of
 from generation.tasks.models import Task
-from postprocessing.metadata import Notes
 from postprocessing.pipeline import ProcessedPicture, process_each
 from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Recipe
@@ -37,26 +37,9 @@ def process_pictures(group: Sequence[tuple[Task, Lossless]], recipe: Recipe) -> 
     Raises PostprocessingError, TimeoutError.
     """
     pictures = [picture for _, own in group for picture in own.values()]
-    notes = [_note(task, number) for task, own in group for number in own]
+    notes = [notes_of(task.parameters, task.model_key, number) for task, own in group for number in own]
     renewer = LeaseRenewer([task for task, _ in group])
     return process_each(pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), renewer, signer=_signer())
-
-
-def _note(task: Task, number: int) -> Notes:
-    """What is written into the file about how it was made."""
-    asked = task.parameters
-    return Notes(
-        prompt=asked.text,
-        negative_prompt=asked.negative_text,
-        steps=asked.steps,
-        sampler=asked.sampler,
-        cfg_scale=asked.cfg_scale,
-        seed=asked.seed_of(number),
-        width=asked.width,
-        height=asked.height,
-        model=task.model_key,
-        edited=bool(asked.image_key),
-    )
 
 
 def _signer() -> SignerConfig | None:

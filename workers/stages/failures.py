@@ -3,6 +3,7 @@
 value      the failure                                              its consequence
 Refused    the content policy does not allow a picture              the task fails; the refusal is written down
 TaskFails  the same request would fail again, or no try is left     the task fails
+           (two tries where the data itself makes the code fail)
 GivenUp    the same, of a task whose pictures are delivered         the client is warned
 Retry      anything else                                            the lease is given back; the reconciler sends
                                                                     the stage again
@@ -26,6 +27,7 @@ from postprocessing.errors import PostprocessingError
 from workers.stages import picture_check
 from workers.stages.images import clear_raw
 
+SAME_AGAIN_TRIES: Final = 2  # of a failure that a second look at the same data hardly mends
 RETRY_AFTER_S: Final = (1, 5, 15, 60)  # waits before a failed stage is tried again
 _log = logging.getLogger(__name__)
 
@@ -75,13 +77,19 @@ def classify(stage: Stage, tries: int, error: Exception) -> Consequence:
         return Refused(error)
     reason = f"{type(error).__name__}: {error}"
     callers_code = error.code if isinstance(error, PostprocessingError) and error.callers_fault else ""
-    if stage.on_last_failure == "never_give_up" or not (callers_code or tries >= settings.STAGE_MAX_ATTEMPTS):
+    most = min(SAME_AGAIN_TRIES, settings.STAGE_MAX_ATTEMPTS) if _is_same_again(error) else settings.STAGE_MAX_ATTEMPTS
+    if stage.on_last_failure == "never_give_up" or not (callers_code or tries >= most):
         return Retry(RETRY_AFTER_S[min(tries, len(RETRY_AFTER_S)) - 1], f"{stage.name}: {reason}")
     if stage.on_last_failure == "warn":
         return GivenUp(f"The larger version could not be made: {error}")
     if callers_code:
         return TaskFails(callers_code, str(error))
     return TaskFails(f"{stage.name}_failed", f"{stage.name} failed {tries} times; the last time: {reason}")
+
+
+def _is_same_again(error: Exception) -> bool:
+    """Whether the same input will very likely fail in the same way: no disk, store, network or lease is involved."""
+    return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError | AssertionError)
 
 
 def _carry_out(task: Task, consequence: Consequence) -> bool:

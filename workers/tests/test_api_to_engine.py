@@ -117,5 +117,6 @@ def test_every_kind_of_model_and_prompt_from_the_api_to_the_answer(
     assert "schedule of its own" in warnings["cut by nobody's declaration"][0]
     assert "takes no negative prompt" in warnings["remote"][0]
     assert warnings["fallback"][0].startswith("made by model sd, because the one asked for failed")
-    silent = warnings.keys() - {"cut", "cut by nobody's declaration", "remote", "fallback"}
+    assert "Chinese words, and model sd reads only English" in warnings["weighted and Chinese"][0]
+    silent = warnings.keys() - {"weighted and Chinese", "cut", "cut by nobody's declaration", "remote", "fallback"}
     assert {name: warnings[name] for name in silent} == {name: [] for name in silent}

@@ -149,13 +149,11 @@ def test_inpaint_changes_only_the_masked_part(engine: Engine) -> None:
     (start,) = run(engine, request_for("a red circle, white background"))
     source, mask = (start * 255).round().astype(np.uint8), np.zeros((256, 256), np.uint8)
     mask[64:192, 64:192] = 255
-    (again,) = run(engine, request_for("x", kind="img2img", image=source, strength=0.05, steps=20, cfg_scale=1.0))
-    round_trip = np.abs(again - start)[mask == 0].mean()  # what the autoencoder alone changes
     (painted,) = run(
         engine, request_for("a blue square, white background", kind="inpaint", image=source, mask=mask, strength=1.0)
     )
     difference = np.abs(painted - start)
-    assert difference[mask == 0].mean() < max(2 * round_trip, 0.03)
+    assert np.array_equal((painted * 255).round().astype(np.uint8)[mask == 0], source[mask == 0])
     assert difference[mask == 255].mean() > 0.15
 
 

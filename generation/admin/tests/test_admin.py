@@ -4,6 +4,7 @@ import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -297,3 +298,15 @@ def test_other_lists_that_grow_are_not_counted_either(
         assert not (
             f'"generation_{table}"' in entry["sql"] and ("COUNT(" in entry["sql"] or "DISTINCT" in entry["sql"])
         )
+
+
+def test_the_admin_speaks_the_browsers_language_and_the_api_english(staff: Client, client_of: Any, owner: User) -> None:
+    chinese = staff.get("/admin/", headers={"accept-language": "zh-CN,zh;q=0.9"})
+    english = staff.get("/admin/", headers={"accept-language": "de"})
+    assert 'lang="zh-hans"' in chinese.content.decode()
+    assert "最近动作" in chinese.content.decode() or "注销" in chinese.content.decode()
+    assert 'lang="en"' in english.content.decode()
+    assert "Accept-Language" in chinese.headers["Vary"]
+    faults = client_of(owner).post("/api/v1/image/generate", {}, headers={"accept-language": "zh-CN"})
+    assert "Accept-Language" not in faults.headers.get("Vary", "")
+    assert faults.json()["data"]["errors"][0]["message"].isascii()

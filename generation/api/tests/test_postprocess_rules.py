@@ -92,3 +92,14 @@ def test_an_operator_may_sign_everything_but_what_is_to_be_stripped(
     for block in ({}, {"metadata": "none"}, {"provenance": False}):
         assert post(client, {"text": "x", "params": {"postprocess": block}}).status_code == 202
     assert [recipe(task).output.provenance for task in Task.objects.order_by("id")] == [True, False, False]
+
+
+def test_a_text_that_could_not_be_read_is_refused_while_it_can_be_changed(client: Client, marking: Plan) -> None:  # noqa: F811
+    long = {"kind": "text", "text": "图" * 150 + "\n" * 40 + "图", "rotation": 45}
+    small = {"resolution": "256x256", "postprocess": {"watermark": long}}
+    assert faults(post(client, {"text": "x", "params": small})) == {"params.postprocess.watermark[0].text": "too_long"}
+    blank = {"postprocess": {"watermark": {"kind": "text", "text": " "}}}
+    assert faults(post(client, {"text": "x", "params": blank})) == {"params.postprocess.watermark.text": "blank"}
+    assert not Task.objects.exists()
+    roomy = {"resolution": "1024x1024", "postprocess": {"watermark": long}}
+    assert post(client, {"text": "x", "params": roomy}).status_code == 202

@@ -22,9 +22,18 @@ from generation.tasks.models import Task
 ClientOf = Callable[..., Client]
 
 
-def lora_bytes(rank: int = 4, name: str = "unet.to_q.lora_A.weight", **metadata: str) -> bytes:
-    tensors = {name: np.ones((rank, 8), np.float16), "unet.to_q.lora_B.weight": np.ones((8, rank), np.float16)}
-    return save(tensors, metadata or None)
+LAYER = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+WIDTH = 192  # of that layer in the models that ship
+
+
+def lora_tensors(rank: int = 4) -> dict[str, Any]:
+    """A LoRA of one layer for the models that ship."""
+    down, up = np.ones((rank, WIDTH), np.float16), np.ones((WIDTH, rank), np.float16)
+    return {f"{LAYER}.lora_A.weight": down, f"{LAYER}.lora_B.weight": up}
+
+
+def lora_bytes(rank: int = 4, **metadata: str) -> bytes:
+    return save(lora_tensors(rank), metadata or None)
 
 
 def upload(client: Client, data: bytes, name: str = "ink", filename: str = "x.safetensors") -> Any:

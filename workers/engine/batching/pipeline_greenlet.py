@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit, greenlet
@@ -11,6 +12,7 @@ from greenlet import GreenletExit, greenlet
 from workers.engine.batching.footprint import bytes_held
 from workers.engine.errors import is_retryable
 from workers.engine.interception import Call
+from workers.engine.made_picture import completed
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ class PipelineGreenlet:
         self._end(GreenletExit())
 
     def _run(self) -> Generated:
-        return self.model.infer(self.request, self._on_step)
+        made = self.model.infer(self.request, self._on_step)
+        return replace(made, image=completed(self.request, made.image))
 
     def _on_step(self, step: int, steps: int, preview: np.ndarray | None) -> None:
         self._report(Progress(self.request.sample_id, step, steps, preview))

@@ -1,4 +1,8 @@
-"""Weights from disk: the components of a diffusers model, in the precision and on the device where they will run."""
+"""Weights from disk: the components of a diffusers model, in the precision in which they will run.
+
+They stay in the machine's memory: what is made smaller (int8.py) or stays behind (offload.py) must never have been on
+the device whole.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,8 @@ def _quiet() -> None:
 
 
 def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
-    """Everything a pipeline is built from, by its name there. Raises ModelUnavailable with the reason."""
+    """Everything a pipeline for that device is built from, by its name there, on the CPU. Raises ModelUnavailable with
+    the reason."""
     _quiet()
     dtype = dtype_of(spec.precision, device)
     try:
@@ -36,7 +41,7 @@ def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
             spec.source, dtype=dtype, local_files_only=True, **_left_out(spec.source)
         )
         _merge_adapter(pipeline, spec)
-        components = dict(pipeline.to(device).components)
+        components = dict(pipeline.components)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelUnavailable(f"model {spec.key} could not be loaded from {spec.source}: {error}") from error
     vae = components.get("vae")
@@ -79,7 +84,8 @@ def own_family(spec: ModelSpec, family: Family) -> Family:
 
 
 def load_controlnets(spec: ModelSpec, device: torch.device) -> dict[str, torch.nn.Module]:
-    """ControlNets by control type: `options["controlnets"]` maps the type to a folder, relative to the model's."""
+    """ControlNets by control type, on the CPU: `options["controlnets"]` maps the type to a folder, relative to the
+    model's."""
     dtype = dtype_of(spec.precision, device)
     loaded = {}
     for control_type, folder in spec.options.get("controlnets", {}).items():
@@ -88,5 +94,5 @@ def load_controlnets(spec: ModelSpec, device: torch.device) -> dict[str, torch.n
             controlnet = diffusers.ControlNetModel.from_pretrained(path, dtype=dtype, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelUnavailable(f"ControlNet {control_type} of {spec.key} could not be loaded: {error}") from error
-        loaded[control_type] = controlnet.to(device)
+        loaded[control_type] = controlnet
     return loaded

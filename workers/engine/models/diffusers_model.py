@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +15,17 @@ import numpy as np
 import torch
 
 from generation.catalogue.samplers import AUTO
-from workers.engine.errors import InvalidSample
+from workers.engine.errors import InvalidSample, ModelUnavailable, NotFinite
 from workers.engine.interception import Phase, SharedModule, await_future, shared
 from workers.engine.interface import Generated, OnStep
 from workers.engine.models.component_loader import load_components, load_controlnets, own_family
 from workers.engine.models.embedding_cache import EmbeddingCache
 from workers.engine.models.families import Family
 from workers.engine.models.inputs import picture_arguments, steps_for
-from workers.engine.models.int8 import calibration_samples, quantise
+from workers.engine.models.int8 import calibration_samples, in_fp32, quantise
 from workers.engine.models.lora import LoraSet, RowLoras
 from workers.engine.models.lora_files import LoraCache
+from workers.engine.models.offload import OneOnDevice
 from workers.engine.models.pipelines import PipelineMaker, parameters_of
 from workers.engine.models.precision import INT8
 from workers.engine.models.preprocessors import Preprocessors
@@ -60,25 +62,31 @@ class DiffusersModel:
     # ---- ModelInterface
 
     def load(self) -> None:
-        """Read the weights and put the heavy modules behind shared ones. Raises ModelUnavailable with the reason."""
+        """Read the weights, put the heavy modules behind shared ones and move onto the device what is to be there:
+        last, when it is as small as it will be. Raises ModelUnavailable with the reason."""
         if not self.family.pipelines:
             self.family = own_family(self.spec, self.family)
         self.components = load_components(self.spec, self.device)
         self.controlnets = load_controlnets(self.spec, self.device)
         for module in self._modules():
             module.eval().requires_grad_(False)
-        apply_speed(self.components, self.family.denoiser, self._speed, self.device)
+        apply_speed(self.components, self.family.denoiser, self._speed)
+        offloaded = OneOnDevice(self._modules()) if self._offloads else None
         if hasattr(self.components["vae"], "enable_tiling"):
             self._tiled["vae"] = copy.copy(self.components["vae"])
             self._tiled["vae"].enable_tiling()
-            self._share(self._tiled, "vae", Phase.AUXILIARY, method="decode")
+            self._share_decoder(self._tiled)
         self._share(self.components, self.family.denoiser, Phase.DENOISE)
-        self._share(self.components, "vae", Phase.AUXILIARY, method="decode")
+        self._share_decoder(self.components)
         for control_type in self.controlnets:
             self._share(self.controlnets, control_type, Phase.AUXILIARY)
         self._prepare_loras()
         if self.spec.precision == INT8:
             self._quantise()
+        if offloaded is not None:
+            offloaded.use(self.device)
+        else:
+            self._move()
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
         """Run the stock pipeline for one sample."""
@@ -106,12 +114,16 @@ class DiffusersModel:
         """Forget the weights."""
         for parts in (self.components, self.controlnets, self.heavy, self._tiled, self._pipelines):
             parts.clear()
+        if hasattr(self, "prompts"):
+            self.prompts.close()
+            del self.prompts, self.loras  # they know the modules, too
         self._side_thread.shutdown(wait=False)
 
     def memory_bytes(self) -> int:
-        """Bytes of all parameters and buffers."""
-        tensors = [tensor for module in self._modules() for tensor in (*module.parameters(), *module.buffers())]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """Bytes of all parameters and buffers that are on the device at once: of an offloaded model those of its
+        largest module."""
+        sizes = [sum(part.nbytes for part in (*one.parameters(), *one.buffers())) for one in self._modules()]
+        return max(sizes, default=0) if self._offloads else sum(sizes)
 
     # ---- a pipeline for one sample
 
@@ -172,16 +184,34 @@ class DiffusersModel:
 
     # ---- modules
 
+    @property
+    def _offloads(self) -> bool:
+        """On a CPU there is nothing to keep free."""
+        return bool(self._speed.get("offload")) and self.device.type != "cpu"
+
+    def _move(self) -> None:
+        """One module after the other, so that a failure leaves as little behind as may be."""
+        try:
+            for module in self._modules():
+                module.to(self.device)
+        except RuntimeError as error:
+            self.release()
+            raise ModelUnavailable(f"model {self.spec.key} does not fit on {self.device}: {error}") from error
+
     def _quantise(self) -> None:
-        """The denoiser and the text encoders, with pictures of their own as the calibration set."""
+        """The denoiser and the text encoders, with pictures of their own as the calibration set: made on the CPU,
+        because the device may not hold the model before."""
         texts = {name: part for name, part in self.components.items() if name.startswith("text_encoder") and part}
         denoiser = self.heavy[self.family.denoiser].module
         assert denoiser is not None
         samples = calibration_samples(self.spec, self.family)
-        left = quantise(
-            {self.family.denoiser: denoiser, **texts},
-            lambda: [self.infer(sample, lambda step, steps, preview: None) for sample in samples],
-        )
+        self._pipelines = PipelineMaker(torch.device("cpu"))
+        with in_fp32(self._modules()) as calibrated:  # in 16 bits a CPU would take minutes
+            left = quantise(
+                {self.family.denoiser: denoiser, **texts},
+                lambda: [self.infer(one, lambda step, steps, preview: None) for one in samples if calibrated],
+            )
+        self._pipelines = PipelineMaker(self.device)
         self.prompts.cache.clear()  # of the unchanged encoders
         logger.info("model %s: weights of 8 bits, but for %s", self.spec.key, ", ".join(left) or "none")
 
@@ -190,7 +220,7 @@ class DiffusersModel:
         denoiser = self.heavy[self.family.denoiser]
         texts = {name: part for name, part in self.components.items() if name.startswith("text_encoder") and part}
         reader = getattr(diffusers, next(iter(self.family.pipelines.values())))
-        self.loras = LoraCache({self.family.denoiser: denoiser.module, **texts}, reader)
+        self.loras = LoraCache({self.family.denoiser: denoiser.module, **texts}, reader, self.device)
         denoiser.before = RowLoras(denoiser.module, self.family.denoiser, self.loras).set_rows
         text_loras = [RowLoras(module, name, self.loras) for name, module in texts.items()]
 
@@ -207,8 +237,30 @@ class DiffusersModel:
         everything = [*self.components.values(), *self.controlnets.values()]
         return [component for component in everything if isinstance(component, torch.nn.Module)]
 
+    def _share_decoder(self, parts: dict[str, Any]) -> None:
+        """The VAE's decoder, for one sample: latents and pictures that are not finite end theirs, before a pipeline
+        makes ordinary white or black of them."""
+        self._share(parts, "vae", Phase.AUXILIARY, method="decode")
+        vae = parts["vae"]
+        decode = vae.decode
+
+        @functools.wraps(decode)
+        def checked(latents: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            _check_finite(latents, "latent")
+            decoded = decode(latents, *args, **kwargs)
+            _check_finite(decoded[0], "picture")
+            return decoded
+
+        vae.decode = checked
+
     def _share(self, modules: dict[str, Any], name: str, phase: Phase, method: str = "forward") -> None:
         modules[name], self.heavy[name] = shared(modules[name], phase, method=method)
+
+
+def _check_finite(values: torch.Tensor, what: str) -> None:
+    """Raises NotFinite."""
+    if not bool(torch.isfinite(values).all()):
+        raise NotFinite(what)
 
 
 def _to_array(picture: torch.Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ more or less the one is taken that changes the layer's output least. A layer who
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 
 from generation.catalogue.parameters import Parameters
 from generation.catalogue.samplers import AUTO
+from workers.engine.errors import EngineError
 from workers.engine.models.families import Family
 from workers.engine.requests import SampleId, SampleRequest
 from workers.engine.spec import ModelSpec
@@ -29,6 +30,7 @@ LEAST_WEIGHTS: Final = 4096  # of a layer: smaller ones are not worth it
 RATIOS: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)  # of the largest weight of a row, to be the largest that is kept
 WORST: Final = 0.03  # relative change of a layer's output, root mean square
 LARGEST: Final = 127
+MOST_CALIBRATED: Final = 4_000_000_000  # weights of a model; SDXL is below, and larger ones take minutes
 
 PROMPTS: Final = ("a red circle on a white background", "a photograph of a cat in a garden", "")  # for the calibration
 STEPS, SIDE = 3, 256  # of its pictures
@@ -51,6 +53,23 @@ def calibration_samples(spec: ModelSpec, family: Family) -> list[SampleRequest]:
     ]  # fmt: skip
 
 
+@contextmanager
+def in_fp32(modules: Sequence[torch.nn.Module]) -> Iterator[bool]:
+    """These modules in the precision in which a CPU is fast, for the length of the block. False: they are too large
+    for that and stay as they are."""
+    if sum(part.numel() for module in modules for part in module.parameters()) > MOST_CALIBRATED:
+        logger.warning("8-bit weights are not calibrated: the model is too large to make pictures on the CPU")
+        yield False
+        return
+    before = [next((part.dtype for part in module.parameters()), torch.float32) for module in modules]
+    for module, dtype in zip(modules, before, strict=True):
+        if dtype in (torch.float16, torch.bfloat16):
+            module.float()
+    yield True
+    for module, dtype in zip(modules, before, strict=True):
+        module.to(dtype)
+
+
 def quantise(modules: Mapping[str, torch.nn.Module], make_pictures: Callable[[], object]) -> list[str]:
     """Turn the weights of these modules into 8 bits, calibrated by what `make_pictures` sends through them.
 
@@ -61,7 +80,7 @@ def quantise(modules: Mapping[str, torch.nn.Module], make_pictures: Callable[[],
     with _watched(layers) as squares:
         try:
             make_pictures()
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (EngineError, RuntimeError, ValueError, TypeError) as error:
             logger.warning("8-bit weights are not calibrated: %s", str(error).split("\n")[0])
     left = []
     for name, layer in layers.items():

@@ -12,12 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional
 
 from workers.engine.errors import InvalidSample, ModelUnavailable
 from workers.engine.interception import Phase, SharedModule, shared
 from workers.engine.interface import Generated, OnStep
+from workers.engine.made_picture import sized
 from workers.engine.models.precision import dtype_of
 from workers.engine.requests import SampleRequest
 from workers.engine.spec import ModelSpec
@@ -61,12 +61,12 @@ class RemovalModel:
         self._network, self.heavy["network"] = shared(network, Phase.DENOISE)
 
     def infer(self, request: SampleRequest, on_step: OnStep) -> Generated:
-        """The input picture with the masked part painted over; outside the mask no pixel changes."""
+        """The network's whole picture; the engine takes of it what the mask covers."""
         if request.kind not in ("remove", "inpaint") or request.image is None or request.mask is None:
             raise InvalidSample(f"model {self.spec.name} removes objects: it needs a picture and a mask")
         assert self._network is not None, "infer follows load"
-        picture = _sized(request.image, request)
-        mask = (_sized(request.mask, request) > 127).astype(np.float32)
+        picture = sized(request.image, request.width, request.height)
+        mask = (sized(request.mask, request.width, request.height) > 127).astype(np.float32)
         image = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         padding = (0, -request.width % MULTIPLE, 0, -request.height % MULTIPLE)
         like = next(self._network.parameters())
@@ -76,8 +76,7 @@ class RemovalModel:
         )
         on_step(1, 1, None)
         result = painted[0, :, : request.height, : request.width].permute(1, 2, 0).clamp(0, 1).to("cpu", torch.float32)
-        blend = mask[:, :, None]
-        return Generated(result.numpy() * blend + picture.astype(np.float32) / 255 * (1 - blend))
+        return Generated(result.numpy())
 
     def release(self) -> None:
         """Forget the network."""
@@ -89,9 +88,3 @@ class RemovalModel:
         if self._network is None:
             return 0
         return sum(tensor.nbytes for tensor in (*self._network.parameters(), *self._network.buffers()))
-
-
-def _sized(picture: np.ndarray, request: SampleRequest) -> np.ndarray:
-    image = Image.fromarray(picture)
-    size = (request.width, request.height)
-    return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.LANCZOS))

@@ -47,11 +47,14 @@ LoraWeights = Mapping[str, Mapping[str, LoraPair]]
 class LoraCache:
     """LoRAs of one model, on its device and in its dtype; the least recently used leave beyond `limit` bytes."""
 
-    def __init__(self, components: Mapping[str, Any], reader: Any, limit: int = 2 << 30) -> None:
+    def __init__(
+        self, components: Mapping[str, Any], reader: Any, device: torch.device | None = None, limit: int = 2 << 30
+    ) -> None:
         """`components`: the modules that a LoRA may touch, by name. `reader`: the diffusers pipeline class that knows
-        the layouts of this family's files."""
+        the layouts of this family's files. `device`: where they compute, if they are not there already."""
         self._modules = {name: part for name, part in components.items() if isinstance(part, torch.nn.Module)}
         self._reader = reader
+        self._device = device
         self._limit = limit
         self._kept: OrderedDict[str, LoraWeights] = OrderedDict()
 
@@ -98,7 +101,12 @@ class LoraCache:
                 raise InvalidSample(f"LoRA {use.sha256[:12]} was made for another base model: {full_name} differs")
             assert layer is not None
             like = layer.weight
-            weights.setdefault(component, {})[name] = LoraPair(pair.down.to(like), pair.up.to(like))
+            where = {"device": self._device or like.device, "dtype": like.dtype}
+            fitted = LoraPair(pair.down.to(**where), pair.up.to(**where))
+            if not bool(torch.isfinite(fitted.down).all() & torch.isfinite(fitted.up).all()):
+                reason = f"LoRA {use.sha256[:12]} has values in {full_name} that are no numbers in {like.dtype}"
+                raise InvalidSample(reason)
+            weights.setdefault(component, {})[name] = fitted
         if not weights:
             raise InvalidSample(f"LoRA {use.sha256[:12]} has no layers")
         return weights
@@ -121,11 +129,26 @@ def _pairs(
         halves.setdefault(layer, {})[half] = tensor
     plain = {name.removesuffix(".alpha"): float(alpha) for name, alpha in alphas.items()}
     alphas = {_layer_and_half(name)[0]: alpha for name, alpha in convert_unet_state_dict_to_peft(plain).items()}
-    return {
-        layer: LoraPair(half["down"], _flat(half["up"]) * _scale(layer, len(half["down"]), alphas, metadata))
-        for layer, half in halves.items()
-        if len(half) == 2
-    }
+    return {layer: _pair(use, layer, half, alphas, metadata) for layer, half in halves.items()}
+
+
+def _pair(
+    use: LoraUse,
+    layer: str,
+    half: Mapping[str, torch.Tensor],
+    alphas: Mapping[str, float],
+    metadata: Mapping[str, Any],
+) -> LoraPair:
+    """The two halves of one layer. Uploads were checked for this already (generation/catalogue/lora_check.py); a file
+    that an operator put there was not."""
+    down, up = half.get("down"), half.get("up")
+    if down is None or up is None:
+        raise InvalidSample(f"LoRA {use.sha256[:12]} is incomplete: {layer} has only one of its two halves")
+    plain = down.ndim in (2, 4) and up.ndim in (2, 4) and all(side == 1 for side in up.shape[2:])
+    if not plain or not 0 < len(down) == up.shape[1]:
+        shapes = f"{list(down.shape)} and {list(up.shape)}"
+        raise InvalidSample(f"LoRA {use.sha256[:12]}: the halves of {layer} do not belong together: {shapes}")
+    return LoraPair(down, _flat(up).float() * _scale(layer, len(down), alphas, metadata))
 
 
 def _layer_and_half(name: str) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -195,7 +196,7 @@ class ModelPool:
         """Take note of a finished loading: its size, or its failure. False: it begins again, in a lower precision."""
         error = entry.loading.exception()
         if error is not None:
-            again = is_out_of_memory(error) and self.lower_precision(key, "out of memory while loading")
+            again = self._may_load_again(key, entry, error)
             self._entries.pop(key, None)
             MODEL_LOADS.labels(key, "failed").inc()
             if again:
@@ -213,6 +214,17 @@ class ModelPool:
                 self._entry(key)
                 return False
         return True
+
+    def _may_load_again(self, key: str, entry: _Entry, error: BaseException) -> bool:
+        """After a failed loading, of which nothing stays in memory. Out of memory: models that nobody uses leave, and
+        then it is loaded in the next lower precision."""
+        entry.model.release()
+        _forget_frames(error)
+        gc.collect()
+        self._give_back_cache()
+        if not is_out_of_memory(error):
+            return False
+        return self.free_memory() or self.lower_precision(key, "out of memory while loading")
 
     def _too_full(self, keep: str) -> bool:
         """Whether memory is short even without the models that are not in use."""
@@ -247,3 +259,10 @@ class ModelPool:
     def _give_back_cache(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """The frames of a failed loading hold what it had loaded."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

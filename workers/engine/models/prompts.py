@@ -3,7 +3,7 @@
 CLIP reads 77 tokens. A longer prompt is taken in chunks of 75 tokens, each is encoded by itself, and the
 results are laid end to end; the negative prompt is brought to the same length.
 `(word:1.3)` multiplies the embeddings of those tokens, after which the mean is restored (as AUTOMATIC1111 does).
-A short prompt without weights takes the stock way, bit for bit.
+A short prompt without weights takes the stock way, bit for bit. Prompts are read by prompt_tokens.py.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from workers.engine.models.component_loader import CLIP_TOKENS
 from workers.engine.models.embedding_cache import EmbeddingCache
 from workers.engine.models.families import Family
 from workers.engine.models.lora import LoraSet
-from workers.engine.models.prompt_weights import Piece, is_plain, parse
+from workers.engine.models.prompt_tokens import ReadPrompt, TokenReader
 from workers.engine.requests import SampleRequest
 
 CHUNK = 75  # tokens between the start and end tokens
+MOST_RESTORED = 10.0  # the factor that brings back the mean of the embeddings; beyond it a picture is lost anyway
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class PromptEncoder:
         self._family = family
         self._name = name
         self._under_loras = under_loras
+        names = [part for part, value in components.items() if part.startswith("tokenizer") and value is not None]
+        self._reader = TokenReader({part: components[part] for part in names})
+
+    def close(self) -> None:
+        """Forget everything."""
+        self.cache.clear()
+        self._reader.close()
 
     def arguments(self, request: SampleRequest, pipeline: Any, warnings: list[str]) -> dict[str, Any]:
         """Arguments for the pipeline: the texts themselves, or their embeddings where it could not encode them."""
@@ -63,18 +71,13 @@ class PromptEncoder:
                 warnings.append(f"model {self._name} makes nothing of a negative prompt; it was not used")
                 negative = None
             return {"prompt": text, "negative_prompt": negative}
-        positive_pieces, negative_pieces = parse(text), parse(negative or "")
-        if self._short(positive_pieces) and self._short(negative_pieces):
-            plain = "".join(piece.text for piece in negative_pieces)
-            return {
-                "prompt": "".join(piece.text for piece in positive_pieces),
-                "negative_prompt": plain if negative is not None else None,
-            }
+        names = [tokenizer for tokenizer, _ in self._encoders()]
+        positive, other = self._reader.read(text, names), self._reader.read(negative or "", names)
+        if all(prompt.plain and prompt.length <= CHUNK for prompt in (positive, other)):
+            return {"prompt": positive.text, "negative_prompt": other.text if negative is not None else None}
         key = ("chunks", text, negative, request.loras)
         with self._under_loras(request.loras):
-            return self.cache.get(
-                key, lambda: self._embeddings(positive_pieces, negative_pieces, zeros=negative is None)
-            )
+            return self.cache.get(key, lambda: self._embeddings(positive, other, zeros=negative is None))
 
     def _remember(self, pipeline: Any, loras: LoraSet) -> None:
         """Put the pipeline's own encoding of prompts behind the cache."""
@@ -89,20 +92,15 @@ class PromptEncoder:
 
     # ---- long and weighted prompts
 
-    def _short(self, pieces: Sequence[Piece]) -> bool:
-        return is_plain(pieces) and self._length(pieces) <= CHUNK
-
-    def _length(self, pieces: Sequence[Piece]) -> int:
-        return max(len(_tokens(tokenizer, pieces)[0]) for tokenizer, _ in self._encoders())
-
-    def _encoders(self) -> list[tuple[Any, Any]]:
+    def _encoders(self) -> list[tuple[str, Any]]:
+        """The encoders that read chunks, each with the name of its tokenizer."""
         names = [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")]
-        parts = [(self._components.get(tokenizer), self._components.get(encoder)) for tokenizer, encoder in names]
+        parts = [(tokenizer, self._components.get(encoder)) for tokenizer, encoder in names]
         return [(tokenizer, encoder) for tokenizer, encoder in parts if encoder is not None]
 
-    def _embeddings(self, positive: Sequence[Piece], negative: Sequence[Piece], *, zeros: bool) -> dict[str, Any]:
+    def _embeddings(self, positive: ReadPrompt, negative: ReadPrompt, *, zeros: bool) -> dict[str, Any]:
         """Both prompts at one length. `zeros`: no negative prompt was given, which SDXL takes as zeros."""
-        chunks = max(1, *(-(-self._length(pieces) // CHUNK) for pieces in (positive, negative)))
+        chunks = max(1, *(-(-prompt.length // CHUNK) for prompt in (positive, negative)))
         yes, no = self._encode(positive, chunks), self._encode(negative, chunks)
         named = {"prompt_embeds": yes.hidden, "negative_prompt_embeds": no.hidden}
         if yes.pooled is not None and no.pooled is not None:
@@ -111,52 +109,44 @@ class PromptEncoder:
                 named |= {name: torch.zeros_like(value) for name, value in named.items() if "negative" in name}
         return named
 
-    def _encode(self, pieces: Sequence[Piece], chunks: int) -> _Encoded:
+    def _encode(self, prompt: ReadPrompt, chunks: int) -> _Encoded:
         encoders = self._encoders()
         several = len(encoders) > 1
-        parts = [_encode_chunks(tokenizer, encoder, pieces, chunks, several) for tokenizer, encoder in encoders]
+        parts = [
+            _encode_chunks(self._components[tokenizer], encoder, ids, weights, chunks, several)
+            for (tokenizer, encoder), ids, weights in zip(encoders, prompt.ids, prompt.weights, strict=True)
+        ]
         return _Encoded(torch.cat([part.hidden for part in parts], dim=-1), parts[-1].pooled)
 
     def _warn_of_cuts(self, prompt: str, negative: str, warnings: list[str]) -> None:
-        tokenizer, limit = self._widest_reader()
+        name, limit = self._widest_reader()
         for title, text in (("prompt", prompt), ("negative prompt", negative)):
-            length = len(tokenizer(self._as_encoded(tokenizer, text), verbose=False).input_ids) if text else 0
+            length = self._reader.count(self._as_encoded(name, text), name) if text else 0
             if length > limit:
                 warnings.append(f"the {title} has {length} tokens, of which model {self._name} reads {limit}")
 
-    def _widest_reader(self) -> tuple[Any, int]:
-        """The tokenizer of the encoder that reads most, and how many tokens that is. A model may have been saved
-        without its large encoder: then CLIP is all that reads."""
+    def _widest_reader(self) -> tuple[str, int]:
+        """The tokenizer of the encoder that reads most, by name, and how many tokens that is. A model may have been
+        saved without its large encoder: then CLIP is all that reads."""
         name = self._family.tokenizer
         if self._components.get(name.replace("tokenizer", "text_encoder")) is not None:
-            return self._components[name], self._family.max_tokens
-        return self._components["tokenizer"], CLIP_TOKENS
+            return name, self._family.max_tokens
+        return "tokenizer", CLIP_TOKENS
 
-    def _as_encoded(self, tokenizer: Any, text: str) -> str:
+    def _as_encoded(self, tokenizer: str, text: str) -> str:
         """The text in the form that the encoder reads."""
         if not self._family.chat:
             return text
-        return tokenizer.apply_chat_template(
+        return self._components[tokenizer].apply_chat_template(
             [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
         )
 
 
-def _tokens(tokenizer: Any, pieces: Sequence[Piece]) -> tuple[list[int], list[float]]:
-    """Token ids without start and end, and the weight of each."""
-    ids: list[int] = []
-    weights: list[float] = []
-    for piece in pieces:
-        # verbose=False: the tokenizer would warn of a length that is no trouble here
-        part = tokenizer(piece.text, add_special_tokens=False, verbose=False).input_ids
-        ids += part
-        weights += [piece.weight] * len(part)
-    return ids, weights
-
-
-def _encode_chunks(tokenizer: Any, encoder: Any, pieces: Sequence[Piece], chunks: int, several: bool) -> _Encoded:
+def _encode_chunks(
+    tokenizer: Any, encoder: Any, ids: Sequence[int], weights: Sequence[float], chunks: int, several: bool
+) -> _Encoded:
     """All chunks in one call of the encoder. `several`: the model has two encoders, so it is SDXL, which takes the last
     hidden layer but one and the pooled output of the first chunk."""
-    ids, weights = _tokens(tokenizer, pieces)
     start, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     rows, factors = [], []
     for first in range(0, chunks * CHUNK, CHUNK):
@@ -172,9 +162,11 @@ def _encode_chunks(tokenizer: Any, encoder: Any, pieces: Sequence[Piece], chunks
 
 
 def _weighted(hidden: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Tokens times their weights, the mean of the whole kept."""
+    """Tokens times their weights, the mean of the whole kept as far as that needs no factor beyond `MOST_RESTORED`:
+    weights may make the mean zero."""
     if bool((factors == 1).all()):
         return hidden
     mean = hidden.mean()
     hidden = hidden * factors.unsqueeze(-1)
-    return hidden * (mean / hidden.mean())
+    restored = (mean / hidden.mean()).nan_to_num(1.0).clamp(-MOST_RESTORED, MOST_RESTORED)
+    return hidden * restored.to(hidden.dtype)

@@ -2,7 +2,9 @@
 
 `source` is the address up to and without "/images/...". Options: `model` (their name of it), `api_key_env` (name of the
 environment variable that holds the key), `sizes` (what they offer, "1024x1024" ...), `timeout_s` (for a whole answer),
-`concurrency`. While they compute, the engine goes on with its own samples. A server that only drips is given up after
+`concurrency`, `response_format` (sent as it is; without it "b64_json" is sent for models named dall-e-..., which else
+answer with an address, and nothing for others: gpt-image-... refuses the field and always answers in base64).
+While they compute, the engine goes on with its own samples. A server that only drips is given up after
 `timeout_s` too, and no more than LARGEST_ANSWER of an answer is read.
 """
 
@@ -92,7 +94,9 @@ class RemoteModel:
         """One HTTP request; runs in a thread of its own."""
         fields: dict[str, Any] = {"prompt": request.parameters.text, "n": 1, "size": f"{size[0]}x{size[1]}"}
         fields["model"] = self._options.get("model", self.spec.name)
-        fields["response_format"] = "b64_json"
+        usual = "b64_json" if fields["model"].startswith("dall-e") else ""
+        if answer_form := self._options.get("response_format", usual):
+            fields["response_format"] = answer_form
         try:
             if request.kind == "text2img":
                 status, body = asyncio.run(self._answer("images/generations", json=fields))
@@ -127,7 +131,11 @@ class RemoteModel:
         try:
             if len(body) > LARGEST_ANSWER:
                 raise ValueError("the answer is too large")
-            picture = Image.open(io.BytesIO(base64.b64decode(json.loads(body)["data"][0]["b64_json"])))
+            made = json.loads(body)["data"][0]
+            if made.get("url") and not made.get("b64_json"):
+                message = f"model {self.spec.name} answered with an address; set its option response_format to b64_json"
+                raise RemoteModelError(message, retryable=False)
+            picture = Image.open(io.BytesIO(base64.b64decode(made["b64_json"])))
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError("the picture has too many pixels")
             return picture.convert("RGB")
@@ -136,6 +144,7 @@ class RemoteModel:
             KeyError,
             IndexError,
             TypeError,
+            AttributeError,
             OSError,
             RecursionError,
             Image.DecompressionBombError,

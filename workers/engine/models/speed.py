@@ -7,7 +7,8 @@
 | `compile`       | true, or the arguments of torch.compile; set GPU_ROW_BUCKETS     | CPU, backend "eager"      |
 | `vae_slicing`   | true: decode the pictures of a batch one after the other         | CPU                       |
 | `vae_tiling`    | false: never; default: from 1536 pixels                          | CPU                       |
-| `offload`       | true: modules wait in CPU memory and visit the GPU to compute    | not run yet: needs a GPU  |
+
+`offload` is not here: it is no matter of speed (offload.py).
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ logger = logging.getLogger(__name__)
 TILE_FROM = 1536  # pixels of the longer side
 
 
-def apply_speed(
-    components: Mapping[str, Any], denoiser: str, settings: Mapping[str, Any], device: torch.device
-) -> None:
+def apply_speed(components: Mapping[str, Any], denoiser: str, settings: Mapping[str, Any]) -> None:
     """Prepare freshly loaded components. What this machine cannot do is left out."""
     appliers: dict[str, Callable[[Any], None]] = {
         "attention": lambda choice: _attention(components[denoiser], choice),
@@ -34,7 +33,7 @@ def apply_speed(
         "compile": lambda choice: _compile(components[denoiser], choice),
         "vae_slicing": lambda _: components["vae"].enable_slicing(),
         "vae_tiling": lambda _: None,  # decided for each sample by its size
-        "offload": lambda _: _offload(components, device),
+        "offload": lambda _: None,  # see offload.py
     }
     for name, choice in settings.items():
         if name not in appliers:
@@ -87,16 +86,3 @@ def _compile(denoiser: torch.nn.Module, choice: Any) -> None:
 
 def _left_out(name: str, choice: Any, error: Exception) -> None:
     logger.warning("speed setting %s=%s is left out: %s", name, choice, str(error).split("\n")[0])
-
-
-def _offload(components: Mapping[str, Any], device: torch.device) -> None:
-    """Each module comes to the device when it is called and the one before it goes back."""
-    if device.type == "cpu":
-        raise RuntimeError("there is no GPU to keep free")
-    from accelerate import cpu_offload_with_hook  # type: ignore[import-untyped]
-
-    previous = None
-    for component in components.values():
-        if isinstance(component, torch.nn.Module):
-            component.to("cpu")
-            _, previous = cpu_offload_with_hook(component, device, prev_module_hook=previous)

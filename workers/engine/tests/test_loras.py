@@ -76,6 +76,28 @@ class PeftAlone(Stock):
         return super().pipeline(request)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors, up: tensors.pop(up), "only one of its two halves"),
+        (lambda tensors, up: tensors.update({up: tensors[up][:, :1]}), "do not belong together"),
+        (lambda tensors, up: tensors.update({up: tensors[up][:, 0].clone()}), "do not belong together"),
+        (lambda tensors, up: tensors.update({up: tensors[up] * float("nan")}), "no numbers"),
+    ],
+)
+def test_a_file_that_nobody_checked_is_refused_with_its_layer(folder, loras, tmp_path, change, said):
+    tensors = load_file(loras["a"])
+    up = next(name for name in tensors if name.endswith("lora_B.weight"))
+    change(tensors, up)
+    path = tmp_path / "changed.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    request = sample(model="m@1", loras=(use(path, 1.0),), seed=1)
+    error = run_to_end(engine_for(ModelSpec("m", "1", "sd15", str(folder))), [request]).errors[request.sample_id]
+    assert isinstance(error, InvalidSample)
+    assert said in str(error)
+    assert up.removesuffix(".lora_B.weight") in str(error)
+
+
 def test_eight_samples_with_eight_sets_share_their_steps_and_equal_peft(folder, loras):
     a, b, c = loras["a"], loras["b"], loras["c"]
     sets = [

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -133,6 +134,42 @@ def test_a_remote_picture_is_asked_for_as_the_api_wants_it(api):
     assert run.images[request.sample_id].shape == (80, 80, 3)
     assert np.allclose(run.images[request.sample_id], [1, 0, 0.2])
     assert len(run.events[-1].warnings) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({"model": "dall-e-2"}, "b64_json"), ({"model": "gpt-image-1"}, None), ({"model": "gpt-image-1-mini"}, None),
+        ({"model": "chatgpt-image-latest"}, None), ({"model": "flux", "response_format": "b64_json"}, "b64_json"),
+        ({"model": "dall-e-3", "response_format": ""}, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["text2img", "inpaint"])
+def test_the_form_of_the_answer_is_only_asked_for_where_the_model_takes_the_field(api, options, sent, kind):
+    picture, mask = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
+    request = sample(model="dalle@1", kind=kind, image=picture, mask=mask)
+    spec = replace(api.spec, options={"api_key_env": "THEIR_KEY", **options})
+    assert request.sample_id in run_to_end(engine_of(spec), [request]).images
+    (_, _, body) = api.seen[0]
+    assert (b"response_format" in body, b"b64_json" in body) == (sent is not None, sent is not None)
+
+
+def test_outside_the_mask_a_remote_edit_is_its_input(api):
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:20] = 255
+    request = sample(model="dalle@1", kind="inpaint", image=noise, mask=mask)
+    picture = run_to_end(engine_of(api.spec), [request]).images[request.sample_id]
+    assert np.array_equal(np.round(picture[20:] * 255), noise[20:])
+    assert np.allclose(picture[:20], [1, 0, 0.2])
+
+
+def test_an_answer_with_an_address_says_which_option_is_missing(api):
+    api.answer = 200, {"data": [{"url": "https://example.com/picture.png"}]}
+    request = sample(model="dalle@1")
+    failed = run_to_end(engine_of(api.spec), [request]).events[-1]
+    assert "response_format" in str(failed.error)
+    assert failed.retryable is False
 
 
 def test_an_edit_sends_picture_and_mask(api):

@@ -1,5 +1,8 @@
 """Long, weighted, Chinese and repeated prompts."""
 
+import threading
+import time
+
 import diffusers
 import numpy as np
 import pytest
@@ -7,9 +10,9 @@ import torch
 
 from workers.engine import ModelSpec
 from workers.engine.models.embedding_cache import EmbeddingCache
-from workers.engine.models.prompt_weights import Piece, is_plain, parse
+from workers.engine.prompt_weights import Piece, is_plain, parse
 from workers.engine.tests import tiny_models
-from workers.engine.tests.driving import run_to_end, sample, worst
+from workers.engine.tests.driving import Run, run_to_end, sample, worst
 from workers.engine.tests.stock import Stock
 from workers.engine.tests.test_equality_gate import engine_for
 
@@ -54,14 +57,98 @@ def test_weights_are_read(prompt, pieces):
 
 
 def test_neighbours_of_one_weight_are_one_piece():
-    assert parse("(a:2)(b:2)") == [Piece("ab", 2.0)]
+    assert parse("(a:2)(b:2)") == (Piece("ab", 2.0),)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "weight"),
+    [
+        ("(a:" + "9" * 400 + ")", 10.0),
+        ("(a:-" + "9" * 9000 + ")", -10.0),
+        ("(" * 9999 + "a", 10.0),
+        ("((a:9):9)", 10.0),
+        ("(a:1e9)", 1.1),  # no number that a weight may be: text in brackets
+        ("(a:0)", 0.0),
+    ],
+)
+def test_a_weight_is_a_number_from_minus_ten_to_ten(prompt, weight):
+    assert parse(prompt)[0].weight == pytest.approx(weight)
+
+
+def test_square_brackets_without_end_leave_a_weight_that_is_a_number():
+    assert 0 < parse("[" * 9999 + "a")[0].weight < 1e-6
+
+
+def test_brackets_of_both_sorts_may_cross():
+    assert [(piece.text, round(piece.weight, 3)) for piece in parse("(a [b) c]")] == [
+        ("a ", 1.1), ("b", 1.0), (" c", 0.909),
+    ]  # fmt: skip
+
+
+NASTY = (
+    "(a", "[a", "([a", "(", "[", ")", "]", "(a)b", "[(a:1.2)b]", ":1", ":1.", ": ", "(:1", ":", "1", "\\(", "\\", '"',
+    "'", "<", "(a:1.1.1)", "(a:", "{a", "}", "（a", "【", "“", "😀(",
+)  # fmt: skip
+
+
+def seconds_to_read(prompt):
+    """CPU seconds of this thread, the least of a few tries."""
+    taken = []
+    for _ in range(3):
+        parse.cache_clear()
+        started = time.thread_time()
+        parse(prompt)
+        taken.append(time.thread_time() - started)
+    return min(taken)
+
+
+@pytest.mark.parametrize("sign", NASTY)
+def test_four_times_the_length_takes_no_more_than_about_four_times_the_time(sign):
+    for prefix in ("", "(" * 500, ":"):
+        short, long = ((prefix + sign * length)[:length] for length in (2_500, 10_000))
+        assert seconds_to_read(long) < 9 * seconds_to_read(short) + 0.002  # 16 times if it grew with the square
+
+
+def test_others_step_on_while_a_long_prompt_is_read(folders, monkeypatch):
+    engine, _ = engine_and_model(folders, "sd15")
+    may_go_on, threads = threading.Event(), set()
+
+    def slow(prompt):
+        threads.add(threading.current_thread().name)
+        assert may_go_on.wait(60)
+        return parse(prompt)
+
+    monkeypatch.setattr(
+        "workers.engine.models.prompt_tokens.parse", lambda text: slow(text) if "(" in text else parse(text)
+    )
+    long, plain = sample(model="m@1", text="(a" * 2500), sample(model="m@1")
+    for request in (long, plain):
+        engine.admit(request)
+    run = Run()
+    while plain.sample_id not in run.images:
+        run.take(engine.step())
+    assert run.progress(long.sample_id) == []
+    may_go_on.set()
+    run.take(run_to_end(engine).events)
+    assert long.sample_id in run.images
+    assert all(name.startswith("prompt-reader") for name in threads)
+
+
+@pytest.mark.parametrize("text", ["(a red cat:999)", "(a red cat:-999)", "(a red cat:0)", "(a:10)(b:-10)" * 20])
+def test_whatever_a_prompt_weighs_its_picture_is_finite(folders, text):
+    engine, _ = engine_and_model(folders, "sd15")
+    request = sample(model="m@1", text=text, negative_text=text)
+    picture = run_to_end(engine, [request]).images[request.sample_id]
+    assert np.isfinite(picture).all()
 
 
 @pytest.mark.parametrize(("family", "name"), [("sd15", "StableDiffusion"), ("sdxl", "StableDiffusionXL")])
 def test_chunks_of_a_short_prompt_are_the_stock_encoding(folders, family, name):
     """The chunked way and the stock way meet where both can go."""
     _, model = engine_and_model(folders, family)
-    chunked = model.prompts._embeddings(parse("a red cat"), parse("blurry"), zeros=False)
+    names = ["tokenizer", "tokenizer_2"][: 1 + (family == "sdxl")]
+    read = [model.prompts._reader.read(text, names) for text in ("a red cat", "blurry")]
+    chunked = model.prompts._embeddings(*read, zeros=False)
     pipeline = Stock(folders / family, name=name).loaded
     stock = pipeline.encode_prompt("a red cat", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True,
                                    negative_prompt="blurry")  # fmt: skip

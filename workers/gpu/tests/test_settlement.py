@@ -12,6 +12,7 @@ from generation.queue.values import EntryState, Release
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from generation.tasks.models import Task
 from imagegenx_site import redis_clients
+from workers.engine.errors import NotFinite
 from workers.gpu import persistence, task_claims
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.settlement import Settler, settle_row
@@ -43,6 +44,7 @@ def claim(queue, user):
         (Outcome(End.NOT_STORED, OSError("disk full")), Release.WAITING, "queued", "not_stored", 1),
         (Outcome(End.DEVICE_LOST, OSError("gone")), Release.ALONE, "queued", "device_lost", 1),
         (Outcome(End.FAILED, ValueError("no")), Release.ALONE, "queued", "inference_failed", 1),
+        (Outcome(End.FAILED, NotFinite("latent")), Release.ALONE, "queued", "inference_failed", 1),
         (Outcome(End.FAILED, ValueError("no"), retryable=False), Release.ENDED, "failed", "invalid_request", 1),
         (Outcome(End.EXHAUSTED), Release.ENDED, "failed", "too_many_attempts", 1),
     ],
@@ -53,6 +55,17 @@ def test_the_row_moves_as_the_outcome_says(queue, user, outcome, release, status
     assert settle_row(running.claimed, running.task, outcome, WORKER) is release
     task = Task.objects.get(pk=running.task.pk)
     assert (task.status, task.history[-1].get("code"), task.attempt) == (status, code, attempt)
+
+
+def test_a_picture_that_is_not_finite_fails_at_the_second_try_with_a_code_and_what_to_do(queue, user):
+    first = claim(queue, user)
+    assert settle_row(first.claimed, first.task, Outcome(End.FAILED, NotFinite("latent")), WORKER) is Release.ALONE
+    queue.settle(first.claimed, Release.ALONE)
+    (again,) = task_claims.claim_rows(queue.claim(1).tasks, WORKER).running
+    assert settle_row(again.claimed, again.task, Outcome(End.FAILED, NotFinite("latent")), WORKER) is Release.ENDED
+    task = Task.objects.get(pk=first.task.pk)
+    assert (task.status, task.error_code) == ("failed", "not_finite")
+    assert "not numbers" in task.error_message
 
 
 def test_a_cancelled_task_ends_if_its_cancel_was_asked_for(queue, user):

@@ -32,6 +32,14 @@ def test_a_request_that_can_never_work_is_not_tried_again() -> None:
     assert isinstance(classify(named("enlarge"), 1, CALLERS), GivenUp)
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), ValueError("x"), KeyError("x"), TypeError("x")])
+def test_what_the_data_itself_breaks_is_tried_twice(error: Exception) -> None:
+    assert isinstance(classify(named("postprocess"), 1, error), Retry)
+    failed = classify(named("postprocess"), 2, error)
+    assert isinstance(failed, TaskFails)
+    assert failed.code == "postprocess_failed"
+
+
 def test_a_refused_picture_is_no_fault_to_be_repaired() -> None:
     refused = PictureRefused(0, "nudity")
     assert classify(named("postprocess"), 1, refused) == Refused(refused)

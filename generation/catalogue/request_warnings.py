@@ -1,0 +1,68 @@
+"""What of a request will not count, as far as it shows at its submission: sentences in the task's `warnings`."""
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
+
+from generation.catalogue import snapshot
+from generation.catalogue.file_notes import prompt_of
+from generation.catalogue.models import ImageModel
+from generation.catalogue.parameters import Parameters
+from postprocessing.metadata import too_long_for_jpeg
+
+_ENGLISH_ONLY: Final = ("sd15", "sd21", "sdxl", "sd-inpaint", "sd3", "flux")
+"""Families whose text encoders were trained on English. The option `languages` of a model says it better."""
+_SCRIPTS: Final = {
+    "CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean", "CYRILLIC": "Cyrillic",
+    "ARABIC": "Arabic", "HEBREW": "Hebrew", "GREEK": "Greek", "THAI": "Thai", "DEVANAGARI": "Hindi",
+}  # fmt: skip
+_READ_BY: Final = {
+    "Chinese": {"zh", "ja"}, "Japanese": {"ja"}, "Korean": {"ko"}, "Cyrillic": {"ru", "uk", "bg", "sr"},
+    "Arabic": {"ar", "fa", "ur"}, "Hebrew": {"he"}, "Greek": {"el"}, "Thai": {"th"}, "Hindi": {"hi"},
+}  # fmt: skip
+
+
+def submission_warnings(parameters: Parameters, model: ImageModel) -> list[str]:
+    """For the client, in the order of the request."""
+    return [*_smaller(parameters), *_unread(parameters, model), *_style(parameters, model), *_metadata(parameters)]
+
+
+def _smaller(parameters: Parameters) -> Iterator[str]:
+    if parameters.lowered_from:
+        made = f"{parameters.width}x{parameters.height}"
+        yield f"made at {made} instead of {parameters.lowered_from}, because more work waits than can be done soon"
+
+
+def _unread(parameters: Parameters, model: ImageModel) -> Iterator[str]:
+    """Words in languages that the model was not trained on."""
+    languages = model.options.get("languages") or (["en"] if model.family in _ENGLISH_ONLY else None)
+    if not languages:
+        return
+    known = " and ".join({"en": "English", "zh": "Chinese"}.get(one, one) for one in languages)
+    for title, text in (("prompt", parameters.text), ("negative prompt", parameters.negative_text)):
+        strange = [name for name in _languages(text) if not _READ_BY[name] & set(languages)]
+        if strange:
+            words = " and ".join(strange)
+            yield f"the {title} has {words} words, and model {model.name} reads only {known}: they hardly count"
+
+
+def _languages(text: str) -> list[str]:
+    """By the scripts of its letters, Latin left out."""
+    names = {unicodedata.name(sign, "").partition(" ")[0] for sign in set(text) if not sign.isascii()}
+    return sorted({_SCRIPTS[name] for name in names if name in _SCRIPTS})
+
+
+def _style(parameters: Parameters, model: ImageModel) -> Iterator[str]:
+    """Models that know few words get none of a style's."""
+    style = snapshot.current().style(parameters.style) if parameters.style else None
+    if style is None or model.options.get("style_prompts", True):
+        return
+    if style.negative_prompt or style.prompt.strip() != "{text}":
+        yield f"model {model.name} does not know the words of the style {style.name}: only its tone was applied"
+
+
+def _metadata(parameters: Parameters) -> Iterator[str]:
+    block = parameters.postprocess
+    full = block.get("format") == "jpeg" and block.get("metadata", "full") == "full"
+    if full and too_long_for_jpeg(prompt_of(parameters), parameters.negative_text):
+        yield "the prompts in the file's metadata are shortened: a JPEG holds 64 KB of them"
