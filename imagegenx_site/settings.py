@@ -302,7 +302,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "imagegenx_site.http.forwarded.named_proxies_only",
     "imagegenx_site.metrics.timed_requests",
-    "imagegenx_site.request_ids.request_ids",
+    "imagegenx_site.web.request_ids.request_ids",
     "imagegenx_site.http.answer_headers.answer_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -21,7 +21,7 @@ from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
 from generation.catalogue.snapshot import Catalogue
 from imagegenx_site.errors import Fault, InvalidRequest
-from imagegenx_site.outbound_http import is_own_address, url_problem
+from imagegenx_site.http.outbound import is_own_address, url_problem
 from postprocessing.recipe import BLOCK, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt

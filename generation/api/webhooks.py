@@ -16,8 +16,8 @@ from generation.api.validation import StrictSerializer, checked
 from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
+from imagegenx_site.http.outbound import is_own_address, url_problem
 from imagegenx_site.ids import first_id_of
-from imagegenx_site.outbound_http import is_own_address, url_problem
 
 MAX_ENDPOINTS: Final = 20
 _LISTED_DAYS: Final = 30

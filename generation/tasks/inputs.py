@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps
 
 from imagegenx_site.errors import Fault
-from imagegenx_site.outbound_http import url_problem
+from imagegenx_site.http.outbound import url_problem
 from postprocessing.client_pictures import ClientPicture, PictureFault, decoded_text, is_data_url, read_picture
 
 _MIN_SIDE: Final = 8  # pixels

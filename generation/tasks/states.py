@@ -34,7 +34,7 @@ from generation.tasks.reasons import Code, Reason
 from generation.tasks.stages import STAGES, Stage
 from generation.webhooks import events as webhook_events
 from imagegenx_site import caches
-from imagegenx_site.row_update import update_returning
+from imagegenx_site.row_statements import update_returning
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),

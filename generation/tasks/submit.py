@@ -26,7 +26,7 @@ from generation.tasks.inputs import InputPicture
 from generation.tasks.models import Batch, Task
 from imagegenx_site.errors import Allowance, Busy
 from imagegenx_site.ids import moment_of, uuid7
-from imagegenx_site.row_insert import insert
+from imagegenx_site.row_statements import insert
 from storage.errors import StorageError
 from storage.keys import input_key
 from storage.store import get_store

@@ -29,7 +29,7 @@ from standardwebhooks import Webhook
 
 from generation.webhooks import turns
 from generation.webhooks.models import Delivery, WebhookEndpoint
-from imagegenx_site.outbound_http import HostBusy, OutboundError, post
+from imagegenx_site.http.outbound import HostBusy, OutboundError, post
 
 # Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks
 # recommends).

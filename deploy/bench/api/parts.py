@@ -33,7 +33,7 @@ from generation.tasks import enqueue, submit
 from generation.tasks.models import Task
 from imagegenx_site.celery import app
 from imagegenx_site.ids import uuid7
-from imagegenx_site.row_insert import insert
+from imagegenx_site.row_statements import insert
 
 Call = Callable[[], Any]
 

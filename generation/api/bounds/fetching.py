@@ -21,7 +21,7 @@ from generation.api.submission import CheckedRequest, ParsedRequest
 from generation.api.wait import DeferredResponse
 from imagegenx_site.deferred import Deferred, may_defer
 from imagegenx_site.errors import ApiError, Busy, Fault, InvalidRequest, TooManyRequests
-from imagegenx_site.outbound_http import HostBusy, OutboundError, get
+from imagegenx_site.http.outbound import HostBusy, OutboundError, get
 from imagegenx_site.slots import Slots, SlotsFull
 
 _ALL: Final = "all"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fixtures.hostile import HostileServer
-from imagegenx_site import outbound_connections, outbound_http
-from imagegenx_site.outbound_http import HostBusy, OutboundError, get, post
+from imagegenx_site.http import outbound, outbound_connections
+from imagegenx_site.http.outbound import HostBusy, OutboundError, get, post
 
 ALLOWED = ("127.0.0.1/32",)
 SLOW = ("/silent", "/head", "/body", "/around")
@@ -82,4 +82,4 @@ async def test_a_host_has_so_many_requests_at_once(hostile: HostileServer, setti
     assert [type(end) for end in ends].count(HostBusy) == 7
     assert hostile.most_open["/silent"] == 3
     assert await post(f"{hostile.url}/fine", b"", {}, timeout=1, allowed=ALLOWED) == 204
-    assert not outbound_http._hosts._held, "every slot was given back"
+    assert not outbound._hosts._held, "every slot was given back"

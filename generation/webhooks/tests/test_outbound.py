@@ -12,9 +12,8 @@ from fixtures.rows import Receiver
 from generation.accounts.models import User
 from generation.tasks.models import Task
 from generation.webhooks.models import WebhookEndpoint
-from imagegenx_site import outbound_http
-from imagegenx_site.http import public_addresses
-from imagegenx_site.outbound_http import OutboundError, get, post
+from imagegenx_site.http import outbound, public_addresses
+from imagegenx_site.http.outbound import OutboundError, get, post
 
 LIMITS: dict[str, Any] = {"timeout": 5, "max_bytes": 10_000}
 
@@ -81,7 +80,7 @@ async def test_a_private_address_is_refused_in_every_spelling(host: str, receive
     ],
 )
 async def test_an_invalid_url_is_refused_before_it_is_resolved(url: str) -> None:
-    assert outbound_http.url_problem(url)
+    assert outbound.url_problem(url)
     with pytest.raises(OutboundError):
         await get(url, allowed=("0.0.0.0/0",), **LIMITS)
 
@@ -108,7 +107,7 @@ async def test_endless_redirects_are_stopped(receiver: Receiver) -> None:
     receiver.answers = [(302, {"location": "/again"}, b"")]
     with pytest.raises(OutboundError, match="redirects"):
         await get(receiver.url, allowed=("127.0.0.1/32",), **LIMITS)
-    assert len(receiver.got) == outbound_http.MAX_REDIRECTS + 1
+    assert len(receiver.got) == outbound.MAX_REDIRECTS + 1
 
 
 async def test_a_name_that_changes_its_address_is_resolved_once(
@@ -237,16 +236,16 @@ OWN = [
 @pytest.mark.parametrize("name", [*OWN, "a.localhost", "127.9.9.9", "①②⑦.0.0.1", socket.gethostname()])
 @pytest.mark.parametrize("host", ["127.0.0.1:8130", "localhost:8130", "[::1]:8130", "images.example:8130"])
 def test_this_server_is_known_in_every_spelling(name: str, host: str) -> None:
-    assert outbound_http.is_own_address(f"http://{name}:8130/x", host)
-    assert not outbound_http.is_own_address(f"http://{name}:8139/x", host)
+    assert outbound.is_own_address(f"http://{name}:8130/x", host)
+    assert not outbound.is_own_address(f"http://{name}:8139/x", host)
 
 
 @pytest.mark.parametrize("name", ["images.example", "IMAGES.example."])
 def test_and_by_the_name_that_clients_call(name: str, settings: Any) -> None:
-    assert outbound_http.is_own_address(f"https://{name}/x", "images.example")
+    assert outbound.is_own_address(f"https://{name}/x", "images.example")
     settings.PUBLIC_URL = "https://images.example"
-    assert outbound_http.is_own_address(f"https://{name}/x", "127.0.0.1:8000")
-    assert not outbound_http.is_own_address("https://images.example.org/x", "127.0.0.1:8000")
+    assert outbound.is_own_address(f"https://{name}/x", "127.0.0.1:8000")
+    assert not outbound.is_own_address("https://images.example.org/x", "127.0.0.1:8000")
 
 
 @pytest.mark.parametrize(

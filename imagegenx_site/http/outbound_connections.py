@@ -1,4 +1,4 @@
-"""Connections to hosts that users name, for outbound_http.py: the address is checked and then used, whatever the name
+"""Connections to hosts that users name, for outbound.py: the address is checked and then used, whatever the name
 server says later; a name is looked up without holding the event loop or a thread of a pool; what a server sends is
 counted, so that it costs neither memory nor the event loop's time.
 """

@@ -1,20 +1,20 @@
-"""Rows written by one INSERT whose text is made once for each model.
-
-What `bulk_create` does for rows that have their primary key, without compiling the statement anew for each request and
-without a transaction of its own: one round trip instead of three (docs/decisions/0006).
+"""Statements that Django's own layer makes slower or cannot make: an INSERT whose text is made once for each model, and
+an UPDATE that answers columns of the rows it changed.
 """
 
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from django.db import connection, models
+from django.db import connection, models, transaction
+from django.db.models import sql
 
 
 def insert(rows: Sequence[models.Model]) -> None:
     """Write complete new rows of one model. Raises IntegrityError; then none of them is there.
 
-    As `bulk_create` does, it sends no signals.
+    What `bulk_create` does for rows that have their primary key, without compiling the statement anew for each request
+    and without a transaction of its own: one round trip instead of three (docs/decisions/0006). It sends no signals.
     """
     head, one, fields = _statement(type(rows[0]))
     values = [value for row in rows for value in _values(row, fields)]
@@ -35,3 +35,14 @@ def _statement(model: type[models.Model]) -> tuple[str, str, Sequence[Any]]:
     columns = ", ".join(quote(str(field.column)) for field in fields)
     head = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
     return head, f"({', '.join(['%s'] * len(fields))})", fields
+
+
+def update_returning(rows: "models.QuerySet[Any]", columns: str, **changes: Any) -> list[tuple[Any, ...]]:
+    """`rows.update(**changes)`, with the new values of `columns` (SQL) of each row. Raises django.db.Error."""
+    query: Any = rows.query.chain(sql.UpdateQuery)
+    query.add_update_values(changes)
+    query.annotations = {}
+    text, values = query.get_compiler(connection=connection).as_sql()
+    with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+        cursor.execute(f"{text} RETURNING {columns}", values)
+        return list(cursor.fetchall())

@@ -21,8 +21,8 @@ import httpcore
 import httpx
 from django.conf import settings
 
+from imagegenx_site.http.outbound_connections import Budget, PinnedBackend
 from imagegenx_site.http.public_addresses import same_machine
-from imagegenx_site.outbound_connections import Budget, PinnedBackend
 from imagegenx_site.slots import Slots, SlotsFull
 
 MAX_URL: Final = 2000  # characters
