@@ -3,8 +3,8 @@
 from generation.accounts.models import ApiKey, Plan, Team, User
 from generation.catalogue.models import ImageModel, Lora, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
-from generation.tasks.job_leases import JobLease
 from generation.tasks.models import OPEN, OWNER_GIVEN_UP, TERMINAL, Batch, IdempotencyKey, Image, Status, Task, UsageDay
+from generation.telemetry.job_leases import JobLease
 from generation.telemetry.models import Alert
 from generation.webhooks.models import Delivery, WebhookEndpoint
 

@@ -80,7 +80,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Pool:
+class PoolState:
     """How many members live, and how many there should be."""
 
     name: str
@@ -121,7 +121,7 @@ class Pools:
         answer = self._run(_EXPIRED, "")
         return {member: int(until) for member, until in zip(answer[::2], answer[1::2], strict=True)}
 
-    def state(self) -> list[Pool]:
+    def state(self) -> list[PoolState]:
         """Every pool that has or misses members, by name."""
         found = {str(row[0]): (int(row[1]), int(row[2])) for row in self._run(_STATE, "")}
         pools = []
@@ -129,7 +129,7 @@ class Pools:
             live, wanted = found.get(name, (0, 0))
             wanted = self._wanted.get(name, wanted)
             if live or wanted:
-                pools.append(Pool(name, live, wanted))
+                pools.append(PoolState(name, live, wanted))
         return pools
 
     def close_places(self, pool: str) -> None:

@@ -9,7 +9,7 @@ what has no meaning here is ignored, and numbers beyond the model's bounds are b
     batch_size x n_iter                          params.num_images
     sampler_name | sampler_index, scheduler      params.sampler; none, or Automatic: the model's own; unknown: refused
     override_settings.sd_model_checkpoint        params.model
-    init_images (one), mask (white, or what is opaque, is repainted: generation/tasks/masks.py),
+    init_images (one), mask (white, or what is opaque, is repainted: generation/api/bounds/masks.py),
     inpainting_mask_invert, mask_blur, denoising_strength
 
 Numbers may be written as texts.

@@ -6,8 +6,8 @@
     upload, base64, data:    MAX_BODY_BYTES of the request, MAX_INPUT_BYTES of the picture
 
 `postprocessing.client_pictures` reads them, whatever their role and door. Alpha is laid on white, a mask's is read as
-its door does (masks.py). A picture is brought to the task's size and stored as PNG, so nothing of the client's file but
-its pixels goes further.
+its door does (generation/api/bounds/masks.py). A picture is brought to the task's size and stored as PNG, so nothing of
+the client's file but its pixels goes further.
 """
 
 import io
@@ -31,7 +31,7 @@ Sent = str | bytes | UploadedFile  # base64 or an address; what was fetched; an 
 
 
 class MaskRule(Enum):
-    """Which part of a mask is painted (masks.py)."""
+    """Which part of a mask is painted (generation/api/bounds/masks.py)."""
 
     WHITE = "white"
     TRANSPARENT = "transparent"

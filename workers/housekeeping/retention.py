@@ -20,8 +20,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from generation.policy.models import PolicyRefusal
-from generation.tasks import job_leases, partitions
+from generation.tasks import partitions
 from generation.tasks.models import Batch
+from generation.telemetry import job_leases
 from imagegenx_site.ids import first_id_of, moment_of
 from storage import keys
 from storage.store import Store, get_store

@@ -8,9 +8,9 @@
     all of Redis                        every queued row is enqueued again (redis_epoch)
     a GPU worker                        its tasks are requeued (its watchdog, else leases; then lost_workers)
 
-Any number of these may run, one of them is active: the holder of a lease in Postgres (generation/tasks/job_leases.py),
-renewed before each repair. The others look every half second whether it is free. Two that are active for a moment do
-no harm: every move is fenced by its row.
+Any number of these may run, one of them is active: the holder of a lease in Postgres, renewed before each repair
+(generation/telemetry/job_leases.py). The others look every half second whether it is free. Two that are active for a
+moment do no harm: every move is fenced by its row.
 """
 
 import logging
@@ -65,7 +65,7 @@ class ActiveLease:
     """Whether this process is the active one. `active` asks Postgres every RENEW_S; it raises django.db.Error."""
 
     def __init__(self) -> None:
-        from generation.tasks import job_leases  # models can be imported once Django is set up
+        from generation.telemetry import job_leases  # models can be imported once Django is set up
 
         self._leases = job_leases
         self._owner = f"{socket.gethostname()[:60]}-{uuid.uuid4().hex}"

@@ -18,7 +18,7 @@ MODELS: Final = ROOT / "fixtures" / "models"
 
 
 @dataclass(frozen=True)
-class Setting:
+class BareSetting:
     """How the pipeline is run. `allocator`: with the product's allocator; `layout`: with channels last."""
 
     batch: int = 8
@@ -27,11 +27,11 @@ class Setting:
     layout: bool = False
 
 
-TODAY: Final = Setting(threads=os.cpu_count() or 1)
+TODAY: Final = BareSetting(threads=os.cpu_count() or 1)
 SETTINGS: Final = [
     TODAY,
     *(
-        Setting(batch, threads, allocator=True, layout=layout)
+        BareSetting(batch, threads, allocator=True, layout=layout)
         for batch in (1, 8)
         for threads in sorted({1, os.cpu_count() or 1})
         for layout in (False, True)
@@ -39,7 +39,7 @@ SETTINGS: Final = [
 ]
 
 
-def measure(model: str, steps: int, side: int, count: int, setting: Setting) -> dict[str, float]:
+def measure(model: str, steps: int, side: int, count: int, setting: BareSetting) -> dict[str, float]:
     """Pictures/s and CPU ms a picture of one setting, in a process of its own."""
     case = {"model": model, "steps": steps, "side": side, "count": count, "setting": asdict(setting)}
     allocator = ALLOCATOR if setting.allocator else {}
@@ -52,7 +52,7 @@ def measure(model: str, steps: int, side: int, count: int, setting: Setting) -> 
     return dict(json.loads(answer.stdout.splitlines()[-1]))
 
 
-def _pipeline(model: str, setting: Setting) -> Any:
+def _pipeline(model: str, setting: BareSetting) -> Any:
     import torch
     from diffusers import DPMSolverMultistepScheduler, LCMScheduler, StableDiffusionPipeline
 
@@ -74,7 +74,7 @@ def _pipeline(model: str, setting: Setting) -> Any:
 def _run(case: dict[str, Any]) -> dict[str, float]:
     import torch
 
-    setting = Setting(**case["setting"])
+    setting = BareSetting(**case["setting"])
     pipe = _pipeline(case["model"], setting)
     guidance = 1.0 if case["model"] == "mini-turbo" else 4.0
 

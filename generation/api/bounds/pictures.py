@@ -7,11 +7,12 @@ from django.conf import settings
 from PIL.Image import Image as Picture
 
 from generation.accounts.models import Plan
+from generation.api.bounds import masks
 from generation.catalogue import controls
 from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import SIDE_STEP
-from generation.tasks import inputs, masks
+from generation.tasks import inputs
 from generation.tasks.inputs import InputFault, InputPicture
 from imagegenx_site.errors import InvalidRequest
 from postprocessing.client_pictures import ClientPicture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from generation.tasks import job_leases
-from generation.tasks.job_leases import JobLease
+from generation.telemetry import job_leases
+from generation.telemetry.job_leases import JobLease
 
 
 @pytest.fixture(autouse=True)
