@@ -85,6 +85,7 @@ class EmbeddedRedis:
             f"port {self.config.port}",
             f"requirepass {self.config.password}",
             "maxmemory-policy noeviction",
+            "list-max-listpack-size -4",  # 32 kB a node: the middle of a long queue is reached sooner
         ]
         lines += ['save ""', "set-proc-title no", "daemonize no"]
         lines += ["appendonly yes", "appendfsync everysec"] if self.config.durable else ["appendonly no"]

@@ -28,6 +28,12 @@ def _gone_client_is_a_lost_connection():  # type: ignore[no-untyped-def]
 class RestartSafeQoS(transport.QoS):
     """kombu's bookkeeping of delivered messages, for channels that may have lost their client."""
 
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """A message that is not kept goes back to where it came from, the end that is read next. kombu puts it at the
+        other one, where it would shift the places of all tickets (generation/queue/lua/layout.lua).
+        """
+        super().restore_by_tag(tag, client, leftmost=False)
+
     def restore_unacked(self, client: Any = None) -> None:
         try:
             if self.channel.connection is not None and self.channel.connection.client is not None:

@@ -44,6 +44,7 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     task_default_queue="p2",
+    imports=("generation.queue.revoke",),  # of every worker: `revoke` cancels tasks
     task_create_missing_queues=True,  # all of them: a queue is made by its name when it is first used
     broker_transport_options={
         "priority_steps": [0],  # one Redis list per queue: its length is the queue's length

@@ -16,6 +16,7 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
                                         of the classes
     gq:n                        hash    class -> waiting tasks                                       for ever
     gq:work                     hash    class -> sum of their weights                                for ever
+    gq:tickets                  hash    class -> number of its last ticket (below)                   for ever
     gq:run:{worker}             set     ids that a worker holds                                      while held
     gq:lease                    zset    worker -> end of its lease (ms)                              while it lives
     gq:lastbeat                 string  ms of the last lease renewal by anybody                      for ever
@@ -27,6 +28,7 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     gq:lost_workers             list    JSON {worker, cause, at}: workers whose tasks were requeued, until read
                                         alerts follow
     gq:to_cancel                list    ids to cancel                                                until read
+    gq:revoked                  set     ids whose ticket was revoked through Celery, to cancel       until read
     [imagegenx_site/pools.py]
     proc:pool                   hash    process -> its pool                                          while it lives
     proc:pools                  set     names of pools                                               for ever
@@ -93,7 +95,8 @@ unique for each start ("gpu1-" and 32 digits); the queue dq.gpu1 survives a rest
 
 Fields of gq:t:{id}: st state (w waiting, r running, x ended), cls class, key batch key, usr user, wt weight, sc created
 ms, exp expires ms (0 never), mdl model, n samples, tag place in the order, own worker, at fence (each claim adds
-1), cx cancel asked, cr crashes, iso runs alone. Fields of gq:speed: full (s per megapixel-step of a worker while
+1), cx cancel asked, cr crashes, iso runs alone, tk number of its ticket in p{class} (layout.lua), dq queue of the
+tickets of its worker, tq its ticket was sent there. Fields of gq:speed: full (s per megapixel-step of a worker while
 others wait), after (s from the GPU to the end), {batch key} (s per step of a running task).
 """
 

@@ -18,16 +18,23 @@ from imagegenx_site.celery import app
 
 _lock = threading.Lock()
 _TASK, _MESSAGE, _TAG, _QUEUE, _BODY = "the-task", "the-message", "the-tag", "the-queue", "the-body"
+_ARGUMENTS = "the-arguments"
 
 
-def ticket_message(task_id: UUID | str, priority: int, *, id_suffix: str = "") -> str:
-    """The message for queue p{priority} that asks a GPU worker to run the task. `id_suffix` makes its id
-    differ from the first ticket's.
+def ticket_message(task_id: UUID | str, priority: int, *, shown: str = "", message_id: str = "") -> str:
+    """The message for queue p{priority} that asks a GPU worker to run the task. `shown`: what Flower and `inspect` show
+    as its arguments, never a word of a prompt. `message_id`: the task's id where it is left out.
     """
     outer, inner = _template()
-    name = f"{task_id}.{id_suffix}" if id_suffix else str(task_id)
+    name = message_id or str(task_id)
     body = base64.b64encode(inner.replace(_TASK, str(task_id)).encode()).decode()
-    filled = outer.replace(_MESSAGE, name).replace(_TASK, str(task_id)).replace(_QUEUE, f"p{priority}")
+    arguments = json.dumps(shown)[1:-1]
+    filled = (
+        outer.replace(_ARGUMENTS, arguments)
+        .replace(_MESSAGE, name)
+        .replace(_TASK, str(task_id))
+        .replace(_QUEUE, f"p{priority}")
+    )
     return filled.replace(_TAG, f"{name}.{random.getrandbits(64):x}").replace(_BODY, body)
 
 
@@ -43,7 +50,7 @@ def _made() -> tuple[str, str]:
         channel = connection.default_channel
         Queue(_QUEUE, channel=channel).declare()
         with app.amqp.Producer(channel, auto_declare=False) as producer:
-            app.send_task("generate", (_TASK,), queue=_QUEUE, task_id=_MESSAGE, producer=producer)
+            app.send_task("generate", (_TASK,), queue=_QUEUE, task_id=_MESSAGE, argsrepr=_ARGUMENTS, producer=producer)
         message = channel._get(_QUEUE)  # type: ignore[attr-defined]  # of kombu's virtual transports, Redis's base
     inner = base64.b64decode(message["body"]).decode()
     message["body"], message["properties"]["delivery_tag"] = _BODY, _TAG

@@ -44,6 +44,20 @@ class Entry:
     expires_ms: int
     model: str
     samples: int = 1
+    kind: str = ""
+
+    @property
+    def ticket(self) -> str:
+        """The Celery message. Flower shows kind, model, size and number of pictures beside the id."""
+        return self.ticket_with("")
+
+    def ticket_with(self, id_suffix: str) -> str:
+        """The same with another message id, "<id>.<id_suffix>"."""
+        size = self.batch_key.rpartition(":")[2]
+        pictures = f"{self.samples} picture" + ("s" if self.samples > 1 else "")
+        shown = repr((str(self.task_id), self.kind, self.model, size, pictures))
+        message_id = f"{self.task_id}.{id_suffix}" if id_suffix else ""
+        return ticket_message(self.task_id, self.priority, shown=shown, message_id=message_id)
 
     def to_json(self) -> str:
         """As enqueue.lua takes it."""
@@ -93,9 +107,7 @@ def enqueue(entries: Sequence[Entry]) -> list[QueuePosition] | None:
     them when Redis is back.
     """
     try:
-        tickets = [ticket_message(entry.task_id, entry.priority) for entry in entries]
-        arguments = [[entry.to_json(), ticket] for entry, ticket in zip(entries, tickets, strict=True)]
-        answers = _each(_script("enqueue"), arguments)
+        answers = _each(_script("enqueue"), [[entry.to_json(), entry.ticket] for entry in entries])
     except RedisError as error:
         ids = ", ".join(str(entry.task_id) for entry in entries)
         logger.warning("tasks are left to the reconciler: %s: %s", error, ids)
@@ -113,12 +125,23 @@ def _each(script: Script, arguments: Sequence[Sequence[str]]) -> list[bytes]:
         return list(pipe.execute())
 
 
-def send_ticket(task_id: UUID | str, priority: int, *, id_suffix: str = "") -> None:
-    """Sends the ticket of a task once more; `id_suffix` tells it from the first in Flower ("<id>.<id_suffix>").
-
-    Raises RedisError when the broker is out of reach.
+def resend_ticket(entry: Entry, *, id_suffix: str = "") -> bool:
+    """Sends the ticket of a task once more, to where the task is: waiting without one, or running on a worker. Answers
+    whether it was needed. `id_suffix` tells it from the first in Flower. Raises RedisError.
     """
-    redis_clients.bytes_client().lpush(f"p{priority}", ticket_message(task_id, priority, id_suffix=id_suffix))
+    return bool(_script("resend_ticket")(args=[str(entry.task_id), entry.ticket_with(id_suffix)]))
+
+
+def first_tickets() -> tuple[int, ...]:
+    """The number of the oldest ticket in each class's queue, or the next one where the queue is empty. Raises
+    RedisError.
+    """
+    with redis_clients.bytes_client().pipeline(transaction=True) as pipe:
+        pipe.hmget("gq:tickets", *CLASSES)
+        for priority in CLASSES:
+            pipe.llen(f"p{priority}")
+        numbers, *lengths = pipe.execute()
+    return tuple(int(number or 0) - length + 1 for number, length in zip(numbers, lengths, strict=True))
 
 
 def cancel(task_id: UUID) -> Withdrawal:

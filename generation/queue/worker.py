@@ -6,7 +6,7 @@ first reply was lost would claim twice. Lost replies are found by `requeue_orpha
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +88,7 @@ class WorkerQueue:
         self._own = {name: getattr(config, name) for name in own}
         self._scripts = {
             name: load_script(redis, name, clock_key=config.clock_key)
-            for name in ("claim", "tick", "beat", "requeue_dead", "settle")
+            for name in ("claim", "tick", "beat", "requeue_dead", "settle", "resend_ticket", "return_ticket")
         }
 
     def claim(
@@ -157,6 +157,22 @@ class WorkerQueue:
     def leave(self) -> None:
         """Releases the lease of a worker that holds nothing any more."""
         self.redis.zrem("gq:lease", self.config.worker)
+
+    def receive_ticket(self, task_id: str) -> None:
+        """The task's ticket has been delivered here: nobody looks for it in the queue of its class."""
+        self.redis.hdel(f"gq:t:{task_id}", "tk")
+
+    def return_ticket(self, task_id: str) -> None:
+        """The ticket is about to be given back to the queue of its class."""
+        self._run("return_ticket", task_id)
+
+    def forward_ticket(self, task_id: str, make: Callable[[int], str]) -> None:
+        """Sends the ticket of a task that this worker does not run to where the task is; `make` writes it for the
+        priority. One of an ended task is not sent.
+        """
+        priority = self.redis.hget(f"gq:t:{task_id}", "cls")
+        if priority is not None:
+            self._run("resend_ticket", task_id, make(int(priority)))
 
     def state(self, task_id: str) -> tuple[EntryState | None, str | None]:
         """(state, owner) of a task's entry; None where there is none."""

@@ -23,6 +23,7 @@ def entry_of(task: Task) -> queue_client.Entry:
         expires_ms=int(task.expires_at.timestamp() * 1000),
         model=task.model_key,
         samples=task.parameters.num_images,
+        kind=task.kind,
     )
 
 

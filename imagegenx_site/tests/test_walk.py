@@ -175,6 +175,33 @@ def test_flower_shows_how_many_wait_in_each_class(stack: Stack, http: httpx.Clie
     assert [until_ended(http, task_id)["status"] for task_id in ids].count("canceled") >= 8
 
 
+def test_a_ticket_revoked_in_flower_cancels_its_task(stack: Stack, http: httpx.Client) -> None:
+    """One that runs and one that waits; Flower shows what they are, without a word of their prompts."""
+    admin = stack.ready["admin"]
+    flower = httpx.Client(
+        base_url=stack.ready["flower_url"], auth=(admin["user"], admin["password"]), trust_env=False, timeout=20
+    )
+    bodies = [ask("a secret blue star", steps=100, seed=seed) for seed in range(40)]
+    ids = [http.post(GENERATE, json=body).json()["data"]["task_id"] for body in bodies]
+    try:
+        deadline = time.monotonic() + 60
+        while "'256x256', '1 picture'" not in (shown := flower.get(f"/api/task/info/{dashed(ids[0])}").text):
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.1)
+        assert "'text2img', 'mini@" in shown
+        assert "secret" not in shown
+        for task_id, how in ((ids[0], {"terminate": "true"}), (ids[-1], {})):
+            assert flower.post(f"/api/task/revoke/{dashed(task_id)}", params=how).status_code == 200
+        assert [until_ended(http, task_id, 60)["status"] for task_id in (ids[0], ids[-1])] == ["canceled"] * 2
+        deadline = time.monotonic() + 15
+        while '"state": "REVOKED"' not in (shown := flower.get(f"/api/task/info/{dashed(ids[0])}").text):
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.1)
+    finally:
+        for task_id in ids:
+            http.post(f"/api/v1/image/task/{task_id}/cancel")
+
+
 def files_below(folder: Path) -> list[str]:
     """The files in it at this moment; folders may go while one looks."""
     return [name for _, _, names in os.walk(folder) for name in names]

@@ -1,13 +1,14 @@
 """Where tickets wait: the Celery threads hold a task's message until the engine thread has settled the task.
 
-So an unacknowledged ticket means an unfinished task, and Flower shows tasks on the worker that really runs them. A
-ticket that nobody needs (its task has ended, runs elsewhere, or is unknown) is acknowledged at once: the buffer
-decides what runs, not the ticket.
+So an unacknowledged ticket means an unfinished task, and Flower shows tasks on the worker that really runs them: the
+ticket of a task that another worker claimed meanwhile is sent on to that one. A ticket that nobody needs (its task has
+ended or is unknown) is acknowledged at once: the buffer decides what runs, not the ticket.
 """
 
 import threading
 import time
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from redis.exceptions import RedisError
 
@@ -15,6 +16,14 @@ from generation.queue.values import EntryState
 from generation.queue.worker import WorkerQueue
 
 CLAIM_PATIENCE_S = 3.0  # so long a ticket waits for its waiting task to be claimed before it is requeued
+
+
+class TicketEnd(Enum):
+    """What a ticket is to its task when this worker lets go of it."""
+
+    NOT_NEEDED = auto()
+    RUNS_AGAIN = auto()
+    RUNS_ELSEWHERE = auto()
 
 
 @dataclass
@@ -75,21 +84,21 @@ class TicketHolder:
         """Tickets whose tasks are not claimed yet."""
         return self._unclaimed
 
-    def wait(self, task_id: str) -> bool:
-        """Returns when the task needs this ticket no more: True, or has to run again under it: False."""
+    def wait(self, task_id: str) -> TicketEnd:
+        """Returns when the ticket's place is not here any more."""
         self._unclaimed += 1
         try:
             found = self._find(task_id)
         finally:
             self._unclaimed -= 1
-        if isinstance(found, bool):
+        if isinstance(found, TicketEnd):
             return found
         found.released.wait()
-        return not found.runs_again
+        return TicketEnd.RUNS_AGAIN if found.runs_again else TicketEnd.NOT_NEEDED
 
-    def _find(self, task_id: str) -> _Hold | bool:
+    def _find(self, task_id: str) -> _Hold | TicketEnd:
         """Waits until the task runs here, or it is clear that it will not: then as `wait`."""
-        until = time.monotonic() + CLAIM_PATIENCE_S
+        until, received = time.monotonic() + CLAIM_PATIENCE_S, False
         self.wake()
         while not self._closed:
             with self._lock:
@@ -97,13 +106,17 @@ class TicketHolder:
             if hold is not None:
                 return hold
             try:
+                if not received:
+                    self.queue.receive_ticket(task_id)
+                    received = True
                 state, owner = self.queue.state(task_id)
             except RedisError:
-                return False
-            ours = state == EntryState.RUNNING and owner == self.queue.config.worker
-            if not ours and state != EntryState.WAITING:
-                return True
+                return TicketEnd.RUNS_AGAIN
+            if state == EntryState.RUNNING and owner != self.queue.config.worker:
+                return TicketEnd.RUNS_ELSEWHERE
+            if state not in (EntryState.RUNNING, EntryState.WAITING):
+                return TicketEnd.NOT_NEEDED
             if time.monotonic() > until:
-                return False
+                return TicketEnd.RUNS_AGAIN
             time.sleep(0.02)
-        return False
+        return TicketEnd.RUNS_AGAIN

@@ -15,12 +15,16 @@ import os
 import signal
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
-from celery import Celery, bootsteps, shared_task
-from celery.exceptions import ImproperlyConfigured, Reject
+from celery import Celery, Task, bootsteps, shared_task
+from celery.exceptions import Ignore, ImproperlyConfigured, Reject
 from celery.signals import worker_shutting_down
+from celery.worker import state as worker_state
 from django.conf import settings
+from redis.exceptions import RedisError
 
+from generation.queue.celery_wire import ticket_message
 from generation.queue.read_order import GatedCycle
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
@@ -28,7 +32,7 @@ from imagegenx_site.celery import app as site_app
 from workers.gpu.interfaces import EngineLike, PoolLike
 from workers.gpu.loop import EngineLoop, LoopConfig
 from workers.gpu.progress import ProgressReporter
-from workers.gpu.ticket_holder import TicketHolder
+from workers.gpu.ticket_holder import TicketEnd, TicketHolder
 from workers.gpu.watchdog import WatchdogConfig, WatchdogHandle
 
 logger = logging.getLogger(__name__)
@@ -38,11 +42,22 @@ TICKETS_AHEAD = 2  # unclaimed tickets that an idle worker holds
 _tickets: TicketHolder | None = None
 
 
-@shared_task(name="generate")
-def generate(task_id: str) -> None:
+@shared_task(name="generate", bind=True)
+def generate(self: Task, task_id: str) -> None:
     """The ticket of a task: unacknowledged until the task has left this worker; requeued if the task runs again."""
-    if _tickets is None or not _tickets.wait(task_id):
+    end = _tickets.wait(task_id) if _tickets else TicketEnd.RUNS_AGAIN
+    if end is TicketEnd.RUNS_AGAIN:
+        with suppress(RedisError):
+            if _tickets:
+                _tickets.queue.return_ticket(task_id)
         raise Reject(f"{task_id} is to run again", requeue=True)
+    if _tickets and end is TicketEnd.RUNS_ELSEWHERE:
+        same = {"shown": self.request.get("argsrepr", ""), "message_id": self.request.id}
+        _tickets.queue.forward_ticket(task_id, lambda priority: ticket_message(task_id, priority, **same))
+        raise Ignore
+    if self.request.id in worker_state.revoked:  # its task was cancelled meanwhile (generation/queue/revoke.py)
+        self.send_event("task-revoked", terminated=True, signum=None, expired=False)
+        raise Ignore
 
 
 def install(app: Celery, start_engine: EngineStarter) -> None:

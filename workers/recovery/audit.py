@@ -1,5 +1,5 @@
-"""Open rows against the buffer, page by page: queued rows that Redis does not know or has with another priority,
-running rows that no worker holds.
+"""Open rows against the buffer, page by page: queued rows that Redis does not know, has with another priority or has
+no ticket of (`celery purge`), running rows that no worker holds.
 """
 
 from dataclasses import dataclass
@@ -25,19 +25,38 @@ class AuditConfig:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row's entry in the buffer: state (w waiting, r running), owner, priority; None where there is none."""
+    """A row's entry in the buffer: state (w waiting, r running), owner, priority, and the number of its ticket in the
+    queue of its class (layout.lua); None where there is none.
+    """
 
     state: str | None
     owner: str | None
     priority: str | None
+    ticket: str | None
+
+
+class _SecondLook:
+    """Ids that were noted in this round through the rows and in the one before."""
+
+    def __init__(self) -> None:
+        self._before: set[UUID] = set()
+        self._now: set[UUID] = set()
+
+    def confirms(self, task_id: UUID) -> bool:
+        """Note it; whether it was noted in the round before."""
+        self._now.add(task_id)
+        return task_id in self._before
+
+    def end_round(self) -> None:
+        self._before, self._now = self._now, set()
 
 
 class Audit:
-    """A worker that seems to be gone is believed to be so at the second look."""
+    """A worker or a ticket that seems to be gone is believed to be so at the second look."""
 
     def __init__(self, redis: Redis, queue: WorkerQueue, config: AuditConfig) -> None:
         self._redis, self._queue, self._config = redis, queue, config
-        self._suspects: set[UUID] = set()
+        self._orphans, self._without_ticket = _SecondLook(), _SecondLook()
         self._cursor = UUID(int=0)
 
     def run(self) -> None:
@@ -46,7 +65,7 @@ class Audit:
         page = list(rows.filter(id__gt=self._cursor).order_by("id")[: self._config.page])
         self._cursor = page[-1].id if len(page) == self._config.page else UUID(int=0)
         entries, leases = self._read(page)
-        suspects, self._suspects = self._suspects, set()
+        self._resend_tickets(page, entries)
         for task, entry in zip(page, entries, strict=True):
             if task.status == Status.QUEUED and entry.state not in (EntryState.WAITING, EntryState.RUNNING):
                 enqueue.enqueue(task)
@@ -56,19 +75,29 @@ class Audit:
                 and entry.priority != str(task.priority)
             ):
                 self._repair_priority(task.id)
-            elif self._is_orphaned(task, entry, leases):
-                self._suspects.add(task.id)
-                if task.id in suspects:
-                    self._requeue(task, entry)
+            elif self._is_orphaned(task, entry, leases) and self._orphans.confirms(task.id):
+                self._requeue(task, entry)
+        if self._cursor.int == 0:
+            self._orphans.end_round()
+            self._without_ticket.end_round()
 
     def _read(self, page: list[Task]) -> tuple[list[_Entry], list[str]]:
         """The entries of these rows, and the workers that have a lease."""
         with self._redis.pipeline(transaction=False) as pipe:
             for task in page:
-                pipe.hmget(f"gq:t:{task.id}", "st", "own", "cls")
+                pipe.hmget(f"gq:t:{task.id}", "st", "own", "cls", "tk")
             pipe.zrange("gq:lease", 0, -1)
             *entries, leases = pipe.execute()
         return [_Entry(*entry) for entry in entries], leases
+
+    def _resend_tickets(self, page: list[Task], entries: list[_Entry]) -> None:
+        """New tickets for those whose number is past the end of their list."""
+        firsts = queue_client.first_tickets()
+        for task, entry in zip(page, entries, strict=True):
+            if entry.state != EntryState.WAITING or entry.ticket is None:
+                continue
+            if int(entry.ticket) < firsts[int(entry.priority or 0)] and self._without_ticket.confirms(task.id):
+                queue_client.resend_ticket(enqueue.entry_of(task))
 
     @staticmethod
     def _is_orphaned(task: Task, entry: _Entry, leases: list[str]) -> bool:

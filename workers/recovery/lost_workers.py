@@ -15,6 +15,7 @@ from redis import Redis
 
 from generation.queue import client as queue_client
 from generation.tasks import states
+from generation.tasks.enqueue import entry_of
 from generation.tasks.models import Status, Task
 from generation.tasks.reasons import Code, Reason
 from generation.telemetry import alerts
@@ -31,11 +32,13 @@ def run(redis: Redis) -> None:
 
 def _requeue(raw: str) -> None:
     note = json.loads(raw)
-    row = Task.objects.filter(pk=note["id"], status=Status.RUNNING, worker=note["worker"]).first()
-    if row is not None:
+    row = Task.objects.filter(pk=note["id"], status__in=[Status.QUEUED, Status.RUNNING]).first()
+    if row is None:
+        return
+    if row.status == Status.RUNNING and row.worker == note["worker"]:
         reason = Reason(Code.WORKER_LOST, f"worker lost: {note['cause']}")
         states.requeue(row.id, worker=row.worker, attempt=row.attempt, reason=reason)
-        queue_client.send_ticket(row.id, row.priority, id_suffix=str(row.attempt))
+    queue_client.resend_ticket(entry_of(row), id_suffix=str(row.attempt))  # another worker may run it already
 
 
 def _fail(raw: str) -> None:

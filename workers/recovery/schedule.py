@@ -7,7 +7,7 @@ from functools import partial
 from redis import Redis
 
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
-from workers.recovery import cancels, expiry, leases, lost_workers
+from workers.recovery import cancels, expiry, leases, lost_workers, revoked
 from workers.recovery.audit import Audit, AuditConfig
 from workers.recovery.cancels import CancelsConfig
 from workers.recovery.processes import Processes
@@ -40,6 +40,7 @@ def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
     stages = StageMessages(config.stages)
     return (
         Repair("lost_workers", 0.1, partial(lost_workers.run, redis)),
+        Repair("revoked", 0.2, partial(revoked.run, redis)),
         Repair("leases", 0.5, partial(leases.run, queue)),
         Repair("redis_epoch", 0.5, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
         Repair("processes", 1.0, Processes().run),

@@ -6,7 +6,7 @@ local state, class, batch_key, weight, user = task[1], task[2], task[3], tonumbe
 if state == WAITING then
   remove_waiting(id, class, batch_key, weight)
   refund(class, user, weight)
-  take_tickets(class, {[id] = true}, 1, nil)
+  take_ticket(class, id)
   end_task(id)
   return 'removed'
 elseif state == RUNNING then

@@ -36,7 +36,7 @@ local function pass_of(class) return tonumber(redis.call('HGET', 'gq:pass', clas
 
 -- Drops what has expired from the front of a key; the reconciler expires the rows. Answers the first live task's id, tag and time.
 -- One call drops at most MAX_DROPPED, so that a million expired tasks never hold Redis; the next call goes on.
-local MAX_DROPPED, dropped = 500, 0
+local MAX_DROPPED, dropped = 100, 0
 local function first_live(class, batch_key)
   while dropped < MAX_DROPPED do
     local head = redis.call('ZRANGE', waiting_key(class, batch_key), 0, 0, 'WITHSCORES')
@@ -45,6 +45,7 @@ local function first_live(class, batch_key)
     if task[1] and (tonumber(task[1]) == 0 or tonumber(task[1]) > now) then return head[1], tonumber(head[2]), tonumber(task[4]) end
     dropped = dropped + 1
     remove_waiting(head[1], class, batch_key, tonumber(task[2] or 0))
+    take_ticket(class, head[1])
     if task[1] then
       refund(class, task[3], tonumber(task[2]))
       end_task(head[1])
@@ -106,7 +107,9 @@ local function take(id, class, batch_key, slots_left, claimed)
   remove_waiting(id, class, batch_key, weight)
   charge('gq:pass', class, weight / ask.shares[class + 1])
   local fence = redis.call('HINCRBY', task_key(id), 'at', 1)
-  redis.call('HSET', task_key(id), 'st', RUNNING, 'own', ask.worker)
+  redis.call('HSET', task_key(id), 'st', RUNNING, 'own', ask.worker, 'dq', ask.own_queue)
+  local ticket = take_ticket(class, id)
+  if ticket then send_to_worker(id, ask.own_queue, ticket) end
   redis.call('SADD', running_key(ask.worker), id)
   claimed[#claimed + 1] = {id = id, class = class, key = batch_key, fence = fence}
   return samples
@@ -138,15 +141,9 @@ while left > 0 and turn do
   end
 end
 
-local taken, taken_count = {}, {}
 for _, task in ipairs(claimed) do
-  local of = task.class
-  taken[of] = taken[of] or {}
-  taken[of][task.id] = true
-  taken_count[of] = (taken_count[of] or 0) + 1
   local fields, hash = redis.call('HGETALL', task_key(task.id)), {}
   for i = 1, #fields, 2 do hash[fields[i]] = fields[i + 1] end
   task.hash = cjson.encode(hash)
 end
-for of, ids in pairs(taken) do take_tickets(of, ids, taken_count[of], ask.own_queue) end
 return cjson.encode({wait = 0, tasks = claimed})

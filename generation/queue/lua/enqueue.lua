@@ -17,7 +17,7 @@ local state = redis.call('HGET', task_key(task.id), 'st')
 local new = state ~= WAITING and state ~= RUNNING
 if new then
   insert(task)
-  if ticket then redis.call('LPUSH', 'p' .. task.class, ticket) end
+  if ticket then push_ticket(task.class, task.id, ticket) end
 end
 local answer = queue_position(task.id, task.key)
 answer.new = new

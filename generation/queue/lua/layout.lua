@@ -3,8 +3,7 @@
 
 local WAITING, RUNNING, ENDED = 'w', 'r', 'x'  -- of an entry; EntryState in generation/queue/values.py
 local TERMINAL_SECONDS = 900  -- an ended task is remembered so long, so that a late ticket finds out
-local TICKET_SCAN = 256       -- messages looked at when a ticket is moved; what lies deeper is a no-op when it is read
-local TICKET_CHUNK = 32
+local TICKET_CHUNK = 32       -- messages read at once
 
 -- A list as a set; nil stays nil.
 local function as_set(list)
@@ -81,7 +80,7 @@ local function requeue(id, alone)
     redis.call('HSET', task_key(id), 'iso', 1, 'key', batch_key)
   end
   redis.call('HSET', task_key(id), 'st', WAITING)
-  redis.call('HDEL', task_key(id), 'own')
+  redis.call('HDEL', task_key(id), 'own', 'dq', 'tq')
   local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
   insert_waiting(id, class, batch_key, math.min(tag, virtual) - 1, weight)
 end
@@ -111,27 +110,65 @@ local function end_task(id)
   redis.call('EXPIRE', task_key(id), TERMINAL_SECONDS)
 end
 
--- Takes the tickets of `wanted` (set of ids, `left` of them) out of the queue of `class`; the oldest messages lie at the tail.
--- Moved to `target`, or dropped when target is nil. Bounded: a ticket that is not found costs a no-op when somebody reads it.
-local function take_tickets(class, wanted, left, target)
+-- Tickets. The list p{class} grows at its head only by push_ticket, which numbers what it pushes (`tk` in the entry; gq:tickets has each class's
+-- last number). It shrinks at its tail: Celery reads there, gives back there what it does not keep (imagegenx_site/broker_restart.py), and a
+-- ticket that is taken from the middle gives its place to the last one. So ticket `tk` lies at index last - tk, however long the list is.
+-- The order of a list therefore means nothing; its length is the number of waiting tasks less the few tickets that a worker just holds.
+local TAIL = 256  -- messages at the tail among which a ticket without a number is looked for: a worker gave it back
+
+local function ticket_of(message)
+  return message and string.match(message, '"id": ?"(%x+%-%x+%-%x+%-%x+%-%x+)')
+end
+
+local function push_ticket(class, id, message)
+  redis.call('HSET', task_key(id), 'tk', redis.call('HINCRBY', 'gq:tickets', class, 1))
+  redis.call('LPUSH', 'p' .. class, message)
+end
+
+local function send_to_worker(id, own_queue, message)
+  redis.call('HSET', task_key(id), 'tq', 1)
+  redis.call('LPUSH', own_queue, message)
+end
+
+local function last_ticket(class) return tonumber(redis.call('HGET', 'gq:tickets', class) or 0) end
+
+-- The index and the message of the task's ticket; nil when it is not in the list.
+local function find_ticket(class, id)
   local queue = 'p' .. class
-  local last = -1
-  while left > 0 and last >= -TICKET_SCAN do
-    local messages = redis.call('LRANGE', queue, last - TICKET_CHUNK + 1, last)
-    local taken = 0
-    for i = #messages, 1, -1 do
-      local id = string.match(messages[i], '"id": ?"(%x+%-%x+%-%x+%-%x+%-%x+)')
-      if id and wanted[id] then
-        redis.call('LREM', queue, -1, messages[i])
-        if target then redis.call('LPUSH', target, messages[i]) end
-        wanted[id] = nil
-        left = left - 1
-        taken = taken + 1
-      end
-    end
-    if #messages < TICKET_CHUNK then return end
-    last = last - TICKET_CHUNK + taken
+  local number = redis.call('HGET', task_key(id), 'tk')
+  if number then
+    local index = last_ticket(class) - number
+    local message = index >= 0 and redis.call('LINDEX', queue, index)
+    if message and ticket_of(message) == id then return index, message end
   end
+  local last = redis.call('LLEN', queue) - 1
+  for stop = last, math.max(0, last - TAIL + 1), -TICKET_CHUNK do
+    local start = math.max(0, stop - TICKET_CHUNK + 1)
+    local messages = redis.call('LRANGE', queue, start, stop)
+    for i = #messages, 1, -1 do
+      if ticket_of(messages[i]) == id then return start + i - 1, messages[i] end
+    end
+  end
+end
+
+-- Takes the ticket at that index out of the list; the last one of the list moves there.
+local function remove_ticket(class, index, message)
+  local queue = 'p' .. class
+  local last = redis.call('RPOP', queue)
+  if last == message then return end
+  redis.call('LSET', queue, index, last)
+  local other = ticket_of(last)
+  if other and redis.call('HGET', task_key(other), 'st') == WAITING then
+    redis.call('HSET', task_key(other), 'tk', last_ticket(class) - index)
+  end
+end
+
+-- Takes the task's ticket out of the queue of its class and answers it; nil when a worker holds it or it was lost.
+local function take_ticket(class, id)
+  local index, message = find_ticket(class, id)
+  redis.call('HDEL', task_key(id), 'tk')
+  if index then remove_ticket(class, index, message) end
+  return message
 end
 
 -- A task's queue position: waiting (does it wait), ahead (waiting tasks of its class that come before it), workers (that live); tasks and

@@ -7,10 +7,11 @@ local state, before, batch_key, weight, user = task[1], task[2], task[3], tonumb
 if state ~= WAITING or before == class then return 0 end
 remove_waiting(id, before, batch_key, weight)
 refund(before, user, weight)
-take_tickets(before, {[id] = true}, 1, 'p' .. class)
+local ticket = take_ticket(before, id)
 local virtual = tonumber(redis.call('HGET', 'gq:v', class) or 0)
 local tag = math.max(virtual, tonumber(redis.call('HGET', users_key(class), user) or 0))
 redis.call('HSET', users_key(class), user, exact(tag + weight))
 redis.call('HSET', key, 'cls', class, 'tag', exact(tag))
 insert_waiting(id, class, batch_key, tag, weight)
+if ticket then push_ticket(class, id, ticket) end
 return 1

@@ -1,6 +1,8 @@
-"""Enqueue and cancel as the web process does them, against the Redis of the settings."""
+"""Enqueue and cancel as the web process does them, against a real Redis."""
 
+import base64
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,15 +21,23 @@ def forget_connections() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_redis():
+def _empty_redis(monkeypatch, redis_url):
+    """A server of its own: on that of the settings workers of other tests may claim."""
+    monkeypatch.setattr(settings, "REDIS_URL", redis_url)
+    forget_connections()
     redis_clients.bytes_client().flushdb()
     yield
     forget_connections()
-    redis_clients.bytes_client().flushdb()
 
 
 def put(task_id: UUID, priority: int = 2, **changes):
-    fields: dict[str, Any] = {"batch_key": "mini@1:256x256", "user_id": 1, "weight": 1.5, "model": "mini@1"}
+    fields: dict[str, Any] = {
+        "batch_key": "mini@1:256x256",
+        "user_id": 1,
+        "weight": 1.5,
+        "model": "mini@1",
+        "kind": "text2img",
+    }
     fields |= {"created_ms": 1000, "expires_ms": 0}
     places = queue_client.enqueue([queue_client.Entry(task_id, priority, **(fields | changes))])
     return places and places[0].new
@@ -43,7 +53,8 @@ def test_enqueue_writes_the_buffer_and_one_ticket_with_the_id_only():
     (message,) = messages("p1")
     assert message["headers"]["task"] == "generate"
     assert message["headers"]["id"] == str(task_id)
-    assert message["headers"]["argsrepr"] == f"('{task_id}',)"
+    assert message["headers"]["argsrepr"] == f"('{task_id}', 'text2img', 'mini@1', '256x256', '1 picture')"
+    assert json.loads(base64.b64decode(message["body"]))[0] == [str(task_id)]
     fields = redis_clients.bytes_client().hgetall(f"gq:t:{task_id}")
     assert (fields[b"st"], fields[b"cls"], fields[b"key"]) == (b"w", b"1", b"mini@1:256x256")
 
@@ -87,11 +98,81 @@ def test_cancel_takes_a_waiting_task_and_its_real_ticket_away():
     assert queue_client.backlog().tasks == (0, 0, 1, 0)
 
 
-def test_a_repeated_ticket_has_a_message_id_of_its_own():
+def entry(task_id: UUID, priority: int) -> queue_client.Entry:
+    return queue_client.Entry(task_id, priority, "mini@1:256x256", 1, 1.5, 1000, 0, "mini@1", 2, "text2img")
+
+
+def test_a_repeated_ticket_has_a_message_id_of_its_own_and_is_sent_only_where_one_is_missing():
     task_id = uuid7()
-    queue_client.send_ticket(task_id, 3, id_suffix="2")
+    again = entry(task_id, 3)
+    assert queue_client.resend_ticket(again) is False, "the queue does not know the task"
+    put(task_id, 3)
+    assert queue_client.resend_ticket(again) is False, "its ticket is there"
+    redis_clients.bytes_client().delete("p3")
+    assert queue_client.resend_ticket(again, id_suffix="2") is True
     (message,) = messages("p3")
     assert message["headers"]["id"] == f"{task_id}.2"
+    redis_clients.bytes_client().delete("p3")
+    worker().claim(1)
+    assert queue_client.resend_ticket(again) is True, "the worker that runs it shows it"
+    assert queue_client.resend_ticket(again) is False, "once"
+    assert [len(messages(queue)) for queue in ("p3", "dq.w1")] == [0, 1]
+
+
+def worker() -> WorkerQueue:
+    config = WorkerQueueConfig(worker="w1-1-a", own_queue="dq.w1", window_ms=0)
+    return WorkerQueue(redis_clients.connect(settings.REDIS_URL, 5), config)
+
+
+def lengths() -> list[int]:
+    return [int(redis_clients.bytes_client().llen(f"p{priority}")) for priority in range(4)]
+
+
+def ids_in(queue: str) -> list[str]:
+    return [message["headers"]["id"] for message in messages(queue)]
+
+
+def test_lengths_are_the_waiting_tasks_however_deep_a_ticket_lies():
+    """One user's 1,500 tasks came first; fair order takes from both ends and the middle, others are withdrawn."""
+    ids = [uuid7() for _ in range(2000)]
+    entries = [replace(entry(id_, 2), user_id=number // 1500 * number) for number, id_ in enumerate(ids)]
+    queue_client.enqueue(entries)
+    claimed: set[str] = set()
+    queue = worker()
+    for number in range(60):
+        claimed |= {task.task_id for task in queue.claim(8).tasks}
+        queue_client.cancel(ids[7 * number + 400])
+        queue_client.set_priority(ids[5 * number + 900], number % 2)
+        assert lengths() == list(queue_client.backlog().tasks)
+    assert ids_in("dq.w1") != []
+    assert sorted(ids_in("dq.w1")) == sorted(claimed)
+    waiting = {str(id_) for id_ in ids if queue.state(str(id_))[0] == "w"}
+    assert sorted(ids_in("p0") + ids_in("p1") + ids_in("p2")) == sorted(waiting), "each waits with its own ticket"
+
+
+def test_a_ticket_that_a_worker_gives_back_is_found_again():
+    ids = [uuid7() for _ in range(400)]
+    queue_client.enqueue([entry(id_, 1) for id_ in ids])
+    queue, redis = worker(), redis_clients.bytes_client()
+    read = [redis.rpop("p1") for _ in range(2)]
+    for task_id in ids[:2]:
+        queue.receive_ticket(str(task_id))
+    queue_client.cancel(ids[200])
+    for task_id, message in zip(ids, read, strict=False):
+        queue.return_ticket(str(task_id))
+        redis.rpush("p1", message)
+    assert int(redis.hget(f"gq:t:{ids[1]}", "tk") or 0) == queue_client.first_tickets()[1], "it is read next"
+    for task_id in (ids[0], ids[1], ids[-1], ids[100]):
+        queue_client.cancel(task_id)
+    assert lengths() == list(queue_client.backlog().tasks) == [0, 395, 0, 0]
+
+
+def test_what_expired_leaves_with_its_ticket():
+    stays = uuid7()
+    queue_client.enqueue([replace(entry(uuid7(), 2), expires_ms=1) for _ in range(30)])
+    put(stays)
+    assert [task.task_id for task in worker().claim(1).tasks] == [str(stays)]
+    assert lengths() == [0, 0, 0, 0]
 
 
 def test_submitting_goes_on_when_redis_is_out_of_reach(monkeypatch, caplog):

@@ -16,7 +16,7 @@ from workers.engine.errors import NotFinite
 from workers.gpu import persistence, task_claims
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.settlement import Settler, settle_row
-from workers.gpu.ticket_holder import TicketHolder
+from workers.gpu.ticket_holder import TicketEnd, TicketHolder
 
 WORKER = "gpu1-a"
 
@@ -99,7 +99,7 @@ def settler(queue, tickets):
 
 def held_ticket(tickets, running):
     """A ticket thread that waits; its answer comes into the list."""
-    answers: list[bool] = []
+    answers: list[TicketEnd] = []
     tickets.hold(running.id)
     thread = threading.Thread(target=lambda: answers.append(tickets.wait(running.id)))
     thread.start()
@@ -113,14 +113,14 @@ def settled(settler):
 
 
 @pytest.mark.parametrize(
-    ("end", "state", "acknowledged"),
+    ("end", "state", "ticket_end"),
     [
-        (End.CANCELLED, EntryState.ENDED, True),
-        (End.RETURNED, EntryState.WAITING, False),
-        (End.TAKEN_OVER, EntryState.RUNNING, True),
+        (End.CANCELLED, EntryState.ENDED, TicketEnd.NOT_NEEDED),
+        (End.RETURNED, EntryState.WAITING, TicketEnd.RUNS_AGAIN),
+        (End.TAKEN_OVER, EntryState.RUNNING, TicketEnd.NOT_NEEDED),
     ],
 )
-def test_entry_and_ticket_follow_the_row(queue, user, tickets, settler, end, state, acknowledged):
+def test_entry_and_ticket_follow_the_row(queue, user, tickets, settler, end, state, ticket_end):
     running = claim(queue, user)
     thread, answers = held_ticket(tickets, running)
     running.end(Outcome(end))
@@ -129,7 +129,7 @@ def test_entry_and_ticket_follow_the_row(queue, user, tickets, settler, end, sta
     assert not running.settleable
     assert settled(settler) == [running.id]
     thread.join(5)
-    assert answers == [acknowledged]
+    assert answers == [ticket_end]
     settler.release_entries()
     assert settler.idle
     assert queue.state(running.id)[0] is state
@@ -161,9 +161,9 @@ def test_pictures_that_cannot_be_kept_send_the_task_back(queue, user, settler, m
 
 
 def test_a_ticket_without_a_task_here_is_acknowledged_and_all_go_back_at_the_end(queue, user, tickets):
-    assert tickets.wait("0198aaaa-0000-7000-8000-000000000001") is True, "nobody knows this task"
+    assert tickets.wait("0198aaaa-0000-7000-8000-000000000001") is TicketEnd.NOT_NEEDED, "nobody knows this task"
     running = claim(queue, user)
     thread, answers = held_ticket(tickets, running)
     tickets.close()
     thread.join(5)
-    assert answers == [False]
+    assert answers == [TicketEnd.RUNS_AGAIN]
