@@ -48,7 +48,10 @@ def restore(root: Path, folder: Path, at: datetime | None) -> list[Copy]:
         subprocess.run(["chown", "-R", f"{account.uid}:{account.gid}", str(folder)], check=True)
     _replay(folder, at)
     shutil.rmtree(folder / "wal")
-    (folder / "data" / ".complete").touch()
+    complete = folder / "data" / ".complete"
+    complete.touch()
+    if account is not None:
+        os.chown(complete, account.uid, account.gid)
     return copies
 
 

@@ -71,8 +71,9 @@ class DayField(serializers.DateField):
         except (ValueError, OverflowError):
             day = None
         found: date = day or super().to_internal_value(text)
-        if not FIRST_DAY <= found <= LAST_DAY:
-            raise serializers.ValidationError(f"Days are from {FIRST_DAY} to {LAST_DAY}.", "out_of_range")
+        found = max(found, FIRST_DAY)  # nothing is older
+        if found > LAST_DAY:
+            raise serializers.ValidationError(f"The last day is {LAST_DAY}.", "out_of_range")
         return found
 
 
