@@ -41,6 +41,7 @@ TOLERANCE = {
     "per_second": 0.1,
     "waits": 0.25,
 }  # of pictures/s; of a class's median wait, or one full step if that is more
+SLOWEST = 0.01  # pictures/s; the least that is told apart from none
 
 
 @dataclass
@@ -200,7 +201,7 @@ def apart(measured: dict[str, Any], simulated: dict[str, Any]) -> dict[str, Any]
     """The simulator's errors: of pictures/s as a part, of each class's median and p95 wait in s; and whether they are
     within the tolerance.
     """
-    rate = simulated["per_second"] / measured["per_second"] - 1
+    rate = simulated["per_second"] / max(measured["per_second"], SLOWEST) - 1
     step = load.COST.seconds(load.BATCH, load.SIDE**2)
     waits, within = {}, abs(rate) <= TOLERANCE["per_second"]
     for name, real in measured["waits"].items():

@@ -47,6 +47,13 @@ def test_live_loads_are_measured_beside_simulator_and_estimates(transactional_db
     assert "simulated" in (kept.folder / "queue.md").read_text()
 
 
+def test_a_machine_that_ends_nothing_while_the_load_comes_is_outside_the_tolerance():
+    waits = {f"P{number}": [1.0, 2.0] for number in range(4)}
+    found = live.apart({"per_second": 0.0, "waits": waits}, {"per_second": 4.0, "waits": waits})
+    assert not found["within"]
+    assert found["waits"] == {f"P{number}": [0.0, 0.0] for number in range(4)}
+
+
 def test_plain_celery_does_the_same_loads_and_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(load, "DEVICES", 1)
     monkeypatch.setattr(peers, "our_runs", lambda seconds, part: [])
