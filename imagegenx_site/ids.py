@@ -44,10 +44,12 @@ def family_of(parent: UUID) -> tuple[UUID, UUID]:
 
 
 def first_id_of(moment: datetime | date) -> UUID:
-    """The smallest id of that moment: rows of a day are first_id_of(day) <= id < first_id_of(next day)."""
+    """The smallest id of that moment: rows of a day are first_id_of(day) <= id < first_id_of(next day). Moments before
+    1970 have the smallest id of all.
+    """
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def moment_of(identifier: UUID) -> datetime:
