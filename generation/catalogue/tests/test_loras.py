@@ -115,8 +115,7 @@ DEEP = "[" * 5000 + "]" * 5000
     ],
 )
 def test_what_a_files_notes_say_can_be_kept(client: Client, metadata: dict[str, str], triggers: list[str]) -> None:
-    tensors = {"unet.a.lora_A.weight": np.ones((4, 8), np.float32), "unet.a.lora_B.weight": np.ones((8, 4), np.float32)}
-    answer = upload(client, save(tensors, metadata))
+    answer = upload(client, save(lora_tensors(), metadata))
     assert answer.status_code == 201, answer.content
     assert answer.json()["data"]["triggers"] == triggers
 
