@@ -80,7 +80,7 @@ class EmbeddedPostgres:
                     f"{self.data} was made by Postgres {made_by}, but {POSTGRES_MAJOR} is installed: "
                     "dump and restore it (docs/operations.md)."
                 )
-            self._own(self.data / ".complete")  # a backup reads every file as the server's account
+            self._own(self.data / ".complete")  # one that an earlier version left stops a backup
             return
         shutil.rmtree(self.data, ignore_errors=True)
         self.config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,7 +94,7 @@ class EmbeddedPostgres:
         finally:
             password_file.unlink(missing_ok=True)
         (self.data / ".complete").touch()
-        self._own(self.data / ".complete")
+        self._own(self.data / ".complete")  # a backup is made by the server, which must read every file of the cluster
 
     def _initdb(self) -> None:
         folder = self._visible_folder()

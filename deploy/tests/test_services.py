@@ -148,6 +148,9 @@ def test_durable_servers_keep_their_data_and_ask_for_the_password(tmp_path: Path
             assert stop(process, server.stop_signal)
             server.close()
     assert seen == [(1, 1), (2, 2)]
+    cluster = postgres.data.stat().st_uid
+    others = [path for path in postgres.data.rglob("*") if path.stat().st_uid != cluster]
+    assert others == [], "a backup is made by the server, which must read every file"
     assert [path.name for path in tmp_path.glob("*-programs")] == []
 
 

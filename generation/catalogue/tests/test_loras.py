@@ -115,7 +115,7 @@ DEEP = "[" * 5000 + "]" * 5000
     ],
 )
 def test_what_a_files_notes_say_can_be_kept(client: Client, metadata: dict[str, str], triggers: list[str]) -> None:
-    answer = upload(client, save(lora_tensors(4), metadata))
+    answer = upload(client, save(lora_tensors(), metadata))
     assert answer.status_code == 201, answer.content
     assert answer.json()["data"]["triggers"] == triggers
 

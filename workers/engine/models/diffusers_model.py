@@ -70,7 +70,7 @@ class DiffusersModel:
         self.controlnets = load_controlnets(self.spec, self.device)
         for module in self._modules():
             module.eval().requires_grad_(False)
-        apply_speed(self.components, self.family.denoiser, self._speed)
+        apply_speed(self.components, self.family.denoiser, self._speed, self.device)
         offloaded = OneOnDevice(self._modules()) if self._offloads else None
         if hasattr(self.components["vae"], "enable_tiling"):
             self._tiled["vae"] = copy.copy(self.components["vae"])

@@ -8,7 +8,7 @@
 | `vae_slicing`   | true: decode the pictures of a batch one after the other         | CPU                       |
 | `vae_tiling`    | false: never; default: from 1536 pixels                          | CPU                       |
 
-`offload` is not here: it is no matter of speed (offload.py).
+`offload` is done by offload.py, as it is no matter of speed; a CPU leaves it out.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ logger = logging.getLogger(__name__)
 TILE_FROM = 1536  # pixels of the longer side
 
 
-def apply_speed(components: Mapping[str, Any], denoiser: str, settings: Mapping[str, Any]) -> None:
-    """Prepare freshly loaded components. What this machine cannot do is left out."""
+def apply_speed(
+    components: Mapping[str, Any], denoiser: str, settings: Mapping[str, Any], device: torch.device
+) -> None:
+    """Prepare freshly loaded components, which will go to `device`. What this machine cannot do is left out."""
     appliers: dict[str, Callable[[Any], None]] = {
         "attention": lambda choice: _attention(components[denoiser], choice),
         "channels_last": lambda _: _channels_last(components, denoiser),
         "compile": lambda choice: _compile(components[denoiser], choice),
         "vae_slicing": lambda _: components["vae"].enable_slicing(),
         "vae_tiling": lambda _: None,  # decided for each sample by its size
-        "offload": lambda _: None,  # see offload.py
+        "offload": lambda _: _offload(device),
     }
     for name, choice in settings.items():
         if name not in appliers:
@@ -57,6 +59,12 @@ def _attention(denoiser: Any, choice: str) -> None:
         denoiser.enable_xformers_memory_efficient_attention()
     else:
         denoiser.set_attention_backend(choice)
+
+
+def _offload(device: torch.device) -> None:
+    """The model does it itself, with all of its modules (offload.py)."""
+    if device.type == "cpu":
+        raise ValueError("a CPU has no memory of its own that could be kept free")
 
 
 def _channels_last(components: Mapping[str, Any], denoiser: str) -> None:

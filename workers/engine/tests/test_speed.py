@@ -107,7 +107,7 @@ def test_a_compiler_that_fails_at_the_first_call_is_left_out_for_good(caplog):
             return 2 * x
 
     denoiser, x = Doubling(), torch.ones(1, 2)
-    apply_speed({"unet": denoiser}, "unet", {"compile": {"backend": backend}})
+    apply_speed({"unet": denoiser}, "unet", {"compile": {"backend": backend}}, torch.device("cpu"))
     assert lines_of(caplog) == []
     for rows in (1, 2, 3):  # another number of rows would be compiled anew
         assert torch.equal(denoiser(x.expand(rows, 2)), 2 * x.expand(rows, 2))
@@ -125,7 +125,7 @@ def test_an_error_of_the_model_itself_is_not_taken_for_the_compilers(caplog):
             raise torch.OutOfMemoryError("the device is full")
 
     denoiser = Full()
-    apply_speed({"unet": denoiser}, "unet", {"compile": {"backend": "eager"}})
+    apply_speed({"unet": denoiser}, "unet", {"compile": {"backend": "eager"}}, torch.device("cpu"))
     with pytest.raises(torch.OutOfMemoryError):
         denoiser(torch.ones(1))
     assert lines_of(caplog) == []
