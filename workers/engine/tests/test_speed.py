@@ -57,7 +57,7 @@ def equal_to_stock(folder, run, requests):
         ({"vae_tiling": True}, None),
         ({"compile": {"backend": "no-such-backend"}}, "compile"),
         ({"compile": {"no_such_argument": 1}}, "compile"),
-        ({"offload": True}, None),
+        ({"offload": True}, "offload"),
         ({"warp": 9}, "warp"),
     ],
 )
