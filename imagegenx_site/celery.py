@@ -9,9 +9,6 @@
     io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
     webhooks   send_webhook(delivery)  webhook workers         one attempt; nothing else waits for receivers
 
-Stages that follow each other in one process need one message (workers/stages/visit.py): postprocess(id) goes on to the
-success where the images' store is a local disk, upload(id) elsewhere.
-
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
 backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its
 task further on and does nothing. Redis loses messages when a worker is killed at the wrong moment, so each hand-over

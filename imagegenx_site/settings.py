@@ -304,6 +304,7 @@ MIDDLEWARE = [
     "imagegenx_site.metrics.timed_requests",
     "imagegenx_site.web.request_ids.request_ids",
     "imagegenx_site.http.answer_headers.answer_headers",
+    "imagegenx_site.web.charsets.known_charsets",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "generation.admin.language.admin_language",

@@ -69,7 +69,8 @@ class ApiView(APIView):
         address = f"{request.auth.user_id}:{rates.client_address(request._request)}"
         counters = [("ip", address), ("key", str(request.auth.pk))]
         allowances_of(request).extend(rates.hit(counters, plan_of(request.auth).requests_per_second))
-        require_scope(request.auth, self.scopes.get(request.method or "", "generate"))
+        method = "GET" if request.method == "HEAD" else request.method or ""
+        require_scope(request.auth, self.scopes.get(method, "generate"))
 
     def resume(self, accepted: HttpResponseBase, work: Callable[[], Response]) -> Response:
         """The second half of a deferred request, in the form of the first: errors, limits, the headers of `accepted`,

@@ -4,6 +4,7 @@ secrets of applications are hashed like passwords.
 
 import base64
 from typing import Any
+from urllib.parse import unquote_plus
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -47,9 +48,13 @@ class CountedAuthorizationView(views.AuthorizationView):
 
 
 def _counted(request: HttpRequest, answer: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-    client, address = _client_id(request), rates.client_address(request)
+    address = rates.client_address(request)
     try:
-        failures.begin(failures.CLIENT, client, address)
+        client = _client_id(request)
+        failures.begin(failures.CLIENT, client or "", address)
+        if client is None:
+            message = "Name one application and send its secret once: by HTTP Basic or in the body."
+            return JsonResponse({"error": "invalid_request", "error_description": message}, status=400)
         with failures.hashing():
             response: HttpResponseBase = answer(request, *args, **kwargs)
     except TooManyRequests as error:
@@ -61,15 +66,19 @@ def _counted(request: HttpRequest, answer: Any, *args: Any, **kwargs: Any) -> Ht
     return response
 
 
-def _client_id(request: HttpRequest) -> str:
-    """The application's id, of the body or of HTTP Basic; empty when there is none."""
+def _client_id(request: HttpRequest) -> str | None:
+    """The application's id, of the body or of HTTP Basic, read as the toolkit reads them: it tries both. Empty when
+    there is none; None when they differ or bring two secrets, as one would be counted for the other.
+    """
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value).decode().partition(":")[0]
-        except ValueError:
-            return ""
-    return str(request.POST.get("client_id", ""))
+    in_body = str(request.POST.get("client_id", ""))
+    if scheme.lower() != "basic":
+        return in_body
+    try:
+        named = unquote_plus(base64.b64decode(value).decode(request.encoding or "utf-8").partition(":")[0])
+    except ValueError:
+        return None
+    return None if in_body not in ("", named) or "client_secret" in request.POST else named
 
 
 def _slow_down(error: TooManyRequests) -> HttpResponse:

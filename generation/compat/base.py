@@ -27,7 +27,7 @@ from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, submit
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import redis_clients
-from imagegenx_site.errors import ApiError, TooManyRequests
+from imagegenx_site.errors import ApiError, Conflict, Fault, InvalidRequest, TooManyRequests
 from storage.errors import StorageError
 from storage.store import get_store
 
@@ -40,6 +40,12 @@ class TaskFailed(ApiError):
 
     http_status = 500
     code = "generation_failed"
+
+
+class TaskCanceled(Conflict):
+    """The client, or a team-mate, has cancelled the task."""
+
+    code = "canceled"
 
 
 class TookTooLong(ApiError):
@@ -86,8 +92,8 @@ class CompatView(ApiView):
             found["Retry-After"] = str(error.retry_after)
         if error.http_status == 401:
             found["WWW-Authenticate"] = self.challenge
-        if isinstance(error, TaskFailed | TookTooLong) or (error.retry_after or 0) > REPEAT_S:
-            found["x-should-retry"] = "false"  # OpenAI's clients repeat 429 and 5xx of themselves
+        if isinstance(error, TaskFailed | TaskCanceled | TookTooLong) or (error.retry_after or 0) > REPEAT_S:
+            found["x-should-retry"] = "false"  # OpenAI's clients repeat 409, 429 and 5xx of themselves
         return found
 
     def generate(
@@ -143,7 +149,7 @@ class CompatView(ApiView):
             found = redis_clients.text_client().get(_repeat_key(request))
         except redis.RedisError:
             return None
-        return UUID(found) if found else None
+        return UUID(found) if found and not _is_canceled(UUID(found)) else None
 
 
 def _repeat_key(request: KeyRequest) -> str:
@@ -155,7 +161,16 @@ def _succeeded(task_id: UUID) -> Task:
     task = Task.objects.get(pk=task_id)
     if task.status == Status.SUCCEEDED:
         return task
+    if task.status == Status.CANCELLED:
+        raise TaskCanceled("The task was canceled.")
+    if task.error_code.startswith("policy_"):  # the pictures were made and refused
+        raise InvalidRequest([Fault("prompt", task.error_code, task.error_message)])
     raise TaskFailed(task.error_message or f"The task was {task.status}.")
+
+
+def _is_canceled(task_id: UUID) -> bool:
+    """As by a client that went away before it tried again: it wants its pictures, not the end of the first try."""
+    return Task.objects.filter(pk=task_id, status=Status.CANCELLED).exists()
 
 
 def _give_up(task_id: UUID) -> Task:

@@ -15,6 +15,7 @@ from typing import Final
 from django.conf import settings
 
 from generation.accounts.models import ApiKey
+from generation.policy import subjects
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 from generation.policy.subjects import PolicySubject
 from generation.policy.terms import Matcher
@@ -69,7 +70,11 @@ def is_checked(required: bool) -> bool:
 
 def _term_faults(key: ApiKey, subject: PolicySubject) -> Iterator[tuple[Fault, str]]:
     """One fault for each field and reason. A prompt's text is blamed for what only its composed form contains."""
-    find = _rules.get().matcher.find
+    matcher = _rules.get().matcher
+
+    def find(text: str) -> set[Term]:
+        return set().union(*map(matcher.find, subjects.readings(text)))
+
     seen: set[Term] = set()
     for field, text in (*subject.prompts, *subject.texts):
         found = {term for term in find(text) if term.applies_to(key)}

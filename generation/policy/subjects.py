@@ -8,6 +8,7 @@
                                       an address is (%62lood)
     params.loras                      the names; of an upload its name, its file's name and its trigger words
 
+The engine reads weights away, as in `(severed:1.2) head`: such texts are also looked at without (`readings`).
 Names of uploaded pictures are never kept or drawn. Words of styles and of a plan's mark are the operator's.
 """
 
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 from generation.catalogue import prompts
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import Parameters
+from workers.engine import prompt_weights
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class PolicySubject:
     style: Style | None = None
     model: ImageModel | None = None
     kind: str = ""
+
+
+def readings(text: str) -> tuple[str, ...]:
+    """A text as given and, where that differs, as the engine reads it: without its weights."""
+    read = "".join(piece.text for piece in prompt_weights.parse(text))
+    return (text,) if read == text else (text, read)
 
 
 def of_request(checked: Mapping[str, Any], style: Style | None, kind: str) -> PolicySubject:

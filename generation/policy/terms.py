@@ -10,14 +10,15 @@ Between the tokens of a found term may stand
     nothing but what stands between the term's own words ("severed head")    found
     signs without a space (blo-od, bl.ood, bl/ood, a blank filler)           found
     spaces, tabs, new lines                                                  found, unless each token is a common short
-                                                                             word or a number: "a pen is", "an us map"
+                                                                             word or a number: "a pen is", "an us map",
+                                                                             or part of a longer spelling: "B A S S"
 
 A second reading takes digits and symbols for the letters that they resemble (bl00d, $ex, bIood). It counts where one
 of them is part of the term, and a letter too: 455 is a number.
 
 Let through on purpose: longer words (bloodhound), repeated letters (bloooood), reversed ones (doolb), masked ones
-(bl**d), sounds (blud), l for i in small letters (klll), I for l in capitals (BIOOD), digits only (8008), letters in
-Braille or Morse code, and words in an uploaded picture.
+(bl**d, 裸x体), sounds (blud, luoti), l for i in small letters (klll), I for l in capitals (BIOOD), digits only
+(8008), letters in Braille or Morse code, and words in an uploaded picture.
 """
 
 import re
@@ -35,6 +36,7 @@ from generation.policy import letters
 _COMMON: Final = Path(__file__).with_name("common_words.txt")
 _ENDINGS: Final = ("", "s", "es")
 _CONTRACTED: Final = frozenset(("s", "t", "d", "m", "ll", "re", "ve"))  # what follows an apostrophe: he'll, boy's
+_ALONE: Final = frozenset("ai")  # letters that are words
 _TOKEN: Final = re.compile(rf"{letters.SOLID.pattern}|[0-9]+|(?:(?!{letters.SOLID.pattern})[^\W0-9_])+")
 _WORD: Final = re.compile(rf"{letters.SOLID.pattern}|(?:(?!{letters.SOLID.pattern})[^\W_])+")
 
@@ -55,7 +57,7 @@ class Spelling:
 @lru_cache(20_000)
 def spelling(term: str) -> Spelling:
     """How a term is searched."""
-    tokens = _TOKEN.findall(letters.plain(term))
+    tokens = _TOKEN.findall(letters.plain(letters.shown(term)[0]))
     ends = [sum(map(len, tokens[:count])) for count in range(1, len(tokens))]
     return Spelling("".join(tokens), frozenset(ends), not any(map(letters.SOLID.match, tokens)))
 
@@ -88,10 +90,20 @@ class _Tokens:
         first, after = self.number.get(begin), self.number.get(stop)
         if first is None or after is None:
             return False
+        is_spelled = stop - begin == after - first > 1  # letter by letter: B A S S is another word than A S S
+        if is_spelled and (self._is_letter(first - 1, first) or self._is_letter(after, after)):
+            return False
         inner = [one for one in range(first + 1, after) if self.starts[one] - begin not in term.parts]
         if not inner or not joined:
             return not inner
         return not all(map(self._is_loose, inner)) or not all(map(self._is_ordinary, range(first, after)))
+
+    def _is_letter(self, number: int, gap: int) -> bool:
+        """Whether a token is one letter and no word, and stands apart at the gap."""
+        if not 0 <= number < len(self.words) or not self.gaps[gap]:
+            return False
+        word = self.words[number]
+        return len(word) == 1 and word.isalpha() and word not in _ALONE
 
     def _is_loose(self, number: int) -> bool:
         """Whether a token stands apart from the one before it, as words do."""
@@ -125,9 +137,11 @@ class Matcher(Generic[Value]):
         """The values of the terms that the text contains."""
         if self._first is None:
             return set()
-        found = set(self._search(self._first, _Tokens(letters.plain(text), _TOKEN)))
-        if self._second is not None and letters.SUBSTITUTE.search(text):
-            found.update(self._search(self._second, _Tokens(*_second_reading(text))))
+        found: set[Value] = set()
+        for shown in letters.shown(text):
+            found.update(self._search(self._first, _Tokens(letters.plain(shown), _TOKEN)))
+            if self._second is not None and letters.SUBSTITUTE.search(shown):
+                found.update(self._search(self._second, _Tokens(*_second_reading(shown))))
         return found
 
     def _search(self, automaton: Any, tokens: _Tokens) -> Iterator[Value]:

@@ -253,6 +253,26 @@ def test_forms(http: httpx.Client, watch: Watch, path: str) -> None:
         watch.judge(http.post(path, content=body, headers=headers), f"{path} {body[:300]!r}")
 
 
+@pytest.mark.parametrize(
+    "charset", ["idna", "punycode", "rot13", "undefined", "zlib", "utf-7", "utf-16", "x", "utf-8"]
+)
+def test_character_sets(http: httpx.Client, watch: Watch, charset: str) -> None:
+    """At every address that reads a body, with and without a key."""
+    form = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nx\xff\r\n--b--'
+    bodies = {"multipart/form-data; boundary=b": form, "application/x-www-form-urlencoded": b"text=%ff"}
+    bodies["application/json"] = b'{"text": "x"}'
+    for path in (
+        "/api/v1/image/generate",
+        "/v1/images/edits",
+        "/sdapi/v1/txt2img",
+        "/oauth/token/",
+        "/accounts/login/",
+    ):
+        for content_type, body in bodies.items():
+            headers = {"content-type": f"{content_type}; charset={charset}".encode()}
+            watch.judge(http.post(path, content=body, headers=headers), f"{path} {headers}")
+
+
 @pytest.mark.parametrize("path", ["/", "/ws", "/healthz", "/api/v1/image/task/img0/events", "/static/x", "/%00"])
 def test_a_websocket_is_refused_at_every_address(live: str, watch: Watch, path: str) -> None:
     head = f"GET {path} HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -49,10 +49,10 @@ def url_problem(url: str) -> str | None:
         return "white space or a control character in the address"
     try:
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
+        port, name = parts.port, httpx.URL(url).host  # as the request will read it: `xn--` alone is none
+    except (ValueError, httpx.InvalidURL) as error:
         return str(error)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not name:
         return "not an http:// or https:// address"
     if parts.username or parts.password:
         return "a user name or password in the address"
@@ -153,7 +153,7 @@ async def _attempt(timeout: float, allowed: Sequence[str]) -> AsyncIterator[tupl
         raise OutboundError(f"no whole answer within {timeout:g} s") from error
     except (httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException) as error:
         raise OutboundError(f"{type(error).__name__}: {error}") from error
-    except httpcore.ProtocolError as error:
+    except (httpcore.ProtocolError, ValueError) as error:  # ValueError: addresses that can't be read, of redirects too
         raise OutboundError(str(error)) from error
 
 

@@ -37,8 +37,7 @@ CASES: Final = {
 FREE: Final = ("mini-turbo", 1, 256)
 FREE_TASKS: Final = 300
 SHORT_TASKS: Final = 24
-IDLE_S: Final = 30
-FLUSH_S: Final = 12  # an idle session of Postgres reports its counts within 10 s
+IDLE_S: Final = 20
 PATIENCE_S: Final = 600
 CLIENTS: Final = 8
 
@@ -82,17 +81,16 @@ class Client:
 def measured(client: Client, case: Case, count: int) -> dict[str, Any]:
     """One case, after a few uncounted pictures: pictures/s, and CPU ms and counts a picture."""
     client.make(case, 8)
-    time.sleep(FLUSH_S)
+    time.sleep(1)
     cpu, counts, begun = client.usage.cpu_ms(), client.usage.counts(), time.monotonic()
     client.make(case, count)
-    seconds, used = time.monotonic() - begun, client.usage.cpu_ms()
-    time.sleep(FLUSH_S)
+    seconds = time.monotonic() - begun
+    used, counted = client.usage.cpu_ms(), client.usage.counts()
     return {
         "images": count,
         "images_per_s": round(count / seconds, 3),
         "cpu_ms": _each(used, cpu, count),
-        "counts": _each(client.usage.counts(), counts, count),
-        "counted_s": round(time.monotonic() - begun, 1),
+        "counts": _each(counted, counts, count),
     }
 
 
@@ -100,18 +98,12 @@ def _each(after: Counter[str], before: Counter[str], count: int) -> dict[str, fl
     return {name: round((value - before[name]) / count, 2) for name, value in sorted(after.items())}
 
 
-def idle(client: Client) -> tuple[dict[str, float], dict[str, float]]:
-    """CPU ms by process and counts, each a second, with nothing to do."""
-    time.sleep(FLUSH_S)
-    cpu, counts = client.usage.cpu_ms(), client.usage.counts()
+def idle(client: Client) -> dict[str, float]:
+    """CPU ms a second by process with nothing to do."""
+    time.sleep(5)
+    before = client.usage.cpu_ms()
     time.sleep(IDLE_S)
-    return _each(client.usage.cpu_ms(), cpu, IDLE_S), _each(client.usage.counts(), counts, IDLE_S)
-
-
-def _without_idle(row: dict[str, Any], rates: dict[str, float]) -> None:
-    """Leave in the counts of a case what its pictures have caused: not what the clock does meanwhile."""
-    for name, value in row["counts"].items():
-        row["counts"][name] = round(max(0.0, value - rates[name] * row["counted_s"] / row["images"]), 2)
+    return _each(client.usage.cpu_ms(), before, IDLE_S)
 
 
 def with_product(cases: Sequence[tuple[Case, int]], module: str = "deploy.run") -> dict[str, Any]:
@@ -122,9 +114,7 @@ def with_product(cases: Sequence[tuple[Case, int]], module: str = "deploy.run") 
             print(f"{report.name_of(case)}: {count} tasks", flush=True)
             results[report.name_of(case)] = measured(client, case, count)
         print("idle", flush=True)
-        results["idle_cpu_ms_per_s"], results["idle_counts_per_s"] = idle(client)
-        for case, _ in cases:
-            _without_idle(results[report.name_of(case)], results["idle_counts_per_s"])
+        results["idle_cpu_ms_per_s"] = idle(client)
         results["memory_mb"] = {name: round(size, 1) for name, size in client.usage.memory_mb().items()}
     return results
 

@@ -185,6 +185,28 @@ def test_guessing_the_secret_of_an_application(application: tuple[str, str], pat
     assert ask(application[1]).status_code == 200
 
 
+def test_a_secret_is_not_counted_for_another_application(owner: User, application: tuple[str, str]) -> None:
+    """Who has an application guesses the secret of another one beside its own: in the body, or written otherwise."""
+    own = Application(name="own", user=owner, client_type="confidential", authorization_grant_type="client-credentials")
+    own_secret = own.client_secret
+    own.save()
+    client_id, _ = application
+
+    def basic(name: str, secret: str, scheme: str = "Basic") -> dict[str, str]:
+        return {"authorization": f"{scheme} {base64.b64encode(f'{name}:{secret}'.encode()).decode()}"}
+
+    form = {"grant_type": "client_credentials"}
+    guess = form | {"client_id": client_id, "client_secret": "guess"}
+    for scheme in ("Basic", "basic"):
+        answer = Client().post("/oauth/token/", guess, headers=basic(own.client_id, own_secret, scheme))
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    both = form | {"client_id": own.client_id, "client_secret": own_secret}
+    assert Client().post("/oauth/token/", both, headers=basic(client_id, "guess")).status_code == 400
+    written = [f"%{ord(client_id[place]):02x}".join((client_id[:place], client_id[place + 1 :])) for place in range(8)]
+    answers = [Client().post("/oauth/token/", form, headers=basic(name, "guess")).status_code for name in written]
+    assert answers == [401] * 5 + [429] * 3
+
+
 def test_guessing_applications_at_authorize(owner: User) -> None:
     client = Client()
     client.force_login(owner)

@@ -64,3 +64,6 @@ def test_a_call_needs_its_scope_and_no_other(owner: User, plans: dict[str, Plan]
     for method, path in CALLS[scope]:
         assert all_but_this.send(method, path).status_code == 403, (method, path)
         assert only_this.send(method, path).status_code not in (401, 403), (method, path)
+        if method == "GET":
+            assert all_but_this.send("HEAD", path).status_code in (403, 405), ("HEAD", path)
+            assert only_this.send("HEAD", path).status_code not in (401, 403), ("HEAD", path)

@@ -122,7 +122,7 @@ def test_progress_and_interrupt_are_of_the_key_alone(
         assert task.cancel_requested
         states.cancel_if_requested(task.id)
         answer = job.result(60)
-    assert (answer.status_code, answer.json()["error"]) == (500, "generation_failed")
+    assert (answer.status_code, answer.json()["error"]) == (409, "canceled")
     assert ended(task).status == Status.CANCELLED
     assert webui.get_progress()["state"]["job_count"] == 0
     connection.close()

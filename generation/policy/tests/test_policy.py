@@ -140,6 +140,21 @@ def test_a_term_is_found_wherever_it_ends_up(client: Client, where: str) -> None
     assert Task.objects.count() == 0
 
 
+@pytest.mark.parametrize(
+    "text", ["(naked:1.2) lady", "((naked:1):.5) [lady]", "(bl:1)ood", "(b:1)(l:1)(o:2)(o:3)(d: 4 )"]
+)
+@pytest.mark.parametrize("field", ["text", "negative_text", "style_keywords"])
+def test_a_term_is_found_as_the_engine_reads_it(client: Client, text: str, field: str) -> None:
+    """Weights are read away."""
+    response = (
+        post(client, text)
+        if field == "text"
+        else post(client, "a star", **{field: text if field == "negative_text" else [text]})
+    )
+    assert response.status_code == 400
+    assert response.json()["data"]["errors"][0]["code"].startswith("policy_")
+
+
 def test_a_lora_is_found_by_its_name(client: Client, owner: User) -> None:
     facts = {"base_family": ImageModel.objects.get(name="mini").family, "state": Lora.State.ACTIVE}
     Lora.objects.create(name="blood", owner=owner, sha256="0" * 64, source="x", **facts)

@@ -20,6 +20,10 @@ TERMS = (
     "kill",
     "ak47",
     "rape",
+    "裸体",
+    "强奸",
+    "自杀",
+    "ポルノ",
 )
 
 
@@ -55,6 +59,14 @@ FOUND = [
     "画面血腥", "血 腥", "血-腥", "血，腥", "血\u200b腥", "КРОВЬ на снегу", "$ex", "a$$", "$h!t", "k1ll",
     "ki11", "AK-47", "ak 47", "АК47",
     "s.e.x", "as\u00ads",
+    # digits of other scripts, raised, in circles; round signs
+    "bl⁰⁰d", "bl₀₀d", "bl⓪⓪d", "bl๐๐d", "bl०০d", "bl°°d", "bl🔴🔴d", "ßlood",
+    # other forms of the same characters
+    "裸體", "裸・体", "裸体", "強奸", "强姦", "自殺", "ぽるの", "ﾎﾟﾙﾉ",
+    # what an override shows from its end
+    "\u202edoolb\u202c", "bl\u202eood",
+    # letter by letter beside words that are one letter
+    "a b l o o d", "I b-l-o-o-d",
 ]  # fmt: skip
 
 PASSED = [
@@ -70,14 +82,16 @@ PASSED = [
     "the red ropes",
     "go on, us too", "mass essay", "the glass essence",
     "pick ill-fitting shoes", "sev en heads",
+    # letter by letter, as parts of longer words
+    "B A S S drum", "m.a.s.s. transit", "H E L L O", "A S S E M B L Y",
     # numbers and units
-    "455", "8008", "a 55 mm lens", "as 5 items", "1024x1024, 8k, 50mm, f/1.8", "16:9", "4 55",
+    "at 40° degrees", "455", "8008", "a 55 mm lens", "as 5 items", "1024x1024, 8k, 50mm, f/1.8", "16:9", "4 55",
     "3 girls in 1 car", "AK 74",
     # no term in a script without spaces
     "红色圆形", "一只可爱的小猫在草地上玩球，阳光明媚", "热血青年", "献血车旁的腥味", "美しい夕焼けの海",
     "สวยงามมาก", "안녕하세요",
     # let through on purpose
-    "bloooood", "doolb", "bl**d", "blud", "BIOOD", "klll", "⠃⠇⠕⠕⠙",
+    "x b l o o d", "裸1体", "luoti", "bloooood", "doolb", "bl**d", "blud", "BIOOD", "klll", "⠃⠇⠕⠕⠙",
     # parts
     "severed hand", "head, severed", "several heads", "blo", "ood",
 ]  # fmt: skip

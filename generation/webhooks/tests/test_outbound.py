@@ -1,5 +1,6 @@
 """No request to a private address, in whatever spelling, by redirect or by a name server that changes its mind."""
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -269,3 +270,24 @@ def test_neither_a_webhook_nor_a_callback_is_taken(client_of: Callable[..., Clie
         assert answer.status_code == 400, path
     assert not WebhookEndpoint.objects.exclude(url="").exists()
     assert not Task.objects.exists()
+
+
+@pytest.mark.parametrize("url", ["http://xn--/", "http://xn--a/"])
+async def test_a_name_that_is_none_is_a_fault_of_the_address(url: str) -> None:
+    assert outbound.url_problem(url)
+    with pytest.raises(OutboundError):
+        await get(url, allowed=(), **LIMITS)
+
+
+@pytest.mark.parametrize("location", ["http://xn--/", "http://[", "http://[::1", "//", "http://a:b/", "http://\xff/"])
+async def test_a_redirect_to_what_is_no_address_is_an_error_of_the_server(location: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(OutboundError):
+            await get(f"http://127.0.0.1:{port}/", allowed=[ipaddress.ip_network("127.0.0.1/32")], **LIMITS)
