@@ -19,12 +19,14 @@ Versions of celery and kombu are pinned: below 5.7 late acknowledgement from thr
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from celery import Celery
 from celery.apps import worker as worker_program
+from celery.exceptions import SecurityWarning
 from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init
 from django.conf import settings
 
@@ -33,6 +35,8 @@ from imagegenx_site import broker_restart, celery_database, heartbeat, log_lines
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
 broker_restart.apply()
+# Whoever starts the product as root on a machine of its own knows it, and no message can carry code: they are JSON.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("imagegenx_site")
 app.set_default()

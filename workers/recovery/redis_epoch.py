@@ -40,4 +40,5 @@ class RedisEpoch:
             count += 1
         self._redis.set("gq:epoch", int(time.time()))
         self._rebuilt()
-        _log.warning("the buffer was empty: %d waiting tasks enqueued", count)
+        level = logging.WARNING if count else logging.INFO  # at the first start nothing is lost
+        _log.log(level, "the buffer was empty: %d waiting tasks enqueued", count)

@@ -146,11 +146,8 @@ def test_a_term_is_found_wherever_it_ends_up(client: Client, where: str) -> None
 @pytest.mark.parametrize("field", ["text", "negative_text", "style_keywords"])
 def test_a_term_is_found_as_the_engine_reads_it(client: Client, text: str, field: str) -> None:
     """Weights are read away."""
-    response = (
-        post(client, text)
-        if field == "text"
-        else post(client, "a star", **{field: text if field == "negative_text" else [text]})
-    )
+    fields: dict[str, Any] = {field: [text] if field == "style_keywords" else text}
+    response = post(client, text) if field == "text" else post(client, "a star", **fields)
     assert response.status_code == 400
     assert response.json()["data"]["errors"][0]["code"].startswith("policy_")
 

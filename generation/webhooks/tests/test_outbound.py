@@ -290,4 +290,4 @@ async def test_a_redirect_to_what_is_no_address_is_an_error_of_the_server(locati
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(OutboundError):
-            await get(f"http://127.0.0.1:{port}/", allowed=[ipaddress.ip_network("127.0.0.1/32")], **LIMITS)
+            await get(f"http://127.0.0.1:{port}/", allowed=("127.0.0.1/32",), **LIMITS)
