@@ -253,9 +253,7 @@ def test_forms(http: httpx.Client, watch: Watch, path: str) -> None:
         watch.judge(http.post(path, content=body, headers=headers), f"{path} {body[:300]!r}")
 
 
-@pytest.mark.parametrize(
-    "charset", ["idna", "punycode", "rot13", "undefined", "zlib", "utf-7", "utf-16", "x", "utf-8"]
-)
+@pytest.mark.parametrize("charset", ["idna", "punycode", "rot13", "undefined", "zlib", "utf-7", "utf-16", "x", "utf-8"])
 def test_character_sets(http: httpx.Client, watch: Watch, charset: str) -> None:
     """At every address that reads a body, with and without a key."""
     form = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nx\xff\r\n--b--'
