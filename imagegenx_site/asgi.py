@@ -102,6 +102,7 @@ class SingleThreadHandler(ASGIHandler):
         request, refusal = self.create_request(scope, body)
         response: Any = refusal
         if request is not None:
+            request.META.setdefault("CONTENT_LENGTH", str(_size(body)))  # of a chunked body; parsers go by it
             request.resolver_match = match
             mark_deferrable(request)
             response = self._chain.get_response(request)
@@ -109,6 +110,12 @@ class SingleThreadHandler(ASGIHandler):
         if not response.streaming and getattr(response, "deferred", None) is None:
             response.close()  # not of a deferred one: it closes the request's uploads
         return request, response
+
+
+def _size(body: Any) -> int:
+    size: int = body.seek(0, os.SEEK_END)
+    body.seek(0)
+    return size
 
 
 def _match(scope: Any) -> ResolverMatch | None:

@@ -31,7 +31,7 @@ _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-le
 
 class BoundedProtocol(HttpToolsProtocol):
     """Closes the connection on a head over MAX_HEAD bytes or HEAD_S seconds, and when its client takes less than
-    READ_BYTES of an answer in READ_S. A head that came in one piece is counted by its headers.
+    READ_BYTES of an answer in READ_S. A head that came in one piece is counted by its headers; trailers count with it.
     """
 
     _head = 0  # bytes since the head began
@@ -67,6 +67,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._between = True
         super().on_message_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """What follows a chunked body in the form of headers is read over: a proxy has not looked at it, so it must
+        not stand for its X-Forwarded-For.
+        """
+        if self._reading_head:
+            super().on_header(name, value)
+            return
+        self._head += len(name) + len(value) + 4
+        if not self.transport.is_closing():
+            self._check()
 
     def on_headers_complete(self) -> None:
         self._reading_head = False

@@ -178,6 +178,25 @@ def test_requests_on_one_connection_are_answered_whatever_their_length(live: str
             assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("piece_by_piece", [True, False])
+def test_trailers_are_no_headers(live: str, owner: User, key_of: Callable[..., str], piece_by_piece: bool) -> None:
+    """A proxy takes away what a client writes into X-Forwarded-For; it does not look behind the body."""
+    body = b'1b\r\n{"text":"x","dry_run":true}\r\n0\r\n'
+    trailers = b"authorization: Bearer wrong\r\nx-forwarded-for: 203.0.113.9\r\n\r\n"
+    with connect(live) as connection:
+        sent = head(GENERATE, None, f"authorization: Bearer {key_of(owner)}", "connection: close") + body
+        for piece in (sent, trailers) if piece_by_piece else (sent + trailers,):
+            connection.sendall(piece)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_trailers_without_end_are_cut(live: str, owner: User, key_of: Callable[..., str]) -> None:
+    with connect(live) as connection:
+        connection.sendall(head(GENERATE, None, f"authorization: Bearer {key_of(owner)}") + b"1\r\n{\r\n0\r\n")
+        with pytest.raises(OSError):
+            connection.sendall(b"a: b\r\n" * 10_000_000)
+
+
 def test_a_client_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "READ_S", 0.5)
     ended = threading.Event()

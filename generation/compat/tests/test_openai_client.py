@@ -17,10 +17,12 @@ from PIL import Image as Pillow
 
 from fixtures.rows import finish, picture_bytes
 from generation.accounts.models import User
+from generation.compat.base import TaskCanceled, TaskFailed, _succeeded
 from generation.policy import rules
 from generation.policy.models import BlockedTerm
 from generation.tasks import states
 from generation.tasks.models import Status, Task
+from imagegenx_site.errors import ApiError, InvalidRequest
 from storage.store import get_store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -235,3 +237,22 @@ def ended(task: Task) -> Task:
         time.sleep(0.05)
         task.refresh_from_db()
     return task
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        ({"status": Status.CANCELLED}, TaskCanceled),
+        ({"status": Status.FAILED, "error_code": "policy_adult", "error_message": "Refused."}, InvalidRequest),
+        ({"status": Status.FAILED, "error_code": "internal", "error_message": "Broken."}, TaskFailed),
+    ],
+)
+def test_what_the_client_has_done_is_no_error_of_ours(
+    make_task: Callable[..., Task], end: dict[str, Any], error: type[ApiError]
+) -> None:
+    """A canceled task, and one whose picture the checker refuses."""
+    task = make_task()
+    Task.objects.filter(pk=task.pk).update(**end)
+    with pytest.raises(error) as raised:
+        _succeeded(task.pk)
+    assert (raised.value.http_status < 500) == (error is not TaskFailed)
