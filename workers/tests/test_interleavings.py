@@ -219,6 +219,8 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule()
     def repair(self) -> None:
+        for worker in self.workers:  # their watchdogs live: a slow machine is no outage of Redis, after which leases hold
+            worker.queue.beat()
         self.redis.delete("gq:grace")
         for repair in self.repairs:
             repair.run()
