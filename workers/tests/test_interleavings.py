@@ -219,7 +219,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule()
     def repair(self) -> None:
-        for worker in self.workers:  # their watchdogs live: a slow machine is no outage of Redis, after which leases hold
+        for worker in self.workers:  # as their watchdogs do: a slow machine is no outage of Redis
             worker.queue.beat()
         self.redis.delete("gq:grace")
         for repair in self.repairs:
