@@ -3,7 +3,7 @@
 Django alone gives every ASGI request a thread of its own, and with it a new database connection: several milliseconds
 of work for a request that needs two. Here a request gets the least busy of a few threads that stay, and keeps to it
 (Django wants all synchronous code of a request in one thread). Threads are shared: a request that waits or streams
-holds none.
+holds none (docs/decisions/0006).
 """
 
 import asyncio

@@ -72,6 +72,7 @@ class Worker:
             del self.held[task_id]
         for task_id in tick.cancelled:
             self.settle(task_id, Outcome(End.CANCELLED))
+        self.queue.requeue_orphans(self.held)  # what it claimed anew while it held the last claim of the same task
 
     def settle(self, task_id: str, outcome: Outcome) -> None:
         claim, task = self.held.pop(task_id)

@@ -24,6 +24,9 @@ class Busy:
     def alive(self):
         pass
 
+    def wake(self):
+        pass
+
     def report(self, *_, **__):
         pass
 
