@@ -3,14 +3,14 @@ workers/gpu/settlement.py and storage/metrics.py; generation/telemetry/prometheu
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import prometheus_client as prometheus
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
-from django.utils.decorators import sync_and_async_middleware
+
+from imagegenx_site.web.middleware import Steps, middleware
 
 _FAST: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # s
 _LONG: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)  # s
@@ -41,25 +41,10 @@ def timed_stage(stage: str) -> Iterator[None]:
         STAGE.labels(stage, outcome).observe(time.monotonic() - began)
 
 
-@sync_and_async_middleware
-def timed_requests(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Middleware: how long each route takes, until its answer's headers."""
-
-    def observe(request: HttpRequest, response: Any, began: float) -> Any:
-        route = request.resolver_match.route if request.resolver_match else "none"
-        HTTP.labels(request.method or "", route, str(response.status_code)).observe(time.monotonic() - began)
-        return response
-
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> Any:
-            began = time.monotonic()
-            return observe(request, await get_response(request), began)
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> Any:
-        began = time.monotonic()
-        return observe(request, get_response(request), began)
-
-    return synchronous
+@middleware
+def timed_requests(request: HttpRequest) -> Steps:
+    """How long each route takes, until its answer's headers."""
+    began = time.monotonic()
+    response = yield
+    route = request.resolver_match.route if request.resolver_match else "none"
+    HTTP.labels(request.method or "", route, str(response.status_code)).observe(time.monotonic() - began)

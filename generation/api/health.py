@@ -25,7 +25,7 @@ def live(request: HttpRequest) -> JsonResponse:
 
 def ready(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served: Postgres answers and has every migration of this code. Redis may be away: tasks
-    are then taken and wait. The store may be away: images wait in the spool. What it was is told to insiders
+    are then taken and wait. The store may be away: images wait in the spool. Details are for insiders
     (generation/telemetry/insiders.py).
     """
     postgres = _postgres()
@@ -50,7 +50,7 @@ def workers(request: HttpRequest) -> JsonResponse:
 
 
 def _may_see(request: HttpRequest) -> bool:
-    """Health is told whatever happens: to strangers, and while Postgres can't say who is staff, in one word."""
+    """Details of health are for insiders; while Postgres can not say who is staff, nobody gets them."""
     try:
         return insiders.may_see(request)
     except (Error, TooManyRequests):

@@ -1,4 +1,4 @@
-"""What is told of each move of a task: one log line and the metrics. Both come from here, so that none is left out."""
+"""What is written of each move of a task: one log line and the metrics. Both are made here, so that none is missing."""
 
 import logging
 from dataclasses import dataclass

@@ -4,12 +4,11 @@ A view that sets one of them itself is left alone: signed pictures may be kept b
 What is the same for everybody (the schema) may be kept by anybody. Static files do not pass here.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
-from django.utils.decorators import sync_and_async_middleware
+
+from imagegenx_site.web.middleware import Steps, middleware
 
 _ALL: Final = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 # Only our own scripts and styles. Pictures may come from an object store.
@@ -28,28 +27,14 @@ _PUBLIC: Final = "/api/schema"
 _PUBLIC_KEPT: Final = "public, max-age=300"
 
 
-@sync_and_async_middleware
-def answer_headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Middleware: see the module."""
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> Any:
-            return _with_headers(request, await get_response(request))
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> Any:
-        return _with_headers(request, get_response(request))
-
-    return synchronous
-
-
-def _with_headers(request: HttpRequest, response: Any) -> Any:
+@middleware
+def answer_headers(request: HttpRequest) -> Steps:
+    """See the module."""
+    response = yield
     public = request.path == _PUBLIC and response.status_code == 200 and not response.cookies
     response.headers.setdefault("Cache-Control", _PUBLIC_KEPT if public else "private, no-store")
     if not response.headers.get("Content-Security-Policy"):
         response.headers["Content-Security-Policy"] = _policy(request.path, response.get("Content-Type", ""))
-    return response
 
 
 def _policy(path: str, content_type: str) -> str:

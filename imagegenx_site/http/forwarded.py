@@ -7,15 +7,15 @@ headers is off (deploy/commands.py): it believes everybody on this machine.
 
 import ipaddress
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.decorators import sync_and_async_middleware
 
 from imagegenx_site.errors import Fault, InvalidRequest
+from imagegenx_site.web.middleware import Steps, middleware
 
 _HEADERS: Final = (
     "HTTP_FORWARDED",
@@ -35,24 +35,19 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@sync_and_async_middleware
-def named_proxies_only(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Middleware: see the module. Before all that asks for an address or a scheme."""
+@middleware
+def named_proxies_only(request: HttpRequest) -> Steps:
+    """See the module. Before all that asks for an address or a scheme."""
+    _warn_of_missing_proxies()
+    _forget_unnamed(request)
+    yield
+
+
+@cache
+def _warn_of_missing_proxies() -> None:
+    """Once in a process."""
     if settings.BEHIND_TLS and not settings.TRUSTED_PROXIES:
         _log.warning("BEHIND_TLS is on, but TRUSTED_PROXIES names no proxy: links begin with http, logins may fail")
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> Any:
-            _forget_unnamed(request)
-            return await get_response(request)
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> Any:
-        _forget_unnamed(request)
-        return get_response(request)
-
-    return synchronous
 
 
 def _forget_unnamed(request: HttpRequest) -> None:

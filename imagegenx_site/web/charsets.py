@@ -3,33 +3,21 @@ rot13) raise what nobody expects; the API's programs send UTF-8.
 """
 
 import codecs
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest
-from django.utils.decorators import sync_and_async_middleware
+
+from imagegenx_site.web.middleware import Steps, middleware
 
 _READ: Final = frozenset(("utf-8", "ascii", "iso8859-1"))
 
 
-@sync_and_async_middleware
-def known_charsets(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Middleware: 400 for a body in another character set, before anything reads it."""
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> Any:
-            _check(request)
-            return await get_response(request)
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> Any:
-        _check(request)
-        return get_response(request)
-
-    return synchronous
+@middleware
+def known_charsets(request: HttpRequest) -> Steps:
+    """400 for a body in another character set, before anything reads it."""
+    _check(request)
+    yield
 
 
 def _check(request: HttpRequest) -> None:
