@@ -9,7 +9,7 @@ from typing import Any
 from generation.accounts.models import ApiKey, Plan
 from generation.accounts.plans import plan_of
 from generation.admission import priority
-from generation.api.bounds.pictures import size_and_inputs
+from generation.api.bounds.input_pictures import size_and_inputs
 from generation.api.forms import RequestContext, parse, style_of
 from generation.api.kind_forms import body_of, form_of
 from generation.catalogue import prompts, snapshot

@@ -1,8 +1,8 @@
 """The reconciler process: `python -m workers.recovery.reconciler`. Its repairs: workers/recovery/__init__.py.
 
     what is lost                        what happens
-    a ticket (message of p0..p3)        nothing is needed: workers claim from the entries in Redis, a ticket wakes an
-                                        idle one; a task that is requeued after a crash gets a new one (lost_workers)
+    a ticket (message of p0..p3)        a new one is sent (audit; after a crash lost_workers). Nothing waits for it:
+                                        workers claim from the entries in Redis, a ticket wakes an idle one
     a task's entry in Redis             its row is enqueued again (audit)
     a message of a stage                it is sent again from the row's state (stages)
     all of Redis                        every queued row is enqueued again (redis_epoch)
