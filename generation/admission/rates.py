@@ -1,5 +1,6 @@
 """Requests per second, counted in Redis for all web processes together: exact under concurrency, one round trip for
-all counters of a request (docs/decisions/0006).
+all counters of a request (docs/decisions/0006). How many are allowed: the plan's `requests_per_second` for a key
+(generation/api/base.py), ANONYMOUS_RPS for who has none.
 
 While Redis is unreachable every request is admitted and a warning is logged: an outage of the counter is no reason to
 refuse work.
