@@ -49,6 +49,10 @@ MOVES: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+# Clients see no difference between the states before and after: no poll is made anew, nothing is published.
+UNSEEN: Final = frozenset({Status.PROCESSED, Status.STORED})
+
+
 class IllegalMove(Exception):
     """A caller asked for a move that the table does not have: a fault in our code."""
 
@@ -81,7 +85,8 @@ def _move(
     Answers whether this call changed it.
     """
     entry = {"to": str(to)} | (reason.entry() if reason else {})
-    caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
+    if to not in UNSEEN:
+        caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
     rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
     changes |= {"status": to, "updated_at": timezone.now(), "history": _appended(entry)}
     moved = update_returning(rows, move_log.COLUMNS, **changes)
@@ -93,8 +98,8 @@ def _move(
 def _publish_move(move: move_log.Move, reason: Reason | None = None) -> None:
     """After the commit."""
     move_log.record(move, reason)
-    caches.tasks().invalidate(str(move.task_id))
-    events.publish_status(move.task_id, move.to)
+    if move.to not in UNSEEN:
+        caches.tasks().invalidate(str(move.task_id), also=lambda pipe: events.add_status(pipe, move.task_id, move.to))
 
 
 # ---- on the GPU worker ---------------------------------------------------------------------------------------------
