@@ -114,7 +114,7 @@ def our_workers() -> Iterator[Ours]:
     Redis.from_url(settings.REDIS_URL).flushdb()
     with tempfile.TemporaryDirectory(prefix="imagegenx-live-") as name:
         folder = Path(name)
-        env = {"DATABASE_URL": _database_url(), "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(folder / "raw")}
+        env = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(folder / "raw")}
         env["RESULT_CACHE_HOURS"] = "0"
         fleet = Fleet(folder, env, include="deploy.bench.queue.paced_worker")
         try:
@@ -124,7 +124,8 @@ def our_workers() -> Iterator[Ours]:
             fleet.stop(*fleet.processes)
 
 
-def _database_url() -> str:
+def database_url() -> str:
+    """Of the database of this process."""
     parts = connection.settings_dict
     name, password = quote(parts["USER"]), quote(parts["PASSWORD"] or "")
     return f"postgres://{name}:{password}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
