@@ -49,7 +49,7 @@ def ended(tasks: list[Task]) -> list[int]:
 def test_the_urgent_one_that_came_last_is_the_first_to_end_and_all_end(
     fleet: Fleet, generated: Callable[[int], Task]
 ) -> None:
-    tasks = [generated(2) for _ in range(120)]
+    tasks = [generated(2) for _ in range(60)]
     for task in tasks[:10]:
         signature("postprocess", (str(task.id),), queue="cpu").apply_async()  # as a program before the classes sent it
     for task in tasks[10:]:
@@ -58,7 +58,7 @@ def test_the_urgent_one_that_came_last_is_the_first_to_end_and_all_end(
     stages.send_stages(tasks[-1].id, 0)
     fleet.start("cpu1")
     wait_until(lambda: all_ended([task.id for task in tasks]), 30, lambda: fleet.tail("cpu1"))
-    assert ended(tasks) == [0] + 120 * [2]
+    assert ended(tasks) == [0] + 60 * [2]
 
 
 def test_lower_classes_have_their_share_while_urgent_ones_keep_coming(
