@@ -5,6 +5,7 @@ ApiError                      code, HTTP status, message that says what to do
 +-- Unauthorised        401   no key, or one that is not valid
 +-- Forbidden           403   the plan or the key's scopes do not allow it
 +-- NotFound            404   no such thing, or another user's
++-- WrongMethod         405   the address takes other methods
 +-- TooSlow             408   the body did not come at a useful rate
 +-- Conflict            409   an idempotent request is still under way, or the state does not allow it
 +-- TooLarge            413   the body is larger than its address takes
@@ -66,7 +67,7 @@ class InvalidRequest(ApiError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = list(faults[:MAX_FAULTS])
-        names = ", ".join(dict.fromkeys(fault.field for fault in self.faults))
+        names = ", ".join(dict.fromkeys(fault.field or "the body" for fault in self.faults))
         which = "data.errors" if len(faults) <= MAX_FAULTS else f"the first {MAX_FAULTS} in data.errors"
         super().__init__(f"{len(faults)} fault(s) in the request: {names}. See {which}.")
 
@@ -93,6 +94,13 @@ class NotFound(ApiError):
 
     http_status = 404
     code = "not_found"
+
+
+class WrongMethod(ApiError):
+    """There is something at the address, for other methods."""
+
+    http_status = 405
+    code = "method_not_allowed"
 
 
 class Conflict(ApiError):
