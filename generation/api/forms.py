@@ -114,8 +114,9 @@ class ParamsSerializer(StrictSerializer):
         style = catalogue.style_named(name) if name else None
         if name and style is None:
             near = difflib.get_close_matches(name, catalogue.style_names(), n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else " See /api/v1/styles."
-            raise _fault("unknown_style", f"There is no style {name!r}.{hint}")
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            known = ", ".join(catalogue.style_names())
+            raise _fault("unknown_style", f"There is no style {name!r}.{hint} Known: {known}.")
         return style.name if style else ""
 
     def validate_resolution(self, text: str) -> tuple[int, int]:
