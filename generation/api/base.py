@@ -91,7 +91,7 @@ class ApiView(APIView):
             response[name] = accepted[name]
         return response.render()
 
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Raises WrongMethod, which names what the address takes."""
         known = [method for method in self.allowed_methods if method not in ("HEAD", "OPTIONS")]
         raise WrongMethod(f"{request.method} is not for this address. It takes {' and '.join(known)}.")

@@ -6,7 +6,7 @@ limits hold for them all together, and they see the tasks of that key alone.
 """
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -65,7 +65,7 @@ def _named_key() -> ApiKey | None:
 class ChildrenView(CompatView):
     """Errors with a `detail`, as that service has them."""
 
-    authentication_classes: ClassVar = [ChildSafeKeyAuthentication]
+    authentication_classes = [ChildSafeKeyAuthentication]
 
     @classmethod
     def upload(cls) -> Upload | None:  # type: ignore[override]  # no pictures come in here

@@ -44,7 +44,7 @@ class Idempotency:
         when it had another body, Conflict while it is under way.
         """
         row = self._row()
-        if row is None:
+        if row is None or row.task_id is None:
             return None
         batch = Batch.objects.filter(pk=row.task_id).first()
         tasks = Task.objects.filter(batch=batch) if batch else Task.objects.filter(pk=row.task_id)

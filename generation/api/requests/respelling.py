@@ -61,10 +61,11 @@ class Respelled:
 def names_of(form: type[serializers.Serializer], kind: Kind) -> Names:
     """The names of a form."""
     top = form._declared_fields
+    params: Any = top["params"]
     needed = [picture.field for picture in kind.pictures if picture.required and picture.field != "image"]
     several = any(picture.field == "image" and picture.required for picture in kind.pictures)
     lone = needed[0] if len(needed) == 1 and not several else ""
-    return Names(frozenset(top), frozenset(type(top["params"])._declared_fields), lone)
+    return Names(frozenset(top), frozenset(params.fields), lone)
 
 
 def respelled(body: Any, form: type[serializers.Serializer], kind: Kind, catalogue: Catalogue) -> Respelled:

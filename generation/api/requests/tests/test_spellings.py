@@ -222,8 +222,14 @@ def test_samplers_control_types_and_styles_in_any_writing(client: Client) -> Non
     first, second = Task.objects.order_by("id")
     assert (first.parameters.sampler, first.style, second.style) == ("euler_a", "ink-wash", "ink-wash")
     assert first.parameters.postprocess["format"] == "jpeg"
-    body = {"image_url": in_base64(), "control_type": "Open Pose", "text": "x", "model": "ABLE", "control_ready": True}
-    assert post(client, "controlnet", body).status_code == 202
+    body: dict[str, Any] = {
+        "image_url": in_base64(),
+        "control_type": "Open Pose",
+        "text": "x",
+        "model": "ABLE",
+        "control_ready": True,
+    }
+    assert post(client, "controlnet", pose).status_code == 202
     assert Task.objects.order_by("id").last().parameters.control_type == "openpose"  # type: ignore[union-attr]
 
 
