@@ -222,12 +222,12 @@ def test_samplers_control_types_and_styles_in_any_writing(client: Client) -> Non
     first, second = Task.objects.order_by("id")
     assert (first.parameters.sampler, first.style, second.style) == ("euler_a", "ink-wash", "ink-wash")
     assert first.parameters.postprocess["format"] == "jpeg"
-    body: dict[str, Any] = {
+    pose = {
         "image_url": in_base64(),
         "control_type": "Open Pose",
         "text": "x",
         "model": "ABLE",
-        "control_ready": True,
+        "control_ready": "true",
     }
     assert post(client, "controlnet", pose).status_code == 202
     assert Task.objects.order_by("id").last().parameters.control_type == "openpose"  # type: ignore[union-attr]
