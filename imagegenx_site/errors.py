@@ -14,7 +14,7 @@ ApiError                      code, HTTP status, message that says what to do
 +-- Busy                503   ours: no room now; `retry_after` s
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final
 
@@ -28,6 +28,10 @@ class Fault:
     field: str
     code: str
     message: str
+
+    def sentence(self, names: Mapping[str, str]) -> str:
+        """Where and what in one; `names`: what a door calls our fields. Of the whole body there is no where."""
+        return f"{names.get(self.field, self.field)}: {self.message}" if self.field else self.message
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def read_operation(name: str, summary: str, data: Any = TaskBody) -> dict[str, A
     """GET of one thing, with an ETag."""
     known = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag already known.")
     same = {304: OpenApiResponse(None, "It is still as `If-None-Match` says.")}
-    return operation(name, summary, "image", data=data, also=(404,), parameters=[known], responses=same)
+    return operation(name, summary, "image", data=data, also=(404,), parameters=[known, _PREFER], responses=same)
 
 
 class DeletedBody(TypedDict):

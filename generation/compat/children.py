@@ -74,7 +74,7 @@ class ChildrenView(CompatView):
     def failure(self, error: ApiError) -> dict[str, Any]:
         detail = error.message
         if isinstance(error, InvalidRequest):
-            detail = " ".join(f"{_FIELDS.get(fault.field, fault.field)}: {fault.message}" for fault in error.faults)
+            detail = " ".join(fault.sentence(_FIELDS) for fault in error.faults)
         return {"detail": detail, "error": error.code}
 
 

@@ -21,7 +21,7 @@ from django.db import IntegrityError, transaction
 
 from generation.accounts.models import ApiKey
 from generation.tasks.models import Batch, IdempotencyKey, Task
-from imagegenx_site.errors import Conflict, Unprocessable
+from imagegenx_site.errors import ApiError, Conflict, Unprocessable
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,27 @@ class Idempotency:
     def answer(self, make: Callable[[], tuple[int, Any]]) -> tuple[int, Any, bool]:
         """Status and body of `make`'s answer, or of the first request's with this key; and whether it is new.
 
-        `make` runs in the transaction that binds the key: a second request at the same moment waits for its end, and an
-        error of it leaves the key unused. Raises Unprocessable, and what `make` raises.
+        `make` runs in the transaction that binds the key: a second request at the same moment waits for its end. A
+        refusal leaves the key unused, and what it wrote (the policy's record of it) stays. Raises Unprocessable, and
+        what `make` raises.
         """
+        refusal = None
         try:
             with transaction.atomic():
                 row = IdempotencyKey.objects.create(
                     api_key=self.api_key, key=self.key, route=self.route, fingerprint=self.fingerprint
                 )
-                status, body = make()
-                row.answer = _sealing().encrypt(json.dumps([status, body]).encode())
-                row.save(update_fields=["answer"])
-                return status, body, True
+                try:
+                    status, body = make()
+                except ApiError as error:
+                    row.delete()
+                    refusal = error
+                else:
+                    row.answer = _sealing().encrypt(json.dumps([status, body]).encode())
+                    row.save(update_fields=["answer"])
+            if refusal is not None:
+                raise refusal
+            return status, body, True
         except IntegrityError:
             first = self._row()
             if first is None or first.answer is None:

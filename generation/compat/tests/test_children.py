@@ -116,6 +116,11 @@ def test_a_named_key_that_does_not_do_opens_nothing(
     assert Task.objects.count() == 0
 
 
+def test_a_body_that_is_no_json_is_said_without_a_field(client: Client) -> None:
+    answer = client.post("/generate", "{", content_type="application/json")
+    assert (answer.status_code, answer.json()["detail"].startswith("The body is not JSON")) == (400, True)
+
+
 def test_health_needs_no_key(db: None) -> None:
     answer = Client().get("/health")
     assert (answer.status_code, answer.json().keys()) == (200, {"status", "timestamp"})

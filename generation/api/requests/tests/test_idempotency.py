@@ -12,6 +12,8 @@ from fixtures.rows import finish
 from generation.accounts.models import ApiKey, User
 from generation.catalogue.models import Lora
 from generation.catalogue.tests.test_loras import lora_bytes
+from generation.policy import rules
+from generation.policy.models import BlockedTerm, PolicyRefusal
 from generation.tasks.models import IdempotencyKey, Task
 from generation.webhooks.models import WebhookEndpoint
 
@@ -69,6 +71,15 @@ def test_an_uploaded_lora_is_one_version(client: Client) -> None:
     answers(upload(lora_bytes()), upload(lora_bytes()))
     assert Lora.objects.count() == 1
     assert upload(b"other").status_code == 422
+
+
+def test_a_refusal_by_policy_is_recorded_under_a_key_too(client: Client, owner: User) -> None:
+    BlockedTerm.objects.create(term="gore", reason="violence")
+    rules.reload()
+    form = {"name": "gore", "file": SimpleUploadedFile("x.safetensors", lora_bytes())}
+    refused = client.post("/api/v1/lora/upload", form, headers=ONCE)
+    assert (refused.status_code, Lora.objects.count(), IdempotencyKey.objects.count()) == (400, 0, 0)
+    assert PolicyRefusal.objects.get().reason == "policy_violence"
 
 
 def test_a_request_that_failed_leaves_its_key_unused(client: Client) -> None:
