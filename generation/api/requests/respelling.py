@@ -22,7 +22,6 @@ from imagegenx_site.errors import Fault, InvalidRequest
 
 _OWN_FAULTS: Final = ("text", "texts")  # what is empty or null of them is refused in the form's words
 _READ: Final = frozenset({"postprocess", "area", "loras"})  # fields whose values have spellings, too
-_LORAS: Final = ("loras", spellings.LORA_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,14 @@ class _Pass:
         self._done = Respelled({})
 
     def run(self, body: Mapping[str, Any], params: Mapping[str, Any]) -> Respelled:
-        given = list(self._given(body, params))
-        loras, weights = ([one for one in given if one.name == name] for name in _LORAS)
-        block = [one for one in given if one.name in spellings.BLOCK.values()]
-        rest = [one for one in given if one not in loras + weights + block]
+        loras: list[Sent] = []
+        weights: list[Sent] = []
+        block: list[Sent] = []
+        rest: list[Sent] = []
+        for one in self._given(body, params):
+            kept = block if one.name in spellings.BLOCK else rest
+            kept = loras if one.name == "loras" else weights if one.name == spellings.LORA_WEIGHT else kept
+            kept.append(one)
         found = merged([*rest, *weighted(loras, weights, self._done.faults)], self._same, self._done.faults)
         self._read_area(found)
         if "postprocess" in found or block:
