@@ -19,7 +19,7 @@ class Sent:
     value: Any
 
 
-class Findings(Protocol):
+class SpellingNotes(Protocol):
     """Where faults and warnings go."""
 
     faults: list[Fault]
@@ -82,7 +82,7 @@ def _number(value: Any) -> Any:
         return value
 
 
-def parts_of_area(area: Sent, notes: Findings) -> Any:
+def parts_of_area(area: Sent, notes: SpellingNotes) -> Any:
     """The rectangle as left, top, width and height; None for a word that names none."""
     value = area.value
     word = value.strip().casefold() if isinstance(value, str) else None
