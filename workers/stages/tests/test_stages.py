@@ -144,7 +144,7 @@ def test_a_crash_between_upload_and_note_repeats_the_upload(generated: Task, mon
 
 
 def test_a_recipe_that_can_never_work_fails_at_once_with_its_own_code(generated: Task) -> None:
-    watermark = {"kind": "text", "text": "shop", "font": "No Such Font"}
+    watermark = {"kind": "text", "text": "shop \U0010fffd"}
     Task.objects.filter(pk=generated.pk).update(params={**generated.params, "postprocess": {"watermark": watermark}})
     postprocess.postprocess(str(generated.id))
     generated.refresh_from_db()
