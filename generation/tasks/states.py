@@ -199,14 +199,15 @@ def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task 
 
 
 def take_same_work(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
-    """Leases on the same stage of up to `limit` waiting tasks with the same work: equal size and
-    post-processing.
+    """Leases on the same stage of up to `limit` waiting tasks with the same work: equal size and post-processing. None
+    of a lower class: `task` would wait for it.
 
     Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
     """
     asked = task.parameters
     recipe = (asked.postprocess, asked.style_tone, asked.plan_watermark)
-    values = (stage.source, task.width, task.height, *(json.dumps(part) for part in recipe), task.pk, limit)
+    equal = (str(stage.source), task.width, task.height, *(json.dumps(part) for part in recipe))
+    values = (*equal, task.priority, task.pk, limit)
     taken = update(Task, _lease(owner, seconds), _leasable(stage), "", Sql(_SAME_WORK, values))
     return sorted((row_of(Task, columns) for columns in taken), key=lambda row: row.id)
 
@@ -215,7 +216,7 @@ _SAME_WORK: Final = """id IN (
     SELECT id FROM generation_task
     WHERE status = %s AND width = %s AND height = %s AND params -> 'postprocess' = %s::jsonb
           AND params -> 'style_tone' = %s::jsonb AND params -> 'plan_watermark' = %s::jsonb
-          AND stage_owner = '' AND stage_attempts = 0 AND id <> %s
+          AND priority <= %s AND stage_owner = '' AND stage_attempts = 0 AND id <> %s
     ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"""
 
 
