@@ -30,15 +30,15 @@ FEW_PASSES = 2  # enough to try twice as many rows
 
 
 @dataclass(frozen=True)
-class Part:
+class PassKind:
     """What of a sample's work a pass does. `least_rows` may share one even where batches gain nothing."""
 
     name: str
     least_rows: int
 
 
-DENOISE = Part("", 4)  # two samples with guidance: one must not hold up all others
-DECODE = Part("decode", 1)
+DENOISE = PassKind("", 4)  # two samples with guidance: one must not hold up all others
+DECODE = PassKind("decode", 1)
 
 
 def knee(seconds: Mapping[int, float]) -> int:
@@ -118,11 +118,11 @@ class Calibrator:
         self._step_max_s = step_max_s
         self._measured: dict[str, _Measured] = {}
 
-    def known(self, batch_key: BatchKey, precision: str, part: Part = DENOISE) -> int | None:
+    def known(self, batch_key: BatchKey, precision: str, part: PassKind = DENOISE) -> int | None:
         """The row limit of a batch key, if it was measured before."""
         return self._table.get(self._key(batch_key, precision, part))
 
-    def allowed(self, batch_key: BatchKey, precision: str, ceiling: int, part: Part = DENOISE) -> int:
+    def allowed(self, batch_key: BatchKey, precision: str, ceiling: int, part: PassKind = DENOISE) -> int:
         """Rows that a pass may have while its limit is being measured: twice as many again and again, as long as that
         stays within `step_max_s` or makes rows cheaper, up to `ceiling`.
         """
@@ -154,7 +154,7 @@ class Calibrator:
         return time.perf_counter()
 
     def record(
-        self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int, part: Part = DENOISE
+        self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int, part: PassKind = DENOISE
     ) -> int | None:
         """Record a pass. The row limit, once enough batches up to near what is `allowed` were measured; else None."""
         key = self._key(batch_key, precision, part)
@@ -171,7 +171,7 @@ class Calibrator:
         logger.info("%s: batches of up to %d rows (ms by rows: %s)", key, limit, _milliseconds(reliable))
         return limit
 
-    def _key(self, batch_key: BatchKey, precision: str, part: Part) -> str:
+    def _key(self, batch_key: BatchKey, precision: str, part: PassKind) -> str:
         size = f"{batch_key.width}x{batch_key.height}"
         key = f"{batch_key.model}|{size}|{precision}|{_device_name(self._device)}"
         return f"{key}|{part.name}" if part.name else key

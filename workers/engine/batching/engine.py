@@ -15,7 +15,7 @@ import torch
 
 from generation.queue.values import BatchKey
 from workers.engine.batching import batch_runner, scheduler
-from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, Part
+from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, PassKind
 from workers.engine.batching.config import EngineConfig
 from workers.engine.batching.in_flight_dedup import InFlightDedup
 from workers.engine.batching.limits import RowLimits
@@ -225,7 +225,7 @@ class Engine:
     def _row_limit(self, leader: scheduler.Candidate) -> int:
         return self._tuner.rows(self._active[leader.sample_id].request.batch_key)
 
-    def _run(self, samples: list[PipelineGreenlet], part: Part = DENOISE) -> None:
+    def _run(self, samples: list[PipelineGreenlet], part: PassKind = DENOISE) -> None:
         """A forward pass; out of memory lowers the limit of its size and repeats the same step with fewer rows."""
         request, rows = samples[0].request, sum(map(batch_runner.rows_of, samples))
         try:
@@ -235,7 +235,7 @@ class Engine:
         else:
             self._tuner.record_success(request, rows, part)
 
-    def _make_room(self, samples: list[PipelineGreenlet], error: batch_runner.OutOfMemory, part: Part) -> None:
+    def _make_room(self, samples: list[PipelineGreenlet], error: batch_runner.OutOfMemory, part: PassKind) -> None:
         request = samples[0].request
         OUT_OF_MEMORY.labels(request.model).inc()
         limit = self._tuner.halve(request.batch_key, error.rows, part)

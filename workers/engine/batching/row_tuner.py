@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from generation.queue.values import BatchKey
 from workers.engine.batching import batch_runner
-from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, Part
+from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, PassKind
 from workers.engine.batching.limits import RowLimits
 from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.models.pool import HIGH, ModelPool
@@ -34,7 +34,7 @@ class RowTuner:
         self._passes = 0
         self._full = 0.0
 
-    def rows(self, batch_key: BatchKey, part: Part = DENOISE) -> int:
+    def rows(self, batch_key: BatchKey, part: PassKind = DENOISE) -> int:
         """Rows that a pass may have now: fewer than the limit while that is being measured."""
         limits = self._limits[part]
         most = limits.rows(batch_key, batch_key.width, batch_key.height)
@@ -55,7 +55,7 @@ class RowTuner:
                     limits.calibrate(request.batch_key, known)
 
     @contextmanager
-    def measure(self, samples: Sequence[PipelineGreenlet], part: Part = DENOISE) -> Iterator[None]:
+    def measure(self, samples: Sequence[PipelineGreenlet], part: PassKind = DENOISE) -> Iterator[None]:
         """Inside, a pass of these samples runs. The time counts for calibration if their limit is not known yet,
         they have no LoRAs, and memory was not short."""
         request, limits = samples[0].request, self._limits[part]
@@ -74,11 +74,11 @@ class RowTuner:
             if limit is not None:
                 limits.calibrate(request.batch_key, limit)
 
-    def halve(self, batch_key: BatchKey, failed_rows: int, part: Part = DENOISE) -> int:
+    def halve(self, batch_key: BatchKey, failed_rows: int, part: PassKind = DENOISE) -> int:
         """A pass of `failed_rows` rows did not fit. Returns the new limit, at least 1."""
         return self._limits[part].halve(batch_key, failed_rows)
 
-    def record_success(self, request: SampleRequest, rows: int, part: Part = DENOISE) -> None:
+    def record_success(self, request: SampleRequest, rows: int, part: PassKind = DENOISE) -> None:
         """A pass of so many rows fitted. The limit is still halved when memory is nearly full; a lowered one rises
         again while there is room."""
         limits = self._limits[part]
