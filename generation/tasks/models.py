@@ -2,7 +2,7 @@
 the day in their id (generation/tasks/partitions.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -114,6 +114,7 @@ class Task(models.Model):
     deleted_at = models.DateTimeField(null=True, blank=True, help_text="Hidden from its owner; text and pictures gone.")
 
     _work: _Work | None = None
+    saved_images: "Sequence[Image] | None" = None  # as this process has just written them
 
     class Meta:
         ordering = ["-id"]
@@ -163,6 +164,10 @@ class Task(models.Model):
     def image_rows(self) -> "models.QuerySet[Image]":
         """Rows of its images, looked for in the partition of its day alone."""
         return Image.objects.filter(task_id=self.pk, id__range=family_of(self.pk))
+
+    def known_images(self) -> "Sequence[Image]":
+        """The rows of its images: those that this process has just written, else read."""
+        return self.saved_images if self.saved_images is not None else list(self.image_rows)
 
 
 class Image(models.Model):

@@ -40,7 +40,7 @@ def work(task: Task) -> None:
         deliveries = _succeed(task)
         _note_time_after_gpu(task)
         messages.send_messages(deliveries, task.priority)
-        pictures = list(task.image_rows)
+        pictures = list(task.known_images())
         clear_raw(task, pictures, but_lossless=task.recipe.late)
         if enlargement.not_enlarged(task, pictures):
             stages.send_stages(task.id, task.priority, STAGE.target)
