@@ -14,6 +14,7 @@ from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.validation import DayField, StrictSerializer, checked
 from generation.tasks import usage
+from generation.tasks.presentation import Moment
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 
 LONGEST_REPORT: Final = timedelta(days=366)
@@ -50,10 +51,10 @@ class KeyBody(TypedDict):
     scopes: Annotated[list[str], "Empty: all."]
     plan: Annotated[str | None, "Null: the team's plan."]
     must_sign: bool
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    last_used_at: Moment | None
 
 
 class NewKeyBody(KeyBody):
