@@ -268,8 +268,8 @@ LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
-    "DESCRIPTION": "Text and pictures in, pictures out. Errors have the form of `Error`; to `Accept: application/problem+json` "
-    "they are answered as RFC 9457 says.",
+    "DESCRIPTION": "Text and pictures in, pictures out. "
+    "Errors have the form of `Error`; to `Accept: application/problem+json` they are answered as RFC 9457 says.",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

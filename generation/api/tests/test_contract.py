@@ -152,6 +152,23 @@ def test_problem_json_on_demand(db: None) -> None:
     assert (problem["request_id"], response["X-Request-Id"]) == ("abc", "abc")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"authorization": "Bearer "}, {"authorization": "Bearer"}, {"authorization": "Basic Og=="}, {"x-api-key": ""}],
+)
+def test_an_empty_key_is_no_key(db: None, headers: dict[str, str]) -> None:
+    """What an unset variable of a shell sends."""
+    response = Client().get("/api/v1/styles", headers=headers)
+    assert response.status_code == 401
+    assert response.json()["message"].startswith("No API key.")
+
+
+def test_what_is_neither_key_nor_token_is_told_so(db: None) -> None:
+    response = Client().get("/api/v1/styles", headers={"authorization": "Bearer sk-proj-1234"})
+    assert response.status_code == 401
+    assert "neither an API key (igx_…) nor a valid access token" in response.json()["message"]
+
+
 @pytest.mark.parametrize("sent", ["x" * 200, "a b", "a\tb", ""])
 def test_a_strange_request_id_is_replaced(db: None, sent: str) -> None:
     assert len(Client().get("/healthz", headers={"x-request-id": sent})["X-Request-Id"]) == 32
