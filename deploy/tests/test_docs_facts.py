@@ -33,13 +33,16 @@ def test_the_engines_figures_are_those_of_its_last_run() -> None:
 
 def test_the_defaults_of_files_are_those_of_the_document() -> None:
     page = (ROOT / "docs/postprocessing.md").read_text("utf-8")
-    block = page[page.index("## The `postprocess` block") : page.index("\n## A style's tone")]
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines() if line[:3] == "| `"]
-    said = {name.strip("`"): default.strip("`") for name, _, _, default, *_ in (row for row in rows if len(row) >= 5)}
+    block = page[page.index("## The `postprocess` block") :]
+    said = {
+        cells[0]: cells[3].strip("`")
+        for line in block.splitlines()
+        if len(cells := [cell.strip() for cell in line.split("|")[1:-1]]) == 5
+    }
     usual = Output()
     shown = (usual.format, str(usual.lossless).lower(), usual.metadata, str(usual.icc).lower())
-    assert tuple(said[name] for name in ("format", "lossless", "metadata", "icc")) == shown
-    assert said["quality"] == ", ".join(f"{DEFAULT_QUALITY[name]} {name}" for name in ("webp", "avif", "jpeg"))
+    assert tuple(said[f"`{name}`"] for name in ("format", "lossless", "metadata", "icc")) == shown
+    assert said["`quality`"] == ", ".join(f"{DEFAULT_QUALITY[name]} {name}" for name in ("webp", "avif", "jpeg"))
 
 
 def test_the_guide_names_every_sampler() -> None:

@@ -29,7 +29,7 @@ def key_of_token(token: str) -> ApiKey:
     row = tokens.filter(token_checksum=checksum).first()
     if row is None or row.application is None or not row.is_valid() or not row.scope.split():
         raise Unauthorised(
-            "This is neither an API key (igx_…) nor a valid access token. Tokens expire: get a new one at /oauth/token/."
+            "This is neither an API key (igx_…) nor a valid access token. Tokens expire; get one at /oauth/token/."
         )
     user = row.user or row.application.user  # client credentials act for the application's owner
     if user is None or not user.is_active:
