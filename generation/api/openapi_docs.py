@@ -146,7 +146,9 @@ def picture() -> dict[str, Any]:
     )
     failures = _failures(404, 409, 503)
     asked = [
-        OpenApiParameter("index", int, description="The picture's number, from 0."),
+        OpenApiParameter(
+            "index", {"type": "integer", "minimum": 0, "maximum": 9999}, description="The picture's number, from 0."
+        ),
         OpenApiParameter("variant", str, enum=["original", "medium", "thumbnail"]),
     ]
     return {
