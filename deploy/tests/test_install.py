@@ -46,7 +46,7 @@ def test_a_long_silence_of_pip_is_broken(monkeypatch: pytest.MonkeyPatch, capfd:
     lines = capfd.readouterr().out.splitlines()
     assert (lines[0], lines[-1]) == ("  Collecting a", "  Successfully installed")
     assert len(lines) >= 3
-    assert all(line.startswith("  still working, 0 s so far") for line in lines[1:-1])
+    assert all(line.startswith("  still working, ") for line in lines[1:-1])
 
 
 def test_the_client_is_installed_as_it_stands_in_the_repository(tmp_path: Path) -> None:
