@@ -85,6 +85,8 @@ def operation(
     **rest: Any,
 ) -> dict[str, Any]:
     """Arguments of `extend_schema` for one method of an endpoint; `data` is the type of its answer."""
+    if any(getattr(one, "name", "") == "Idempotency-Key" for one in rest.get("parameters", ())):
+        also = (*also, 409, 422)
     responses = {code: OpenApiResponse(enveloped(data), "Success."), **_failures(*also), **rest.pop("responses", {})}
     return {"operation_id": name, "summary": summary, "tags": [tag], "responses": responses, **rest}
 
@@ -93,7 +95,10 @@ def submit_operation(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
     """The endpoint that makes tasks of a kind; the types of its answers 202 and 200."""
     finished = OpenApiResponse(enveloped(done), "The finished task (`Prefer: wait`), or the price of a dry run.")
     types = ("application/json", "multipart/form-data") if kind.pictures else ("application/json",)
-    example = OpenApiExample(kind.path, value=kind.example, request_only=True, media_type="application/json")
+    about: dict[str, Any] = {"request_only": True, "media_type": "application/json"}
+    examples = [OpenApiExample(kind.path, value=kind.example, **about)]
+    if kind.printed:
+        examples.append(OpenApiExample(f"{kind.path}, as older documents print it", value=kind.printed, **about))
     return operation(
         kind.path,
         kind.summary,
@@ -104,7 +109,7 @@ def submit_operation(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
         responses={200: finished},
         request=dict.fromkeys(types, form_of(kind)),
         parameters=[_PREFER, _CANCEL_AFTER, _IDEMPOTENCY],
-        examples=[example],
+        examples=examples,
     )
 
 
@@ -112,7 +117,7 @@ def read_operation(name: str, summary: str, data: Any = TaskBody) -> dict[str, A
     """GET of one thing, with an ETag."""
     known = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag already known.")
     same = {304: OpenApiResponse(None, "It is still as `If-None-Match` says.")}
-    return operation(name, summary, "image", data=data, also=(404,), parameters=[known], responses=same)
+    return operation(name, summary, "image", data=data, also=(404,), parameters=[known, _PREFER], responses=same)
 
 
 class DeletedTaskBody(TypedDict):
@@ -127,12 +132,12 @@ class ArchivedBody(TypedDict):
     ready_at: Moment
 
 
-def change_operation(name: str, summary: str, *, task: bool = False, accepted: bool = False) -> dict[str, Any]:
+def change_operation(
+    name: str, summary: str, *, task: bool = False, accepted: bool = False, **rest: Any
+) -> dict[str, Any]:
     """POST or DELETE of one task, without a body."""
-    code = 202 if accepted else 200
-    return operation(
-        name, summary, "image", data=TaskBody if task else DeletedTaskBody, code=code, also=(404, 409), request=None
-    )
+    data, code = TaskBody if task else DeletedTaskBody, 202 if accepted else 200
+    return operation(name, summary, "image", data=data, code=code, also=(404, 409), request=None, **rest)
 
 
 def picture() -> dict[str, Any]:
