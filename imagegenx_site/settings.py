@@ -25,6 +25,7 @@ from imagegenx_site.environment import (
     env,
     file_mask,
     limits,
+    networks,
     number,
     proxies,
     shares,
@@ -197,7 +198,7 @@ OPENAI_ALIASES = env.list(
     default=["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"],
 )
 # CIDR blocks that webhooks and picture URLs may reach although private
-PRIVATE_CALLBACKS = env.list("PRIVATE_CALLBACKS", default=[])
+PRIVATE_CALLBACKS = networks("PRIVATE_CALLBACKS")
 WEB_THREADS = int(number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
 KEY_KEPT_S = number("KEY_KEPT_S", 1, 0, 60)  # s that a web process goes on with what it knows of an API key; 0: not
 RATE_WINDOW_S = int(number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
@@ -272,15 +273,17 @@ LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
-    "DESCRIPTION": "Text and pictures in, pictures out.",
+    "DESCRIPTION": "Text and pictures in, pictures out. "
+    "Errors have the form of `Error`; to `Accept: application/problem+json` they are answered as RFC 9457 says.",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["generation.api.openapi_schema.add_undescribed_parts"],
+    "POSTPROCESSING_HOOKS": ["generation.api.openapi_schema.complete"],
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 
 # ---- Django --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from generation.api.requests.choices import OneOf
 from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import DayField, StrictSerializer, checked
 from generation.tasks import usage
+from generation.tasks.presentation import Moment
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 
 LONGEST_REPORT: Final = timedelta(days=366)
@@ -52,10 +53,10 @@ class KeyBody(TypedDict):
     scopes: Annotated[list[str], "Empty: all."]
     plan: Annotated[str | None, "Null: the team's plan."]
     must_sign: bool
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    last_used_at: Moment | None
 
 
 class NewKeyBody(KeyBody):

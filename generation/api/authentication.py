@@ -125,13 +125,13 @@ def _of_signature(request: HttpRequest) -> ApiKey:
 
 
 def key_text(request: HttpRequest) -> str | None:
-    """The key as it was sent, or None."""
+    """The key as it was sent; None for none, also where its place is empty (an unset variable of a shell)."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return value.strip()
+        return value.strip() or None
     if scheme.lower() == "basic":
-        return _password(value)
-    return request.headers.get("X-API-Key")
+        return _password(value) or None
+    return request.headers.get("X-API-Key") or None
 
 
 def _password(credentials: str) -> str:

@@ -15,6 +15,7 @@ from rest_framework import serializers
 
 from generation.accounts import plans
 from generation.accounts.models import Plan, User
+from generation.api.openapi.fields import AddressField, ResolutionField
 from generation.api.requests import spellings
 from generation.api.requests.choices import OneOf
 from generation.api.validation import NumberField, StrictSerializer, validated
@@ -22,9 +23,10 @@ from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
 from generation.catalogue.snapshot import Catalogue
+from generation.tasks.presentation import block_schema
 from imagegenx_site.errors import Fault, InvalidRequest
-from imagegenx_site.http.outbound import is_own_address, url_problem
-from postprocessing.recipe import BLOCK, FORMATS, Recipe, RecipeError
+from imagegenx_site.http.outbound import callback_problem
+from postprocessing.recipe import FORMATS, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
 LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
@@ -35,7 +37,7 @@ class LorasField(serializers.JSONField):
     """Checked by the schema it shows."""
 
 
-@extend_schema_field({**BLOCK.json_schema(), "description": "See docs/postprocessing.md."})
+@extend_schema_field(block_schema())
 class PostprocessField(serializers.JSONField):
     """Checked by the schema it shows."""
 
@@ -53,8 +55,8 @@ class SamplerField(serializers.ChoiceField):
 class ParamsSerializer(StrictSerializer):
     """`params` of a text-to-image request. Defaults come from the model and the plan."""
 
-    resolution = serializers.CharField(
-        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8, such as `512x512`."
+    resolution = ResolutionField(
+        required=False, help_text="Width x height in pixels, multiples of 8, such as `512x512`."
     )
     model = serializers.CharField(
         required=False, max_length=60, help_text="Name or alias of a model; see /api/v1/models."
@@ -169,8 +171,8 @@ class GenerateSerializer(StrictSerializer):
 
     text = serializers.CharField(max_length=MAX_TEXT, help_text="The prompt, in any language.")
     params = ParamsSerializer(required=False)
-    callback_url = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="URL for a signed webhook."
+    callback_url = AddressField(
+        required=False, allow_null=True, allow_blank=True, help_text="URL for a signed webhook."
     )
     priority = serializers.IntegerField(
         required=False, allow_null=True, min_value=0, max_value=3, help_text="0 (urgent) to 3 (test)."
@@ -186,9 +188,7 @@ class GenerateSerializer(StrictSerializer):
     dry_run = serializers.BooleanField(required=False, help_text="Return the price without creating a task.")
 
     def validate_callback_url(self, url: str | None) -> str:
-        fault = url_problem(url) if url else None
-        if url and not fault and is_own_address(url, self.context["host"]):
-            fault = "it is this server's own"
+        fault = callback_problem(url, self.context["host"]) if url else None
         if fault:
             raise _fault("malformed", f"This address can't be called: {fault}.")
         return url or ""

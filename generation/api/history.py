@@ -3,13 +3,14 @@
 from typing import Any, ClassVar, TypedDict
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.openapi.fields import ResolutionField
 from generation.api.requests import spellings
 from generation.api.requests.choices import OneOf
 from generation.api.validation import DayField, StrictSerializer, checked
@@ -34,7 +35,7 @@ class FiltersSerializer(StrictSerializer):
     kind = OneOf(task_kinds(), required=False)
     style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name
     model = serializers.CharField(required=False, max_length=60)
-    resolution = serializers.CharField(required=False, max_length=20)
+    resolution = ResolutionField(required=False)
     text = serializers.CharField(required=False, max_length=200, help_text="Text that the prompt contains.")
     batch_id = serializers.CharField(required=False, max_length=60)
     team = serializers.BooleanField(required=False, default=False, help_text="Include tasks of your team.")
@@ -64,7 +65,7 @@ class HistoryView(ApiView):
             "List tasks, newest first",
             "image",
             data=PageBody,
-            parameters=[FiltersSerializer, OpenApiParameter("limit", int, description="1 to 100.")],
+            parameters=[FiltersSerializer],
         )
     )
     def get(self, request: KeyRequest) -> Response:

@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from generation.api.bounds import documents
 from generation.api.forms import MAX_TEXT, GenerateSerializer, ParamsSerializer
+from generation.api.openapi.json_types import FILE
 from generation.api.requests import spellings
 from generation.api.requests.choices import OneOf
 from generation.api.validation import NumberField
@@ -21,7 +22,7 @@ from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 _PICTURE_HELP: Final = "A URL (http or https), base64 (also as a data: URL), or a file of a multipart request."
 
 
-@extend_schema_field({"type": "string", "description": _PICTURE_HELP})
+@extend_schema_field({"type": "string", "minLength": 1, FILE: {"type": "string", "format": "binary"}})
 class PictureField(serializers.Field):
     """A picture as it was given; it is fetched and decoded when everything else about the request is right."""
 

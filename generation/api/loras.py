@@ -48,6 +48,11 @@ class LoraBody(TypedDict):
     own: Annotated[bool, "The caller's own upload."]
 
 
+class DeletedLoraBody(TypedDict):
+    name: Annotated[str, "`name@version`."]
+    deleted: bool
+
+
 class LorasView(ApiView):
     """The LoRAs that the caller may use."""
 
@@ -149,7 +154,7 @@ class LoraView(ApiView):
 
     scopes: ClassVar = {"DELETE": "lora"}
 
-    @extend_schema(**openapi_docs.operation("lora-delete", "Delete a LoRA", "lora", also=(404,)))
+    @extend_schema(**openapi_docs.operation("lora-delete", "Delete a LoRA", "lora", data=DeletedLoraBody, also=(404,)))
     def delete(self, request: KeyRequest, name: str, version: int) -> Response:
         """Delete the version. Tasks that name it already still use it."""
         row = _own(request, name, version)

@@ -129,8 +129,9 @@ class RetryView(ApiView):
     """Run an ended task again."""
 
     @extend_schema(
-        **openapi_docs.change_operation("retry", "Run an ended task again, as a new task", task=True, accepted=True),
-        parameters=[PARAMETER],
+        **openapi_docs.change_operation(
+            "retry", "Run an ended task again, as a new task", task=True, accepted=True, parameters=[PARAMETER]
+        )
     )
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """A new task with the same parameters."""
@@ -179,8 +180,8 @@ def _with_deadline(request: KeyRequest) -> Any:
     data, header = request.data, request.headers.get("Cancel-After")
     if header is None:
         return data
-    found = re.fullmatch(r"(\d{1,5})([smh]?)", header.strip())
-    if not found or not int(found[1]):
+    found = re.fullmatch(openapi_docs.CANCEL_AFTER, header.strip())
+    if not found:
         raise InvalidRequest([Fault("Cancel-After", "malformed", "A number with s, m or h: 30s, 5m.")])
     body = body_of(data)
     seconds = min(int(found[1]) * _SECONDS[found[2] or "s"], 86400)

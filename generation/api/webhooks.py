@@ -12,13 +12,15 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.openapi.fields import AddressField
 from generation.api.requests.choices import OneOf
 from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import StrictSerializer, checked
+from generation.tasks.presentation import Moment
 from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
-from imagegenx_site.http.outbound import is_own_address, url_problem
+from imagegenx_site.http.outbound import callback_problem
 from imagegenx_site.ids import first_id_of
 
 MAX_ENDPOINTS: Final = 20
@@ -28,13 +30,11 @@ _LISTED_DAYS: Final = 30
 class EndpointSerializer(StrictSerializer):
     """An address that gets task events."""
 
-    url = serializers.CharField(max_length=2000)
+    url = AddressField()
     events = serializers.ListField(child=OneOf(EVENTS), required=False, default=list, help_text="Empty: all.")
 
     def validate_url(self, url: str) -> str:
-        fault = url_problem(url)
-        if not fault and is_own_address(url, self.context["host"]):
-            fault = "it is this server's own"
+        fault = callback_problem(url, self.context["host"])
         if fault:
             raise serializers.ValidationError(f"This address can't be called: {fault}.", "malformed")
         return url
@@ -53,7 +53,7 @@ class EndpointBody(TypedDict):
     events: list[str]
     enabled: bool
     disabled_reason: str
-    created_at: str
+    created_at: Moment
 
 
 class SecretBody(EndpointBody):
@@ -65,15 +65,26 @@ class EndpointsBody(TypedDict):
     callbacks: SecretBody
 
 
+class DeletedEndpointBody(TypedDict):
+    id: int
+    deleted: bool
+
+
+class AttemptBody(TypedDict):
+    at: Moment
+    status: Annotated[int | None, "Of the receiver's answer; null: there was none."]
+    fault: Annotated[str, "Empty: it arrived."]
+
+
 class DeliveryBody(TypedDict):
     id: str
     event_id: str
     type: str
     url: str
     state: str
-    attempts: list[dict[str, Any]]
-    next_at: str | None
-    delivered_at: str | None
+    attempts: list[AttemptBody]
+    next_at: Moment | None
+    delivered_at: Moment | None
 
 
 class EndpointsView(ApiView):
@@ -139,7 +150,11 @@ class EndpointView(ApiView):
         row.save(update_fields=["events", "disabled_at", "disabled_reason", "given_up"])
         return Response(endpoint_body(row))
 
-    @extend_schema(**openapi_docs.operation("webhook-delete", "Delete an endpoint", "webhooks", also=(404,)))
+    @extend_schema(
+        **openapi_docs.operation(
+            "webhook-delete", "Delete an endpoint", "webhooks", data=DeletedEndpointBody, also=(404,)
+        )
+    )
     def delete(self, request: KeyRequest, pk: int) -> Response:
         """Delete it, and the log of its deliveries."""
         _find(request, pk).delete()

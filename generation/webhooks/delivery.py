@@ -88,8 +88,8 @@ def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, 
         "webhook-signature": signature(delivery.endpoint, delivery.event_id, moment, body),
     }
     try:
-        limits = {"timeout": settings.WEBHOOK_TIMEOUT_S, "allowed": settings.PRIVATE_CALLBACKS}
-        answer = asyncio.run(post(delivery.url, body, headers, **limits))
+        timeout, allowed = settings.WEBHOOK_TIMEOUT_S, settings.PRIVATE_CALLBACKS
+        answer = asyncio.run(post(delivery.url, body, headers, timeout=timeout, allowed=allowed))
     except HostBusy:
         raise
     except OutboundError as error:

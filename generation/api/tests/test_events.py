@@ -66,7 +66,7 @@ def test_a_watcher_hears_everything_from_the_first_look_to_the_end(http: httpx.C
 def test_a_stream_of_an_ended_task_ends_at_once(http: httpx.Client, make_task: Any) -> None:
     task = finish(make_task())
     answer = http.get(f"/api/v1/image/task/{task.public_id}/events")
-    assert [kind for kind, *_ in parse_events(iter(answer.text.splitlines()))] == ["task", "task", "end"]
+    assert [kind for kind, *_ in parse_events(iter(answer.text.splitlines()))] == ["task", "end"]
 
 
 def test_a_browser_opens_the_stream_with_a_token_of_that_task(

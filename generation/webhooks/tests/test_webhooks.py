@@ -218,8 +218,10 @@ def test_urls_that_can_never_be_called_are_refused(client: Client, url: str) -> 
 def test_a_private_address_is_not_called(
     client: Client, receiver: Receiver, make_task: MakeTask, settings: Any
 ) -> None:
-    settings.PRIVATE_CALLBACKS = []
+    """Allowed when the endpoint was made, and not any more."""
     register(client, receiver.url)
+    settings.PRIVATE_CALLBACKS = []
+    assert call(client, "POST", WEBHOOKS, {"url": "http://10.0.0.7/hook"}).status_code == 400
     [delivery] = deliveries_of(finish(make_task()))
     assert not outbox.send(delivery.id)
     delivery.refresh_from_db()
