@@ -31,6 +31,7 @@ from imagegenx_site.environment import (
     shares,
     worker_name,
 )
+from imagegenx_site.tracing import spans
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -325,6 +326,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+if spans.ENABLED:  # OpenTelemetry's own variables (docs/operations.md, Traces)
+    MIDDLEWARE.insert(0, "imagegenx_site.tracing.requests.traced_requests")
 ROOT_URLCONF = "generation.urls"
 ASGI_APPLICATION = "imagegenx_site.asgi.application"
 AUTH_USER_MODEL = "generation.User"

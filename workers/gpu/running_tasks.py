@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from generation.queue.worker import Claimed
-from workers.engine.requests import Finished, SampleId, SampleRequest
+from workers.engine.requests import Failed, Finished, SampleId, SampleRequest, SampleTimes
 from workers.gpu.outcomes import End, Outcome
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class RunningTask:
     done: dict[SampleId, float] = field(default_factory=dict)  # finished part of a sample's steps, 0 to 1
     images: dict[int, np.ndarray] = field(default_factory=dict)  # float32 [H, W, 3] RGB in 0..1
     warnings: list[str] = field(default_factory=list)
+    times: dict[int, SampleTimes] = field(default_factory=dict)  # of the samples that were computed
     outcome: Outcome | None = None
     settling: bool = False
     reused: frozenset[int] = field(init=False)  # pictures that an identical request has left
@@ -68,6 +69,11 @@ class RunningTask:
         """The first outcome counts. Samples that are not admitted yet never will be."""
         self.outcome = self.outcome or outcome
         self.to_admit.clear()
+
+    def note_times(self, event: Finished | Failed) -> None:
+        """For traces; an identical sample's picture brings the times of the one that was computed."""
+        if event.times is not None:
+            self.times[event.sample_id.index] = event.times
 
     def finish_sample(self, event: Finished) -> None:
         """A picture is there; with the last one the task is finished."""

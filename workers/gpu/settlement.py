@@ -29,7 +29,7 @@ from generation.queue.worker import Claimed, WorkerQueue
 from generation.tasks import enqueue, states
 from generation.tasks.models import Status, Task
 from generation.tasks.reasons import Code, Reason
-from workers.gpu import failures, persistence
+from workers.gpu import failures, persistence, run_spans
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.running_tasks import RunningTask
 from workers.gpu.ticket_holder import TicketHolder
@@ -66,6 +66,7 @@ class Settler:
 
     def settle_now(self, running: RunningTask, outcome: Outcome) -> None:
         """The same in this thread, for a worker that ends."""
+        run_spans.record_run(running, outcome)
         try:
             release = settle_row(running.claimed, running.task, outcome, self.queue.config.worker)
         except Exception:
@@ -94,8 +95,9 @@ class Settler:
 
     def _settle(self, running: RunningTask) -> Release:
         worker = self.queue.config.worker
-        outcome = running.outcome
-        if outcome is None or outcome.end is End.FINISHED:
+        outcome = running.outcome or Outcome(End.FINISHED)
+        run_spans.record_run(running, outcome)
+        if outcome.end is End.FINISHED:
             outcome = persistence.persist_with_retries(running, worker, self._patience)
         return settle_row(running.claimed, running.task, outcome, worker)
 

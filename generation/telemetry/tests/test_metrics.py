@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from fixtures.rows import finish
-from generation.telemetry import prometheus
+from generation.telemetry import prometheus, system_gauges
 from imagegenx_site import caches, metrics
 from storage.errors import StoreUnavailable
 from storage.store import images
@@ -53,7 +53,7 @@ def test_gauges_are_read_at_the_scrape(make_task: Any, monkeypatch: Any) -> None
     assert now["imagegenx_spool_files"] - before == 1
     assert now["imagegenx_spool_bytes"] == 5
     assert now["imagegenx_store_down"] == 1
-    assert {f'imagegenx_queue_messages{{queue="{queue}"}}' for queue in prometheus.QUEUES} <= now.keys()
+    assert {f'imagegenx_queue_messages{{queue="{queue}"}}' for queue in system_gauges.QUEUES} <= now.keys()
     ready = Client().get("/readyz").json()
     assert (ready["status"], ready["spool"]["files"], ready["spool"]["store_down"]) == ("ok", 1, True)
 
@@ -62,7 +62,7 @@ def test_a_source_that_fails_is_counted_and_the_others_are_exported(monkeypatch:
     def away() -> Any:
         raise ConnectionError("redis")
 
-    monkeypatch.setattr(prometheus.queue_client, "backlog", away)
+    monkeypatch.setattr(system_gauges.queue_client, "backlog", away)
     now = figures()
     assert now['imagegenx_scrape_failures{source="redis"}'] == 1
     assert now['imagegenx_scrape_failures{source="rows"}'] == 0
