@@ -5,10 +5,11 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
+.PHONY: help run install logs test test-ops audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
+	@echo "make logs TASK=img..  one task's life over the logs of all processes, in order; VAR_DIR chooses the run"
 	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
 	@echo "make test-s3          storage against real S3 servers (OpenStack Swift, Ceph, moto), behind a proxy that does harm"
 	@echo "make lint             ruff, mypy and the import contracts"
@@ -17,6 +18,7 @@ help:
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make restore-to AT=.. the stopped product's database as it was at a moment (UTC), from BACKUP_DIR; drill-restore tries it"
+	@echo "make test-ops         dashboards, alert rules, compose and manifests by the programs they are for, and the product watched"
 	@echo "make test-faults      break one process or server at a time under work; FAULTS=all for every fault at every moment"
 	@echo "make test-attacks     one customer attacks the running product, another one's answers are timed"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue, bench-grouping: the parts"
@@ -28,8 +30,14 @@ install:
 run: install
 	@exec $(PY) -m deploy.run --stop-with-parent
 
+logs: install
+	@$(PY) -m deploy.task_log $(TASK)
+
 test: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+
+test-ops: install
+	@TEST_OPS=1 exec $(PY) -m deploy.services run -- $(PY) -m pytest deploy/monitoring $(ARGS)
 
 test-faults: install
 	@exec $(PY) -m workers.tests.faults $(ARGS)
