@@ -68,6 +68,7 @@ REDIS_TIMEOUT_S = number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Red
 # ---- Processes -----------------------------------------------------------------------------------------------------
 # this process among those of its kind, as a pod's or a container's name; empty: that of the kind
 WORKER_NAME = worker_name("WORKER_NAME")
+BUILD_COMMIT = env.str("BUILD_COMMIT", "")  # of an image: the commit that it was built from, for imagegenx_build_info
 # members of each pool of processes, as gpu-worker:4,cpu-worker:2; a pool not named: as many as there were
 WORKERS_WANTED = counts("WORKERS_WANTED")
 

@@ -1,11 +1,11 @@
 """Gauges of what all processes share, read at each scrape of GET /metrics: queues, rows, pools, disks."""
 
 import logging
-import os
 import platform
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,8 @@ from redis import RedisError
 from generation.catalogue.models import Lora
 from generation.queue import client as queue_client
 from generation.queue.classes import CLASSES, queues_of
-from generation.tasks import open_tasks, results, stages
-from generation.tasks.models import OPEN, Task
+from generation.tasks import results, stages
+from generation.tasks.models import OPEN, Status, Task
 from generation.telemetry import alerts, waiting_work
 from generation.telemetry.models import Alert
 from generation.webhooks import messages
@@ -44,7 +44,7 @@ class SystemCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         failures = GaugeMetricFamily("imagegenx_scrape_failures", "1: the source did not answer.", labels=["source"])
-        for source in (_build, _redis, _rows, _waiting, _webhooks, _pools, _spool, _disks, _servers):
+        for source in (_build, _redis, _rows, _loras, _webhooks, _pools, _spool, _disks, _servers):
             try:
                 yield from list(source())
                 failures.add_metric([source.__name__.strip("_")], 0)
@@ -73,18 +73,38 @@ def _redis() -> Iterator[Metric]:
 
 
 def _rows() -> Iterator[Metric]:
-    found = dict(Task.objects.filter(status__in=OPEN).order_by().values_list("status").annotate(Count("pk")))
+    """Waiting rows are read once: there may be a hundred thousand."""
+    work = waiting_work.by_model()
+    later = Task.objects.filter(status__in=[status for status in OPEN if status != Status.QUEUED]).order_by()
+    found = dict(later.values_list("status").annotate(Count("pk"))) | {Status.QUEUED: sum(one.tasks for one in work)}
     tasks = GaugeMetricFamily("imagegenx_tasks_open", "Tasks that have not ended.", labels=["status"])
     for status in OPEN:
         tasks.add_metric([status], found.get(status, 0))
     yield tasks
     oldest = GaugeMetricFamily("imagegenx_oldest_waiting_seconds", "Age of the oldest waiting task.", labels=["class"])
-    ages = open_tasks.oldest_waiting()
     for number in CLASSES:
-        oldest.add_metric([f"P{number}"], ages.get(number, 0.0))
+        oldest.add_metric([f"P{number}"], max((one.oldest for one in work if one.priority == number), default=0.0))
     yield oldest
+    by_model = GaugeMetricFamily("imagegenx_model_waiting", "Waiting tasks.", labels=["model", "class"])
+    for one in work:
+        by_model.add_metric([one.model, f"P{one.priority}"], one.tasks)
+    yield by_model
     open_alerts = Alert.objects.filter(cleared_at=None).count()
     yield GaugeMetricFamily("imagegenx_alerts_open", "Alerts that are not cleared.", open_alerts)
+    with suppress(RedisError):  # the source `pools` says so
+        yield from _work_of_pools(work)
+
+
+def _work_of_pools(work: Sequence[waiting_work.Work]) -> Iterator[Metric]:
+    """What waits for each pool of GPU workers."""
+    waiting = GaugeMetricFamily("imagegenx_pool_waiting", "Tasks waiting for a pool.", labels=["pool", "class"])
+    oldest = GaugeMetricFamily(
+        "imagegenx_pool_oldest_waiting_seconds", "Age of the oldest of them.", labels=["pool", "class"]
+    )
+    for (pool, priority), (tasks, age) in waiting_work.by_pool(work, alerts.pools().state()).items():
+        waiting.add_metric([pool, f"P{priority}"], tasks)
+        oldest.add_metric([pool, f"P{priority}"], age)
+    yield from (waiting, oldest)
 
 
 def _pools() -> Iterator[Metric]:
@@ -104,20 +124,7 @@ def _spool() -> Iterator[Metric]:
     yield GaugeMetricFamily("imagegenx_store_down", "1: the store is taken to be away.", state.store_down)
 
 
-def _waiting() -> Iterator[Metric]:
-    """What waits, by model and by the pool of GPU workers that may take it."""
-    by_model = GaugeMetricFamily("imagegenx_model_waiting", "Waiting tasks.", labels=["model", "class"])
-    by_pool = GaugeMetricFamily("imagegenx_pool_waiting", "Tasks waiting for a pool.", labels=["pool", "class"])
-    oldest = GaugeMetricFamily(
-        "imagegenx_pool_oldest_waiting_seconds", "Age of the oldest of them.", labels=["pool", "class"]
-    )
-    found = waiting_work.by_model()
-    for work in found:
-        by_model.add_metric([work.model, f"P{work.priority}"], work.tasks)
-    for (pool, priority), (tasks, age) in waiting_work.by_pool(found, alerts.pools().state()).items():
-        by_pool.add_metric([pool, f"P{priority}"], tasks)
-        oldest.add_metric([pool, f"P{priority}"], age)
-    yield from (by_model, by_pool, oldest)
+def _loras() -> Iterator[Metric]:
     loras = CounterMetricFamily("imagegenx_lora_uses", "Tasks that used a LoRA.", labels=["lora"])
     used = Lora.objects.filter(uses__gt=0).order_by().values_list("name").annotate(total=Sum("uses"))
     for name, uses in used.order_by("-total", "name")[:_MOST_LORAS]:
@@ -154,7 +161,7 @@ def _servers() -> Iterator[Metric]:
 
 def _build() -> Iterator[Metric]:
     info = GaugeMetricFamily("imagegenx_build_info", "What runs.", labels=["version", "commit", "python"])
-    info.add_metric([_version(), os.environ.get("BUILD_COMMIT", ""), platform.python_version()], 1)
+    info.add_metric([_version(), settings.BUILD_COMMIT, platform.python_version()], 1)
     yield info
 
 

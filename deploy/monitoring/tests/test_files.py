@@ -4,10 +4,13 @@ import copy
 import json
 import re
 import shutil
+import subprocess
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -15,9 +18,11 @@ from deploy import manifests
 from deploy.commands import PROCESSES
 from deploy.monitoring import alert_cases, alerts, dashboards
 from deploy.monitoring.receivers import SEVERITIES, Receivers, alertmanager_file
-from deploy.monitoring.tests.conftest import Run
+from deploy.monitoring.tests.conftest import Run, program
+from deploy.monitoring.tests.hook_receiver import HookReceiver, wait_for
 from deploy.monitoring.thresholds import VARIABLES, Thresholds, field_of
-from deploy.product import ROOT
+from deploy.product import ROOT, answers
+from deploy.services import free_port
 from generation.telemetry import prometheus
 
 RULES = alerts.rules(Thresholds())
@@ -165,3 +170,36 @@ def test_pod_monitors_name_ports_that_the_pods_have(written: Path) -> None:
         assert all(wanted <= pod["spec"]["template"]["metadata"]["labels"].items() for pod in pods)
     rule = yaml.safe_load((written / "kubernetes/prometheus-rule.yaml").read_text())
     assert len(rule["spec"]["groups"][0]["rules"]) == len(RULES)
+
+
+# ---- a real Alertmanager --------------------------------------------------------------------------------------------
+
+
+def test_each_receiver_gets_what_is_meant_for_it(tmp_path: Path) -> None:
+    """And a warning that follows from something critical is not sent beside it."""
+    phone, chat = HookReceiver(), HookReceiver()
+    env = {"ALERT_CRITICAL_URLS": phone.url, "ALERT_WARNING_URLS": chat.url}
+    config = alertmanager_file(Receivers.from_environment(env))
+    for route in (config["route"], *config["route"]["routes"]):
+        route["group_wait"] = "1s"
+    place = tmp_path / "alertmanager.yaml"
+    place.write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    command = [program("prometheus-alertmanager"), f"--config.file={place}", f"--storage.path={tmp_path}"]
+    command += [f"--web.listen-address={address}", "--cluster.listen-address="]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            wait_for(lambda: answers(f"http://{address}/-/ready"), 20, "Alertmanager")
+            sent = [("NoGpuWorker", "critical"), ("TasksWait", "warning"), ("ModelFallsBack", "warning")]
+            labels = [{"labels": {"alertname": name, "severity": severity}} for name, severity in sent]
+            assert httpx.post(f"http://{address}/api/v2/alerts", json=labels).status_code == 200
+            wait_for(lambda: phone.bodies and chat.bodies, 20, "both receivers")
+            time.sleep(1)
+        finally:
+            process.terminate()
+    assert _names(phone) == ["NoGpuWorker"]
+    assert _names(chat) == ["ModelFallsBack"]
+
+
+def _names(receiver: HookReceiver) -> list[str]:
+    return [alert["labels"]["alertname"] for body in receiver.bodies for alert in body["alerts"]]

@@ -2,16 +2,13 @@
 has an answer, every alert is quiet, a task's trace is whole, `make logs` shows its life. For `make test-ops`.
 """
 
-import json
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,7 +19,8 @@ import yaml
 
 from deploy.monitoring import dashboards
 from deploy.monitoring.tests.conftest import ALL, Run, program
-from deploy.product import ROOT
+from deploy.monitoring.tests.hook_receiver import HookReceiver, wait_for
+from deploy.product import ROOT, answers
 from deploy.services import free_port
 from deploy.tests.test_run import Runs
 from fixtures.otlp_collector import Collector, ReceivedSpan
@@ -36,42 +34,12 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SCRAPE_S = 2
 
 
-class Receiver:
-    """Takes every POST and keeps its JSON."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Any] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Its first true answer."""
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, f"{what}: not within {seconds} s"
-        time.sleep(0.2)
-    return found
-
-
 @dataclass
 class Watched:
     ready: dict[str, Any]
     folder: Path
     collector: Collector
-    hooks: Receiver
+    hooks: HookReceiver
     tasks: list[UUID] = field(default_factory=list)
     prometheus: str = ""
 
@@ -89,7 +57,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Running, with some tasks behind it."""
-    folder, collector, hooks = tmp_path_factory.mktemp("watched"), Collector(), Receiver()
+    folder, collector, hooks = tmp_path_factory.mktemp("watched"), Collector(), HookReceiver()
     runs = Runs(folder)
     given = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
@@ -118,7 +86,7 @@ def _work(watched: Watched) -> None:
     first = {
         "text": "a red circle",
         "params": size | {"postprocess": steps},
-        "callback_url": f"{watched.hooks.url}/hook",
+        "callback_url": watched.hooks.url,
     }
     answers = [watched.post("image/generate", first, traceparent=CALLER)]
     answers.append(
@@ -149,7 +117,7 @@ def watched(product: Watched, tmp_path_factory: pytest.TempPathFactory) -> Itera
         process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
     product.prometheus = f"http://{address}"
     try:
-        wait_for(lambda: _answers(f"http://{address}/-/ready"), 30, "Prometheus")
+        wait_for(lambda: answers(f"http://{address}/-/ready"), 30, "Prometheus")
         wait_for(lambda: product.ask('up{job="imagegenx"} == 1'), 30, "the first scrape")
         time.sleep(SCRAPE_S)
         _work(product)
@@ -158,13 +126,6 @@ def watched(product: Watched, tmp_path_factory: pytest.TempPathFactory) -> Itera
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 # ---- traces and logs ------------------------------------------------------------------------------------------------

@@ -221,7 +221,8 @@ class Engine:
         samples = [suspended[member.sample_id] for member in chosen]
         self.warm_key = samples[0].request.batch_key
         passed_over = [suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen}]
-        PREEMPTED.inc(sum(sample.passed_over == 0 and sample.times.steps > 0 for sample in passed_over))
+        if preempted := sum(sample.passed_over == 0 and sample.times.steps > 0 for sample in passed_over):
+            PREEMPTED.inc(preempted)
         self._paused.pass_over(passed_over)
         request, started = samples[0].request, time.monotonic()
         rows = [batch_runner.rows_of(sample) for sample in samples]
