@@ -189,7 +189,15 @@ COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 
 # names for which /v1 takes the default model, unless a model has the name itself
 OPENAI_ALIASES = env.list(
     "OPENAI_ALIASES",
-    default=["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"],
+    default=[
+        "gpt-image-1",
+        "gpt-image-1-mini",
+        "gpt-image-1.5",
+        "gpt-image-2",
+        "chatgpt-image-latest",
+        "dall-e-2",
+        "dall-e-3",
+    ],
 )
 # CIDR blocks that webhooks and picture URLs may reach although private
 PRIVATE_CALLBACKS = env.list("PRIVATE_CALLBACKS", default=[])

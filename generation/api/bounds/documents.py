@@ -21,7 +21,20 @@ MAX_DEPTH: Final = 32
 MAX_NAME: Final = 200  # characters of a field's name
 MAX_TEXT: Final = 200_000  # characters of a text that is no picture
 # Fields that may hold a picture in base64, of all doors
-PICTURES: Final = frozenset({"image", "image[]", "mask", "control_image", "init_images", "images", "image_url"})
+PICTURES: Final = frozenset(
+    {
+        "image",
+        "image[]",
+        "mask",
+        "control_image",
+        "init_images",
+        "images",
+        "image_url",
+        "input_image",
+        "source_image",
+        "source_mask",
+    }
+)
 _MOST_FAULTS: Final = 20
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
