@@ -53,7 +53,9 @@ def _texts(image: str) -> dict[str, str]:
         if not data or len(data) > settings.MAX_INPUT_BYTES:
             raise ValueError("no picture, or too large a one")
         with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
-            found = {name: str(value)[:_MOST_TEXT] for name, value in picture.info.items() if isinstance(value, str)}
+            found = {
+                str(name): str(value)[:_MOST_TEXT] for name, value in picture.info.items() if isinstance(value, str)
+            }
             comment = picture.getexif().get_ifd(_EXIF).get(_COMMENT)
     except Exception as error:  # whatever a damaged file makes Pillow raise
         raise InvalidRequest([Fault("image", "not_a_picture", "Send a PNG, JPEG or WebP in base64.")]) from error

@@ -52,13 +52,16 @@ class GraphRefused(ApiError):
 
 @dataclass
 class GraphRequest:
-    """Our request. `places`: field of it -> node and input that it came from; `ends`: ids of the nodes that save."""
+    """Our request. `places`: field of it -> node and input that it came from; `ends`: ids of the nodes that save;
+    `types`: of every node.
+    """
 
     kind: Kind
     body: dict[str, Any]
     ends: list[str]
     sampler: str
     prefix: str
+    types: Mapping[str, str]
     places: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -108,8 +111,9 @@ class _Reader:
             params["negative_text"] = negative
         kind = self._latent(sampler, body)
         self._all_used()
+        types = {name: self._type(name) for name in self._graph}
         prefix = self._graph[ends[0]].get("inputs", {}).get("filename_prefix", "")
-        return GraphRequest(kind, body, ends, sampler, prefix if isinstance(prefix, str) else "", self._places)
+        return GraphRequest(kind, body, ends, sampler, prefix if isinstance(prefix, str) else "", types, self._places)
 
     def _sampler_of(self, end: str) -> str:
         self._used.add(end)

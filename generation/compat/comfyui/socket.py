@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -33,7 +33,7 @@ from generation.compat.comfyui.records import PromptRecord
 from generation.compat.comfyui.views import open_tasks
 from generation.tasks import access, watchers
 from generation.tasks.models import Status, Task
-from imagegenx_site.errors import ApiError, Unauthorised
+from imagegenx_site.errors import ApiError, Forbidden, Unauthorised
 from imagegenx_site.slots import Slots, SlotsFull
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -67,6 +67,9 @@ def _authorise(scope: Any) -> ApiKey:
     """The key of the handshake. Raises ApiError."""
     close_old_connections()
     request = ASGIRequest({**scope, "type": "http", "method": "GET"}, io.BytesIO())
+    origin = request.headers.get("Origin")
+    if origin and urlsplit(origin).netloc != request.headers.get("Host"):
+        raise Forbidden("A page of another site.")  # a browser sends Basic credentials that it knows on its own
     key = key_of_request(request)
     if key is None:
         raise Unauthorised("No API key.")

@@ -43,7 +43,7 @@ class ComfyPromptView(ComfyView):
         return Response({"exec_info": {"queue_remaining": open_tasks(request.auth.pk).count()}})
 
     def post(self, request: KeyRequest) -> Response:
-        """The id of the prompt; the pictures come by `/history`, or are details of by `/ws`."""
+        """The id of the prompt; the pictures come by `/history`, and `/ws` says when."""
         asked = request.data if isinstance(request.data, dict) else {}
         want = graph.wanted(asked.get("prompt"), snapshot.current(), partial(uploads.find, request.user))
         client_id = str(asked.get("client_id") or "")[:200]
@@ -52,12 +52,10 @@ class ComfyPromptView(ComfyView):
         return self.submit(request, want.body, want.kind, kept)
 
     def failure(self, error: ApiError) -> dict[str, Any]:
-        """Faults of our own checks are details of the nodes that they come from."""
+        """Faults of our own checks stand at the nodes that they come from."""
         want: graph.GraphRequest | None = getattr(self, "_want", None)
         if isinstance(error, InvalidRequest) and want:
-            asked = self.request.data["prompt"]
-            types = {str(name): str(node.get("class_type")) for name, node in asked.items()}
-            return answers.faults_body(error, want.places, types)
+            return answers.faults_body(error, want.places, want.types)
         return super().failure(error)
 
     def _accepted(

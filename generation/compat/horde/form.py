@@ -54,7 +54,7 @@ def request_of(asked: Mapping[str, Any], catalogue: Catalogue) -> tuple[Kind, di
     """The kind of a request, and its body. Raises InvalidRequest."""
     theirs = _object(asked.get("params"), "params")
     _refuse(asked, theirs)
-    source = asked.get("source_image")
+    source: Any = asked.get("source_image")
     control = bool(source and theirs.get("control_type"))
     masked = bool(source) and not control and asked.get("source_processing") == "inpainting"
     kind = of_pictures(("control",) if control else ("image", "mask") if masked else ("image",) if source else ())
@@ -71,7 +71,7 @@ def request_of(asked: Mapping[str, Any], catalogue: Catalogue) -> tuple[Kind, di
         params |= {"strength": theirs["denoising_strength"]} if theirs.get("denoising_strength") is not None else {}
         body["image"] = source
     if masked:
-        given = asked.get("source_mask")
+        given: Any = asked.get("source_mask")
         body["mask"] = GivenMask(given or source, MaskRule.WHITE if given else MaskRule.TRANSPARENT)
     if asked.get("webhook"):
         body["callback_url"] = asked["webhook"]

@@ -1,7 +1,7 @@
 """`/api/v2/*`: the AI Horde's API. The key stands in the header `apikey`; what is of one request needs its id alone."""
 
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 from rest_framework.response import Response
@@ -57,8 +57,8 @@ class HordeGenerateView(HordeView):
 class HordeJobView(HordeView):
     """One request, for everybody who knows its id (jobs.py)."""
 
-    authentication_classes: ClassVar = []
-    permission_classes: ClassVar = []
+    authentication_classes = []
+    permission_classes = []
 
     def perform_authentication(self, request: Any) -> None:
         """The id stands for the key."""

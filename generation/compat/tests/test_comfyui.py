@@ -95,7 +95,7 @@ def test_picture_graphs_become_img2img_and_inpainting(client: Client) -> None:
     told = send(client, see_through(), subfolder="a/../b").json()
     assert told == {"name": "in.png", "subfolder": "a/b", "type": "input"}
     send(client, see_through())
-    encode = {"class_type": "VAEEncode", "inputs": {"pixels": ["10", 0], "vae": ["4", 2]}}
+    encode: dict[str, Any] = {"class_type": "VAEEncode", "inputs": {"pixels": ["10", 0], "vae": ["4", 2]}}
     paint = {"class_type": "VAEEncodeForInpaint", "inputs": {**encode["inputs"], "mask": ["10", 1], "grow_mask_by": 6}}
     noise = {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["11", 0], "mask": ["12", 0]}}
     alpha = {"class_type": "LoadImageMask", "inputs": {"image": "a/b/in.png [input]", "channel": "alpha"}}
@@ -240,14 +240,20 @@ def test_a_socket_tells_what_happens_to_the_prompts_of_its_client(
     assert len(told[4]["data"]["output"]["images"]) == 2
 
 
-@pytest.mark.parametrize("key", ["", "igx_0000000000_x"])
-def test_a_socket_needs_a_key(live: str, key: str) -> None:
-    async def knock() -> int:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+def test_a_socket_needs_a_key_and_is_not_opened_for_other_sites(
+    live: str, owner: User, key_of: Callable[..., str]
+) -> None:
+    async def knock(key: str, **more: str) -> int:
+        headers = {"Authorization": f"Bearer {key}", **more} if key else more
         try:
             async with websockets.connect(live.replace("http", "ws") + "/ws", additional_headers=headers, proxy=None):
                 return 101
         except websockets.InvalidStatus as refused:
             return refused.response.status_code
 
-    assert asyncio.run(knock()) == 403
+    right = key_of(owner)
+    assert [asyncio.run(knock(key)) for key in ("", "igx_0000000000_x", key_of(owner, scopes=["generate"]))] == [
+        403
+    ] * 3
+    assert asyncio.run(knock(right, Origin="http://evil.example")) == 403
+    assert [asyncio.run(knock(right)), asyncio.run(knock(right, Origin=live))] == [101, 101]

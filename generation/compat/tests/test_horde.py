@@ -51,7 +51,7 @@ def test_a_request_is_followed_by_its_id_alone(client: Client) -> None:
     assert (done["finished"], done["done"], len(done["generations"])) == (2, True, 2)
     first = done["generations"][0]
     assert (first["state"], first["model"], first["censored"]) == ("ok", "mini", False)
-    fetched = anybody.get(first["img"].partition("testserver")[2] or first["img"])
+    fetched: Any = anybody.get(first["img"].partition("testserver")[2] or first["img"])
     assert b"".join(fetched.streaming_content if fetched.streaming else [fetched.content])[:4] == b"RIFF"
 
 
@@ -121,7 +121,7 @@ def test_an_id_ends_with_its_key_and_a_guessed_one_is_nothing(client: Client) ->
     for guessed in (uuid4(), task.id):
         answer = Client().get(f"/api/v2/generate/status/{guessed}")
         assert (answer.status_code, answer.json()["rc"]) == (404, "RequestNotFound")
-    key = ApiKey.objects.get(pk=task.api_key_id)
+    key = ApiKey.objects.get(pk=task.api_key_id or 0)
     key.revoked_at = timezone.now()
     key.save()
     assert Client().get(f"/api/v2/generate/status/{job}").status_code == 401
