@@ -186,6 +186,9 @@ FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o777 & ~UMASK
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
 COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
+# id (igx_<id>_...) of the key that requests without one have at the children's doors (/generate, /status, /result);
+# its profile must allow child-safe styles only; empty: these doors want a key like all others
+CHILDREN_KEY = env.str("CHILDREN_KEY", "")
 # names for which /v1 takes the default model, unless a model has the name itself
 OPENAI_ALIASES = env.list(
     "OPENAI_ALIASES",

@@ -169,7 +169,7 @@ def find_key(text: str) -> ApiKey:
 
 
 def check_alive(key: ApiKey) -> None:
-    """Raises Unauthorised for a key that has ended."""
+    """Raises Unauthorised for a key that was revoked or has ended."""
     if key.revoked_at is not None:
         raise _Ended("This API key was revoked. Make a new one.")
     if key.expires_at is not None and key.expires_at <= timezone.now():

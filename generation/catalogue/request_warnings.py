@@ -1,13 +1,14 @@
 """What of a request will not count, as far as it shows at its submission: sentences in the task's `warnings`."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from generation.catalogue import snapshot
 from generation.catalogue.file_notes import prompt_of
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
+from postprocessing.fonts import SHIPPED_FAMILY, is_installed
 from postprocessing.metadata import too_long_for_jpeg
 
 _ENGLISH_ONLY: Final = ("sd15", "sd21", "sdxl", "sd-inpaint", "sd3", "flux")
@@ -24,7 +25,7 @@ _READ_BY: Final = {
 
 def submission_warnings(parameters: Parameters, model: ImageModel) -> list[str]:
     """For the client, in the order of the request."""
-    return [*_smaller(parameters), *_unread(parameters, model), *_style(parameters, model), *_metadata(parameters)]
+    return [*_smaller(parameters), *_unread(parameters, model), *_style(parameters, model), *_output(parameters)]
 
 
 def _smaller(parameters: Parameters) -> Iterator[str]:
@@ -61,8 +62,13 @@ def _style(parameters: Parameters, model: ImageModel) -> Iterator[str]:
         yield f"model {model.name} does not know the words of the style {style.name}: only its tone was applied"
 
 
-def _metadata(parameters: Parameters) -> Iterator[str]:
+def _output(parameters: Parameters) -> Iterator[str]:
     block = parameters.postprocess
+    given = block.get("watermark") or ()
+    marks = [given] if isinstance(given, Mapping) else given
+    for family in dict.fromkeys(mark.get("font") for mark in marks):
+        if family and not is_installed(family):
+            yield f"the font {family} is not installed: the watermark has the one that ships, {SHIPPED_FAMILY}"
     full = block.get("format") == "jpeg" and block.get("metadata", "full") == "full"
     if full and too_long_for_jpeg(prompt_of(parameters), parameters.negative_text):
         yield "the prompts in the file's metadata are shortened: a JPEG holds 64 KB of them"

@@ -194,15 +194,17 @@ class Image(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """A client's promise that two requests are one. Kept 24 h; holds a plain id, so that it never blocks a
-    partition's end.
+    """A client's promise that two requests are one. Kept 24 h. Holds the plain id of the task or batch that was made,
+    so that it never blocks a partition's end; of what is neither, the answer, sealed because keys and secrets are in
+    such answers (generation/tasks/idempotency.py).
     """
 
     api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE)
     key = models.CharField(max_length=255)
     route = models.CharField(max_length=100)
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the canonical body.")
-    task_id = models.UUIDField()
+    task_id = models.UUIDField(null=True)
+    answer = models.BinaryField(null=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

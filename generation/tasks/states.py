@@ -187,8 +187,8 @@ def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task 
 
 
 def take_same_work(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
-    """Leases on the same stage of up to `limit` waiting tasks with the same work: equal size and
-    post-processing.
+    """Leases on the same stage of up to `limit` waiting tasks with the same work: equal size and post-processing. None
+    of a lower class: `task` would wait for it.
 
     Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
     """
@@ -196,6 +196,7 @@ def take_same_work(task: Task, stage: Stage, owner: str, seconds: float, limit: 
     recipe = {"postprocess": asked.postprocess, "style_tone": asked.style_tone, "plan_watermark": asked.plan_watermark}
     equal = {f"params__{name}": value for name, value in recipe.items()}
     same = Q(status=stage.source, width=task.width, height=task.height, stage_attempts=0, **equal)
+    same &= Q(priority__lte=task.priority)
     waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
     with transaction.atomic():
         ids = list(waiting.select_for_update(skip_locked=True).values_list("id", flat=True)[:limit])

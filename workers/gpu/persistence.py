@@ -28,7 +28,7 @@ def persist_pictures(running: RunningTask, worker: str) -> None:
         raw.write_raw(task.id, index, task.attempt, png)
     warnings = [*task.warnings, *running.warnings]
     if states.mark_generated(task.id, worker=worker, attempt=task.attempt, warnings=warnings):
-        send_stages(str(task.id))
+        send_stages(task.id, task.priority)
         for index, sample in enumerate(running.samples):
             if sample.cacheable and index not in running.reused:
                 results.keep(task.id, sample.identity, results.Result(pictures[index], tuple(running.warnings)))

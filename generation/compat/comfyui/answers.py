@@ -20,7 +20,7 @@ def error_body(error: ApiError) -> dict[str, Any]:
         return _body(error.kind, error.message, _by_node(error.faults, error.types))
     message = error.message
     if isinstance(error, InvalidRequest):
-        message = " ".join(f"{fault.field}: {fault.message}" for fault in error.faults)
+        message = " ".join(fault.sentence({}) for fault in error.faults)
     return _body(error.code, message, {})
 
 
