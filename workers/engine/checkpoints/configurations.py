@@ -2,7 +2,7 @@
 
 `family` (of the engine), `pipeline` (class in diffusers), `settings` of its index, and `components`: of each its class
 and its configuration; none where a file never brings the component and another model must. Tokenizers name a folder in
-configurations/tokenizers. A folder in diffusers' format gives one as well, so that checkpoints of any shape can be read.
+configurations/tokenizers. A folder in diffusers' format gives one as well, so checkpoints of any shape can be read.
 """
 
 from __future__ import annotations

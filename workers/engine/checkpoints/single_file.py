@@ -27,7 +27,11 @@ from workers.engine.checkpoints.recognition import TRANSFORMERS, UNET
 Tensors = dict[str, torch.Tensor]
 WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS: Final = "model.safetensors"
-_CLIP: Final = ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l.transformer.")
+_CLIP: Final = (
+    "cond_stage_model.transformer.",
+    "conditioner.embedders.0.transformer.",
+    "text_encoders.clip_l.transformer.",
+)
 _CLIP_G: Final = "text_encoders.clip_g.transformer."
 _OPEN_CLIP: Final = ("cond_stage_model.model.", "conditioner.embedders.1.model.")
 _T5: Final = "text_encoders.t5xxl.transformer."
@@ -84,12 +88,13 @@ def convert_part(header: Header, component: Component, folder: Path) -> None:
 def _check_types(header: Header) -> None:
     if strange := sorted(set(header.dtypes.values()) - {*_TYPES, "I64", "I32", "BOOL"}):
         raise Unusable(
-            f"{header.path.name} has weights of the type {', '.join(strange)}: it is quantised in a way that is not read "
-            "here. Take the fp16, bf16 or plain fp8 file; the engine makes 8-bit weights itself (precision int8)."
+            f"{header.path.name} has weights of the type {', '.join(strange)}: it is quantised in a way that is not "
+            "read here. Take the fp16, bf16 or plain fp8 file; the engine makes 8-bit weights itself (precision int8)."
         )
     if next((name for name in header.shapes if name.endswith(("scaled_fp8", ".scale_weight", ".weight_scale"))), None):
         raise Unusable(
-            f"{header.path.name} has scaled 8-bit weights, which are not read here. Take the fp16, bf16 or plain fp8 file."
+            f"{header.path.name} has scaled 8-bit weights, which are not read here. Take the fp16, bf16 or plain fp8 "
+            "file."
         )
 
 

@@ -1,4 +1,4 @@
-"""Single-file checkpoints for tests: the tensors of a folder in diffusers' format under the names of the first releases."""
+"""Single-file checkpoints for tests: the tensors of a folder in diffusers' format under the first releases' names."""
 
 import re
 from pathlib import Path

@@ -79,7 +79,7 @@ def test_a_denoiser_alone_takes_the_other_parts_from_another_model(mini_file, tm
     save_file(denoiser, tmp_path / "unet.safetensors")
     header, like_mini = read_header(tmp_path / "unet.safetensors"), configurations.of_folder(MINI, "sd15")
     assert recognise(header).has == {"denoiser"}
-    with pytest.raises(single_file.Incomplete, match="brings no vae, text_encoder|brings no text_encoder, vae"):
+    with pytest.raises(single_file.Incomplete, match=r"brings no vae, text_encoder|brings no text_encoder, vae"):
         single_file.convert(header, like_mini, tmp_path / "imported")
 
     single_file.convert(header, like_mini, tmp_path / "imported", parts=MINI)
