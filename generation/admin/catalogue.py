@@ -13,6 +13,7 @@ from generation.admin.base import HelpTextAdmin
 from generation.catalogue import model_rules, samplers, snapshot
 from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel, ModelPreset, Style
+from generation.catalogue.presets import registry
 from generation.catalogue.presets.memory import human, largest_bytes, weights_bytes
 from generation.tasks import trial
 from imagegenx_site.errors import Busy
@@ -111,9 +112,8 @@ class ModelPresetAdmin(ModelAdmin):
 
     @admin.display(description="weights in bf16, with offload (computed)")
     def memory(self, preset: ModelPreset) -> str:
-        if not preset.parameters:
-            return ""
-        return ", ".join(human(size(preset.parameters, "bf16")) for size in (weights_bytes, largest_bytes))
+        loaded = registry.loaded_weights(preset)
+        return ", ".join(human(size(loaded, "bf16")) for size in (weights_bytes, largest_bytes)) if loaded else ""
 
     @admin.display(description="here?")
     def state(self, preset: ModelPreset) -> str:

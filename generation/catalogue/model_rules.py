@@ -70,23 +70,22 @@ def sampler_faults(sampler: str) -> Iterator[str]:
         yield f"There is no sampler {sampler!r}. Known: {', '.join(NAMES)}."
 
 
-def source_faults(family: str, source: str, models_dir: Path) -> Iterator[str]:
-    """What is wrong with where a model is said to lie, as far as this process can see."""
+def source_faults(family: str, source: str, place: Path) -> Iterator[str]:
+    """What is wrong with where a model is said to lie, as far as this process can see `place`."""
     if family == REMOTE:
         if not source.startswith(("http://", "https://")):
             yield "A remote model has an address, for example https://api.openai.com/v1."
         return
     if "://" in source or source.startswith("~"):
-        yield "Only remote models have an address, and ~ is nobody here. Name a folder below MODELS_DIR, or a full path."
+        yield "Only remote models have an address, and ~ is nobody here. Name a folder below MODELS_DIR."
         return
     if family != "lama" and source.lower().endswith((".safetensors", ".ckpt", ".pt", ".bin", ".gguf")):
         yield f"A single file is brought into shape first: manage.py models import {source}"
         return
-    place = models_dir / source
-    if not models_dir.is_dir() or place.exists():
+    if place.exists():
         return
-    if source.count("/") == 1 and not (models_dir / source.split("/")[0]).exists():
-        yield f"There is no folder {source} below MODELS_DIR. Models of a hub are fetched first: manage.py models presets"
+    if source.count("/") == 1 and not place.parent.exists():
+        yield f"There is no folder {source} below MODELS_DIR. A hub's models are fetched: manage.py models presets"
     else:
         yield f"There is nothing at {source} below MODELS_DIR."
 

@@ -4,15 +4,14 @@ workers and API read.
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
 from generation.catalogue import model_rules
+from generation.catalogue.model_files import located
 from postprocessing.recipe import Recipe, RecipeError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -81,7 +80,7 @@ class ImageModel(models.Model):
             "family": [] if self.family in model_rules.FAMILIES else [_unknown_family(self.family)],
             "kinds": list(model_rules.kind_faults(self.family, self.kinds)),
             "options": list(model_rules.option_faults(self.family, self.options)),
-            "source": list(model_rules.source_faults(self.family, self.source, Path(settings.MODELS_DIR))),
+            "source": list(model_rules.source_faults(self.family, self.source, located(self.source))),
             "default_sampler": list(model_rules.sampler_faults(self.default_sampler)),
             "default_width": list(
                 model_rules.side_faults(self.min_side, self.max_side, self.default_width, self.default_height)

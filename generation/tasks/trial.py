@@ -1,4 +1,4 @@
-"""A model is tried by a task of its own: a worker loads it and makes one small picture, before a customer asks for it."""
+"""A model is tried by a task of its own: a worker loads it and makes one picture, before a customer asks for it."""
 
 import io
 from typing import Final

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel, ModelPreset
 from generation.catalogue.presets import checking, registry
 from generation.catalogue.presets.hub import PullError
@@ -108,7 +108,7 @@ def _enlargement(path: Path) -> str:
     from postprocessing.convert import convert as to_onnx
 
     try:
-        done = to_onnx(path, Path(settings.SUPERRES_DIR))
+        done = to_onnx(path, registry.folder_of("superres"))
     except ValueError as error:
         raise Unusable(str(error)) from error
     return f"Enlargement by {done.scale} is made by it from now on ({done.path.name})."
@@ -163,7 +163,7 @@ def _configurations(found: Recognised, wishes: Wishes) -> Any:
     for candidate in found.candidates:
         yield configurations.shipped(candidate)
     for source in ImageModel.objects.filter(family=family).order_by("position").values_list("source", flat=True):
-        folder = registry.folder_of(source)
+        folder = located(source)
         if (folder / "model_index.json").is_file():
             yield configurations.of_folder(folder, family)
 
@@ -172,13 +172,13 @@ def _parts(family: str, wishes: Wishes) -> Path | None:
     """The folder that brings what the file lacks: the one that was named, or a model of the family that is here."""
     if wishes.parts:
         named = ImageModel.objects.filter(name=wishes.parts).first()
-        folder = registry.folder_of(named.source) if named else Path(wishes.parts)
+        folder = located(named.source) if named else Path(wishes.parts)
         if not (folder / "model_index.json").is_file():
             raise Unusable(f"--parts {wishes.parts} is neither a model here nor a folder in diffusers' format.")
         return folder
     for source in ImageModel.objects.filter(family=family).exclude(source="mini").values_list("source", flat=True):
-        if (registry.folder_of(source) / "model_index.json").is_file():
-            return registry.folder_of(source)
+        if (located(source) / "model_index.json").is_file():
+            return located(source)
     return None
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from django.conf import settings
-
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel
 from generation.catalogue.presets import hub
 from generation.catalogue.presets.hub import PullError
@@ -53,7 +52,7 @@ def problems(model: ImageModel) -> Iterator[str]:
     """What is wrong with the files of a registered model; nothing if all is well."""
     if "://" in model.source:
         return
-    place = Path(settings.MODELS_DIR, model.source)
+    place = located(model.source)
     if not place.exists():
         yield f"{place} is not there."
         return

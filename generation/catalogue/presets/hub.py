@@ -7,6 +7,7 @@ is asked to fetch, so it does not count here.
 import fnmatch
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -127,9 +128,9 @@ def _download(repository: str, revision: str, file: RemoteFile, folder: Path, pr
     if "://" in repository:
         _asked(lambda: _from_address(repository + file.name, folder / file.name, progress), file.name)
         return
+    _online()
     from huggingface_hub import hf_hub_download
 
-    _online()
     bar = _bar_for(file, progress)
     _asked(
         lambda: hf_hub_download(
@@ -200,9 +201,9 @@ def _line(error: BaseException) -> str:
 
 
 def _api() -> Any:
+    _online()
     from huggingface_hub import HfApi
 
-    _online()
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=_token(), library_name="imagegenx")
 
 
@@ -212,6 +213,9 @@ def _token() -> str | None:
 
 
 def _online() -> None:
+    """For this process the hub may be asked. Without a home that can be written its client keeps its notes in /tmp."""
+    if not os.access(Path.home(), os.W_OK):
+        os.environ.setdefault("HF_HOME", str(Path(tempfile.gettempdir(), "huggingface")))
     from huggingface_hub import constants
 
     constants.HF_HUB_OFFLINE = False

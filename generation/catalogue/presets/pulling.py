@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel, ModelPreset
 from generation.catalogue.presets import checking, hub, registry
 from generation.catalogue.presets.hub import Listing, Progress, PullError
@@ -161,7 +162,7 @@ def _register(preset: ModelPreset, wishes: Wishes) -> str:
         base = ImageModel.objects.filter(name=preset.base).first()
         if base is None:
             raise PullError(f"{preset.name} needs the weights of {preset.base}, which is not here any more.")
-        path = os.path.relpath(folder_of(preset.name) / preset.files[0], Path(settings.MODELS_DIR, base.source))
+        path = os.path.relpath(folder_of(preset.name) / preset.files[0], located(base.source))
         row |= {"source": base.source, "options": {**row.get("options", {}), "adapter": path}}
     if preset.kind in (Kind.CONTROLNET, Kind.PREPROCESSOR):
         return _attach(preset, wishes)

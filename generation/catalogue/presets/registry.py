@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 
 from generation.catalogue import snapshot
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel, ModelPreset
 
 LIKE: Final = {
@@ -49,6 +51,29 @@ def register(name: str, values: Mapping[str, Any]) -> ImageModel:
     return row
 
 
+@transaction.atomic
+def change(model: ImageModel, *, precision: str = "", offload: bool | None = None, first: bool = False) -> None:
+    """How a model is loaded, and whether it is the default; workers load it anew when the former changes."""
+    before = model.fingerprint
+    model.precision = precision or model.precision
+    if offload is not None:
+        model.options = {**model.options, "speed": {**model.options.get("speed", {}), "offload": offload}}
+    if model.fingerprint != before:
+        model.revision = next_revision(model.revision)
+    if first and model.position:
+        ImageModel.objects.exclude(pk=model.pk).update(position=F("position") + 1)
+        model.position = 0
+    model.full_clean()
+    model.save()
+    snapshot.reload()
+
+
+def loaded_weights(preset: ModelPreset) -> dict[str, int]:
+    """Numbers of weights in memory by component: a few-step form has those of the model that it is fused into."""
+    base = ModelPreset.objects.filter(name=preset.base).first() if preset.base else None
+    return dict((base or preset).parameters)
+
+
 def next_revision(revision: str) -> str:
     """ "3" -> "4", "ab" -> "ab-2"."""
     head, dash, number = revision.rpartition("-")
@@ -62,7 +87,7 @@ def attach(option: str, key: str, folder: Path, models: Sequence[ImageModel]) ->
     """Give models a part that lies in a folder of its own: `options[option][key]`, or `options[option]` without a key.
     The names of those that got it."""
     for model in models:
-        relative = os.path.relpath(folder, Path(settings.MODELS_DIR, model.source))
+        relative = os.path.relpath(folder, located(model.source))
         options = dict(model.options)
         options[option] = {**options.get(option, {}), key: relative} if key else relative
         model.options, model.revision = options, next_revision(model.revision)

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import ProtectedError
 
 from generation.catalogue import snapshot
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel
 from generation.catalogue.presets import checking
 from generation.catalogue.presets.hub import PullError
@@ -49,7 +49,7 @@ def _users(folder: Path, *, but: str) -> list[str]:
     """Other models whose source or parts lie in the folder."""
     users = []
     for model in ImageModel.objects.exclude(name=but).filter(enabled=True):
-        source = Path(settings.MODELS_DIR, model.source)
+        source = located(model.source)
         places = [source, *(source / part for _, part in checking.parts(model))]
         if any(place.resolve().is_relative_to(folder.resolve()) for place in places):
             users.append(model.name)

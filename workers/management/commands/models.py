@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from generation.catalogue.models import ImageModel, ModelPreset
-from generation.catalogue.presets import checking, pulling, removal
+from generation.catalogue.models import PRECISIONS, ImageModel, ModelPreset
+from generation.catalogue.presets import checking, pulling, registry, removal
 from generation.catalogue.presets.hub import PullError
 from generation.catalogue.presets.memory import human, largest_bytes, weights_bytes
+from generation.catalogue.presets.registry import folder_of
 
 _EVERY_S: Final = {True: 0.2, False: 10.0}  # between two lines of progress: on a terminal, in a log
 
@@ -30,6 +30,7 @@ class Command(BaseCommand):
         pull.add_argument("--for", nargs="+", default=[], dest="models", metavar="MODEL", help="of a ControlNet")
         _add_import(actions.add_parser("import", help="a folder of diffusers, a single file, a folder of LoRAs, ..."))
         actions.add_parser("list", help="the models that are here, and whether workers could load them")
+        _add_set(actions.add_parser("set", help="precision, offload, or that it is the default"))
         for name, what in (("check", "whether files are there and unchanged"), ("remove", "row and files")):
             one = actions.add_parser(name, help=what)
             one.add_argument("names", nargs="*" if name == "check" else "+", metavar="NAME")
@@ -82,6 +83,12 @@ class Command(BaseCommand):
             self.stdout.write(f"{model.key:26} {model.family:12} {', '.join(model.kinds)}{switched}")
             self.stdout.write(f"{'':26} {state}; {model.source}")
 
+    def _set(self, options: dict[str, Any]) -> None:
+        for model in _named(options["names"]):
+            registry.change(model, precision=options["precision"], offload=options["offload"], first=options["default"])
+            offload = "with offload" if model.options.get("speed", {}).get("offload") else "without offload"
+            self.stdout.write(f"{model.key}: {model.precision}, {offload}, position {model.position}")
+
     def _check(self, options: dict[str, Any]) -> None:
         rows = list(_named(options["names"])) if options["names"] else list(ImageModel.objects.all())
         wrong = 0
@@ -95,6 +102,13 @@ class Command(BaseCommand):
     def _remove(self, options: dict[str, Any]) -> None:
         for name in options["names"]:
             self.stdout.write(removal.remove(name))
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("--precision", default="", choices=["", *PRECISIONS])
+    parser.add_argument("--offload", default=None, action=argparse.BooleanOptionalAction, help="one module at a time")
+    parser.add_argument("--default", action="store_true", help="of requests that name no model")
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
@@ -124,8 +138,9 @@ def _facts(preset: ModelPreset) -> str:
     facts = []
     if counts:
         facts.append(f"download {human(pulling.known_bytes(preset))}")
-        sizes = [f"{name} {human(weights_bytes(counts, name))}" for name in ("fp32", "bf16", "int8")]
-        facts.append(f"memory {', '.join(sizes)}, with offload {human(largest_bytes(counts, 'bf16'))}")
+        loaded = registry.loaded_weights(preset)
+        sizes = [f"{name} {human(weights_bytes(loaded, name))}" for name in ("fp32", "bf16", "int8")]
+        facts.append(f"memory {', '.join(sizes)}, with offload {human(largest_bytes(loaded, 'bf16'))}")
     facts.append(preset.licence + (" (--accept-licence)" if preset.must_accept else ""))
     if preset.gated:
         facts.append("needs HF_TOKEN")
@@ -137,7 +152,7 @@ def _facts(preset: ModelPreset) -> str:
 def _to_onnx(path: Path) -> object:
     from postprocessing.convert import convert  # torch: only here
 
-    return convert(path, Path(settings.SUPERRES_DIR)).path.name
+    return convert(path, folder_of("superres")).path.name
 
 
 class ProgressLine:

@@ -1,4 +1,4 @@
-"""A hub on this machine: it speaks the protocol of the client's hub and serves one folder, with the faults asked for."""
+"""A hub on this machine: it speaks the hub's protocol and serves one folder, with the faults asked for."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def handler_for(hub: Hub):
             found = re.fullmatch(rf"/{hub.repository}/resolve/([^/]+)/(.+)", path)
             if found is None or found[2] not in hub.files():
                 return self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
-            self.file(found[2])
+            return self.file(found[2])
 
         def file(self, name):
             data, blob, sha256 = hub.facts(name)
