@@ -19,7 +19,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 REMOTE: Final = "remote-openai"
 SPEED: Final = ("attention", "channels_last", "compile", "offload", "vae_slicing", "vae_tiling")
-_OF_ALL: Final[Mapping[str, type | tuple[type, ...]]] = {"style_prompts": bool, "languages": list}
+_OF_ALL: Final[Mapping[str, type | tuple[type, ...]]] = {"style_prompts": bool, "languages": list, "vocabulary": str}
 _OF_DIFFUSERS: Final[Mapping[str, type | tuple[type, ...]]] = {
     **_OF_ALL, "adapter": str, "controlnets": dict, "int8": dict, "preprocessors": dict, "scheduler": dict,
     "speed": dict, "vae": str,
