@@ -13,7 +13,8 @@ from generation.admin.base import HelpTextAdmin
 from generation.catalogue import model_rules, samplers, snapshot
 from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel, ModelPreset, Style
-from generation.catalogue.presets import registry
+from generation.catalogue.presets import registry, requested
+from generation.catalogue.presets.hub import PullError
 from generation.catalogue.presets.memory import human, largest_bytes, weights_bytes
 from generation.tasks import trial
 from imagegenx_site.errors import Busy
@@ -104,6 +105,25 @@ class ModelPresetAdmin(ModelAdmin):
     list_display = ("name", "title", "kind", "download", "memory", "licence", "must_accept", "gated", "state")
     list_filter = ("kind", "must_accept", "gated")
     search_fields = ("name", "title", "repository")
+    readonly_fields = ("state",)
+    actions = ("pull", "pull_accepting")
+
+    @admin.action(description="Pull", permissions=["change"])
+    def pull(self, request: HttpRequest, queryset: QuerySet[ModelPreset]) -> None:
+        self._ask(request, queryset, licence_accepted=False)
+
+    @admin.action(description="Pull (I have read and accept the licence)", permissions=["change"])
+    def pull_accepting(self, request: HttpRequest, queryset: QuerySet[ModelPreset]) -> None:
+        self._ask(request, queryset, licence_accepted=True)
+
+    def _ask(self, request: HttpRequest, queryset: QuerySet[ModelPreset], *, licence_accepted: bool) -> None:
+        for preset in queryset:
+            try:
+                requested.ask(preset.name, licence_accepted=licence_accepted)
+            except PullError as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.message_user(request, f"{preset.name} will be pulled; this list says how far it is.")
 
     @admin.display(description="download (computed)")
     def download(self, preset: ModelPreset) -> str:
@@ -119,6 +139,8 @@ class ModelPresetAdmin(ModelAdmin):
     def state(self, preset: ModelPreset) -> str:
         if preset.unusable:
             return "not usable yet"
+        if preset.pull_state:
+            return f"{preset.get_pull_state_display()}: {preset.pull_note}"
         return "here" if ImageModel.objects.filter(name=preset.name).exists() else f"models pull {preset.name}"
 
 

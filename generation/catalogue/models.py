@@ -210,6 +210,14 @@ class ModelPreset(models.Model):
         SUPERRES = "superres", "a network for enlargement"
         REMOTE = "remote", "a model of another service: no files"
 
+    class Pull(models.TextChoices):
+        """Of a pull that was asked for in the admin (presets/requested.py)."""
+
+        ASKED = "asked", "waits"
+        RUNNING = "running", "is being pulled"
+        DONE = "done", "pulled"
+        FAILED = "failed", "failed"
+
     name = models.SlugField(unique=True)
     title = models.CharField(max_length=100)
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.MODEL)
@@ -237,6 +245,9 @@ class ModelPreset(models.Model):
     unusable = models.CharField(
         max_length=300, blank=True, help_text="Why the engine cannot run it yet. Empty: it can."
     )
+    pull_state = models.CharField(max_length=8, choices=Pull, blank=True, editable=False)
+    pull_note = models.TextField(blank=True, editable=False)
+    pull_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ["name"]
