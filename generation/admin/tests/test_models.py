@@ -7,7 +7,7 @@ from django.test import Client
 
 from generation.accounts.models import User
 from generation.catalogue import snapshot
-from generation.catalogue.models import ImageModel
+from generation.catalogue.models import ImageModel, ModelPreset
 from generation.tasks.models import Task
 
 ADD = "/admin/generation/imagemodel/add/"
@@ -90,10 +90,19 @@ def test_a_style_that_would_not_work_is_refused(staff: Client, changes: dict[str
     assert staff.post("/admin/generation/style/add/", form).status_code == 302
 
 
+def act(action: str, name: str) -> dict[str, Any]:
+    return {"action": action, "_selected_action": [ModelPreset.objects.get(name=name).pk]}
+
+
 def test_presets_are_rows_that_an_operator_can_add_to(staff: Client) -> None:
     shown = page(staff.get("/admin/generation/modelpreset/?q=sdxl-turbo"))
     assert "6.9 GB" in shown
     assert "models pull sdxl-turbo" in shown
+    staff.post("/admin/generation/modelpreset/", act("pull", "sdxl"))
+    assert ModelPreset.objects.get(name="sdxl").pull_state == ""
+    staff.post("/admin/generation/modelpreset/", act("pull_accepting", "sdxl"))
+    assert ModelPreset.objects.get(name="sdxl").pull_state == "asked"
+    assert "waits" in page(staff.get("/admin/generation/modelpreset/?q=sdxl"))
     form = {"name": "ours", "title": "Ours", "kind": "model", "repository": "acme/ours", "files": "[]", "hashes": "{}",
             "parameters": "{}", "bytes_per_weight": 2, "row": "{}"}  # fmt: skip
     assert staff.post("/admin/generation/modelpreset/add/", form).status_code == 302

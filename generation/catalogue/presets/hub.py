@@ -6,6 +6,7 @@ is asked to fetch, so it does not count here.
 
 import fnmatch
 import hashlib
+import logging
 import os
 import tempfile
 import time
@@ -219,6 +220,8 @@ def _online() -> None:
     from huggingface_hub import constants
 
     constants.HF_HUB_OFFLINE = False
+    for name in ("httpx", "httpx2"):  # a line for each request else
+        logging.getLogger(name).setLevel(logging.WARNING)
     constants.HF_HUB_DISABLE_TELEMETRY = True
 
 

@@ -75,7 +75,8 @@ def check(name):
     return out.getvalue()
 
 
-def test_a_connection_that_is_cut_is_resumed_where_it_was(preset, hub):
+def test_a_connection_that_is_cut_is_resumed_where_it_was(preset, hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 20)
     hub.faults[UNET] = ["cut", "cut"]
     pull("acme")
     assert any(line.startswith(f"{UNET} from ") and not line.endswith("from 0") for line in hub.ranges)
@@ -208,7 +209,8 @@ def test_the_seed_presets_are_what_they_say(db):
         assert preset.row.get("fallback", preset.name) in presets
         assert preset.revision == "" or len(preset.revision) == 40
         if preset.kind in ("model", "adapter", "remote") and not preset.unusable:
-            values = {**preset.row, "source": preset.row.get("source", "mini")}
+            remote = preset.kind == "remote"
+            values = {**preset.row, "source": preset.row["source"] if remote else "mini"}
             values.pop("fallback", None)
             ImageModel(name=preset.name, title=preset.title, **values).full_clean()
     assert presets["sdxl"].must_accept
