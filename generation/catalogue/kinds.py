@@ -10,7 +10,7 @@ from typing import Any, Final
 from generation.catalogue.parameters import Parameters
 from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 
-CONTROL_TYPES: Final = ("canny", "depth", "openpose")
+CONTROL_TYPES: Final = ("canny", "depth", "openpose", "tile")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def list_of(entry: Field) -> List:
     return List(entry, 0, 3, "LoRAs", form="Give a list of names, or of {name, weight}.")
 
 
-def _named(text: str, user: Owner, plan: Plan | None) -> Lora | None:
+def _named(text: str, user: Owner, plan: Plan | None = None) -> Lora | None:
     """The active version: `name@3`, or the newest of `name`; the team's own before everybody's."""
     name, _, version = text.partition("@")
     if not name.isprintable():

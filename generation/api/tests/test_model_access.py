@@ -32,7 +32,7 @@ def ask(client: Client, **params: Any) -> Any:
 
 def message(response: Any) -> str:
     assert response.status_code == 400, response.content
-    return str(response.json()["details"][0]["message"] if "details" in response.json() else response.json())
+    return str(response.json()["data"]["errors"][0]["message"])
 
 
 def test_a_known_model_that_is_not_here_is_answered_with_the_command_that_brings_it(client: Client) -> None:
@@ -52,6 +52,7 @@ def test_a_model_kept_for_others_is_neither_listed_nor_used(client: Client, owne
     assert ask(client).status_code == 202
     assert Task.objects.get().model.name == "mini-turbo"
 
+    assert owner.team
     mini.teams.add(owner.team)
     snapshot.reload()
     assert ask(client, model="mini").status_code == 202
@@ -64,5 +65,6 @@ def test_a_lora_kept_for_a_plan_is_neither_listed_nor_used_by_others(client: Cli
     lora.plans.add(Plan.objects.create(name="gold", title="Gold"))
     assert "no such active LoRA" in message(ask(client, loras=["house-style"]))
     assert not client.get("/api/v1/lora/").json()["data"]["items"]
+    assert owner.team
     lora.plans.add(owner.team.plan)
     assert ask(client, loras=["house-style"]).status_code == 202

@@ -229,7 +229,7 @@ def _bar_for(file: RemoteFile, progress: Progress) -> type:
     """What the hub's client takes for a progress bar."""
     from tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[misc]
+    class Bar(tqdm):
         def __init__(self, *args: Any, **settings: Any) -> None:
             settings.pop("name", None)
             super().__init__(*args, **{**settings, "disable": True})

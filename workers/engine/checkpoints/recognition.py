@@ -132,8 +132,9 @@ def _transformer(header: Header, prefix: str) -> tuple[str, ...]:
 
 def _control_families(header: Header) -> tuple[str, ...]:
     """By the width of the text that it reads."""
-    width = _shape(header, ".attn2.to_k.weight")[-1:]
-    return {(768,): ("sd15",), (1024,): ("sd21",), (2048,): ("sdxl",)}.get(width, ())
+    shape = _shape(header, ".attn2.to_k.weight")
+    family = {768: "sd15", 1024: "sd21", 2048: "sdxl"}.get(shape[-1] if shape else 0)
+    return (family,) if family else ()
 
 
 def _shape(header: Header, end: str) -> tuple[int, ...]:
