@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from generation.admin import model_trial
 from generation.admin.base import HelpTextAdmin
 from generation.catalogue import model_rules, samplers, snapshot
 from generation.catalogue.kinds import task_kinds
@@ -16,10 +17,7 @@ from generation.catalogue.models import ImageModel, ModelPreset, Style
 from generation.catalogue.presets import registry, requested
 from generation.catalogue.presets.hub import PullError
 from generation.catalogue.presets.memory import human, largest_bytes, weights_bytes
-from generation.tasks import trial
 from imagegenx_site.errors import Busy
-
-_LOADING = ("name", "family", "source", "revision", "precision", "options")  # a change of these calls for a new trial
 
 
 class CatalogueAdmin(HelpTextAdmin):
@@ -55,6 +53,11 @@ class ModelForm(forms.ModelForm):
         model = ImageModel
         fields = "__all__"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.earlier = self.instance.fingerprint if self.instance.pk else ""
+        """What the row had workers load before this form."""
+
 
 @admin.register(ImageModel)
 class ImageModelAdmin(CatalogueAdmin):
@@ -75,7 +78,7 @@ class ImageModelAdmin(CatalogueAdmin):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         model: ImageModel = form.instance
-        if model.enabled and (not change or any(name in form.changed_data for name in _LOADING)):
+        if model.enabled and model.fingerprint != form.earlier:
             self._try(request, model)
 
     @admin.display(description="loaded?")
@@ -91,7 +94,7 @@ class ImageModelAdmin(CatalogueAdmin):
 
     def _try(self, request: HttpRequest, model: ImageModel) -> None:
         try:
-            task = trial.try_model(model, request.user)  # type: ignore[arg-type]  # who is here is signed in
+            task = model_trial.try_model(model, request.user)  # type: ignore[arg-type]  # who is here is signed in
         except Busy as error:
             self.message_user(request, f"{model.name} is not tried: {error}", messages.WARNING)
             return

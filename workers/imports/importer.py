@@ -15,7 +15,7 @@ from generation.catalogue.presets.hub import PullError
 from workers.engine.checkpoints import configurations
 from workers.engine.checkpoints.configurations import Component, Configuration
 from workers.engine.checkpoints.files import PICKLES, Header, Unusable, read_header
-from workers.engine.checkpoints.recognition import Kind, Recognised, recognise
+from workers.engine.checkpoints.recognition import FileKind, Recognised, recognise
 from workers.engine.checkpoints.single_file import Incomplete, Unfit, convert, convert_part
 from workers.imports import folders, parts
 
@@ -30,7 +30,7 @@ _SD15_CONTROLNET: Final = {
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ImportWishes:
     """`name`: of the model, "": that of the file or folder. `like`: the preset whose defaults it gets. `models`: which
     ones a ControlNet or a VAE is for. `configuration`: a folder in diffusers' format whose shape a single file has.
     `parts`: a model here, or such a folder, that brings what a file lacks. `prediction`: "v_prediction" or "epsilon".
@@ -48,7 +48,7 @@ class Wishes:
     notes: list[str] = field(default_factory=list)
 
 
-def import_path(path: Path, wishes: Wishes) -> list[str]:
+def import_path(path: Path, wishes: ImportWishes) -> list[str]:
     """Sentences about what can be asked for now. Raises Unusable with what would be right."""
     if not path.exists():
         raise Unusable(f"There is nothing at {path}.")
@@ -59,7 +59,7 @@ def import_path(path: Path, wishes: Wishes) -> list[str]:
         raise Unusable(f"{path.name}: {text}") from error
 
 
-def _folder(path: Path, wishes: Wishes) -> list[str]:
+def _folder(path: Path, wishes: ImportWishes) -> list[str]:
     if (path / "model_index.json").is_file():
         return [_diffusers(path, wishes)]
     class_name, config = folders.part_of(path)
@@ -76,7 +76,7 @@ def _folder(path: Path, wishes: Wishes) -> list[str]:
     return [_file(file, wishes, among_others=True) for file in files]
 
 
-def _diffusers(path: Path, wishes: Wishes) -> str:
+def _diffusers(path: Path, wishes: ImportWishes) -> str:
     checking.check_folder(path)
     family = wishes.family or folders.family_of(path)
     name = _free_name(path, wishes)
@@ -85,21 +85,21 @@ def _diffusers(path: Path, wishes: Wishes) -> str:
     return _registered(name, family, folders.kinds_of(target, family), "", wishes)
 
 
-def _file(path: Path, wishes: Wishes, *, among_others: bool = False) -> str:
+def _file(path: Path, wishes: ImportWishes, *, among_others: bool = False) -> str:
     if path.suffix.lower() == ".gguf":
         raise Unusable(f"{path.name}: GGUF is not read here. Take the .safetensors file of the same model.")
     header = read_header(path)
     found = recognise(header)
     match found.kind:
-        case Kind.LORA:
+        case FileKind.LORA:
             named = registry.slug(path.stem) if among_others else wishes.name or registry.slug(path.stem)
             lora = parts.import_lora(path, named, wishes.family)
             return f'{lora} can be asked for: {{"params": {{"loras": ["{lora.name}"]}}}} (made for {lora.base_family}).'
-        case Kind.ESRGAN:
+        case FileKind.ESRGAN:
             return _enlargement(path)
-        case Kind.CONTROLNET:
+        case FileKind.CONTROLNET:
             return _controlnet_file(header, found, wishes)
-        case Kind.VAE:
+        case FileKind.VAE:
             return _vae_file(header, wishes)
     return _checkpoint(header, found, wishes)
 
@@ -117,7 +117,7 @@ def _enlargement(path: Path) -> str:
 # ---- single files
 
 
-def _checkpoint(header: Header, found: Recognised, wishes: Wishes) -> str:
+def _checkpoint(header: Header, found: Recognised, wishes: ImportWishes) -> str:
     name = _free_name(header.path, wishes)
     target = registry.folder_of(name)
     staging = target.with_name(f".{name}.importing")
@@ -132,7 +132,7 @@ def _checkpoint(header: Header, found: Recognised, wishes: Wishes) -> str:
     return _registered(name, configuration.family, kinds, _PRESETS.get(configuration.name, ""), wishes)
 
 
-def _converted(header: Header, found: Recognised, staging: Path, wishes: Wishes) -> Configuration:
+def _converted(header: Header, found: Recognised, staging: Path, wishes: ImportWishes) -> Configuration:
     """Write the folder by the first configuration that fits. Raises Unusable."""
     candidates = list(_configurations(found, wishes))
     reasons = []
@@ -154,7 +154,7 @@ def _converted(header: Header, found: Recognised, staging: Path, wishes: Wishes)
     )
 
 
-def _configurations(found: Recognised, wishes: Wishes) -> Any:
+def _configurations(found: Recognised, wishes: ImportWishes) -> Any:
     """The one that was named, or those that ship, then those of the models here."""
     family = wishes.family or configurations.shipped(found.candidates[0]).family
     if wishes.configuration is not None:
@@ -168,7 +168,7 @@ def _configurations(found: Recognised, wishes: Wishes) -> Any:
             yield configurations.of_folder(folder, family)
 
 
-def _parts(family: str, wishes: Wishes) -> Path | None:
+def _parts(family: str, wishes: ImportWishes) -> Path | None:
     """The folder that brings what the file lacks: the one that was named, or a model of the family that is here."""
     if wishes.parts:
         named = ImageModel.objects.filter(name=wishes.parts).first()
@@ -182,7 +182,7 @@ def _parts(family: str, wishes: Wishes) -> Path | None:
     return None
 
 
-def _set_prediction(folder: Path, header: Header, configuration: Configuration, wishes: Wishes) -> None:
+def _set_prediction(folder: Path, header: Header, configuration: Configuration, wishes: ImportWishes) -> None:
     """What the denoiser predicts is not in its shape: as asked, by the notes in the file, else as its family does."""
     noted = {"v": "v_prediction", "epsilon": "epsilon"}.get(header.notes.get("modelspec.prediction_type", ""), "")
     if "v_pred" in header.shapes:
@@ -202,7 +202,7 @@ def _set_prediction(folder: Path, header: Header, configuration: Configuration, 
 # ---- parts of models
 
 
-def _part(path: Path, class_name: str, config: Any, wishes: Wishes) -> str:
+def _part(path: Path, class_name: str, config: Any, wishes: ImportWishes) -> str:
     """A ControlNet or a VAE in diffusers' format."""
     if not any(path.glob("*.safetensors")):
         raise Unusable(f"{path.name} has no .safetensors: only that is taken.")
@@ -217,7 +217,7 @@ def _part(path: Path, class_name: str, config: Any, wishes: Wishes) -> str:
     return parts.attach("controlnets", kind, target, wishes.models, wishes.family or folders.control_family(config))
 
 
-def _controlnet_file(header: Header, found: Recognised, wishes: Wishes) -> str:
+def _controlnet_file(header: Header, found: Recognised, wishes: ImportWishes) -> str:
     family = wishes.family or next(iter(found.candidates), "")
     config: dict[str, Any] = dict(_SD15_CONTROLNET)
     if wishes.configuration is not None:
@@ -234,7 +234,7 @@ def _controlnet_file(header: Header, found: Recognised, wishes: Wishes) -> str:
     return parts.attach("controlnets", kind, target, wishes.models, family)
 
 
-def _vae_file(header: Header, wishes: Wishes) -> str:
+def _vae_file(header: Header, wishes: ImportWishes) -> str:
     candidates = ["sd15", "flux-dev"] if wishes.configuration is None else []
     if wishes.family == "sdxl" or "xl" in header.path.stem.lower():
         candidates = ["sdxl"]
@@ -262,7 +262,7 @@ def _convert_part(header: Header, component: Component, target: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _vae(target: Path, wishes: Wishes) -> str:
+def _vae(target: Path, wishes: ImportWishes) -> str:
     if not wishes.models:
         return f"{target.name} lies in {target}. Say for which models it is: add --for NAME (and --replace)."
     return parts.attach("vae", "", target, wishes.models, "")
@@ -271,7 +271,7 @@ def _vae(target: Path, wishes: Wishes) -> str:
 # ---- rows
 
 
-def _free_name(path: Path, wishes: Wishes) -> str:
+def _free_name(path: Path, wishes: ImportWishes) -> str:
     """Raises Unusable for a name that is taken, unless it is to be replaced."""
     name = wishes.name or registry.slug(path.stem if path.is_file() else path.name)
     if ImageModel.objects.filter(name=name).exists() and not wishes.replace:
@@ -281,7 +281,7 @@ def _free_name(path: Path, wishes: Wishes) -> str:
     return name
 
 
-def _registered(name: str, family: str, kinds: list[str], like: str, wishes: Wishes) -> str:
+def _registered(name: str, family: str, kinds: list[str], like: str, wishes: ImportWishes) -> str:
     """The row, with the defaults of a preset of its family."""
     preset = ModelPreset.objects.filter(name=wishes.like or like or registry.LIKE.get(family, "")).first()
     if wishes.like and preset is None:

@@ -11,7 +11,7 @@ from generation.catalogue import snapshot
 from generation.catalogue.models import ImageModel, Lora
 from generation.tasks.models import Task
 
-GENERATE = "/api/v1/image/generate/"
+GENERATE = "/api/v1/image/generate"
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_a_model_kept_for_others_is_neither_listed_nor_used(client: Client, owne
     mini = ImageModel.objects.get(name="mini")
     mini.teams.add(Team.objects.create(name="others", plan=Plan.objects.get(name="free")))
     snapshot.reload()
-    listed = [model["name"] for model in client.get("/api/v1/models/").json()["data"]["items"]]
+    listed = [model["name"] for model in client.get("/api/v1/models").json()["data"]["items"]]
     assert listed == ["mini-turbo"]
     assert "There is no model 'mini'" in message(ask(client, model="mini"))
     assert ask(client).status_code == 202
@@ -64,7 +64,7 @@ def test_a_lora_kept_for_a_plan_is_neither_listed_nor_used_by_others(client: Cli
     assert ask(client, loras=["house-style"]).status_code == 202
     lora.plans.add(Plan.objects.create(name="gold", title="Gold"))
     assert "no such active LoRA" in message(ask(client, loras=["house-style"]))
-    assert not client.get("/api/v1/lora/").json()["data"]["items"]
+    assert not client.get("/api/v1/lora").json()["data"]["items"]
     assert owner.team
     lora.plans.add(owner.team.plan)
     assert ask(client, loras=["house-style"]).status_code == 202

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from django.conf import settings
 
 PARALLEL: Final = 4  # files at once
 TRIES: Final = 6  # of one file, after which the pull ends; what has come stays for the next
@@ -136,7 +137,7 @@ def _download(repository: str, revision: str, file: RemoteFile, folder: Path, pr
     _asked(
         lambda: hf_hub_download(
             repository, file.name, revision=revision, local_dir=folder, tqdm_class=bar, token=_token(),
-            endpoint=os.environ.get("HF_ENDPOINT"), library_name="imagegenx",
+            endpoint=settings.HF_ENDPOINT or None, library_name="imagegenx",
         ),
         f"{repository}: {file.name}",
     )  # fmt: skip
@@ -205,12 +206,12 @@ def _api() -> Any:
     _online()
     from huggingface_hub import HfApi
 
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=_token(), library_name="imagegenx")
+    return HfApi(endpoint=settings.HF_ENDPOINT or None, token=_token(), library_name="imagegenx")
 
 
 def _token() -> str | None:
-    """Of the environment, or of `hf auth login` (None: the client looks for it)."""
-    return os.environ.get("HF_TOKEN") or None
+    """None: the client looks for that of `hf auth login`."""
+    return settings.HF_TOKEN or None
 
 
 def _online() -> None:

@@ -28,7 +28,7 @@ Kind = ModelPreset.Kind
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PullWishes:
     """`models`: which ones a ControlNet or a preprocessor is for, none: all that it fits. `convert_superres` makes a
     network for enlargement of a checkpoint; it needs torch, which callers here may not have.
     """
@@ -66,7 +66,7 @@ def check_licences(presets: Sequence[ModelPreset], accepted: bool) -> None:
         raise PullError("These licences restrict use. Read them, then add --accept-licence:\n" + "\n".join(lines))
 
 
-def pull(preset: ModelPreset, wishes: Wishes) -> str:
+def pull(preset: ModelPreset, wishes: PullWishes) -> str:
     """Fetch, verify, move, register. A sentence about what can be asked for now. Raises PullError."""
     check_licences([preset], wishes.accept_licence)
     if preset.kind == Kind.REMOTE:
@@ -148,7 +148,7 @@ def _move(staging: Path, target: Path) -> None:
     shutil.rmtree(retired, ignore_errors=True)
 
 
-def _enlargement(preset: ModelPreset, staging: Path, wishes: Wishes) -> str:
+def _enlargement(preset: ModelPreset, staging: Path, wishes: PullWishes) -> str:
     if wishes.convert_superres is None:
         raise PullError("Networks for enlargement are converted by `manage.py models pull`, which has torch.")
     made = wishes.convert_superres(staging / preset.files[0])
@@ -156,7 +156,7 @@ def _enlargement(preset: ModelPreset, staging: Path, wishes: Wishes) -> str:
     return f"{preset.name}: enlargement by {preset.row['scale']} is made by it from now on ({made})."
 
 
-def _register(preset: ModelPreset, wishes: Wishes) -> str:
+def _register(preset: ModelPreset, wishes: PullWishes) -> str:
     row = {"title": preset.title, "source": preset.name, **preset.row}
     if preset.kind == Kind.ADAPTER:
         base = ImageModel.objects.filter(name=preset.base).first()
@@ -170,7 +170,7 @@ def _register(preset: ModelPreset, wishes: Wishes) -> str:
     return f'{preset.name} can be asked for: {{"params": {{"model": "{model.name}"}}}}'
 
 
-def _attach(preset: ModelPreset, wishes: Wishes) -> str:
+def _attach(preset: ModelPreset, wishes: PullWishes) -> str:
     try:
         models = registry.models_for(wishes.models, preset.row["family"])
     except LookupError as error:

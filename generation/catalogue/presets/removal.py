@@ -26,8 +26,7 @@ def remove(name: str) -> str:
     if users := _users(folder_of(name), but=name):
         raise PullError(f"{name} is used by {', '.join(users)}: remove them first.")
     kept = _forget(row) if row is not None else ""
-    if row is None or row.source.split("/")[0] == name:
-        shutil.rmtree(folder_of(name), ignore_errors=True)
+    shutil.rmtree(folder_of(name), ignore_errors=True)
     return f"{name} is removed.{kept}"
 
 

@@ -48,7 +48,7 @@ def claim() -> ModelPreset | None:
 def run(preset: ModelPreset) -> None:
     """Pull a claimed preset, and what it needs; whoever asked has accepted the licences. Raises nothing."""
     notes = _Notes(preset)
-    wishes = pulling.Wishes(accept_licence=True, progress=notes.progress)
+    wishes = pulling.PullWishes(accept_licence=True, progress=notes.progress)
     try:
         done = [pulling.pull(one, wishes) for one in pulling.ordered([preset.name])]
         notes.write(Pull.DONE, done[-1])

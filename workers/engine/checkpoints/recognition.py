@@ -28,7 +28,7 @@ TRANSFORMERS: Final = (UNET, "transformer.", "")
 """What may stand before the names of a transformer's layers."""
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     MODEL = "model"
     LORA = "lora"
     CONTROLNET = "controlnet"
@@ -42,7 +42,7 @@ class Recognised:
     ControlNet families of the engine). `has`: the parts that the file brings, of "denoiser", "text" and "vae".
     """
 
-    kind: Kind
+    kind: FileKind
     candidates: tuple[str, ...] = ()
     has: frozenset[str] = frozenset()
 
@@ -51,15 +51,15 @@ def recognise(header: Header) -> Recognised:
     """Raises Unusable for what nobody here can read."""
     names = header.shapes
     if any(_LORA.search(name) for name in names):
-        return Recognised(Kind.LORA)
+        return Recognised(FileKind.LORA)
     if any(name in names for name in _ESRGAN) and any(name in names for name in _DENSE):
-        return Recognised(Kind.ESRGAN)
+        return Recognised(FileKind.ESRGAN)
     if next(header.starting(*_CONTROL), None):
-        return Recognised(Kind.CONTROLNET, _control_families(header))
+        return Recognised(FileKind.CONTROLNET, _control_families(header))
     if _is_vae(header):
-        return Recognised(Kind.VAE)
+        return Recognised(FileKind.VAE)
     if candidates := _candidates(header):
-        return Recognised(Kind.MODEL, candidates, _parts(header))
+        return Recognised(FileKind.MODEL, candidates, _parts(header))
     raise Unusable(
         f"{header.path.name} is none of the checkpoints that are known here (Stable Diffusion 1.5, 2.1, XL, 3 and 3.5, "
         "FLUX.1, Z-Image, Qwen-Image; LoRA, ControlNet, VAE, ESRGAN). Its first tensor is "

@@ -60,7 +60,7 @@ class Command(BaseCommand):
                     f"{preset.name}: its exact revision is not known here; the newest is taken and noted."
                 )
             with ProgressLine(preset.name, self.stdout) as line:
-                wishes = pulling.Wishes(options["accept_licence"], options["models"], _to_onnx, line.note)
+                wishes = pulling.PullWishes(options["accept_licence"], options["models"], _to_onnx, line.note)
                 done = pulling.pull(preset, wishes)
             self.stdout.write(done)
 
@@ -69,7 +69,7 @@ class Command(BaseCommand):
         from workers.imports import importer
 
         wanted = ("name", "family", "like", "control_type", "configuration", "parts", "prediction", "replace")
-        wishes = importer.Wishes(models=tuple(options["models"]), **{name: options[name] for name in wanted})
+        wishes = importer.ImportWishes(models=tuple(options["models"]), **{name: options[name] for name in wanted})
         try:
             lines = importer.import_path(options["path"], wishes)
         except Unusable as error:

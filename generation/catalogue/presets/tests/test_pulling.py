@@ -29,13 +29,13 @@ def models_dir(settings, tmp_path):
 
 
 @pytest.fixture
-def hub(models_dir, monkeypatch, tmp_path):
+def hub(models_dir, settings, monkeypatch, tmp_path):
     """With the environment of `make`: HF_HUB_OFFLINE is set there for the workers' sake."""
     shutil.copytree(MINI, tmp_path / "repository")
     with hub_server.running(tmp_path / "repository") as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        settings.HF_ENDPOINT = server.url
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setenv("HF_TOKEN", "hf_of_somebody")
+        settings.HF_TOKEN = "hf_of_somebody"
         monkeypatch.setattr(hub_module, "LONGEST_WAIT_S", 0.05)
         yield server
     snapshot.reload()
@@ -173,6 +173,11 @@ def test_a_few_step_form_brings_the_weights_that_it_needs(preset, hub, models_di
     fast = ImageModel.objects.get(name="acme-fast")
     assert (fast.source, fast.options["adapter"]) == ("acme", "../acme-fast/vae/config.json")
     assert ImageModel.objects.filter(name="acme").exists()
+    with pytest.raises(CommandError, match="acme is used by acme-fast"):
+        call_command("models", "remove", "acme", stdout=StringIO())
+    call_command("models", "remove", "acme-fast", stdout=StringIO())
+    assert not (models_dir / "acme-fast").exists()
+    assert (models_dir / "acme").exists()
 
 
 def test_a_controlnet_becomes_a_type_of_the_models_that_it_fits(preset, hub, models_dir):

@@ -9,7 +9,7 @@ import torch
 
 from workers.engine.checkpoints import configurations, single_file
 from workers.engine.checkpoints.files import Header
-from workers.engine.checkpoints.recognition import Kind, recognise
+from workers.engine.checkpoints.recognition import FileKind, recognise
 from workers.engine.checkpoints.tests import original_names
 
 UNET = "model.diffusion_model."
@@ -59,7 +59,7 @@ def stable_diffusion(name):
 def test_stable_diffusion(name):
     tensors = stable_diffusion(name)
     found = recognised(tensors)
-    assert (found.kind, found.candidates, found.has) == (Kind.MODEL, (name,), {"denoiser", "text", "vae"})
+    assert (found.kind, found.candidates, found.has) == (FileKind.MODEL, (name,), {"denoiser", "text", "vae"})
     parts = ["unet", "vae", "text_encoder", *(["text_encoder_2"] if name.startswith("sdxl") else [])]
     whole(name, tensors, parts)
 

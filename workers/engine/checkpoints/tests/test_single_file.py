@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, PoolConfig
 from workers.engine.checkpoints import configurations, single_file
 from workers.engine.checkpoints.files import Unusable, read_header
-from workers.engine.checkpoints.recognition import Kind, recognise
+from workers.engine.checkpoints.recognition import FileKind, recognise
 from workers.engine.checkpoints.tests import original_names
 from workers.engine.tests import tiny_models
 from workers.engine.tests.conftest import MINI
@@ -35,7 +35,7 @@ def pictures(*sources, family="sd15", **changes):
 
 def test_the_shipped_model_as_a_single_file_makes_the_same_picture(mini_file, tmp_path):
     found = recognise(read_header(mini_file))
-    assert (found.kind, found.candidates, found.has) == (Kind.MODEL, ("sd15",), {"denoiser", "text", "vae"})
+    assert (found.kind, found.candidates, found.has) == (FileKind.MODEL, ("sd15",), {"denoiser", "text", "vae"})
 
     single_file.convert(read_header(mini_file), configurations.of_folder(MINI, "sd15"), tmp_path / "imported")
 
