@@ -104,6 +104,8 @@ def fetch(repository: str, wanted: Listing, folder: Path, progress: Progress) ->
     """Bring the files into a folder, which may hold parts of an earlier attempt. Raises PullError; what has come
     stays, but a file with another content than it should have is deleted."""
     folder.mkdir(parents=True, exist_ok=True)
+    for file in wanted.files:
+        progress(file.name, 0, file.size)
 
     def one(file: RemoteFile) -> None:
         path = folder / file.name

@@ -120,5 +120,5 @@ def how_to_get(name: str) -> str:
                 return f"{preset.title} is known, but: {preset.unusable}"
             accept = " --accept-licence" if preset.must_accept else ""
             command = f"manage.py models pull {preset.name}{accept}"
-            return f"{preset.title} is known but not here yet. The operator gets it with: {command}"
+            return f"{preset.title} is known but not here yet. The operator gets it with `{command}`."
     return ""

@@ -163,14 +163,15 @@ class ProgressLine:
         self._files: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._moves = sys.stdout.isatty()
-        self._next = time.monotonic()
+        self._next = time.monotonic() + 1
 
     def __enter__(self) -> "ProgressLine":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._moves and self._files:
-            self._out.write("")
+        if self._files:
+            self._write()
+            self._out.write("", ending="\n" if self._moves else "")
 
     def note(self, file: str, here: int, whole: int) -> None:
         with self._lock:

@@ -227,8 +227,8 @@ def test_the_seed_presets_are_what_they_say(db):
 
 def test_a_known_model_that_is_not_here_is_named_with_its_command(db):
     call_command("seed", stdout=StringIO())
-    assert registry.how_to_get("sdxl").endswith("manage.py models pull sdxl --accept-licence")
-    assert registry.how_to_get("Stable-Diffusion-XL").endswith("manage.py models pull sdxl --accept-licence")
+    assert registry.how_to_get("sdxl").endswith("`manage.py models pull sdxl --accept-licence`.")
+    assert registry.how_to_get("Stable-Diffusion-XL").endswith("`manage.py models pull sdxl --accept-licence`.")
     assert registry.how_to_get("nothing-like-that") == ""
 
 
