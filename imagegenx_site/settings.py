@@ -103,6 +103,8 @@ GPU_IDLE_UNLOAD_S = number("GPU_IDLE_UNLOAD_S", GpuConfig.idle_unload_s, 1, 8640
 GPU_MEMORY_GB = number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
 # GB that paused work may hold; beyond it tasks go back to wait
 GPU_PAUSED_GB = number("GPU_PAUSED_GB", GpuConfig.paused_gb, 0, 1024)
+# ms of a forward pass from which more rows are taken only if each becomes cheaper: P0 waits for the pass that runs
+STEP_MAX_MS = number("STEP_MAX_MS", 1000 * GpuConfig.step_max_s, 1, 60_000)
 # rows a batch may have, as 2,4,8,16, for models with the option `compile`: each count is compiled once; empty: any
 GPU_ROW_BUCKETS = ascending("GPU_ROW_BUCKETS")
 # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
@@ -190,6 +192,9 @@ FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o777 & ~UMASK
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
 COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
+# id (igx_<id>_...) of the key that requests without one have at the children's doors (/generate, /status, /result);
+# its profile must allow child-safe styles only; empty: these doors want a key like all others
+CHILDREN_KEY = env.str("CHILDREN_KEY", "")
 # names for which /v1 takes the default model, unless a model has the name itself
 OPENAI_ALIASES = env.list(
     "OPENAI_ALIASES",

@@ -120,7 +120,7 @@ def _of_signature(request: HttpRequest) -> ApiKey:
     text = signatures.canonical(request.method or "", request.path, query, timestamp, nonce, request.body)
     given = request.headers["X-Signature"]
     signatures.verify(key.digest, key.prefix, text, given=given, timestamp=timestamp, nonce=nonce)
-    _check_alive(key)
+    check_alive(key)
     return key
 
 
@@ -150,11 +150,12 @@ def find_key(text: str) -> ApiKey:
     key = key_cache.find(parts[1])
     if key is None or not hmac.compare_digest(key.digest, ApiKey.digest_of(parts[2])):
         raise Unauthorised(f"Unknown API key. {_HOW}")
-    _check_alive(key)
+    check_alive(key)
     return key
 
 
-def _check_alive(key: ApiKey) -> None:
+def check_alive(key: ApiKey) -> None:
+    """Raises Unauthorised for a key that was revoked or has ended."""
     if key.revoked_at is not None:
         raise _Ended("This API key was revoked. Make a new one.")
     if key.expires_at is not None and key.expires_at <= timezone.now():

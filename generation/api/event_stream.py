@@ -46,7 +46,7 @@ from generation.tasks import access, watchers
 from generation.tasks.models import Status
 from generation.tasks.presentation import PUBLIC_STATUS
 from generation.tasks.view import TaskSnapshot, view_for, view_of
-from imagegenx_site.errors import ApiError, NotFound, TooManyRequests, Unauthorised
+from imagegenx_site.errors import ApiError, NotFound, TooManyRequests, Unauthorised, WrongMethod
 from imagegenx_site.ids import from_public
 from imagegenx_site.slots import Slots, SlotsFull
 
@@ -94,7 +94,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """GET: the events of a task, until it has ended."""
     try:
         if request.method != "GET":
-            return _failure(request, _method_not_allowed())
+            return _failure(request, WrongMethod(f"{request.method} is not for this address. It takes GET."))
         base = base_url(request)
         shown = await sync_to_async(_authorise)(request, public_id)
     except ApiError as error:
@@ -241,9 +241,3 @@ def _failure(request: HttpRequest, error: ApiError) -> HttpResponse:
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
     return response
-
-
-def _method_not_allowed() -> ApiError:
-    error = ApiError("Only GET is possible here.")
-    error.http_status, error.code = 405, "method_not_allowed"  # type: ignore[misc]  # of this one value
-    return error

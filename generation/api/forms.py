@@ -5,7 +5,7 @@ once.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from rest_framework import serializers
 
 from generation.accounts import plans
 from generation.accounts.models import Plan, User
+from generation.api.requests import spellings
+from generation.api.requests.choices import OneOf
 from generation.api.validation import NumberField, StrictSerializer, validated
 from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
@@ -23,7 +25,7 @@ from generation.catalogue.presets import registry
 from generation.catalogue.snapshot import Catalogue
 from imagegenx_site.errors import Fault, InvalidRequest
 from imagegenx_site.http.outbound import is_own_address, url_problem
-from postprocessing.recipe import BLOCK, Recipe, RecipeError
+from postprocessing.recipe import BLOCK, FORMATS, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
 LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
@@ -80,7 +82,7 @@ class ParamsSerializer(StrictSerializer):
     )
     num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
     saturation = NumberField(required=False, min_value=0.5, max_value=2.0)
-    format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
+    format = OneOf(FORMATS, also=spellings.FORMATS, required=False)
     deterministic = serializers.BooleanField(
         required=False, help_text="Run in a batch of one: bit-identical images on one machine, slower."
     )
@@ -110,11 +112,13 @@ class ParamsSerializer(StrictSerializer):
 
     def validate_style(self, name: str) -> str:
         catalogue: Catalogue = self.context["catalogue"]
-        if name and catalogue.style(name) is None:
+        style = catalogue.style_named(name) if name else None
+        if name and style is None:
             near = difflib.get_close_matches(name, catalogue.style_names(), n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else " See /api/v1/styles."
-            raise _fault("unknown_style", f"There is no style {name!r}.{hint}")
-        return name
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            known = ", ".join(catalogue.style_names())
+            raise _fault("unknown_style", f"There is no style {name!r}.{hint} Known: {known}.")
+        return style.name if style else ""
 
     def validate_resolution(self, text: str) -> tuple[int, int]:
         sides = parse_resolution(text)
@@ -206,13 +210,15 @@ class RequestContext:
     host: str = ""
 
 
-def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) -> dict[str, Any]:
-    """The checked values of a request body. Raises InvalidRequest with every fault."""
+def parse(
+    body: Any, form: type[GenerateSerializer], context: RequestContext, found: Sequence[Fault] = ()
+) -> dict[str, Any]:
+    """The checked values of a request body. Raises InvalidRequest with every fault, those `found` before among them."""
     kind, catalogue = context.kind, context.catalogue
     params = body.get("params") if isinstance(body, Mapping) else None
     named = params.get("model") if isinstance(params, Mapping) else None
     model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
-    found = plans.faults(context.plan, kind=kind)
+    found = [*found, *plans.faults(context.plan, kind=kind)]
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
     values, faults = validated(form, body, {**vars(context), "model": model, "faults": found})

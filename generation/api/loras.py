@@ -13,6 +13,7 @@ from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload
+from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import JSONParser, MultiPartParser, StrictSerializer, checked
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
@@ -79,8 +80,9 @@ class LoraUploadView(ApiView):
             "lora",
             data=LoraBody,
             code=201,
-            also=(413, 415),
+            also=(413, 415, 422),
             request={"multipart/form-data": UploadSerializer},
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest) -> Response:
@@ -95,16 +97,19 @@ class LoraUploadView(ApiView):
             if found:
                 raise InvalidRequest(found)
 
-        row = loras.receive(
-            asked["name"],
-            _chunks(asked["file"]),
-            owner=request.user,
-            family=asked["base_family"],
-            files=lora_files(),
-            max_bytes=settings.MAX_LORA_BYTES,
-            check=check,
-        )
-        return Response(lora_body(row, request), status=201)
+        def make() -> Response:
+            row = loras.receive(
+                asked["name"],
+                _chunks(asked["file"]),
+                owner=request.user,
+                family=asked["base_family"],
+                files=lora_files(),
+                max_bytes=settings.MAX_LORA_BYTES,
+                check=check,
+            )
+            return Response(lora_body(row, request), status=201)
+
+        return once(request, "lora/upload", asked, make)
 
 
 class LoraStateView(ApiView):

@@ -82,7 +82,10 @@ def operation(
 def submit_operation(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
     """The endpoint that makes tasks of a kind; the types of its answers 202 and 200."""
     finished = OpenApiResponse(enveloped(done), "The finished task (`Prefer: wait`), or the price of a dry run.")
-    example = OpenApiExample(kind.path, value=kind.example, request_only=True, media_type="application/json")
+    about: dict[str, Any] = {"request_only": True, "media_type": "application/json"}
+    examples = [OpenApiExample(kind.path, value=kind.example, **about)]
+    if kind.printed:
+        examples.append(OpenApiExample(f"{kind.path}, as older documents print it", value=kind.printed, **about))
     return operation(
         kind.path,
         kind.summary,
@@ -93,7 +96,7 @@ def submit_operation(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
         responses={200: finished},
         request=dict.fromkeys(("application/json", "multipart/form-data"), form_of(kind)),
         parameters=[_PREFER, _CANCEL_AFTER, _IDEMPOTENCY],
-        examples=[example],
+        examples=examples,
     )
 
 
@@ -101,7 +104,7 @@ def read_operation(name: str, summary: str, data: Any = TaskBody) -> dict[str, A
     """GET of one thing, with an ETag."""
     known = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag already known.")
     same = {304: OpenApiResponse(None, "It is still as `If-None-Match` says.")}
-    return operation(name, summary, "image", data=data, also=(404,), parameters=[known], responses=same)
+    return operation(name, summary, "image", data=data, also=(404,), parameters=[known, _PREFER], responses=same)
 
 
 class DeletedBody(TypedDict):

@@ -12,6 +12,8 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.requests.choices import OneOf
+from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import StrictSerializer, checked
 from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
@@ -27,9 +29,7 @@ class EndpointSerializer(StrictSerializer):
     """An address that gets task events."""
 
     url = serializers.CharField(max_length=2000)
-    events = serializers.ListField(
-        child=serializers.ChoiceField(choices=EVENTS), required=False, default=list, help_text="Empty: all."
-    )
+    events = serializers.ListField(child=OneOf(EVENTS), required=False, default=list, help_text="Empty: all.")
 
     def validate_url(self, url: str) -> str:
         fault = url_problem(url)
@@ -43,7 +43,7 @@ class EndpointSerializer(StrictSerializer):
 class ChangeSerializer(StrictSerializer):
     """Which events, and whether it is to be called."""
 
-    events = serializers.ListField(child=serializers.ChoiceField(choices=EVENTS), required=False)
+    events = serializers.ListField(child=OneOf(EVENTS), required=False)
     enabled = serializers.BooleanField(required=False)
 
 
@@ -96,13 +96,17 @@ class EndpointsView(ApiView):
             "webhooks",
             data=SecretBody,
             code=201,
-            also=(409,),
+            also=(409, 422),
             request=EndpointSerializer,
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest) -> Response:
         """A new endpoint; its secret is in the answer."""
         asked = checked(EndpointSerializer, request.data, host=request.get_host())
+        return once(request, "webhooks", request.data, lambda: self._create(request, asked))
+
+    def _create(self, request: KeyRequest, asked: dict[str, Any]) -> Response:
         if WebhookEndpoint.objects.filter(user=request.user).count() > MAX_ENDPOINTS:
             raise Forbidden(f"A user has at most {MAX_ENDPOINTS} endpoints. Delete one first.")
         try:
@@ -149,15 +153,25 @@ class RotateSecretView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "webhook-rotate", "Rotate a secret", "webhooks", data=SecretBody, also=(404,), request=None
+            "webhook-rotate",
+            "Rotate a secret",
+            "webhooks",
+            data=SecretBody,
+            also=(404, 422),
+            request=None,
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest, pk: int) -> Response:
         """A new secret. The one before signs beside it until the next rotation."""
         row = _find(request, pk, default=True)
-        row.previous_secret, row.secret = row.secret, new_secret()
-        row.save(update_fields=["secret", "previous_secret"])
-        return Response({**endpoint_body(row), "secret": row.secret})
+
+        def make() -> Response:
+            row.previous_secret, row.secret = row.secret, new_secret()
+            row.save(update_fields=["secret", "previous_secret"])
+            return Response({**endpoint_body(row), "secret": row.secret})
+
+        return once(request, "webhooks/rotate", {"endpoint": pk}, make)
 
 
 class DeliveriesView(ApiView):

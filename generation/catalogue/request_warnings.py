@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from generation.catalogue.file_notes import prompt_of
 from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
+from postprocessing.fonts import SHIPPED_FAMILY, is_installed
 from postprocessing.metadata import too_long_for_jpeg
 
 _ENGLISH_ONLY: Final = ("sd15", "sd21", "sdxl", "sd-inpaint", "sd3", "flux")
@@ -36,7 +37,7 @@ def submission_warnings(parameters: Parameters, model: ImageModel) -> list[str]:
     """For the client, in the order of the request."""
     return [
         *_smaller(parameters), *_unread(parameters, model), *_unknown(parameters, model), *_style(parameters, model),
-        *_metadata(parameters),
+        *_output(parameters),
     ]  # fmt: skip
 
 
@@ -96,8 +97,13 @@ def _style(parameters: Parameters, model: ImageModel) -> Iterator[str]:
         yield f"model {model.name} does not know the words of the style {style.name}: only its tone was applied"
 
 
-def _metadata(parameters: Parameters) -> Iterator[str]:
+def _output(parameters: Parameters) -> Iterator[str]:
     block = parameters.postprocess
+    given = block.get("watermark") or ()
+    marks = [given] if isinstance(given, Mapping) else given
+    for family in dict.fromkeys(mark.get("font") for mark in marks):
+        if family and not is_installed(family):
+            yield f"the font {family} is not installed: the watermark has the one that ships, {SHIPPED_FAMILY}"
     full = block.get("format") == "jpeg" and block.get("metadata", "full") == "full"
     if full and too_long_for_jpeg(prompt_of(parameters), parameters.negative_text):
         yield "the prompts in the file's metadata are shortened: a JPEG holds 64 KB of them"

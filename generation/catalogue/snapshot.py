@@ -3,6 +3,7 @@
 An admin's change is seen by every process within KEPT_S; submissions cost no catalogue queries meanwhile.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -52,6 +53,14 @@ class Catalogue:
         """The style of that name."""
         return next((style for style in self.styles if style.name == name), None)
 
+    def style_named(self, text: str) -> Style | None:
+        """The style of that name or title, in any case and with whatever spaces; Chinese titles also with a last 风 or
+        风格.
+        """
+        wanted = _folded(text)
+        found = (style for style in self.styles if wanted in map(_folded, (style.name, style.title, style.title_zh)))
+        return self.style(text) or (next(found, None) if wanted else None)
+
     def model_names(self) -> list[str]:
         """Names of the enabled models."""
         return [model.name for model in self.models]
@@ -59,6 +68,10 @@ class Catalogue:
     def style_names(self) -> list[str]:
         """Names of the enabled styles."""
         return [style.name for style in self.styles]
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"[\W_]", "", text.casefold()).removesuffix("格").removesuffix("风")
 
 
 def _read() -> Catalogue:

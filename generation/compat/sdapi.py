@@ -45,7 +45,7 @@ class SdapiView(CompatView):
     def failure(self, error: ApiError) -> dict[str, Any]:
         detail = error.message
         if isinstance(error, InvalidRequest):
-            detail = " ".join(f"{_FIELDS.get(fault.field, fault.field)}: {fault.message}" for fault in error.faults)
+            detail = " ".join(fault.sentence(_FIELDS) for fault in error.faults)
         return {"error": error.code, "detail": detail, "body": "", "errors": detail}
 
 

@@ -2,9 +2,13 @@
 
 from django.urls import path
 
-from generation.compat import openai_images, sdapi
+from generation.compat import children, openai_images, sdapi
 
 urlpatterns = [
+    path("generate", children.ChildrenGenerateView.as_view()),
+    path("status/<str:public_id>", children.ChildrenStatusView.as_view()),
+    path("result/<str:public_id>.png", children.ChildrenResultView.as_view()),
+    path("health", children.health),
     path("v1/images/generations", openai_images.GenerationsView.as_view()),
     path("v1/images/edits", openai_images.EditsView.as_view()),
     path("v1/models", openai_images.OpenAiModelsView.as_view()),

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('generation', '0011_languages_of_mini'),
+        ('generation', '0012_idempotent_answers'),
     ]
 
     operations = [

@@ -32,10 +32,13 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     budget = int(settings.GPU_MEMORY_GB * 2**30)
     pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
     threads = settings.TORCH_THREADS or engine_threads(pool.device)
-    calibrator = Calibrator(CalibrationTable(Path(settings.CALIBRATION_FILE)), pool.device)
+    step_max_s = settings.STEP_MAX_MS / 1000
+    table = CalibrationTable(Path(settings.CALIBRATION_FILE))
+    calibrator = Calibrator(table, pool.device, step_max_s=step_max_s)
     policy = Policy(row_buckets=settings.GPU_ROW_BUCKETS)
     config = EngineConfig(
         threads=threads,
+        step_max_s=step_max_s,
         batch_limits=settings.BATCH_LIMITS,
         paused_bytes=int(settings.GPU_PAUSED_GB * 2**30),
         policy=policy,

@@ -29,7 +29,7 @@ def persist_pictures(running: RunningTask, worker: str) -> None:
         raw.write_raw(task.id, index, task.attempt, png)
     warnings = [*task.warnings, *running.own_warnings, *running.warnings]
     if states.mark_generated(task.id, worker=worker, attempt=task.attempt, warnings=warnings):
-        send_stages(str(task.id))
+        send_stages(task.id, task.priority)
         if len(running.reused) < len(running.samples):
             model_health.note_loaded(task.model)
         for index, sample in enumerate(running.samples):

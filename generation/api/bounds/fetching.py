@@ -71,6 +71,8 @@ class _Pictures:
                 self._holds_decode = True
         except SlotsFull as full:
             self._error = _too_many(full)
+        except InvalidRequest as error:
+            self._error = self._checked.asked.as_sent(error)
         except ApiError as error:
             self._error = error
         return True

@@ -56,7 +56,7 @@ def test_every_kind_has_its_endpoint_and_example(db: None) -> None:
     for kind in KINDS.values():
         operation = document["paths"][reverse(kind.path)]["post"]
         content = operation["requestBody"]["content"]["application/json"]
-        assert [example["value"] for example in content["examples"].values()] == [kind.example]
+        assert [example["value"] for example in content["examples"].values()] == [kind.example, kind.printed]
         form = document["components"]["schemas"][content["schema"]["$ref"].rsplit("/", 1)[1]]
         assert kind.roles.keys() <= form["properties"].keys()
         params = document["components"]["schemas"][form["properties"]["params"]["$ref"].rsplit("/", 1)[1]]
