@@ -8,15 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from generation.catalogue.kinds import BY_FAMILY
 from generation.catalogue.samplers import NAMES
 
-_USUAL: Final = ("text2img", "img2img", "inpaint")
-_WITH_CONTROL: Final = (*_USUAL, "controlnet")
-FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "sd15": _WITH_CONTROL, "sd21": _WITH_CONTROL, "sdxl": _WITH_CONTROL, "sd-inpaint": ("inpaint",), "sd3": _USUAL,
-    "flux": _USUAL, "qwen-image": _USUAL, "z-image": _USUAL, "diffusers": ("text2img",), "lama": ("inpaint",),
-    "remote-openai": _USUAL,
-}  # fmt: skip
+FAMILIES: Final = BY_FAMILY
 REMOTE: Final = "remote-openai"
 SPEED: Final = ("attention", "channels_last", "compile", "offload", "vae_slicing", "vae_tiling")
 _OF_ALL: Final[Mapping[str, type | tuple[type, ...]]] = {"style_prompts": bool, "languages": list, "vocabulary": str}

@@ -11,6 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from generation.catalogue import model_rules
+from generation.catalogue.kinds import CONTROLNET
 from generation.catalogue.model_files import located
 from postprocessing.recipe import Recipe, RecipeError
 
@@ -205,7 +206,7 @@ class ModelPreset(models.Model):
         MODEL = "model", "a model"
         ADAPTER = "adapter", "a few-step form: a LoRA fused into another preset's weights"
         LORA = "lora", "a LoRA that requests name"
-        CONTROLNET = "controlnet", "a ControlNet of other models"
+        CONTROLNET = CONTROLNET, "a ControlNet of other models"
         PREPROCESSOR = "preprocessor", "draws control pictures for other models"
         SUPERRES = "superres", "a network for enlargement"
         REMOTE = "remote", "a model of another service: no files"

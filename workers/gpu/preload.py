@@ -9,6 +9,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import TEXT_TO_IMAGE
 from generation.catalogue.models import ImageModel
 from generation.tasks.models import Task
 
@@ -28,7 +29,7 @@ def wanted_models() -> Iterable[ImageModel]:
     used = Task.objects.filter(created_at__gte=since).values("model_id").annotate(count=Count("id")).order_by("-count")
     ids = [entry["model_id"] for entry in used[:10]]
     rows = ImageModel.objects.in_bulk(ids)
-    default = snapshot.current().default_model("text2img")
+    default = snapshot.current().default_model(TEXT_TO_IMAGE)
     found = dict.fromkeys([*(rows[pk] for pk in ids if pk in rows), *([default] if default else [])])
     return [model for model in found if model.enabled and model.loads is not False and _served(model)]
 

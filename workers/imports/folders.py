@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from generation.catalogue.kinds import BY_FAMILY, CONTROLNET, INPAINT
 from workers.engine.checkpoints.files import Unusable
 from workers.engine.checkpoints.single_file import link_or_copy
 
@@ -46,11 +47,11 @@ def family_of(folder: Path) -> str:
 def kinds_of(folder: Path, family: str) -> list[str]:
     """What a model can do by its weights."""
     if family == "diffusers":
-        return ["text2img"]
+        return list(BY_FAMILY[family])
     unet = folder / "unet" / "config.json"
     if unet.is_file() and read_json(unet).get("in_channels") == 9:
-        return ["inpaint"]
-    return ["text2img", "img2img", "inpaint"]
+        return [INPAINT]
+    return [kind for kind in BY_FAMILY[family] if kind != CONTROLNET]  # until one is attached
 
 
 def part_of(folder: Path) -> tuple[str, Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F
 
 from generation.catalogue import snapshot
+from generation.catalogue.kinds import CONTROLNET
 from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel, ModelPreset
 
@@ -91,8 +92,8 @@ def attach(option: str, key: str, folder: Path, models: Sequence[ImageModel]) ->
         options = dict(model.options)
         options[option] = {**options.get(option, {}), key: relative} if key else relative
         model.options, model.revision = options, next_revision(model.revision)
-        if option == "controlnets" and "controlnet" not in model.kinds:
-            model.kinds = [*model.kinds, "controlnet"]
+        if option == "controlnets" and CONTROLNET not in model.kinds:
+            model.kinds = [*model.kinds, CONTROLNET]
         model.save()
     snapshot.reload()
     return [model.name for model in models]
