@@ -274,7 +274,7 @@ def _vae(target: Path, wishes: ImportWishes) -> str:
 def _free_name(path: Path, wishes: ImportWishes) -> str:
     """Raises Unusable for a name that is taken, unless it is to be replaced."""
     name = wishes.name or registry.slug(path.stem if path.is_file() else path.name)
-    if ImageModel.objects.filter(name=name).exists() and not wishes.replace:
+    if ImageModel.objects.filter(name=name, enabled=True).exists() and not wishes.replace:
         raise Unusable(f"There is a model {name} already: choose another --name, or --replace it.")
     if name in ("mini", "mini-turbo"):
         raise Unusable(f"{name} ships with the product: choose another --name.")

@@ -49,7 +49,7 @@ def ordered(names: Sequence[str]) -> list[ModelPreset]:
             raise PullError(f"There is no preset {name}. `models presets` lists them.")
         if preset.unusable:
             raise PullError(f"{name}: {preset.unusable}")
-        if preset.base and not ImageModel.objects.filter(name=preset.base).exists():
+        if preset.base and not ImageModel.objects.filter(name=preset.base, enabled=True).exists():
             add(preset.base)
         chosen.setdefault(name, preset)
 

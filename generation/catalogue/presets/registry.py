@@ -44,6 +44,7 @@ def register(name: str, values: Mapping[str, Any]) -> ImageModel:
         row = ImageModel(name=name, position=FIRST_POSITION, title=values.get("title", name))
     else:
         row.revision = next_revision(row.revision)
+        row.enabled = True  # one that was removed stays, disabled, for the tasks that name it
     for field, value in fields.items():
         setattr(row, field, value)
     row.full_clean(exclude=["fallback"])

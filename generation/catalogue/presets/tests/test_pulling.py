@@ -201,6 +201,9 @@ def test_a_removed_model_is_gone_with_its_files_unless_others_use_them(preset, h
     call_command("models", "remove", "acme", stdout=StringIO())
     assert not ImageModel.objects.filter(name="acme").exists()
     assert not (models_dir / "acme").exists()
+    ImageModel.objects.create(name="acme", title="a", family="sd15", source="acme", kinds=["text2img"], enabled=False)
+    pull("acme")
+    assert ImageModel.objects.get(name="acme").enabled, "pulled again it can be asked for"
     with pytest.raises(CommandError, match="ships with the product"):
         call_command("models", "remove", "mini", stdout=StringIO())
 
