@@ -17,13 +17,16 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from generation.accounts.plans import plan_of
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.bounds.fetching import with_pictures
 from generation.api.envelope import as_api_error, json_bytes
 from generation.api.submission import ParsedRequest, check_request
 from generation.api.wait import DeferredResponse, finished_instead, when_ended
+from generation.catalogue import snapshot
 from generation.catalogue.kinds import Kind
+from generation.catalogue.snapshot import Catalogue
 from generation.tasks import access, cancel, submit
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import redis_clients
@@ -54,6 +57,11 @@ class TookTooLong(ApiError):
 
     http_status = 504
     code = "timeout"
+
+
+def catalogue_of(request: KeyRequest) -> Catalogue:
+    """The models and styles that the key's plan and team may use: no door lists or takes others."""
+    return snapshot.current().usable_by(plan_of(request.auth), request.user.team_id)
 
 
 class CompatView(ApiView):

@@ -5,12 +5,13 @@ from typing import Any, ClassVar, Final
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
-from generation.catalogue import loras, snapshot
+from generation.catalogue import loras
 from generation.catalogue.kinds import CONTROL_TYPES, of_pictures
 from generation.catalogue.models import Lora
 from generation.catalogue.samplers import SAMPLERS
 from generation.compat.a1111 import choice, controlnet, form, hires
 from generation.compat.a1111.views import SdapiView, object_of
+from generation.compat.base import catalogue_of
 
 # What programs ask for at their start, and what there is of it here. The last four are of the ControlNet extension.
 _UPSCALER: Final = {"model_path": None, "model_url": None}
@@ -53,7 +54,7 @@ class OptionsView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """The model that the key's next picture is made with."""
-        model = form.model_titled(snapshot.current(), choice.of_key(request), of_pictures(()).name)
+        model = form.model_titled(catalogue_of(request), choice.of_key(request), of_pictures(()).name)
         title = model.title if model else None
         return Response({"sd_model_checkpoint": title, "sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1})
 
@@ -70,7 +71,7 @@ class SdModelsView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """Titles are what `options` and `override_settings` take."""
-        found = snapshot.current().models
+        found = catalogue_of(request).models
         return Response(
             [
                 {"title": model.title, "model_name": model.name, "hash": None, "sha256": None, "filename": model.key,
@@ -106,7 +107,7 @@ class PromptStylesView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """Names as `styles` of a request takes them; what a style adds to a prompt is added here."""
-        found = snapshot.current().styles
+        found = catalogue_of(request).styles
         return Response([{"name": one.name, "prompt": "", "negative_prompt": ""} for one in found])
 
 
@@ -115,7 +116,7 @@ class ControlModelsView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """The control types that some model has."""
-        return Response({"model_list": _control_types()})
+        return Response({"model_list": _control_types(request)})
 
 
 class ControlTypesView(SdapiView):
@@ -123,9 +124,9 @@ class ControlTypesView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """As the ControlNet extension groups them."""
-        every = {"module_list": list(controlnet.MODULES), "model_list": _control_types()}
+        every = {"module_list": list(controlnet.MODULES), "model_list": _control_types(request)}
         found = {"All": {**every, "default_option": "none", "default_model": "None"}}
-        for name in _control_types():
+        for name in _control_types(request):
             modules = [module for module, kind in controlnet.MODULES.items() if kind in ("", name)]
             found[name.capitalize()] = {
                 "module_list": modules, "model_list": [name], "default_option": modules[-1], "default_model": name,
@@ -153,8 +154,8 @@ class FixedView(SdapiView):
         return Response(_FIXED[self.name])
 
 
-def _control_types() -> list[str]:
-    offered = {name for model in snapshot.current().models for name in model.control_types}
+def _control_types(request: KeyRequest) -> list[str]:
+    offered = {name for model in catalogue_of(request).models for name in model.control_types}
     return [name for name in CONTROL_TYPES if name in offered]
 
 

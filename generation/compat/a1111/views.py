@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Final
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
-from generation.catalogue import snapshot
 from generation.compat.a1111 import choice, form
 from generation.compat.a1111.request import wanted
-from generation.compat.base import Answer, CompatView
+from generation.compat.base import Answer, CompatView, catalogue_of
 from generation.tasks.models import Image, Task
 from imagegenx_site.errors import ApiError, InvalidRequest
 
@@ -48,7 +47,7 @@ class PicturesView(SdapiView):
     def post(self, request: KeyRequest) -> Response:
         """The pictures, or as many as there are when the caller interrupts."""
         asked = object_of(request)
-        want = wanted(asked, snapshot.current(), choice.of_key(request), from_pictures=self.from_pictures)
+        want = wanted(asked, catalogue_of(request), choice.of_key(request), from_pictures=self.from_pictures)
         return self.generate(request, want.body, want.kind, partial(_answer, asked, want.notes))
 
     def canceled(self, task: Task, answer: Answer) -> Any:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from generation.accounts.models import User
-from generation.catalogue import loras, snapshot
+from django.db.models import QuerySet
+
 from generation.catalogue.models import Lora
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES
 from generation.catalogue.samplers import SAMPLERS, SCHEDULES
+from generation.catalogue.snapshot import Catalogue
 
 _MOST_LORAS: Final = 1000
 _CHOICES: Final = ("ckpt_name", "lora_name", "sampler_name", "scheduler", "image", "channel")  # inputs that are lists
@@ -80,10 +81,11 @@ TYPES: Final[Mapping[str, NodeType]] = {
 }
 
 
-def object_info(user: User, uploaded: Sequence[str], name: str | None = None) -> dict[str, Any]:
+def object_info(
+    known: Catalogue, visible: QuerySet[Lora], uploaded: Sequence[str], name: str | None = None
+) -> dict[str, Any]:
     """What each node takes and gives, for programs that draw forms of it; one node, when it is named."""
-    known = snapshot.current()
-    rows = loras.visible(user).filter(state=Lora.State.ACTIVE).order_by("name", "-version")[:_MOST_LORAS]
+    rows = visible.filter(state=Lora.State.ACTIVE).order_by("name", "-version")[:_MOST_LORAS]
     choices = {
         "ckpt_name": known.model_names(),
         "lora_name": [str(row) for row in rows],

@@ -10,9 +10,9 @@ from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
 from generation.api.validation import JSONParser, MultiPartParser
-from generation.catalogue import loras, snapshot
+from generation.catalogue import loras
 from generation.catalogue.models import Lora
-from generation.compat.base import CompatView
+from generation.compat.base import CompatView, catalogue_of
 from generation.compat.comfyui import answers, graph, nodes, records, uploads
 from generation.tasks import access, cancel
 from generation.tasks.models import OPEN, Status, Task
@@ -45,7 +45,7 @@ class ComfyPromptView(ComfyView):
     def post(self, request: KeyRequest) -> Response:
         """The id of the prompt; the pictures come by `/history`, and `/ws` says when."""
         asked = request.data if isinstance(request.data, dict) else {}
-        want = graph.wanted(asked.get("prompt"), snapshot.current(), partial(uploads.find, request.user))
+        want = graph.wanted(asked.get("prompt"), catalogue_of(request), partial(uploads.find, request.user))
         client_id = str(asked.get("client_id") or "")[:200]
         kept = partial(self._accepted, request, want, client_id, asked["prompt"])
         self._want = want
@@ -176,7 +176,7 @@ class ComfyObjectInfoView(ComfyView):
 
     def get(self, request: KeyRequest, name: str | None = None) -> Response:
         """All of them, or the named one."""
-        return Response(nodes.object_info(request.user, uploads.names(request.user), name))
+        return Response(nodes.object_info(catalogue_of(request), _loras(request), uploads.names(request.user), name))
 
 
 class ComfyModelsView(ComfyView):
@@ -189,9 +189,9 @@ class ComfyModelsView(ComfyView):
         if folder is None:
             return Response(["checkpoints", "loras"])
         if folder == "checkpoints":
-            return Response(snapshot.current().model_names())
+            return Response(catalogue_of(request).model_names())
         if folder == "loras":
-            rows = loras.visible(request.user).filter(state=Lora.State.ACTIVE).order_by("name", "-version")[:1000]
+            rows = _loras(request).filter(state=Lora.State.ACTIVE).order_by("name", "-version")[:1000]
             return Response([str(row) for row in rows])
         return Response([])
 
@@ -224,3 +224,7 @@ def _ids(given: Any) -> list[UUID]:
         except (ValueError, TypeError, AttributeError):
             continue
     return found[:100]
+
+
+def _loras(request: KeyRequest) -> QuerySet[Lora]:
+    return loras.visible(request.user, request.auth.effective_plan)

@@ -11,9 +11,8 @@ from generation.api.bounds.fetching import with_pictures
 from generation.api.submission import ParsedRequest, check_request
 from generation.api.tasks import price_body
 from generation.api.wait import base_url
-from generation.catalogue import snapshot
 from generation.catalogue.kinds import of_pictures
-from generation.compat.base import CompatView
+from generation.compat.base import CompatView, catalogue_of
 from generation.compat.horde import form, jobs
 from generation.tasks import access, cancel, estimates
 from generation.tasks.models import Status
@@ -42,7 +41,7 @@ class HordeGenerateView(HordeView):
     def post(self, request: KeyRequest) -> Response:
         """202 with the id of the request; of a dry run 200 with its price in megapixel-steps."""
         asked = request.data if isinstance(request.data, dict) else {}
-        kind, body = form.request_of(asked, snapshot.current())
+        kind, body = form.request_of(asked, catalogue_of(request))
         if asked.get("dry_run"):
             checked = check_request(body, kind=kind, api_key=request.auth, host=request.get_host())
             return with_pictures(self, request, checked, _price)
@@ -111,7 +110,7 @@ class HordeModelsView(HordeView):
         """The models that make pictures from texts."""
         kind = of_pictures(()).name
         shown = {"count": 1, "performance": 0.0, "queued": 0.0, "jobs": 0.0, "eta": 0, "type": "image"}
-        return Response([{"name": one.name, **shown} for one in snapshot.current().models if kind in one.kinds])
+        return Response([{"name": one.name, **shown} for one in catalogue_of(request).models if kind in one.kinds])
 
 
 class HordeHeartbeatView(HordeView):

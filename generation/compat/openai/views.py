@@ -8,10 +8,9 @@ from rest_framework.response import Response
 from generation.api.authentication import KeyRequest
 from generation.api.validation import JSONParser, MultiPartParser
 from generation.api.wait import base_url
-from generation.catalogue import snapshot
 from generation.catalogue.kinds import Kind, of_pictures
 from generation.catalogue.models import ImageModel
-from generation.compat.base import CompatView
+from generation.compat.base import CompatView, catalogue_of
 from generation.compat.openai import form, streaming
 from generation.tasks.inputs import GivenMask, MaskRule
 from imagegenx_site.errors import ApiError, Fault, InvalidRequest, NotFound
@@ -52,8 +51,8 @@ class GenerationsView(OpenAiView):
         """`client.images.generate(...)`."""
         asked = _object(request.data)
         kind = of_pictures(())
-        _check_model(asked, kind.name)
-        body = form.generation_body(asked, snapshot.current(), kind)
+        _check_model(request, asked, kind.name)
+        body = form.generation_body(asked, catalogue_of(request), kind)
         return self.pictures(request, body, kind, asked, "image_generation")
 
 
@@ -69,8 +68,8 @@ class EditsView(OpenAiView):
         mask = _given(asked.get("mask"))
         kind = of_pictures(("image", "mask") if mask else ("image",))
         fields = {name: value for name, value in asked.items() if name not in (*_PICTURES, "mask")}
-        _check_model(asked, kind.name)
-        body = form.generation_body(fields, snapshot.current(), kind)
+        _check_model(request, asked, kind.name)
+        body = form.generation_body(fields, catalogue_of(request), kind)
         body["image"] = picture
         if mask:
             body["mask"] = GivenMask(mask, MaskRule.TRANSPARENT)
@@ -87,8 +86,8 @@ class VariationsView(OpenAiView):
         asked = _object(request.data)
         kind = of_pictures(("image",))
         fields = {name: value for name, value in asked.items() if name not in _PICTURES}
-        _check_model(asked, kind.name)
-        body = form.generation_body({"prompt": _NO_PROMPT, "strength": _VARIED, **fields}, snapshot.current(), kind)
+        _check_model(request, asked, kind.name)
+        body = form.generation_body({"prompt": _NO_PROMPT, "strength": _VARIED, **fields}, catalogue_of(request), kind)
         body["image"] = _picture(request.data)
         return self.pictures(request, body, kind, fields, "image_variation")
 
@@ -100,7 +99,7 @@ class OpenAiModelsView(OpenAiView):
 
     def get(self, request: KeyRequest) -> Response:
         """`client.models.list()`."""
-        return Response({"object": "list", "data": _entries()})
+        return Response({"object": "list", "data": _entries(request)})
 
 
 class OpenAiModelView(OpenAiView):
@@ -110,14 +109,14 @@ class OpenAiModelView(OpenAiView):
 
     def get(self, request: KeyRequest, name: str) -> Response:
         """`client.models.retrieve(name)`."""
-        for entry in _entries():
+        for entry in _entries(request):
             if entry["id"] == name:
                 return Response(entry)
         raise NoSuchModel(f"The model {name[:60]!r} does not exist; see /v1/models.")
 
 
-def _entries() -> list[dict[str, Any]]:
-    known = snapshot.current()
+def _entries(request: KeyRequest) -> list[dict[str, Any]]:
+    known = catalogue_of(request)
     found: dict[str, ImageModel] = {}
     for model in known.models:
         for name in (model.name, *model.aliases):
@@ -131,9 +130,9 @@ def _entries() -> list[dict[str, Any]]:
     ]
 
 
-def _check_model(asked: dict[str, Any], kind: str) -> None:
-    name = form.with_loras(snapshot.current(), asked.get("model"))[0]
-    if name and form.model_named(snapshot.current(), name, kind) is None:
+def _check_model(request: KeyRequest, asked: dict[str, Any], kind: str) -> None:
+    name = form.with_loras(catalogue_of(request), asked.get("model"))[0]
+    if name and form.model_named(catalogue_of(request), name, kind) is None:
         raise NoSuchModel(f"The model {str(name)[:60]!r} does not exist; see /v1/models.")
 
 
