@@ -19,7 +19,7 @@ class ThriftyConsumer(Consumer):
         """In the event loop, after an event was noted."""
         if not self._events_due:
             self._events_due = True
-            self.hub.call_later(EVENTS_EVERY_S, self._flush_noted)
+            self.hub.call_later(EVENTS_EVERY_S, self._flush_noted)  # type: ignore[attr-defined]
 
     def _flush_noted(self) -> None:
         self._events_due = False
