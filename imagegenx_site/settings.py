@@ -178,7 +178,11 @@ C2PA_TIMESTAMP_URL = env.str("C2PA_TIMESTAMP_URL", "")  # time-stamping authorit
 C2PA_ALWAYS = env.bool("C2PA_ALWAYS", False)  # sign also where a request does not ask, unless it wants no metadata
 if C2PA_ALWAYS and not C2PA_CERTIFICATE:
     raise ImproperlyConfigured("C2PA_ALWAYS needs C2PA_CERTIFICATE and C2PA_KEY.")
-MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
+# the hub that `models pull` asks, and the token of a person who agreed to licences there; empty: the client's own
+HF_ENDPOINT = env.str("HF_ENDPOINT", "")
+HF_TOKEN = env.str("HF_TOKEN", "")
+# models that were pulled or imported; relative sources start here. Those that ship need no setting
+MODELS_DIR = str(Path(env.str("MODELS_DIR", str(VAR_DIR / "models"))).resolve())
 
 # ---- API -----------------------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = int(number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body

@@ -94,7 +94,8 @@ class SdLorasView(SdapiView):
 
     def get(self, request: KeyRequest) -> Response:
         """Names as `<lora:NAME:1>` in a prompt takes them."""
-        rows = loras.visible(request.user).filter(state=Lora.State.ACTIVE).order_by("name", "-version")[:1000]
+        visible = loras.visible(request.user, request.auth.effective_plan).filter(state=Lora.State.ACTIVE)
+        rows = visible.order_by("name", "-version")[:1000]
         return Response(
             [{"name": str(row), "alias": row.title or row.name, "path": "", "metadata": {}} for row in rows]
         )
