@@ -160,6 +160,13 @@ class ModelPool:
             self._drop_if(key, True)
         return idle
 
+    def trim(self) -> None:
+        """Give the system back what the allocator keeps for the next pictures: none are to come for a while. A GPU's
+        cache stays, as nobody else has use for it.
+        """
+        if self.device.type == "cpu":
+            memory.give_back_freed()
+
     def free_memory(self) -> bool:
         """Drop the least recently used of the unused models and empty the allocator's cache. False: none was left."""
         victims = self._evictable()
