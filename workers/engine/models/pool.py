@@ -95,6 +95,10 @@ class ModelPool:
         for key in keys:
             self.get(key)
 
+    def knows(self, key: str) -> bool:
+        """Whether the model was declared by `ensure`."""
+        return key in self._specs
+
     def precision_of(self, key: str) -> str:
         """The precision in which a declared model is loaded."""
         return self._lowered.get(key) or resolved(self._specs[key].precision, self.device)
