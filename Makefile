@@ -5,7 +5,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
+.PHONY: help run install models test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -15,6 +15,7 @@ help:
 	@echo "make audit            known vulnerabilities of the installed packages (asks PyPI, or AUDIT_SERVICE=osv)"
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
+	@echo "make models ARGS=...  public models and your own: presets, pull sdxl, import FILE, list, check, remove (docs/models.md)"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make restore-to AT=.. the stopped product's database as it was at a moment (UTC), from BACKUP_DIR; drill-restore tries it"
 	@echo "make test-faults      break one process or server at a time under work; FAULTS=all for every fault at every moment"
@@ -56,6 +57,9 @@ format: install
 
 manage: install
 	@exec $(PY) -m deploy.manage $(ARGS)
+
+models: install
+	@exec $(PY) -m deploy.manage models $(or $(ARGS),--help)
 
 backup: install
 	@exec $(PY) -m deploy.backup save $(if $(TO),$(TO),$(error say where to: make backup TO=/backups/imagegenx.dump))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.private_files import DATA_FOLDERS, make_private
+from generation.queue.classes import queues_of
 
 WORKERS = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
 PROCESSES = ("web", *WORKERS, "reconciler", "beat", "backup", "flower")
@@ -68,10 +69,10 @@ def command(name: str, config: CommandConfig) -> list[str]:
     lines = {
         "web": _web(config),
         "gpu-worker": _worker(gpu, GPU_MODULE, gpu_queues, pool="threads", concurrency=32),
-        "cpu-worker": _worker(cpu, "workers.stages", "cpu", pool="prefork", concurrency=1),
-        "enlarge-worker": _worker(enlarge, enlarging, "enlarge", pool="prefork", concurrency=1),
-        "io-worker": _worker(io, housekeeping, "io", pool="threads", concurrency=8),
-        "webhook-worker": _worker(webhook, "workers.webhooks", "webhooks", pool="threads", concurrency=16),
+        "cpu-worker": _worker(cpu, "workers.stages", _classes("cpu"), pool="prefork", concurrency=1),
+        "enlarge-worker": _worker(enlarge, enlarging, _classes("enlarge"), pool="prefork", concurrency=1),
+        "io-worker": _worker(io, housekeeping, _classes("io"), pool="threads", concurrency=8),
+        "webhook-worker": _worker(webhook, "workers.webhooks", _classes("webhooks"), pool="threads", concurrency=16),
         "reconciler": ["workers.recovery.reconciler"],
         "beat": [*CELERY, "beat", *SCHEDULE, "--schedule", str(config.beat_schedule), "--pidfile=", "--loglevel=INFO"],
         "backup": ["deploy.wal_backups", "keep"],
@@ -104,6 +105,11 @@ def _web(config: CommandConfig) -> list[str]:
 def _worker(name: str, modules: str, queues: str, *, pool: str, concurrency: int) -> list[str]:
     size = ["-P", pool, "-c", str(concurrency)]
     return [*CELERY, "worker", "-I", modules, *size, "-Q", queues, "-n", f"{name}@%h", *QUIET]
+
+
+def _classes(work: str) -> str:
+    """The queues of all classes, for -Q."""
+    return ",".join(queues_of(work))
 
 
 def _forget_earlier_start(name: str) -> None:

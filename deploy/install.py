@@ -12,11 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 OLDEST = (3, 11)
 FREE_BYTES_NEEDED = 5 << 30  # torch and its dependencies take 2.6 GB, with CUDA about twice that
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHOWN = ("Collecting", "Building", "Installing", "Successfully", "ERROR", "error", "  error")
+QUIET_S = 15  # pip says nothing for minutes while it unpacks; after so many seconds we do
 STAMP = "installed.sha256"
 # (pattern in pip's output, advice); the first match is shown.
 CAUSES = (
@@ -144,12 +147,27 @@ def run(command: list[str], quiet: bool = False) -> tuple[int, str]:
     """Run `command` and return (exit code, output); the output is also printed unless `quiet`."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     lines = []
+    began = time.monotonic()
+    shown = [began]
+    ended = threading.Event()
+
+    def break_silence() -> None:
+        while not ended.wait(QUIET_S / 5):
+            now = time.monotonic()
+            if now - shown[0] >= QUIET_S:
+                shown[0] = now
+                print(f"  still working, {now - began:.0f} s so far ...", flush=True)
+
+    if not quiet:
+        threading.Thread(target=break_silence, daemon=True).start()
     assert process.stdout is not None  # a pipe, as asked for
     for line in process.stdout:
         lines.append(line)
         # of pip's several lines per package only the one for its download is shown
         if not quiet and line.startswith(SHOWN):
+            shown[0] = time.monotonic()
             print("  " + line.split(" (from ")[0].rstrip()[:160], flush=True)
+    ended.set()
     return process.wait(), "".join(lines)
 
 

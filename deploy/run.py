@@ -130,13 +130,14 @@ class ProductRun:
         _print(
             f"""
 ImageGenX is ready ({seconds:.1f} s).
+  Page     {url}/
   API      {url}/api/docs
   Admin    {url}/admin/   user {demo["admin"]["user"]}, password in {self.folder.root / "secrets.json"}
   Flower   {self.config.flower_url}   the same login
   Logs     {self.folder.log}
   Key      {demo["api_key"]}
 
-Make a picture:
+Make a picture, in another terminal:
   {picture_command(url, demo["api_key"])}
 
 Stop with Ctrl-C."""
@@ -152,12 +153,14 @@ Stop with Ctrl-C."""
 
 
 def picture_command(url: str, key: str) -> str:
-    """A shell command that makes a picture and saves it as picture.webp."""
-    body = '{"text": "a red circle on a blue background", "params": {"resolution": "256x256", "seed": 7}}'
+    """A shell command that makes a picture and saves it as picture.webp, or prints what the server said instead."""
+    body = '{"text": "a red circle on a blue background", "params": {"resolution": "256x256"}}'
+    address = (
+        'import json, sys; said = json.load(sys.stdin); print(said["data"].get("temp_url") or sys.exit(str(said)))'
+    )
     return (
         f"curl -sS {url}/api/v1/image/generate -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' "
-        f"-H 'Prefer: wait=60' -d '{body}' "
-        '| sed \'s/.*"temp_url":"\\([^"]*\\)".*/\\1/\' | xargs curl -sS -o picture.webp'
+        f"-H 'Prefer: wait=60' -d '{body}' | python3 -c '{address}' | xargs -r curl -sS -o picture.webp"
     )
 
 

@@ -1,5 +1,6 @@
 """What every test of the domain and its doors may use."""
 
+from fixtures.documented_answers import documented_answers
 from fixtures.hostile import hostile
 from fixtures.queue_server import cancel, enqueue, make_worker_queue, redis, redis_url
 from fixtures.rows import (

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from redis import Redis, RedisError
+from redis.client import Pipeline
 
 from imagegenx_site.metrics import CACHE_CALLS
 from imagegenx_site.redis_clients import load_script
@@ -116,9 +117,11 @@ class Cache:
         """These are about to change: until `invalidate`, or for some seconds, they are read from the truth."""
         self._drop(keys, block=True)
 
-    def invalidate(self, *keys: str) -> None:
-        """These have changed, and the change is committed."""
-        self._drop(keys, block=False)
+    def invalidate(self, *keys: str, also: Callable[[Pipeline], object] | None = None) -> None:
+        """These have changed, and the change is committed. `also` adds commands to the same round trip; while Redis is
+        away they are lost.
+        """
+        self._drop(keys, block=False, also=also)
 
     def counts(self) -> dict[str, int]:
         """Hits, misses and errors of this process since it started."""
@@ -160,15 +163,15 @@ class Cache:
         except _RedisAway:
             return  # the value is there for this caller; the next one loads it again
 
-    def _drop(self, keys: tuple[str, ...], *, block: bool) -> None:
+    def _drop(self, keys: tuple[str, ...], *, block: bool, also: Callable[[Pipeline], object] | None = None) -> None:
         with self._lock:
             self._pending.update(keys)
         try:
-            self._drop_pending(block=block)
+            self._drop_pending(block=block, also=also)
         except _RedisAway:
             return  # pending: done before this process reads its cache again
 
-    def _drop_pending(self, *, block: bool = False) -> None:
+    def _drop_pending(self, *, block: bool = False, also: Callable[[Pipeline], object] | None = None) -> None:
         with self._lock:
             keys = list(self._pending)
         if not keys:
@@ -180,6 +183,8 @@ class Cache:
                 pipe.set(self._key(key), _BLOCKED, px=_BLOCK_MS)
             else:
                 pipe.delete(self._key(key))
+        if also is not None:
+            also(pipe)
         self._call(pipe.execute)
         with self._lock:
             self._pending.difference_update(keys)

@@ -6,8 +6,11 @@
     cpu        postprocess(id)         CPU workers (prefork)   GENERATED -> PROCESSED
     io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED
     enlarge    enlarge(id)             enlarge workers         larger pictures after delivery, at low priority
-    io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
     webhooks   send_webhook(delivery)  webhook workers         one attempt; nothing else waits for receivers
+    io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
+
+cpu, io, enlarge and webhooks are four queues each, cpu.p0 to cpu.p3, one for each class of tasks, and one without a
+class, io, for what belongs to no task (generation/queue/classes.py). A worker reads them by turns.
 
 Messages carry ids, never parameters or state, and are sent by name: no sender imports a worker. There is no result
 backend, Postgres holds the state. A message is acknowledged when its work is done; one that comes twice finds its
@@ -30,7 +33,7 @@ from celery.exceptions import SecurityWarning
 from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init
 from django.conf import settings
 
-from imagegenx_site import broker_restart, celery_database, heartbeat, log_lines, metrics_files, readiness
+from imagegenx_site import broker_restart, celery_costs, heartbeat, log_lines, metrics_files, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
@@ -48,11 +51,15 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     task_default_queue="p2",
-    imports=("generation.queue.revoke",),  # of every worker: `revoke` cancels tasks
+    queue_shares=settings.QUEUE_SHARES,  # ours: of the classes, for the order in which queues are read
+    imports=(
+        "generation.queue.revoke",  # of every worker: `revoke` cancels tasks
+        "generation.queue.read_order",  # and queues are read by class
+    ),
     task_create_missing_queues=True,  # all of them: a queue is made by its name when it is first used
     broker_transport_options={
         "priority_steps": [0],  # one Redis list per queue: its length is the queue's length
-        "queue_order_strategy": "generation.queue.read_order:GatedCycle",
+        "queue_order_strategy": "generation.queue.read_order:ReadOrder",
         "visibility_timeout": 900,  # s; a backstop, longer than the longest stage
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
@@ -67,12 +74,12 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,  # the engine does not care about the broker
     worker_enable_prefetch_count_reduction=False,
     worker_send_task_events=True,
-    task_send_sent_event=True,
+    task_send_sent_event=False,
     task_publish_retry_policy={"max_retries": 3, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 0.5},
     worker_soft_shutdown_timeout=20,
     timezone="UTC",
 )
-celery_database.keep_connections(app)
+celery_costs.apply(app)
 readiness.announce_with_celery()
 worker_init.connect(lambda **_: metrics_files.serve(settings.METRICS_PORT), weak=False, dispatch_uid="metrics")
 beat_init.connect(lambda **_: metrics_files.serve(settings.METRICS_PORT), weak=False, dispatch_uid="metrics")

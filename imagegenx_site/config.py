@@ -32,6 +32,7 @@ class GpuConfig:
     device: str = "auto"  # first GPU, else CPU
     idle_unload_s: float = 300.0  # until an unused model leaves the memory
     paused_gb: float = 2.0  # that paused samples may hold
+    step_max_s: float = 0.4  # a pass that takes longer must make rows cheaper: P0 waits for the pass that runs
     row_buckets: tuple[int, ...] = ()  # rows that a batch may have, ascending; empty: any
     batch_limits: Mapping[int, int] = field(default_factory=_batch_limits)  # by the longer side in pixels
     stop_s: float = 10.0  # that a stopping worker may still spend on its tasks

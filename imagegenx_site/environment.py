@@ -76,6 +76,17 @@ def proxies(name: str) -> int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Netw
         ) from error
 
 
+def networks(name: str) -> list[str]:
+    """Networks, as `127.0.0.1/32,10.0.0.0/8`; none when unset."""
+    text = env.str(name, "")
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return [str(ipaddress.ip_network(part)) for part in found]
+    except ValueError as error:
+        message = f"{name} is {text!r}; it may be networks (CIDR), as 127.0.0.1/32,10.0.0.0/8."
+        raise ImproperlyConfigured(message) from error
+
+
 def file_mask(name: str, default: str) -> int:
     """The permissions that new files are denied, three octal digits."""
     text = env.str(name, default)

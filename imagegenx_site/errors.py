@@ -5,6 +5,7 @@ ApiError                      code, HTTP status, message that says what to do
 +-- Unauthorised        401   no key, or one that is not valid
 +-- Forbidden           403   the plan or the key's scopes do not allow it
 +-- NotFound            404   no such thing, or another user's
++-- WrongMethod         405   the address takes other methods
 +-- TooSlow             408   the body did not come at a useful rate
 +-- Conflict            409   an idempotent request is still under way, or the state does not allow it
 +-- TooLarge            413   the body is larger than its address takes
@@ -13,7 +14,7 @@ ApiError                      code, HTTP status, message that says what to do
 +-- Busy                503   ours: no room now; `retry_after` s
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final
 
@@ -27,6 +28,10 @@ class Fault:
     field: str
     code: str
     message: str
+
+    def sentence(self, names: Mapping[str, str]) -> str:
+        """Where and what in one; `names`: what a door calls our fields. Of the whole body there is no where."""
+        return f"{names.get(self.field, self.field)}: {self.message}" if self.field else self.message
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class InvalidRequest(ApiError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = list(faults[:MAX_FAULTS])
-        names = ", ".join(dict.fromkeys(fault.field for fault in self.faults))
+        names = ", ".join(dict.fromkeys(fault.field or "the body" for fault in self.faults))
         which = "data.errors" if len(faults) <= MAX_FAULTS else f"the first {MAX_FAULTS} in data.errors"
         super().__init__(f"{len(faults)} fault(s) in the request: {names}. See {which}.")
 
@@ -93,6 +98,13 @@ class NotFound(ApiError):
 
     http_status = 404
     code = "not_found"
+
+
+class WrongMethod(ApiError):
+    """There is something at the address, for other methods."""
+
+    http_status = 405
+    code = "method_not_allowed"
 
 
 class Conflict(ApiError):

@@ -25,6 +25,7 @@ from imagegenx_site.environment import (
     env,
     file_mask,
     limits,
+    networks,
     number,
     proxies,
     shares,
@@ -103,6 +104,8 @@ GPU_IDLE_UNLOAD_S = number("GPU_IDLE_UNLOAD_S", GpuConfig.idle_unload_s, 1, 8640
 GPU_MEMORY_GB = number("GPU_MEMORY_GB", 0, 0, 1024)  # GB the models may take; 0: 60 % of the GPU, half of a CPU's
 # GB that paused work may hold; beyond it tasks go back to wait
 GPU_PAUSED_GB = number("GPU_PAUSED_GB", GpuConfig.paused_gb, 0, 1024)
+# ms of a forward pass from which more rows are taken only if each becomes cheaper: P0 waits for the pass that runs
+STEP_MAX_MS = number("STEP_MAX_MS", 1000 * GpuConfig.step_max_s, 1, 60_000)
 # rows a batch may have, as 2,4,8,16, for models with the option `compile`: each count is compiled once; empty: any
 GPU_ROW_BUCKETS = ascending("GPU_ROW_BUCKETS")
 # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
@@ -175,7 +178,11 @@ C2PA_TIMESTAMP_URL = env.str("C2PA_TIMESTAMP_URL", "")  # time-stamping authorit
 C2PA_ALWAYS = env.bool("C2PA_ALWAYS", False)  # sign also where a request does not ask, unless it wants no metadata
 if C2PA_ALWAYS and not C2PA_CERTIFICATE:
     raise ImproperlyConfigured("C2PA_ALWAYS needs C2PA_CERTIFICATE and C2PA_KEY.")
-MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
+# the hub that `models pull` asks, and the token of a person who agreed to licences there; empty: the client's own
+HF_ENDPOINT = env.str("HF_ENDPOINT", "")
+HF_TOKEN = env.str("HF_TOKEN", "")
+# models that were pulled or imported; relative sources start here. Those that ship need no setting
+MODELS_DIR = str(Path(env.str("MODELS_DIR", str(VAR_DIR / "models"))).resolve())
 
 # ---- API -----------------------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = int(number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
@@ -186,13 +193,24 @@ FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o777 & ~UMASK
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 MAX_WAIT_SECONDS = number("MAX_WAIT_SECONDS", 60, 1, 600)  # s that `Prefer: wait=n` may hold an answer
 COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 and /sdapi wait for their pictures
+# id (igx_<id>_...) of the key that requests without one have at the children's doors (/generate, /status, /result);
+# its profile must allow child-safe styles only; empty: these doors want a key like all others
+CHILDREN_KEY = env.str("CHILDREN_KEY", "")
 # names for which /v1 takes the default model, unless a model has the name itself
 OPENAI_ALIASES = env.list(
     "OPENAI_ALIASES",
-    default=["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"],
+    default=[
+        "gpt-image-1",
+        "gpt-image-1-mini",
+        "gpt-image-1.5",
+        "gpt-image-2",
+        "chatgpt-image-latest",
+        "dall-e-2",
+        "dall-e-3",
+    ],
 )
 # CIDR blocks that webhooks and picture URLs may reach although private
-PRIVATE_CALLBACKS = env.list("PRIVATE_CALLBACKS", default=[])
+PRIVATE_CALLBACKS = networks("PRIVATE_CALLBACKS")
 WEB_THREADS = int(number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
 KEY_KEPT_S = number("KEY_KEPT_S", 1, 0, 60)  # s that a web process goes on with what it knows of an API key; 0: not
 RATE_WINDOW_S = int(number("RATE_WINDOW_S", 1, 1, 3600))  # s over which a plan's requests per second are counted
@@ -267,15 +285,17 @@ LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
-    "DESCRIPTION": "Text and pictures in, pictures out.",
+    "DESCRIPTION": "Text and pictures in, pictures out. "
+    "Errors have the form of `Error`; to `Accept: application/problem+json` they are answered as RFC 9457 says.",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["generation.api.openapi_schema.add_undescribed_parts"],
+    "POSTPROCESSING_HOOKS": ["generation.api.openapi_schema.complete"],
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 
 # ---- Django --------------------------------------------------------------------------------------------------------

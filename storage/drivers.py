@@ -45,6 +45,7 @@ class Driver(Protocol):
     def open(self, key: str) -> BinaryIO: ...
     def size(self, key: str) -> int: ...
     def delete(self, key: str) -> None: ...
+    def discard(self, key: str) -> None: ...
     def url(self, key: str, seconds: int) -> str: ...
     def list(self, prefix: str) -> Iterator[Listed]: ...
 
@@ -106,6 +107,9 @@ class PlainDriver:
         with _translated(key):
             self._backend.delete(key)
 
+    def discard(self, key: str) -> None:
+        self.delete(key)
+
     def url(self, key: str, seconds: int) -> str:
         """The backend's own URL; if it is signed, its lifetime is a setting of the backend."""
         return self._backend.url(key)
@@ -154,6 +158,12 @@ class DiskDriver(PlainDriver):
         with _translated(key):
             if disk.remove_durably(path):
                 disk.prune_empty_folders(path.parent, Path(self._backend.location))
+
+    def discard(self, key: str) -> None:
+        path = self._path(key)
+        with _translated(key):
+            path.unlink(missing_ok=True)
+            disk.prune_empty_folders(path.parent, Path(self._backend.location))
 
     def url(self, key: str, seconds: int) -> str:
         return signed_path(FILES_PATH + key, seconds)

@@ -30,5 +30,5 @@ def delete_task(task_id: UUID) -> int:
     store = get_store("raw")
     listed = list(store.list(keys.raw_prefix(task_id)))
     for found in listed:
-        store.delete(found.key)
+        store.discard(found.key)
     return len(listed)

@@ -112,6 +112,10 @@ class Store:
         """Does nothing when the object does not exist."""
         self.driver.delete(keys.check(key))
 
+    def discard(self, key: str) -> None:
+        """`delete` for what may come back after a power cut: housekeeping finds it then."""
+        self.driver.discard(keys.check(key))
+
     def url(self, key: str, seconds: int) -> str:
         """A URL that anybody can read for `seconds` from now; for stores on local disk a path of this server."""
         return self.driver.url(keys.check(key), seconds)
@@ -176,6 +180,9 @@ class SpooledStore(Store):
         """From the store first: if that fails, the spooled copy is still there and the call can be repeated."""
         super().delete(key)
         self.spool.remove(key)
+
+    def discard(self, key: str) -> None:
+        self.delete(key)
 
     def url(self, key: str, seconds: int) -> str:
         return signed_path(FILES_PATH + key, seconds) if self.spool.has(key) else super().url(key, seconds)

@@ -1,4 +1,4 @@
-"""What the webhook workers run, as a Celery function on queue `webhooks`: one attempt at one delivery."""
+"""What the webhook workers run, as a Celery function on the queues of `webhooks`: one attempt at one delivery."""
 
 from uuid import UUID
 

@@ -28,10 +28,12 @@ def test_two_gpu_workers_have_queues_of_their_own() -> None:
     assert line[line.index("-n") + 1] == "gpu7@%h"
 
 
-def test_enlargements_and_webhooks_have_queues_of_their_own() -> None:
+def test_enlargements_and_webhooks_have_queues_of_their_own_one_for_each_class() -> None:
     names = ("cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
     lines = [command(name, CommandConfig()) for name in names]
-    assert [line[line.index("-Q") + 1] for line in lines] == ["cpu", "enlarge", "io", "webhooks"]
+    assert [line[line.index("-Q") + 1] for line in lines] == [
+        f"{work}.p0,{work}.p1,{work}.p2,{work}.p3,{work}" for work in ("cpu", "enlarge", "io", "webhooks")
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-process"]])

@@ -1,5 +1,5 @@
-"""README.md and docs/*.md name only what exists: files, functions, classes, settings, commands, Celery functions and
-metrics. docs/benchmarks and docs/decisions may name what was.
+"""README.md, its neighbours and docs/*.md name only what exists: files, functions, classes, settings, commands, Celery
+functions and metrics. docs/benchmarks and docs/decisions may name what was.
 """
 
 import ast
@@ -13,7 +13,7 @@ import pytest
 from django.core.management import get_commands
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = ("imagegenx_site", "generation", "workers", "storage", "postprocessing", "fixtures", "deploy")
 TOP = f"(?:{'|'.join(PACKAGES)}|docs)"
 SOURCES = {".py", ".lua", ".md", ".html", ".js", ".toml", ".ini", ".conf", ".yaml"}

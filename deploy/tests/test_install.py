@@ -39,6 +39,16 @@ def test_installed_again_when_the_pins_change_and_not_stamped_after_a_failure(
     assert install.installed_state(str(venv)) != install.required_state()
 
 
+def test_a_long_silence_of_pip_is_broken(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(install, "QUIET_S", 0.2)
+    program = "import time; print('Collecting a', flush=True); time.sleep(0.7); print('Successfully installed')"
+    assert install.run([sys.executable, "-c", program])[0] == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == ("  Collecting a", "  Successfully installed")
+    assert len(lines) >= 3
+    assert all(line.startswith("  still working, ") for line in lines[1:-1])
+
+
 def test_the_client_is_installed_as_it_stands_in_the_repository(tmp_path: Path) -> None:
     """With this environment's packages: an empty one would have to fetch them."""
     run = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--dry-run", "--no-index"]

@@ -28,7 +28,9 @@ def key_of_token(token: str) -> ApiKey:
     tokens = get_access_token_model().objects.select_related("application__user", "user")
     row = tokens.filter(token_checksum=checksum).first()
     if row is None or row.application is None or not row.is_valid() or not row.scope.split():
-        raise Unauthorised("The access token is not valid, or has expired. Get a new one at /oauth/token/.")
+        raise Unauthorised(
+            "This is neither an API key (igx_…) nor a valid access token. Tokens expire; get one at /oauth/token/."
+        )
     user = row.user or row.application.user  # client credentials act for the application's owner
     if user is None or not user.is_active:
         raise Unauthorised("The access token has no user.")

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from unfold.views import UnfoldModelAdminViewMixin
 
 from generation.queue import client as queue_client
+from generation.queue.classes import CLASSES
 from generation.tasks import estimates, open_tasks
 from generation.tasks.models import Status, Task
 from generation.tasks.stages import STAGES
@@ -85,6 +86,7 @@ def speeds() -> list[dict[str, Any]]:
         for name, seconds in redis_clients.text_client().hgetall(estimates.SPEED_KEY).items()
     }
     labels = {"full": "per megapixel-step in full batches", "after": "from the GPU to completion"}
+    labels |= {f"after:{number}": f"from the GPU to completion, P{number}" for number in CLASSES}
     return [
         {"what": labels.get(name, f"per step, {name}"), "ms": round(seconds * 1000, 1)}
         for name, seconds in sorted(known.items(), key=lambda item: (item[0] not in labels, item[0]))

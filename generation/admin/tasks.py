@@ -20,7 +20,7 @@ from generation.admin.queues import queues_page
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import task_kinds
 from generation.catalogue.models import ImageModel
-from generation.queue.client import CLASSES
+from generation.queue.classes import CLASSES
 from generation.tasks import cancel, repeat
 from generation.tasks.enqueue import set_priority
 from generation.tasks.models import Image, Status, Task

@@ -12,8 +12,11 @@ from generation.accounts.models import SCOPES, ApiKey
 from generation.api import new_keys, openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.requests.choices import OneOf
+from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import DayField, StrictSerializer, checked
 from generation.tasks import usage
+from generation.tasks.presentation import Moment
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 
 LONGEST_REPORT: Final = timedelta(days=366)
@@ -25,7 +28,7 @@ class KeySerializer(StrictSerializer):
     """
 
     name = serializers.CharField(required=False, max_length=100, default="key")
-    scopes = serializers.ListField(child=serializers.ChoiceField(choices=tuple(SCOPES)), required=False)
+    scopes = serializers.ListField(child=OneOf(SCOPES), required=False)
     expires_in_days = serializers.IntegerField(required=False, min_value=1, max_value=3650, allow_null=True)
     must_sign = serializers.BooleanField(required=False)
 
@@ -41,7 +44,7 @@ class UsageSerializer(StrictSerializer):
 
     since = DayField(required=False)
     until = DayField(required=False)
-    group_by = serializers.ChoiceField(choices=tuple(usage.GROUPS), required=False, default="day")
+    group_by = OneOf(usage.GROUPS, required=False, default="day")
 
 
 class KeyBody(TypedDict):
@@ -50,10 +53,10 @@ class KeyBody(TypedDict):
     scopes: Annotated[list[str], "Empty: all."]
     plan: Annotated[str | None, "Null: the team's plan."]
     must_sign: bool
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    last_used_at: Moment | None
 
 
 class NewKeyBody(KeyBody):
@@ -92,13 +95,25 @@ class KeysView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "key-create", "Create a key", "account", data=NewKeyBody, code=201, request=KeySerializer
+            "key-create",
+            "Create a key",
+            "account",
+            data=NewKeyBody,
+            code=201,
+            also=(422,),
+            request=KeySerializer,
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest) -> Response:
         """A new key. Its text is in the answer, and nowhere else ever again."""
-        row, text = new_keys.create(request.auth, checked(KeySerializer, request.data))
-        return Response({**key_body(row), "api_key": text}, status=201)
+        asked = checked(KeySerializer, request.data)
+
+        def make() -> Response:
+            row, text = new_keys.create(request.auth, asked)
+            return Response({**key_body(row), "api_key": text}, status=201)
+
+        return once(request, "keys", request.data, make)
 
 
 class KeyView(ApiView):
@@ -119,7 +134,14 @@ class KeyRotateView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "key-rotate", "Replace a key", "account", data=NewKeyBody, code=201, also=(404,), request=RotateSerializer
+            "key-rotate",
+            "Replace a key",
+            "account",
+            data=NewKeyBody,
+            code=201,
+            also=(404, 422),
+            request=RotateSerializer,
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest, prefix: str) -> Response:
@@ -127,8 +149,12 @@ class KeyRotateView(ApiView):
         do no more than itself.
         """
         grace = timedelta(seconds=checked(RotateSerializer, request.data)["grace_seconds"])
-        row, text = new_keys.rotate(request.auth, _find(request, prefix), grace)
-        return Response({**key_body(row), "api_key": text, "replaces": prefix}, status=201)
+
+        def make() -> Response:
+            row, text = new_keys.rotate(request.auth, _find(request, prefix), grace)
+            return Response({**key_body(row), "api_key": text, "replaces": prefix}, status=201)
+
+        return once(request, "keys/rotate", {"key": prefix, "body": request.data}, make)
 
 
 class UsageView(ApiView):

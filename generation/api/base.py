@@ -17,7 +17,7 @@ from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
 from generation.admission import rates
 from generation.api.wait import base_url
-from imagegenx_site.errors import Allowance, Forbidden
+from imagegenx_site.errors import Allowance, Forbidden, WrongMethod
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,11 @@ class ApiView(APIView):
         for name in set(accepted.headers) - set(response.headers) - {"Content-Length", "Content-Type"}:
             response[name] = accepted[name]
         return response.render()
+
+    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """Raises WrongMethod, which names what the address takes."""
+        known = [method for method in self.allowed_methods if method not in ("HEAD", "OPTIONS")]
+        raise WrongMethod(f"{request.method} is not for this address. It takes {' and '.join(known)}.")
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         """The answer, with what is left of the limits."""

@@ -20,6 +20,7 @@ from generation.tasks.presentation import (
     PUBLIC_STATUS,
     FailureBody,
     JointStatus,
+    Moment,
     PublicStatus,
     failure_body,
     original_url,
@@ -46,7 +47,7 @@ class BatchBody(TypedDict):
     counts: Annotated[dict[str, int], "Tasks by status."]
     tasks: list[BatchTaskBody]
     query_url: str
-    created_at: str
+    created_at: Moment
 
 
 class BatchView(ApiView):

@@ -44,13 +44,40 @@ class StyleBody(TypedDict):
     child_safe: bool
 
 
+class PlanBody(TypedDict):
+    """A plan's limits: 0 allows nothing, null is unlimited."""
+
+    name: str
+    title: str
+    paid: bool
+    max_side: int
+    max_images: int
+    kinds: list[str]
+    super_resolution: bool
+    watermark: dict[str, Any] | None
+    lora_upload: bool
+    priority_cap: int
+    priority_default: int
+    requests_per_second: int
+    concurrent_tasks: int | None
+    daily_images: int | None
+    daily_megapixel_steps: int | None
+    queue_seconds: Annotated[int, "How long a task may wait before it expires."]
+
+
+class PlansBody(TypedDict):
+    items: list[PlanBody]
+    current: Annotated[str, "The plan that binds this key."]
+
+
 class ModelsView(ApiView):
     """The models."""
 
     @extend_schema(**openapi_docs.operation("models", "List models", "catalogue", data=openapi_docs.listed(ModelBody)))
     def get(self, request: KeyRequest) -> Response:
-        """The enabled models; the first that can do a kind is its default."""
-        return Response({"items": [_model(model) for model in snapshot.current().models]})
+        """The enabled models that the key may use; the first that can do a kind is its default."""
+        known = snapshot.current().usable_by(plan_of(request.auth), request.user.team_id)
+        return Response({"items": [_model(model) for model in known.models]})
 
 
 class StylesView(ApiView):
@@ -65,11 +92,7 @@ class StylesView(ApiView):
 class PlansView(ApiView):
     """The plans."""
 
-    @extend_schema(
-        **openapi_docs.operation(
-            "plans", "List plans, and which is yours", "catalogue", data=openapi_docs.listed(openapi_docs.OBJECT)
-        )
-    )
+    @extend_schema(**openapi_docs.operation("plans", "List plans, and which is yours", "catalogue", data=PlansBody))
     def get(self, request: KeyRequest) -> Response:
         """Every plan with its limits; `current` is the one that binds this key."""
         plans = [model_to_dict(plan, exclude=["id"]) for plan in Plan.objects.order_by("paid", "name")]

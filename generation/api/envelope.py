@@ -27,6 +27,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from generation.api.requests.addresses import hint
 from imagegenx_site.errors import (
     ApiError,
     Busy,
@@ -39,7 +40,7 @@ from imagegenx_site.errors import (
 )
 
 PROBLEM = "application/problem+json"
-_PROGRAMS = ("/api/", "/v1/", "/sdapi/")
+_PROGRAMS = ("/api/", "/v1/", "/sdapi/", "/generate", "/status/", "/result/", "/health")
 OUTAGE_RETRY_S = 2  # `Retry-After` while a server is away; a restart takes about as long
 _log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def as_api_error(raised: Exception) -> ApiError | None:
     if isinstance(raised, exceptions.Throttled):
         return TooManyRequests(str(raised.detail), retry_after=int(getattr(raised, "wait", None) or 1))
     if isinstance(raised, Http404):
-        return NotFound("There is nothing at this address.")
+        return NotFound("There is nothing at this address. See /api/docs.")
     if isinstance(raised, RequestDataTooBig):
         return TooLarge("The body is larger than this server takes.")
     if isinstance(raised, (TooManyFieldsSent, TooManyFilesSent)):
@@ -191,7 +192,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's answer for addresses that are none: an envelope where programs call, a page elsewhere."""
     if not request.path.startswith(_PROGRAMS):
         return page_not_found(request, exception)
-    error = NotFound("There is nothing at this address. See /api/docs.")
+    error = NotFound(f"There is nothing at this address. {hint(request.path)}")
     body = error_body(error, request.headers.get("X-Request-Id"))
     return HttpResponse(json_bytes(body), status=404, content_type="application/json")
 

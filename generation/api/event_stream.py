@@ -2,9 +2,10 @@
 
     event      data                                                       id
     task       the task as a poll shows it: first of all, and at the end   of the newest entry at that moment
+               if it has changed since
     status     {"status": "running"}                                      of the stream
     progress   {"progress": 40, "step": 8, "steps": 20}                   of the stream
-    preview    {"image": "data:image/...", ...}, where asked for           of the stream
+    preview    {"index": 0, "jpeg": "base64..."}, where asked for         of the stream
     enlarging  {"progress": 40}: after success, a larger version is made   of the stream
     updated    {"width": 4096, "height": 4096}: it is there                of the stream
     end        {"status": "succeeded"}: nothing follows                    -
@@ -44,9 +45,9 @@ from generation.api.envelope import error_body, json_bytes, out_of_reach
 from generation.api.wait import base_url
 from generation.tasks import access, watchers
 from generation.tasks.models import Status
-from generation.tasks.presentation import PUBLIC_STATUS
+from generation.tasks.presentation import PUBLIC_STATUS, Moment
 from generation.tasks.view import TaskSnapshot, view_for, view_of
-from imagegenx_site.errors import ApiError, NotFound, TooManyRequests, Unauthorised
+from imagegenx_site.errors import ApiError, NotFound, TooManyRequests, Unauthorised, WrongMethod
 from imagegenx_site.ids import from_public
 from imagegenx_site.slots import Slots, SlotsFull
 
@@ -62,7 +63,7 @@ _ENTRY_ID: Final = re.compile(r"\d{1,15}-\d{1,10}")
 class TokenBody(TypedDict):
     url: str
     token: str
-    expires_at: str
+    expires_at: Moment
 
 
 class EventTokenView(ApiView):
@@ -94,7 +95,7 @@ async def task_events(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """GET: the events of a task, until it has ended."""
     try:
         if request.method != "GET":
-            return _failure(request, _method_not_allowed())
+            return _failure(request, WrongMethod(f"{request.method} is not for this address. It takes GET."))
         base = base_url(request)
         shown = await sync_to_async(_authorise)(request, public_id)
     except ApiError as error:
@@ -151,9 +152,10 @@ async def _stream(seen: TaskSnapshot, last: str, base: str) -> AsyncIterator[byt
         for old in missed:
             yield _encode_event(old)
         ended, newest = any(old.is_end for old in missed), missed[-1].id if missed else ""
+        sent = ""  # the ETag of the task as the watcher has it
         if not missed:
             shown = await _shown(task_id, base)
-            ended = shown.ended
+            ended, sent = shown.ended, shown.etag
             yield _event("task", shown.body, reader.newest)
         if not ended:
             async for message in _until_ended(queue, newest):
@@ -161,14 +163,17 @@ async def _stream(seen: TaskSnapshot, last: str, base: str) -> AsyncIterator[byt
         try:
             shown = await _shown(task_id, base)
             while shown.body["enlarging"]:  # the first version is there, a larger one follows
-                yield _event("task", shown.body, reader.newest)
+                if shown.etag != sent:
+                    sent = shown.etag
+                    yield _event("task", shown.body, reader.newest)
                 async for message in _until_updated(queue):
                     yield message
                 shown = await _shown(task_id, base)
         except NotFound:  # deleted while it was watched: cancelled first
             yield _event("end", {"status": PUBLIC_STATUS[Status.CANCELLED]}, "")
             return
-    yield _event("task", shown.body, reader.newest)
+    if shown.etag != sent:
+        yield _event("task", shown.body, reader.newest)
     yield _event("end", {"status": shown.body["status"]}, "")
 
 
@@ -241,9 +246,3 @@ def _failure(request: HttpRequest, error: ApiError) -> HttpResponse:
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
     return response
-
-
-def _method_not_allowed() -> ApiError:
-    error = ApiError("Only GET is possible here.")
-    error.http_status, error.code = 405, "method_not_allowed"  # type: ignore[misc]  # of this one value
-    return error

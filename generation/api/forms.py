@@ -5,7 +5,7 @@ once.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,14 +15,19 @@ from rest_framework import serializers
 
 from generation.accounts import plans
 from generation.accounts.models import Plan, User
+from generation.api.openapi.fields import AddressField, ResolutionField
+from generation.api.requests import spellings
+from generation.api.requests.choices import OneOf
 from generation.api.validation import NumberField, StrictSerializer, validated
 from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
+from generation.catalogue.presets import registry
 from generation.catalogue.snapshot import Catalogue
+from generation.tasks.presentation import block_schema
 from imagegenx_site.errors import Fault, InvalidRequest
-from imagegenx_site.http.outbound import is_own_address, url_problem
-from postprocessing.recipe import BLOCK, Recipe, RecipeError
+from imagegenx_site.http.outbound import callback_problem
+from postprocessing.recipe import FORMATS, Recipe, RecipeError
 
 MAX_TEXT: Final = 10_000  # characters of a prompt
 LORAS_HELP: Final = 'Up to three: ["ink", {"name": "ink@2", "weight": 0.8}]; see /api/v1/lora.'
@@ -33,7 +38,7 @@ class LorasField(serializers.JSONField):
     """Checked by the schema it shows."""
 
 
-@extend_schema_field({**BLOCK.json_schema(), "description": "See docs/postprocessing.md."})
+@extend_schema_field(block_schema())
 class PostprocessField(serializers.JSONField):
     """Checked by the schema it shows."""
 
@@ -51,8 +56,8 @@ class SamplerField(serializers.ChoiceField):
 class ParamsSerializer(StrictSerializer):
     """`params` of a text-to-image request. Defaults come from the model and the plan."""
 
-    resolution = serializers.CharField(
-        required=False, max_length=20, help_text="Width x height in pixels, multiples of 8, such as `512x512`."
+    resolution = ResolutionField(
+        required=False, help_text="Width x height in pixels, multiples of 8, such as `512x512`."
     )
     model = serializers.CharField(
         required=False, max_length=60, help_text="Name or alias of a model; see /api/v1/models."
@@ -79,7 +84,7 @@ class ParamsSerializer(StrictSerializer):
     )
     num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
     saturation = NumberField(required=False, min_value=0.5, max_value=2.0)
-    format = serializers.ChoiceField(choices=("webp", "avif", "png", "jpeg"), required=False)
+    format = OneOf(FORMATS, also=spellings.FORMATS, required=False)
     deterministic = serializers.BooleanField(
         required=False, help_text="Run in a batch of one: bit-identical images on one machine, slower."
     )
@@ -92,14 +97,14 @@ class ParamsSerializer(StrictSerializer):
     postprocess = PostprocessField(required=False)
 
     def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
-        entry = loras.VersionField(self.context["user"], self.context["model"])
+        entry = loras.VersionField(self.context["user"], self.context["model"], self.context["plan"])
         return loras.list_of(entry).read(asked, "params.loras", self.context["faults"]) or ()
 
     def validate_model(self, name: str) -> str:
         catalogue: Catalogue = self.context["catalogue"]
         model = catalogue.model(name)
         if model is None:
-            raise _fault("unknown_model", f"There is no model {name!r}. Known: {', '.join(catalogue.model_names())}.")
+            raise _fault("unknown_model", _unknown_model(name, catalogue))
         if self.context["kind"] not in model.kinds:
             raise _fault(
                 "kind_not_supported",
@@ -109,11 +114,13 @@ class ParamsSerializer(StrictSerializer):
 
     def validate_style(self, name: str) -> str:
         catalogue: Catalogue = self.context["catalogue"]
-        if name and catalogue.style(name) is None:
+        style = catalogue.style_named(name) if name else None
+        if name and style is None:
             near = difflib.get_close_matches(name, catalogue.style_names(), n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else " See /api/v1/styles."
-            raise _fault("unknown_style", f"There is no style {name!r}.{hint}")
-        return name
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            known = ", ".join(catalogue.style_names())
+            raise _fault("unknown_style", f"There is no style {name!r}.{hint} Known: {known}.")
+        return style.name if style else ""
 
     def validate_resolution(self, text: str) -> tuple[int, int]:
         sides = parse_resolution(text)
@@ -165,8 +172,8 @@ class GenerateSerializer(StrictSerializer):
 
     text = serializers.CharField(max_length=MAX_TEXT, help_text="The prompt, in any language.")
     params = ParamsSerializer(required=False)
-    callback_url = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, max_length=2000, help_text="URL for a signed webhook."
+    callback_url = AddressField(
+        required=False, allow_null=True, allow_blank=True, help_text="URL for a signed webhook."
     )
     priority = serializers.IntegerField(
         required=False, allow_null=True, min_value=0, max_value=3, help_text="0 (urgent) to 3 (test)."
@@ -182,9 +189,7 @@ class GenerateSerializer(StrictSerializer):
     dry_run = serializers.BooleanField(required=False, help_text="Return the price without creating a task.")
 
     def validate_callback_url(self, url: str | None) -> str:
-        fault = url_problem(url) if url else None
-        if url and not fault and is_own_address(url, self.context["host"]):
-            fault = "it is this server's own"
+        fault = callback_problem(url, self.context["host"]) if url else None
         if fault:
             raise _fault("malformed", f"This address can't be called: {fault}.")
         return url or ""
@@ -205,19 +210,26 @@ class RequestContext:
     host: str = ""
 
 
-def parse(body: Any, form: type[GenerateSerializer], context: RequestContext) -> dict[str, Any]:
-    """The checked values of a request body. Raises InvalidRequest with every fault."""
+def parse(
+    body: Any, form: type[GenerateSerializer], context: RequestContext, found: Sequence[Fault] = ()
+) -> dict[str, Any]:
+    """The checked values of a request body. Raises InvalidRequest with every fault, those `found` before among them."""
     kind, catalogue = context.kind, context.catalogue
     params = body.get("params") if isinstance(body, Mapping) else None
     named = params.get("model") if isinstance(params, Mapping) else None
     model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
-    found = plans.faults(context.plan, kind=kind)
+    found = [*found, *plans.faults(context.plan, kind=kind)]
     if model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
     values, faults = validated(form, body, {**vars(context), "model": model, "faults": found})
     if found or faults:
         raise InvalidRequest([*found, *faults])
     return {**values, "model": model}
+
+
+def _unknown_model(name: str, catalogue: Catalogue) -> str:
+    known = f"Known: {', '.join(catalogue.model_names())}."
+    return f"{registry.how_to_get(name) or f'There is no model {name!r}.'} {known}"
 
 
 def style_of(catalogue: Catalogue, params: Mapping[str, Any]) -> Style | None:

@@ -3,15 +3,19 @@
 from typing import Any, ClassVar, TypedDict
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.openapi.fields import ResolutionField
+from generation.api.requests import spellings
+from generation.api.requests.choices import OneOf
 from generation.api.validation import DayField, StrictSerializer, checked
 from generation.api.wait import base_url
+from generation.catalogue import snapshot
 from generation.catalogue.kinds import task_kinds
 from generation.catalogue.parameters import parse_resolution
 from generation.tasks import access, history
@@ -27,11 +31,11 @@ class FiltersSerializer(StrictSerializer):
     cursor = serializers.CharField(required=False, max_length=60, help_text="`next_cursor` of the previous page.")
     since = DayField(required=False, help_text="First day, such as 2026-11-20.")
     until = DayField(required=False, help_text="Last day.")
-    status = serializers.ChoiceField(required=False, choices=tuple(history.INNER_STATUS))
-    kind = serializers.ChoiceField(required=False, choices=task_kinds())
+    status = OneOf(history.INNER_STATUS, also=spellings.STATUSES, required=False)
+    kind = OneOf(task_kinds(), required=False)
     style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name
     model = serializers.CharField(required=False, max_length=60)
-    resolution = serializers.CharField(required=False, max_length=20)
+    resolution = ResolutionField(required=False)
     text = serializers.CharField(required=False, max_length=200, help_text="Text that the prompt contains.")
     batch_id = serializers.CharField(required=False, max_length=60)
     team = serializers.BooleanField(required=False, default=False, help_text="Include tasks of your team.")
@@ -61,7 +65,7 @@ class HistoryView(ApiView):
             "List tasks, newest first",
             "image",
             data=PageBody,
-            parameters=[FiltersSerializer, OpenApiParameter("limit", int, description="1 to 100.")],
+            parameters=[FiltersSerializer],
         )
     )
     def get(self, request: KeyRequest) -> Response:
@@ -80,13 +84,19 @@ class HistoryView(ApiView):
         return Response(body)
 
 
+def _style(name: str) -> str:
+    """As tasks have it; the name itself where there is no such style any more."""
+    style = snapshot.current().style_named(name)
+    return style.name if style else name
+
+
 def _filters(asked: dict[str, Any]) -> Filters:
     return Filters(
         first_day=asked.get("since"),
         last_day=asked.get("until"),
         status=asked.get("status", ""),
         kind=asked.get("kind", ""),
-        style=asked.get("style", ""),
+        style=_style(asked.get("style", "")),
         model=asked.get("model", ""),
         sides=asked.get("resolution"),
         text=asked.get("text", ""),

@@ -10,6 +10,9 @@ from rest_framework import serializers
 
 from generation.api.bounds import documents
 from generation.api.forms import MAX_TEXT, GenerateSerializer, ParamsSerializer
+from generation.api.openapi.json_types import FILE
+from generation.api.requests import spellings
+from generation.api.requests.choices import OneOf
 from generation.api.validation import NumberField
 from generation.catalogue.kinds import Kind, Option
 from generation.catalogue.models import ImageModel
@@ -19,7 +22,7 @@ from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 _PICTURE_HELP: Final = "A URL (http or https), base64 (also as a data: URL), or a file of a multipart request."
 
 
-@extend_schema_field({"type": "string", "description": _PICTURE_HELP})
+@extend_schema_field({"type": "string", "minLength": 1, FILE: {"type": "string", "format": "binary"}})
 class PictureField(serializers.Field):
     """A picture as it was given; it is fetched and decoded when everything else about the request is right."""
 
@@ -62,8 +65,8 @@ class KindSerializer(GenerateSerializer):
         for picture in self.kind.pictures:
             option = self.kind.drawn_by(picture.role)
             drawn = params.get(option.name) if option else None
-            if option and picture.required and (picture.field in values) == bool(drawn):
-                raise _fault_at(picture.field, "required", f"Give either `{picture.field}` or `params.{option.name}`.")
+            if option and picture.required and picture.field not in values and not drawn:
+                raise _fault_at(picture.field, "required", f"Give `{picture.field}` or `params.{option.name}`.")
             if picture.part_of and picture.part_of not in values and (picture.field in values or drawn):
                 message = f"A {picture.field} needs `{picture.part_of}`."
                 raise _fault_at(picture.part_of, "required", message)
@@ -125,7 +128,7 @@ def _field_of(value: Field) -> serializers.Field:
     """The form's field for a part of a schema."""
     about: dict[str, Any] = {"required": False, "help_text": value.help or None}
     if isinstance(value, Choice):
-        return serializers.ChoiceField(choices=value.allowed, **about)
+        return OneOf(value.allowed, also=spellings.CONTROL_TYPES, **about)
     if isinstance(value, Boolean):
         return serializers.BooleanField(**about)
     if isinstance(value, Integer):
@@ -140,13 +143,14 @@ def _field_of(value: Field) -> serializers.Field:
 
 
 def body_of(data: Any) -> Any:
-    """A request's body as its serializer takes it. In a multipart form, `params` and `texts` are JSON texts."""
+    """A request's body as its serializer takes it. In a multipart form, objects and lists are JSON texts."""
     if not isinstance(data, QueryDict):
         return data
     body: dict[str, Any] = {name: data[name] for name in data}
-    for name in ("params", "texts"):
-        if isinstance(body.get(name), str):
-            body[name] = _value_of(body[name], name)
+    for name, value in body.items():
+        structured = name in spellings.STRUCTURED and isinstance(value, str) and value.lstrip()[:1] in ("[", "{")
+        if structured or (name in ("params", "texts") and isinstance(value, str)):
+            body[name] = _value_of(value, name)
     return body
 
 

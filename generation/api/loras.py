@@ -13,6 +13,7 @@ from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload
+from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import JSONParser, MultiPartParser, StrictSerializer, checked
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
@@ -47,6 +48,11 @@ class LoraBody(TypedDict):
     own: Annotated[bool, "The caller's own upload."]
 
 
+class DeletedLoraBody(TypedDict):
+    name: Annotated[str, "`name@version`."]
+    deleted: bool
+
+
 class LorasView(ApiView):
     """The LoRAs that the caller may use."""
 
@@ -55,7 +61,9 @@ class LorasView(ApiView):
     @extend_schema(**openapi_docs.operation("loras", "List LoRAs", "lora", data=openapi_docs.listed(LoraBody)))
     def get(self, request: KeyRequest) -> Response:
         """Every version, the newest of a name first."""
-        rows = loras.visible(request.user).exclude(state=Lora.State.DELETED).select_related("owner")
+        rows = (
+            loras.visible(request.user, plan_of(request.auth)).exclude(state=Lora.State.DELETED).select_related("owner")
+        )
         return Response({"items": [lora_body(row, request) for row in rows.order_by("name", "-version")[:1000]]})
 
 
@@ -77,8 +85,9 @@ class LoraUploadView(ApiView):
             "lora",
             data=LoraBody,
             code=201,
-            also=(413, 415),
+            also=(413, 415, 422),
             request={"multipart/form-data": UploadSerializer},
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest) -> Response:
@@ -93,16 +102,19 @@ class LoraUploadView(ApiView):
             if found:
                 raise InvalidRequest(found)
 
-        row = loras.receive(
-            asked["name"],
-            _chunks(asked["file"]),
-            owner=request.user,
-            family=asked["base_family"],
-            files=lora_files(),
-            max_bytes=settings.MAX_LORA_BYTES,
-            check=check,
-        )
-        return Response(lora_body(row, request), status=201)
+        def make() -> Response:
+            row = loras.receive(
+                asked["name"],
+                _chunks(asked["file"]),
+                owner=request.user,
+                family=asked["base_family"],
+                files=lora_files(),
+                max_bytes=settings.MAX_LORA_BYTES,
+                check=check,
+            )
+            return Response(lora_body(row, request), status=201)
+
+        return once(request, "lora/upload", asked, make)
 
 
 class LoraStateView(ApiView):
@@ -144,7 +156,7 @@ class LoraView(ApiView):
 
     scopes: ClassVar = {"DELETE": "lora"}
 
-    @extend_schema(**openapi_docs.operation("lora-delete", "Delete a LoRA", "lora", also=(404,)))
+    @extend_schema(**openapi_docs.operation("lora-delete", "Delete a LoRA", "lora", data=DeletedLoraBody, also=(404,)))
     def delete(self, request: KeyRequest, name: str, version: int) -> Response:
         """Delete the version. Tasks that name it already still use it."""
         row = _own(request, name, version)

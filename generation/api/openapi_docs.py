@@ -9,54 +9,65 @@ from typing import Any, Final, TypedDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from generation.api.envelope import ErrorBody
-from generation.api.json_types import Schema, schema_of
 from generation.api.kind_forms import form_of
+from generation.api.openapi.components import FAILURES
+from generation.api.openapi.json_types import schema_of
 from generation.catalogue.kinds import Kind
-from generation.tasks.presentation import TaskBody
+from generation.tasks.presentation import Moment, TaskBody
+from imagegenx_site.schema import COMPONENT, Schema
 
 ALWAYS: Final = (400, 401, 403, 429)
-_MEANING: Final = {
-    400: "The request is wrong: every fault with its field, code and what would be right.",
-    401: "No key, or one that is not valid.",
-    403: "The key may not do that.",
-    404: "No such thing, or another user's.",
-    409: "The state of things does not allow it now.",
-    413: "The body is larger than this server takes.",
-    415: "The body is in a form that this endpoint does not read.",
-    422: "The idempotency key was used for another request.",
-    429: "A limit of the plan. `Retry-After` says when to come back.",
-    503: "No room, or the store is away. `Retry-After` says when to come back.",
-}
-ERROR: Final = schema_of(ErrorBody)
-OBJECT: Final[Schema] = {"type": "object"}
+CANCEL_AFTER: Final = r"^(?!0+[smh]?$)([0-9]{1,5})([smh]?)$"  # as JavaScript reads it, too
 _PREFER: Final = OpenApiParameter(
-    "Prefer", str, OpenApiParameter.HEADER, description="`wait=n`: answer with the finished task within n seconds."
+    "Prefer",
+    {"type": "string", "examples": ["wait=30"]},
+    OpenApiParameter.HEADER,
+    description="`wait=n`: answer with the finished task within n seconds.",
 )
 _CANCEL_AFTER: Final = OpenApiParameter(
-    "Cancel-After", str, OpenApiParameter.HEADER, description="`30s`, `5m`: not started by then, it expires."
+    "Cancel-After",
+    {"type": "string", "pattern": CANCEL_AFTER, "examples": ["30s", "5m"]},
+    OpenApiParameter.HEADER,
+    description="`30s`, `5m`, `1h`: a task that has not started by then expires.",
 )
 _IDEMPOTENCY: Final = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key again answers the first task."
+    "Idempotency-Key",
+    {"type": "string", "maxLength": 255},
+    OpenApiParameter.HEADER,
+    description="The same key and body again: the first task is answered.",
 )
 
 
 def enveloped(data: Any) -> Schema:
     """The schema of a success whose `data` is of this type."""
+    inner = _schema(data)
     return {
+        **_named(inner, "{}Answer"),
         "type": "object",
-        "properties": {"code": {"const": 200}, "message": {"const": "success"}, "data": _schema(data)},
+        "properties": {"code": {"const": 200}, "message": {"const": "success"}, "data": inner},
         "required": ["code", "message", "data"],
     }
 
 
 def listed(item: Any) -> Schema:
     """The schema of a list under `items`."""
+    inner = _schema(item)
     return {
+        **_named(inner, "{}List"),
         "type": "object",
-        "properties": {"items": {"type": "array", "items": _schema(item)}},
+        "properties": {"items": {"type": "array", "items": inner}},
         "required": ["items"],
     }
+
+
+def _named(inner: Schema, form: str) -> Schema:
+    """The name of a schema round another, made of that one's."""
+    return {COMPONENT: form.format(inner[COMPONENT])} if COMPONENT in inner else {}
+
+
+def _failures(*statuses: int) -> dict[Any, OpenApiResponse]:
+    """Placeholders for the shared answers of these statuses (openapi/components.py)."""
+    return {status: OpenApiResponse(None, FAILURES[status][1]) for status in sorted({*ALWAYS, *statuses})}
 
 
 def _schema(data: Any) -> Schema:
@@ -68,21 +79,26 @@ def operation(
     summary: str,
     tag: str,
     *,
-    data: Any = OBJECT,
+    data: Any,
     code: int = 200,
     also: tuple[int, ...] = (),
     **rest: Any,
 ) -> dict[str, Any]:
     """Arguments of `extend_schema` for one method of an endpoint; `data` is the type of its answer."""
-    failures = {status: OpenApiResponse(ERROR, _MEANING[status]) for status in sorted({*ALWAYS, *also})}
-    responses = {code: OpenApiResponse(enveloped(data), "Success."), **failures, **rest.pop("responses", {})}
+    if any(getattr(one, "name", "") == "Idempotency-Key" for one in rest.get("parameters", ())):
+        also = (*also, 409, 422)
+    responses = {code: OpenApiResponse(enveloped(data), "Success."), **_failures(*also), **rest.pop("responses", {})}
     return {"operation_id": name, "summary": summary, "tags": [tag], "responses": responses, **rest}
 
 
 def submit_operation(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
     """The endpoint that makes tasks of a kind; the types of its answers 202 and 200."""
     finished = OpenApiResponse(enveloped(done), "The finished task (`Prefer: wait`), or the price of a dry run.")
-    example = OpenApiExample(kind.path, value=kind.example, request_only=True, media_type="application/json")
+    types = ("application/json", "multipart/form-data") if kind.pictures else ("application/json",)
+    about: dict[str, Any] = {"request_only": True, "media_type": "application/json"}
+    examples = [OpenApiExample(kind.path, value=kind.example, **about)]
+    if kind.printed:
+        examples.append(OpenApiExample(f"{kind.path}, as older documents print it", value=kind.printed, **about))
     return operation(
         kind.path,
         kind.summary,
@@ -91,9 +107,9 @@ def submit_operation(kind: Kind, accepted: Any, done: Any) -> dict[str, Any]:
         code=202,
         also=(409, 413, 415, 422, 503),
         responses={200: finished},
-        request=dict.fromkeys(("application/json", "multipart/form-data"), form_of(kind)),
+        request=dict.fromkeys(types, form_of(kind)),
         parameters=[_PREFER, _CANCEL_AFTER, _IDEMPOTENCY],
-        examples=[example],
+        examples=examples,
     )
 
 
@@ -101,20 +117,27 @@ def read_operation(name: str, summary: str, data: Any = TaskBody) -> dict[str, A
     """GET of one thing, with an ETag."""
     known = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag already known.")
     same = {304: OpenApiResponse(None, "It is still as `If-None-Match` says.")}
-    return operation(name, summary, "image", data=data, also=(404,), parameters=[known], responses=same)
+    return operation(name, summary, "image", data=data, also=(404,), parameters=[known, _PREFER], responses=same)
 
 
-class DeletedBody(TypedDict):
+class DeletedTaskBody(TypedDict):
     task_id: str
     deleted: bool
 
 
-def change_operation(name: str, summary: str, *, task: bool = False, accepted: bool = False) -> dict[str, Any]:
+class ArchivedBody(TypedDict):
+    """A picture that comes back from the archive."""
+
+    status: str
+    ready_at: Moment
+
+
+def change_operation(
+    name: str, summary: str, *, task: bool = False, accepted: bool = False, **rest: Any
+) -> dict[str, Any]:
     """POST or DELETE of one task, without a body."""
-    code = 202 if accepted else 200
-    return operation(
-        name, summary, "image", data=TaskBody if task else DeletedBody, code=code, also=(404, 409), request=None
-    )
+    data, code = TaskBody if task else DeletedTaskBody, 202 if accepted else 200
+    return operation(name, summary, "image", data=data, code=code, also=(404, 409), request=None, **rest)
 
 
 def picture() -> dict[str, Any]:
@@ -124,11 +147,13 @@ def picture() -> dict[str, Any]:
     found: dict[Any, Any] = {(200, kind): binary for kind in types}
     found |= {302: OpenApiResponse(None, "The picture is at `Location`."), 304: OpenApiResponse(None, "Unchanged.")}
     found[(202, "application/json")] = OpenApiResponse(
-        enveloped(dict[str, str]), "In the archive; ask again after `Retry-After` seconds."
+        enveloped(ArchivedBody), "In the archive; ask again after `Retry-After` seconds."
     )
-    failures = {status: OpenApiResponse(ERROR, _MEANING[status]) for status in (*ALWAYS, 404, 409, 503)}
+    failures = _failures(404, 409, 503)
     asked = [
-        OpenApiParameter("index", int, description="The picture's number, from 0."),
+        OpenApiParameter(
+            "index", {"type": "integer", "minimum": 0, "maximum": 9999}, description="The picture's number, from 0."
+        ),
         OpenApiParameter("variant", str, enum=["original", "medium", "thumbnail"]),
     ]
     return {
@@ -143,5 +168,5 @@ def picture() -> dict[str, Any]:
 def download(name: str, summary: str, **rest: Any) -> dict[str, Any]:
     """A ZIP file."""
     archive = {(200, "application/zip"): OpenApiResponse(OpenApiTypes.BINARY, "The pictures, streamed.")}
-    failures = {status: OpenApiResponse(ERROR, _MEANING[status]) for status in (*ALWAYS, 404, 409)}
+    failures = _failures(404, 409)
     return {"operation_id": name, "summary": summary, "tags": ["image"], "responses": archive | failures, **rest}

@@ -10,37 +10,57 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 
-from generation.api.json_types import schema_of
-from generation.api.openapi_docs import ERROR
+from generation.accounts.models import SCOPES
+from generation.api.openapi import components, requests, stream
+from generation.api.openapi.json_types import schema_of
 from generation.tasks.outbox import EventBody
 from generation.webhooks.events import EVENTS
 
 _TYPE = "application/vnd.oai.openapi+json"
-_EVENTS = "/api/v1/image/task/{public_id}/events"
+extensions = requests  # drf-spectacular finds what has been imported
 
 
 @require_safe
 def document(request: HttpRequest) -> HttpResponse:
     """GET /api/schema: the same for everybody, made once in a process; to make it takes a third of a second."""
-    return HttpResponse(_document(), content_type=_TYPE, headers={"Cache-Control": "public, max-age=300"})
+    return HttpResponse(document_bytes(), content_type=_TYPE, headers={"Cache-Control": "public, max-age=300"})
 
 
 @functools.cache
-def _document() -> bytes:
+def document_bytes() -> bytes:
+    """The document, without white space."""
     rendered = OpenApiJsonRenderer().render(SchemaGenerator().get_schema(request=None, public=True))
     return json.dumps(json.loads(rendered), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class KeyScheme(OpenApiAuthenticationExtension):
-    """An API key or an access token."""
+    """An API key in either header, or an access token with the scope of the operation."""
 
     target_class = "generation.api.authentication.ApiKeyAuthentication"
-    name = ["bearer", "apiKey"]
+    name = ["bearer", "apiKey", "oauth2"]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        """One of them is enough."""
+        method = auto_schema.method
+        return security(auto_schema.view.scopes.get(method, "generate"))
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
-        """Both forms."""
-        bearer = {"type": "http", "scheme": "bearer", "description": "An API key (igx_...) or an OAuth access token."}
-        return [bearer, {"type": "apiKey", "in": "header", "name": "X-API-Key"}]
+        """All of them."""
+        token = {"tokenUrl": "/oauth/token/", "scopes": SCOPES}
+        flows = {
+            "clientCredentials": token,
+            "authorizationCode": {**token, "authorizationUrl": "/oauth/authorize/", "refreshUrl": "/oauth/token/"},
+        }
+        return [
+            {"type": "http", "scheme": "bearer", "description": "An API key (igx_...) or an OAuth access token."},
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            {"type": "oauth2", "flows": flows},
+        ]
+
+
+def security(scope: str) -> list[dict[str, list[Any]]]:
+    """The ways to authenticate, of which each is enough."""
+    return [{"bearer": []}, {"apiKey": []}, {"oauth2": [scope]}]
 
 
 def _webhooks() -> dict[str, Any]:
@@ -61,33 +81,9 @@ def _webhooks() -> dict[str, Any]:
     }
 
 
-def add_undescribed_parts(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Hook of drf-spectacular: add the event stream, webhooks and the OAuth flows."""
-    failures = {
-        str(status): {"description": what, "content": {"application/json": {"schema": ERROR}}}
-        for status, what in ((401, "No key and no valid token."), (404, "No such task."), (429, "Too many requests."))
-    }
-    stream = {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-    result["paths"][_EVENTS] = {
-        "get": {
-            "operationId": "task-events",
-            "summary": "Watch a task: server-sent events until it ends",
-            "description": "Events: task, status, progress, preview, enlarging, updated, end. `Last-Event-ID` resumes.",
-            "tags": ["image"],
-            "parameters": [
-                {"in": "path", "name": "public_id", "required": True, "schema": {"type": "string"}},
-                {"in": "query", "name": "token", "schema": {"type": "string"}, "description": "For browsers."},
-                {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string"}},
-            ],
-            "security": [{"bearer": []}, {"apiKey": []}],
-            "responses": {"200": stream, **failures},
-        }
-    }
+def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Hook of drf-spectacular: add the event stream and the webhooks, and put what is shared into the components."""
+    result["paths"][stream.PATH] = {"get": stream.operation(security("read"))}
     result["webhooks"] = _webhooks()
-    flows = {
-        "clientCredentials": {"tokenUrl": "/oauth/token/", "scopes": {}},
-        "authorizationCode": {"authorizationUrl": "/oauth/authorize/", "tokenUrl": "/oauth/token/", "scopes": {}},
-    }
-    schemes = result.setdefault("components", {}).setdefault("securitySchemes", {})
-    schemes["oauth2"] = {"type": "oauth2", "flows": flows}
+    components.share(result)
     return result

@@ -12,6 +12,7 @@ from generation.admission import priority
 from generation.api.bounds.input_pictures import size_and_inputs
 from generation.api.forms import RequestContext, parse, style_of
 from generation.api.kind_forms import body_of, form_of
+from generation.api.requests.respelling import Respelled, respelled
 from generation.catalogue import prompts, snapshot
 from generation.catalogue.kinds import Kind
 from generation.catalogue.models import ImageModel, Style
@@ -43,6 +44,7 @@ class CheckedRequest:
     kind: Kind
     api_key: ApiKey
     values: Mapping[str, Any]
+    asked: Respelled
 
     @property
     def has_pictures(self) -> bool:
@@ -57,12 +59,18 @@ class CheckedRequest:
 
     def parsed(self, fetched: Mapping[str, bytes]) -> ParsedRequest:
         """Everything decided, with the pictures. Raises InvalidRequest."""
+        try:
+            return self._parsed(fetched)
+        except InvalidRequest as error:
+            raise self.asked.as_sent(error) from error
+
+    def _parsed(self, fetched: Mapping[str, bytes]) -> ParsedRequest:
         kind = self.kind
         pictures = {name: inputs.with_content(self.values[name], data) for name, data in fetched.items()}
         checked = {**self.values, **pictures}
         style = style_of(snapshot.current(), checked.get("params", {}))
         texts = _texts(checked)
-        first = _submission(checked, texts[0], kind, style, self.api_key)
+        first = replace(_submission(checked, texts[0], kind, style, self.api_key), warnings=tuple(self.asked.warnings))
         rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
         batch_size = checked.get("batch_size", 0) if kind.many_texts else None
         return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
@@ -70,13 +78,19 @@ class CheckedRequest:
 
 def check_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> CheckedRequest:
     """Check a request but for its pictures. Raises InvalidRequest with every fault."""
-    plan, known = plan_of(api_key), snapshot.current()
+    plan = plan_of(api_key)
+    known = snapshot.current().usable_by(plan, api_key.user.team_id)
     context = RequestContext(kind.task_kind, api_key.user, plan, known, host)
-    checked = parse(body_of(data), form_of(kind), context)
-    style = style_of(known, checked.get("params", {}))
-    if found := rules.faults(api_key, subjects.of_request(checked, style, kind.task_kind)):
-        raise InvalidRequest(found)
-    return CheckedRequest(kind, api_key, checked)
+    form = form_of(kind)
+    asked = respelled(body_of(data), form, kind, known)
+    try:
+        checked = parse(asked.body, form, context, asked.faults)
+        style = style_of(known, checked.get("params", {}))
+        if found := rules.faults(api_key, subjects.of_request(checked, style, kind.task_kind)):
+            raise InvalidRequest(found)
+    except InvalidRequest as error:
+        raise asked.as_sent(error) from error
+    return CheckedRequest(kind, api_key, checked, asked)
 
 
 def _texts(checked: Mapping[str, Any]) -> Sequence[str]:

@@ -13,15 +13,15 @@ from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.batches import BatchBody, batch_body
 from generation.api.bounds.fetching import names_address, refuse_without_slot, with_pictures
 from generation.api.kind_forms import body_of
+from generation.api.requests.idempotency import PARAMETER, idempotency_of
 from generation.api.submission import ParsedRequest, check_request
 from generation.api.validation import JSONParser, MultiPartParser
-from generation.api.wait import DeferredResponse, base_url, prefer_wait
+from generation.api.wait import DeferredResponse, base_url, prefer_wait, requested_seconds
 from generation.catalogue.kinds import Kind
 from generation.tasks import access, cancel, estimates, repeat
 from generation.tasks import delete as tasks_delete
 from generation.tasks import submit as tasks_submit
 from generation.tasks.estimates import Outlook
-from generation.tasks.idempotency import Idempotency
 from generation.tasks.models import Status, Task
 from generation.tasks.presentation import InputBody, TaskBody, input_body, task_body, with_options
 from generation.tasks.submit import Submitted
@@ -58,7 +58,7 @@ class SubmitView(ApiView):
         data = _with_deadline(request)
         if names_address(data, self.kind.roles):
             refuse_without_slot(request.auth)
-        idempotency = _idempotency(request, self.kind.name, data)
+        idempotency = idempotency_of(request, self.kind.name, body_of(data))
         checked = check_request(data, kind=self.kind, api_key=request.auth, host=request.get_host())
 
         def answer(parsed: ParsedRequest) -> Response:
@@ -97,13 +97,17 @@ class TaskDetailView(ApiView):
 
     @extend_schema(**openapi_docs.read_operation("task", "Get a task"))
     def get(self, request: KeyRequest, public_id: str) -> Response:
-        """The task; 304 when `If-None-Match` names its present state."""
+        """The task; 304 when `If-None-Match` names its present state. With `Prefer: wait=n`, an open task when it has
+        ended, or as it is after n seconds.
+        """
         task = view_for(public_id, request.user, base_url=base_url(request))
-        if is_known(request._request, task.etag):
+        waits = not task.ended and requested_seconds(request._request)
+        if is_known(request._request, task.etag) and not waits:
             return Response(status=304, headers={"ETag": task.etag})
-        response = Response(task.body, headers={"ETag": task.etag})
+        response = DeferredResponse(task.body, headers={"ETag": task.etag})
         if not task.ended:
             response["Retry-After"] = "1"
+            prefer_wait(request._request, response, task.task_id)
         return response
 
     @extend_schema(**openapi_docs.change_operation("task-delete", "Delete a task, its prompt and its images"))
@@ -127,12 +131,15 @@ class RetryView(ApiView):
     """Run an ended task again."""
 
     @extend_schema(
-        **openapi_docs.change_operation("retry", "Run an ended task again, as a new task", task=True, accepted=True)
+        **openapi_docs.change_operation(
+            "retry", "Run an ended task again, as a new task", task=True, accepted=True, parameters=[PARAMETER]
+        )
     )
     def post(self, request: KeyRequest, public_id: str) -> Response:
         """A new task with the same parameters."""
         task = access.find_task(public_id, request.user)
-        made = repeat.retry_task(task, user=request.user, api_key=request.auth)
+        idempotency = idempotency_of(request, "retry", {"task": public_id})
+        made = repeat.retry_task(task, user=request.user, api_key=request.auth, idempotency=idempotency)
         allowances_of(request).extend(made.allowances)
         return submitted_response(request, made)
 
@@ -175,18 +182,9 @@ def _with_deadline(request: KeyRequest) -> Any:
     data, header = request.data, request.headers.get("Cancel-After")
     if header is None:
         return data
-    found = re.fullmatch(r"(\d{1,5})([smh]?)", header.strip())
-    if not found or not int(found[1]):
+    found = re.fullmatch(openapi_docs.CANCEL_AFTER, header.strip())
+    if not found:
         raise InvalidRequest([Fault("Cancel-After", "malformed", "A number with s, m or h: 30s, 5m.")])
     body = body_of(data)
     seconds = min(int(found[1]) * _SECONDS[found[2] or "s"], 86400)
     return {**body, "deadline_seconds": seconds} if isinstance(body, dict) else body
-
-
-def _idempotency(request: KeyRequest, route: str, data: Any) -> Idempotency | None:
-    key = request.headers.get("Idempotency-Key", "").strip().strip('"')
-    if not key:
-        return None
-    if len(key) > 255 or not key.isprintable():
-        raise InvalidRequest([Fault("Idempotency-Key", "out_of_range", "At most 255 printable characters.")])
-    return Idempotency.of(request.auth, key, route, body_of(data))

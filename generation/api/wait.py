@@ -13,10 +13,10 @@ from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 
 from generation.api.envelope import enveloped, json_bytes
-from generation.tasks import access, watchers
-from generation.tasks.models import Task
-from generation.tasks.presentation import task_body
+from generation.tasks import watchers
+from generation.tasks.view import view_of
 from imagegenx_site.deferred import Deferrable, Deferred
+from imagegenx_site.errors import NotFound
 from imagegenx_site.http.forwarded import checked_host
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,9 @@ def when_ended(
 
 
 def prefer_wait(request: HttpRequest, response: DeferredResponse, task_id: UUID) -> None:
-    """Let the finished task be the answer, if the client asks for that and it ends in time."""
+    """Let the finished task be the answer, if the client asks for that and it ends in time; else the task as it is
+    then, with the status that `response` has.
+    """
     seconds = requested_seconds(request)
     if not seconds:
         return
@@ -49,13 +51,19 @@ def prefer_wait(request: HttpRequest, response: DeferredResponse, task_id: UUID)
 
     def answer(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
         accepted["Preference-Applied"] = f"wait={seconds:g}"
-        if not ended:
-            return accepted
         try:
-            return finished_instead(accepted, _finished(task_id, base))
+            task = view_of(task_id, base)
         except (OperationalError, InterfaceError) as error:
-            _log.error("a finished task can't be shown, Postgres is out of reach: %s", error)
+            _log.error("a task can't be shown as it is now, Postgres is out of reach: %s", error)
             return accepted
+        except NotFound:  # deleted meanwhile
+            return accepted
+        now = finished_instead(accepted, json_bytes(enveloped(task.body)), 200 if ended else accepted.status_code)
+        if not task.ended:
+            now["Retry-After"] = "1"
+        if "ETag" in accepted.headers:
+            now["ETag"] = task.etag
+        return now
 
     response.deferred = when_ended(task_id, seconds, answer)
 
@@ -72,12 +80,6 @@ def requested_seconds(request: HttpRequest) -> float:
     """The n of `Prefer: wait=n`, at most MAX_WAIT_SECONDS; 0 when the client does not ask."""
     found = _WAIT.search(request.headers.get("Prefer", ""))
     return min(float(found[1]), settings.MAX_WAIT_SECONDS) if found else 0.0
-
-
-def _finished(task_id: UUID, base: str) -> bytes:
-    task = Task.objects.get(pk=task_id)
-    images = access.images_of([task.id])[task.id]
-    return json_bytes(enveloped(task_body(task, images, base_url=base)))
 
 
 def base_url(request: HttpRequest) -> str:

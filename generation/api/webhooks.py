@@ -12,11 +12,15 @@ from rest_framework.response import Response
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.openapi.fields import AddressField
+from generation.api.requests.choices import OneOf
+from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import StrictSerializer, checked
+from generation.tasks.presentation import Moment
 from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint, new_secret
 from imagegenx_site.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
-from imagegenx_site.http.outbound import is_own_address, url_problem
+from imagegenx_site.http.outbound import callback_problem
 from imagegenx_site.ids import first_id_of
 
 MAX_ENDPOINTS: Final = 20
@@ -26,15 +30,11 @@ _LISTED_DAYS: Final = 30
 class EndpointSerializer(StrictSerializer):
     """An address that gets task events."""
 
-    url = serializers.CharField(max_length=2000)
-    events = serializers.ListField(
-        child=serializers.ChoiceField(choices=EVENTS), required=False, default=list, help_text="Empty: all."
-    )
+    url = AddressField()
+    events = serializers.ListField(child=OneOf(EVENTS), required=False, default=list, help_text="Empty: all.")
 
     def validate_url(self, url: str) -> str:
-        fault = url_problem(url)
-        if not fault and is_own_address(url, self.context["host"]):
-            fault = "it is this server's own"
+        fault = callback_problem(url, self.context["host"])
         if fault:
             raise serializers.ValidationError(f"This address can't be called: {fault}.", "malformed")
         return url
@@ -43,7 +43,7 @@ class EndpointSerializer(StrictSerializer):
 class ChangeSerializer(StrictSerializer):
     """Which events, and whether it is to be called."""
 
-    events = serializers.ListField(child=serializers.ChoiceField(choices=EVENTS), required=False)
+    events = serializers.ListField(child=OneOf(EVENTS), required=False)
     enabled = serializers.BooleanField(required=False)
 
 
@@ -53,7 +53,7 @@ class EndpointBody(TypedDict):
     events: list[str]
     enabled: bool
     disabled_reason: str
-    created_at: str
+    created_at: Moment
 
 
 class SecretBody(EndpointBody):
@@ -65,15 +65,26 @@ class EndpointsBody(TypedDict):
     callbacks: SecretBody
 
 
+class DeletedEndpointBody(TypedDict):
+    id: int
+    deleted: bool
+
+
+class AttemptBody(TypedDict):
+    at: Moment
+    status: Annotated[int | None, "Of the receiver's answer; null: there was none."]
+    fault: Annotated[str, "Empty: it arrived."]
+
+
 class DeliveryBody(TypedDict):
     id: str
     event_id: str
     type: str
     url: str
     state: str
-    attempts: list[dict[str, Any]]
-    next_at: str | None
-    delivered_at: str | None
+    attempts: list[AttemptBody]
+    next_at: Moment | None
+    delivered_at: Moment | None
 
 
 class EndpointsView(ApiView):
@@ -96,13 +107,17 @@ class EndpointsView(ApiView):
             "webhooks",
             data=SecretBody,
             code=201,
-            also=(409,),
+            also=(409, 422),
             request=EndpointSerializer,
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest) -> Response:
         """A new endpoint; its secret is in the answer."""
         asked = checked(EndpointSerializer, request.data, host=request.get_host())
+        return once(request, "webhooks", request.data, lambda: self._create(request, asked))
+
+    def _create(self, request: KeyRequest, asked: dict[str, Any]) -> Response:
         if WebhookEndpoint.objects.filter(user=request.user).count() > MAX_ENDPOINTS:
             raise Forbidden(f"A user has at most {MAX_ENDPOINTS} endpoints. Delete one first.")
         try:
@@ -135,7 +150,11 @@ class EndpointView(ApiView):
         row.save(update_fields=["events", "disabled_at", "disabled_reason", "given_up"])
         return Response(endpoint_body(row))
 
-    @extend_schema(**openapi_docs.operation("webhook-delete", "Delete an endpoint", "webhooks", also=(404,)))
+    @extend_schema(
+        **openapi_docs.operation(
+            "webhook-delete", "Delete an endpoint", "webhooks", data=DeletedEndpointBody, also=(404,)
+        )
+    )
     def delete(self, request: KeyRequest, pk: int) -> Response:
         """Delete it, and the log of its deliveries."""
         _find(request, pk).delete()
@@ -149,15 +168,25 @@ class RotateSecretView(ApiView):
 
     @extend_schema(
         **openapi_docs.operation(
-            "webhook-rotate", "Rotate a secret", "webhooks", data=SecretBody, also=(404,), request=None
+            "webhook-rotate",
+            "Rotate a secret",
+            "webhooks",
+            data=SecretBody,
+            also=(404, 422),
+            request=None,
+            parameters=[PARAMETER],
         )
     )
     def post(self, request: KeyRequest, pk: int) -> Response:
         """A new secret. The one before signs beside it until the next rotation."""
         row = _find(request, pk, default=True)
-        row.previous_secret, row.secret = row.secret, new_secret()
-        row.save(update_fields=["secret", "previous_secret"])
-        return Response({**endpoint_body(row), "secret": row.secret})
+
+        def make() -> Response:
+            row.previous_secret, row.secret = row.secret, new_secret()
+            row.save(update_fields=["secret", "previous_secret"])
+            return Response({**endpoint_body(row), "secret": row.secret})
+
+        return once(request, "webhooks/rotate", {"endpoint": pk}, make)
 
 
 class DeliveriesView(ApiView):

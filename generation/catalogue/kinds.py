@@ -10,7 +10,7 @@ from typing import Any, Final
 from generation.catalogue.parameters import Parameters
 from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 
-CONTROL_TYPES: Final = ("canny", "depth", "openpose")
+CONTROL_TYPES: Final = ("canny", "depth", "openpose", "tile")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Option:
 @dataclass(frozen=True, eq=False)  # by identity: forms are kept by kind, hashing one takes 7 µs
 class Kind:
     """One kind. `path` is its endpoint below /api/v1/image/. `made_as`: it is only a door, its tasks are of that kind.
-    `engine_kinds`: the engine's word for it with pictures of these roles; else its name.
+    `engine_kinds`: the engine's word for it with pictures of these roles; else its name. `printed`: a request as older
+    documents print it (generation/api/requests/spellings.py).
     """
 
     name: str
@@ -61,6 +62,7 @@ class Kind:
     made_as: str = ""
     many_texts: bool = False
     example: Mapping[str, Any] = field(default_factory=dict)
+    printed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def task_kind(self) -> str:
@@ -148,6 +150,31 @@ _TABLE: Final = (
             "text": "a red circle on a white background",
             "params": {"resolution": "256x256", "steps": 8, "seed": 7, "style": "cartoon"},
         },
+        printed={
+            "text": "科技风手机海报，蓝色调，突出摄像头和屏幕，无背景",
+            "params": {
+                "resolution": "1024×1024",
+                "style": "tech",
+                "steps": 50,
+                "cfg_scale": 7.5,
+                "sampler": "DPM++",
+                "lora_name": "phone_style",
+                "lora_weight": 1.2,
+                "postprocess": {
+                    "super_resolution": "2x",
+                    "watermark": {
+                        "enable": True,
+                        "text": "XX品牌",
+                        "font": "simhei",
+                        "color": "#FFFFFF",
+                        "position": "bottom-right",
+                        "transparency": 30,
+                    },
+                },
+            },
+            "callback_url": "https://your-business.com/callback",
+            "priority": 1,
+        },
     ),
     Kind(
         name="img2img",
@@ -157,6 +184,12 @@ _TABLE: Final = (
         pictures=(Picture("image", "image"),),
         options=(STRENGTH,),
         example={"text": "a blue circle", "image": "https://example.com/circle.png", "params": {"strength": 0.6}},
+        printed={
+            "image_url": "https://example.com/circle.png",
+            "text": "a blue circle",
+            "strength": 0.6,
+            "style": "cartoon",
+        },
     ),
     Kind(
         name="inpaint",
@@ -169,6 +202,12 @@ _TABLE: Final = (
             "text": "a green square",
             "image": "https://example.com/circle.png",
             "params": {"area": [64, 64, 128, 128], "mask_feather": 8},
+        },
+        printed={
+            "image_url": "https://example.com/circle.png",
+            "mask_url": "https://example.com/mask.png",
+            "text": "a green square",
+            "inpaint_area": [16, 16, 64, 64],
         },
     ),
     Kind(
@@ -192,6 +231,12 @@ _TABLE: Final = (
             "control_image": "https://example.com/edges.png",
             "params": {"control_type": "canny", "control_strength": 0.9},
         },
+        printed={
+            "image_url": "https://example.com/edges.png",
+            "control_type": "Canny",
+            "text": "a yellow star",
+            "style": "cartoon",
+        },
     ),
     Kind(
         name="batch",
@@ -201,6 +246,12 @@ _TABLE: Final = (
         made_as="text2img",
         many_texts=True,
         example={"texts": ["a red circle", "a blue square"], "batch_size": 8, "params": {"steps": 8}},
+        printed={
+            "texts": ["a red circle", "a blue square"],
+            "resolution": "512×512",
+            "style": "cartoon",
+            "batch_size": 8,
+        },
     ),
 )
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _TABLE}
@@ -224,3 +275,16 @@ def engine_kind(parameters: Parameters) -> str:
     given = [role for role in ROLES if getattr(parameters, f"{role}_key")]
     kind = KINDS.get(parameters.kind)
     return kind.engine_kind(given) if kind else parameters.kind
+
+
+TEXT_TO_IMAGE: Final = "text2img"
+INPAINT: Final = "inpaint"
+CONTROLNET: Final = "controlnet"
+_USUAL: Final = (TEXT_TO_IMAGE, "img2img", INPAINT)
+BY_FAMILY: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("sd15", "sd21", "sdxl"), (*_USUAL, CONTROLNET)),
+    **dict.fromkeys(("sd3", "flux", "qwen-image", "z-image", "remote-openai"), _USUAL),
+    **dict.fromkeys(("sd-inpaint", "lama"), (INPAINT,)),
+    "diffusers": (TEXT_TO_IMAGE,),
+}
+"""What models of each family can do. The engine's own table is behind torch; a test holds the two together."""

@@ -4,6 +4,7 @@ Everything that a request may leave out (model, size, steps, sampler, seed ...) 
 a task means the same on every worker and at every attempt.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -17,6 +18,7 @@ MAX_SEED: Final = 2**53 - 1  # what every JSON reader holds exactly
 # Pixels, smallest and largest of the API. A request is bounded by its model (catalogue/models.py ImageModel.max_side)
 # and its plan (accounts/models.py Plan.max_side); api/forms.py and accounts/plans.py check it.
 SIDES: Final = (256, 2048)
+RESOLUTION: Final = r"^\s*([0-9]{1,5})\s*[xX×*]\s*([0-9]{1,5})\s*$"  # as JavaScript reads it, too
 SIDE_STEP: Final = 8  # the factor of the models' autoencoders
 
 
@@ -101,10 +103,5 @@ def new_seed() -> int:
 
 def parse_resolution(text: str) -> tuple[int, int] | None:
     """`1024x1024`, `1024×1024` or `1024*1024` as (width, height) in pixels; None when it is not of that form."""
-    parts = text.lower().replace("×", "x").replace("*", "x").split("x")
-    if len(parts) != 2:
-        return None
-    sides = [part.strip() for part in parts]
-    if not all(side.isascii() and side.isdigit() and len(side) <= 5 for side in sides):
-        return None
-    return int(sides[0]), int(sides[1])
+    found = re.fullmatch(RESOLUTION, text)
+    return (int(found[1]), int(found[2])) if found else None

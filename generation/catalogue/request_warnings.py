@@ -1,13 +1,19 @@
 """What of a request will not count, as far as it shows at its submission: sentences in the task's `warnings`."""
 
+import json
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 from generation.catalogue import snapshot
 from generation.catalogue.file_notes import prompt_of
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
+from postprocessing.fonts import SHIPPED_FAMILY, is_installed
 from postprocessing.metadata import too_long_for_jpeg
 
 _ENGLISH_ONLY: Final = ("sd15", "sd21", "sdxl", "sd-inpaint", "sd3", "flux")
@@ -20,11 +26,19 @@ _READ_BY: Final = {
     "Chinese": {"zh", "ja"}, "Japanese": {"ja"}, "Korean": {"ko"}, "Cyrillic": {"ru", "uk", "bg", "sr"},
     "Arabic": {"ar", "fa", "ur"}, "Hebrew": {"he"}, "Greek": {"el"}, "Thai": {"th"}, "Hindi": {"hi"},
 }  # fmt: skip
+_WORD: Final = re.compile(r"(?<![^\W_])[a-z]{4,}(?![^\W_])")
+_SMALL_WORDS: Final = frozenset(
+    ("with", "from", "over", "this", "that", "into", "some", "very", "each", "only", "under")
+)
+_MOST_NAMED: Final = 8
 
 
 def submission_warnings(parameters: Parameters, model: ImageModel) -> list[str]:
     """For the client, in the order of the request."""
-    return [*_smaller(parameters), *_unread(parameters, model), *_style(parameters, model), *_metadata(parameters)]
+    return [
+        *_smaller(parameters), *_unread(parameters, model), *_unknown(parameters, model), *_style(parameters, model),
+        *_output(parameters),
+    ]  # fmt: skip
 
 
 def _smaller(parameters: Parameters) -> Iterator[str]:
@@ -46,6 +60,28 @@ def _unread(parameters: Parameters, model: ImageModel) -> Iterator[str]:
             yield f"the {title} has {words} words, and model {model.name} reads only {known}: they hardly count"
 
 
+def _unknown(parameters: Parameters, model: ImageModel) -> Iterator[str]:
+    """English words that a model of few words has never read; the option `vocabulary` names the file of the others."""
+    file = model.options.get("vocabulary")
+    known = _vocabulary(str(located(model.source) / file)) if file else None
+    if not known:
+        return
+    words = dict.fromkeys(_WORD.findall(parameters.text.lower()))
+    strange = [word for word in words if not {word, word.removesuffix("s"), word.removesuffix("es")} & known]
+    if strange:
+        named = ", ".join(word[:40] for word in strange[:_MOST_NAMED]) + (" ..." if len(strange) > _MOST_NAMED else "")
+        yield f"model {model.name} knows none of these words, they hardly count: {named}"
+
+
+@lru_cache(8)
+def _vocabulary(path: str) -> frozenset[str]:
+    """Empty where this process cannot read it."""
+    try:
+        return frozenset(json.loads(Path(path).read_text("utf-8"))) | _SMALL_WORDS
+    except (OSError, ValueError):
+        return frozenset()
+
+
 def _languages(text: str) -> list[str]:
     """By the scripts of its letters, Latin left out."""
     names = {unicodedata.name(sign, "").partition(" ")[0] for sign in set(text) if not sign.isascii()}
@@ -61,8 +97,13 @@ def _style(parameters: Parameters, model: ImageModel) -> Iterator[str]:
         yield f"model {model.name} does not know the words of the style {style.name}: only its tone was applied"
 
 
-def _metadata(parameters: Parameters) -> Iterator[str]:
+def _output(parameters: Parameters) -> Iterator[str]:
     block = parameters.postprocess
+    given = block.get("watermark") or ()
+    marks = [given] if isinstance(given, Mapping) else given
+    for family in dict.fromkeys(mark.get("font") for mark in marks):
+        if family and not is_installed(family):
+            yield f"the font {family} is not installed: the watermark has the one that ships, {SHIPPED_FAMILY}"
     full = block.get("format") == "jpeg" and block.get("metadata", "full") == "full"
     if full and too_long_for_jpeg(prompt_of(parameters), parameters.negative_text):
         yield "the prompts in the file's metadata are shortened: a JPEG holds 64 KB of them"

@@ -63,6 +63,12 @@ def must_check(key: ApiKey) -> bool:
     return profile is not None and profile.check_images
 
 
+def is_child_safe(key: ApiKey) -> bool:
+    """Whether the key is bound to a profile that allows child-safe styles only."""
+    profile = _rules.get().profiles.get(key.profile_id) if key.profile_id else None
+    return profile is not None and profile.child_safe_styles
+
+
 def is_checked(required: bool) -> bool:
     """Whether the pictures of a task are checked; `required`: by the profile of its key (`must_check`)."""
     return required or bool(settings.IMAGE_CHECKER and settings.IMAGE_CHECK == "all")

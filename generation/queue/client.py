@@ -18,11 +18,11 @@ from redis.commands.core import Script
 from redis.exceptions import RedisError
 
 from generation.queue.celery_wire import ticket_message
+from generation.queue.classes import CLASSES
 from generation.queue.lua import load_script
 from generation.queue.values import Withdrawal
 from imagegenx_site import redis_clients
 
-CLASSES = (0, 1, 2, 3)
 _MEASURED = ("s_per_megapixel_step", "s_per_step", "s_after_gpu")
 
 

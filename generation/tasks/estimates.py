@@ -6,7 +6,7 @@ The GPU workers keep running means of what they measure (`note`), the last stage
 
     waiting    work of all classes that will be done before it, at their shares, / (workers x speed), then as running
     running    steps left x s per step, then as after
-    after      s that post-processing, upload and the rest take
+    after      s that post-processing, upload and the rest take, for tasks of its class
 """
 
 from collections.abc import Mapping, Sequence

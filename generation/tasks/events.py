@@ -10,6 +10,8 @@ from typing import Any
 from uuid import UUID
 
 import redis
+from redis import Redis
+from redis.client import Pipeline
 
 from imagegenx_site import redis_clients
 
@@ -24,18 +26,22 @@ _log = logging.getLogger(__name__)
 
 def publish(task_id: UUID, kind: str, data: dict[str, Any]) -> None:
     """To the watchers of the task. `kind`: status, progress, preview, enlarging or updated."""
-    entry = {"task": str(task_id), "kind": kind, "data": json.dumps(data)}
     try:
-        redis_clients.text_client().xadd(STREAM, entry, maxlen=MAX_LENGTH, approximate=True)
+        _add(redis_clients.text_client(), task_id, kind, data)
     except redis.RedisError as error:
         _log.warning("event not published", extra={"task_id": str(task_id), "error": str(error)})
 
 
-def publish_status(task_id: UUID, status: str) -> None:
-    """The task moved."""
-    publish(task_id, "status", {"status": str(status)})
+def add_status(pipe: Pipeline, task_id: UUID, status: str) -> None:
+    """The task moved: published with what else the pipeline sends."""
+    _add(pipe, task_id, "status", {"status": str(status)})
 
 
 def publish_progress(task_id: UUID, percent: int, step: int, steps: int) -> None:
     """The task's samples have done `step` of `steps` denoising steps together."""
     publish(task_id, "progress", {"progress": percent, "step": step, "steps": steps})
+
+
+def _add(client: "Redis[Any] | Pipeline", task_id: UUID, kind: str, data: dict[str, Any]) -> None:
+    entry = {"task": str(task_id), "kind": kind, "data": json.dumps(data)}
+    client.xadd(STREAM, entry, maxlen=MAX_LENGTH, approximate=True)

@@ -1,17 +1,27 @@
-"""Idempotency keys: the same key, route and body again answer what the first request made."""
+"""Idempotency keys: the same key, route and body again answer what the first request made.
 
+What makes tasks keeps their id, and a repeat answers the task as it is now (`first`, `save`). Everything else keeps its
+answer for the day that the key lives (`answer`): encrypted under SECRET_KEY, because new API keys and signing secrets
+are in such answers and stand nowhere else.
+"""
+
+import base64
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
+from cryptography.fernet import Fernet
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from django.db import IntegrityError, transaction
 
 from generation.accounts.models import ApiKey
 from generation.tasks.models import Batch, IdempotencyKey, Task
-from imagegenx_site.errors import Conflict, Unprocessable
+from imagegenx_site.errors import ApiError, Conflict, Unprocessable
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,9 @@ class Idempotency:
         """The tasks and the batch of the first request with this key; None when there was none. Raises Unprocessable
         when it had another body, Conflict while it is under way.
         """
-        row = IdempotencyKey.objects.filter(api_key=self.api_key, route=self.route, key=self.key).first()
-        if row is None:
+        row = self._row()
+        if row is None or row.task_id is None:
             return None
-        if row.fingerprint != self.fingerprint:
-            raise Unprocessable(
-                "This Idempotency-Key was used for another request body. Use a new key for a new request."
-            )
         batch = Batch.objects.filter(pk=row.task_id).first()
         tasks = Task.objects.filter(batch=batch) if batch else Task.objects.filter(pk=row.task_id)
         found = tuple(tasks.order_by("id"))
@@ -54,6 +60,53 @@ class Idempotency:
         IdempotencyKey.objects.create(
             api_key=self.api_key, key=self.key, route=self.route, fingerprint=self.fingerprint, task_id=made
         )
+
+    def answer(self, make: Callable[[], tuple[int, Any]]) -> tuple[int, Any, bool]:
+        """Status and body of `make`'s answer, or of the first request's with this key; and whether it is new.
+
+        `make` runs in the transaction that binds the key: a second request at the same moment waits for its end. A
+        refusal leaves the key unused, and what it wrote (the policy's record of it) stays. Raises Unprocessable, and
+        what `make` raises.
+        """
+        refusal = None
+        try:
+            with transaction.atomic():
+                row = IdempotencyKey.objects.create(
+                    api_key=self.api_key, key=self.key, route=self.route, fingerprint=self.fingerprint
+                )
+                try:
+                    status, body = make()
+                except ApiError as error:
+                    row.delete()
+                    refusal = error
+                else:
+                    row.answer = _sealing().encrypt(json.dumps([status, body]).encode())
+                    row.save(update_fields=["answer"])
+            if refusal is not None:
+                raise refusal
+            return status, body, True
+        except IntegrityError:
+            first = self._row()
+            if first is None or first.answer is None:
+                raise
+        status, body = json.loads(_sealing().decrypt(bytes(first.answer)))
+        return status, body, False
+
+    def _row(self) -> IdempotencyKey | None:
+        """What the key was used for before. Raises Unprocessable when that was another body."""
+        row = IdempotencyKey.objects.filter(api_key=self.api_key, route=self.route, key=self.key).first()
+        if row is not None and row.fingerprint != self.fingerprint:
+            raise Unprocessable(
+                "This Idempotency-Key was used for another request body. Use a new key for a new request."
+            )
+        return row
+
+
+@functools.cache
+def _sealing() -> Fernet:
+    return Fernet(
+        base64.urlsafe_b64encode(hashlib.sha256(f"idempotent answers:{settings.SECRET_KEY}".encode()).digest())
+    )
 
 
 def _file_hash(file: UploadedFile) -> str:

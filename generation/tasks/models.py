@@ -2,7 +2,7 @@
 the day in their id (generation/tasks/partitions.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -114,6 +114,7 @@ class Task(models.Model):
     deleted_at = models.DateTimeField(null=True, blank=True, help_text="Hidden from its owner; text and pictures gone.")
 
     _work: _Work | None = None
+    saved_images: "Sequence[Image] | None" = None  # as this process has just written them
 
     class Meta:
         ordering = ["-id"]
@@ -164,6 +165,10 @@ class Task(models.Model):
         """Rows of its images, looked for in the partition of its day alone."""
         return Image.objects.filter(task_id=self.pk, id__range=family_of(self.pk))
 
+    def known_images(self) -> "Sequence[Image]":
+        """The rows of its images: those that this process has just written, else read."""
+        return self.saved_images if self.saved_images is not None else list(self.image_rows)
+
 
 class Image(models.Model):
     """One finished picture of a task. Its id follows from the task's (imagegenx_site.ids.image_id), so storing
@@ -194,15 +199,17 @@ class Image(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """A client's promise that two requests are one. Kept 24 h; holds a plain id, so that it never blocks a
-    partition's end.
+    """A client's promise that two requests are one. Kept 24 h. Holds the plain id of the task or batch that was made,
+    so that it never blocks a partition's end; of what is neither, the answer, sealed because keys and secrets are in
+    such answers (generation/tasks/idempotency.py).
     """
 
     api_key = models.ForeignKey("generation.ApiKey", on_delete=models.CASCADE)
     key = models.CharField(max_length=255)
     route = models.CharField(max_length=100)
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the canonical body.")
-    task_id = models.UUIDField()
+    task_id = models.UUIDField(null=True)
+    answer = models.BinaryField(null=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 
 from generation.tasks.models import Status, Task
-from generation.tasks.presentation import TaskBody, task_body
+from generation.tasks.presentation import Moment, TaskBody, task_body
 from generation.webhooks import delivery, events, outbox
 from generation.webhooks.models import Delivery
 
@@ -22,7 +22,7 @@ _EVENT_OF: Final = {
 
 class EventBody(TypedDict):
     type: str
-    timestamp: Annotated[str, "When it happened."]
+    timestamp: Annotated[Moment, "When it happened."]
     data: TaskBody
 
 

@@ -11,9 +11,25 @@ from generation.tasks import enlargement
 from generation.tasks.estimates import Outlook
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site.ids import to_public
+from imagegenx_site.schema import COMPONENT
+from postprocessing.recipe import BLOCK
 from storage.drivers import FILES_PATH, signed_path
 from storage.openings import openings
 from storage.store import get_store
+
+
+def as_moment(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a text that is a time (RFC 3339)."""
+    return {**schema, "format": "date-time"}
+
+
+Moment = Annotated[str, as_moment]
+
+
+def block_schema(_: object = None) -> dict[str, Any]:
+    """The schema of a request's `postprocess` block."""
+    return {**BLOCK.json_schema(), COMPONENT: "Postprocess", "description": "See docs/postprocessing.md."}
+
 
 PublicStatus = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
 JointStatus = PublicStatus | Literal["partial"]  # of a batch
@@ -50,7 +66,7 @@ class InputBody(TypedDict):
     seed: NotRequired[int]
     num_images: NotRequired[int]
     style: NotRequired[str]
-    postprocess: NotRequired[Annotated[dict[str, Any], "See docs/postprocessing.md."]]
+    postprocess: NotRequired[Annotated[dict[str, Any], block_schema]]
 
 
 def with_options(schema: dict[str, Any]) -> dict[str, Any]:
@@ -100,10 +116,10 @@ class TaskBody(TypedDict):
     attempts: int
     warnings: list[str]
     error: FailureBody | None
-    created_at: str | None
-    started_at: str | None
-    finished_at: str | None
-    expires_at: str | None
+    created_at: Moment | None
+    started_at: Moment | None
+    finished_at: Moment | None
+    expires_at: Moment | None
 
 
 def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Outlook | None = None) -> TaskBody:

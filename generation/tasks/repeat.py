@@ -12,6 +12,7 @@ from generation.catalogue import snapshot
 from generation.catalogue.kinds import ROLES
 from generation.catalogue.parameters import Parameters
 from generation.policy import rules, subjects
+from generation.tasks.idempotency import Idempotency
 from generation.tasks.inputs import InputPicture
 from generation.tasks.models import Task
 from generation.tasks.submit import Submission, Submitted, submit
@@ -22,21 +23,22 @@ from storage.store import get_store
 _OPEN: Final = "The task has not ended. Cancel it first, or wait."
 
 
-def retry_task(task: Task, *, user: User, api_key: ApiKey) -> Submitted:
+def retry_task(task: Task, *, user: User, api_key: ApiKey, idempotency: Idempotency | None = None) -> Submitted:
     """A new task of the caller with the parameters of an ended one, on the model's present revision, counted like any
     other.
 
     What the caller's plan and policy do not allow is refused, whoever made the first task. Raises Conflict while the
-    task is open or when what it needs is gone, Forbidden, InvalidRequest and TooManyRequests.
+    task is open or when what it needs is gone, Forbidden, InvalidRequest, TooManyRequests and Unprocessable.
     """
     if not task.terminal:
         raise Conflict(_OPEN, retry_after=1)
     parameters, plan = task.parameters, plans.plan_of(api_key)
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
     _check_plan(task, plan)
+    _check_model(task, plan, user)
     _check_policy(task, parameters, api_key)
     submission = _again(task, parameters, priority.lowered(plan, task.priority), plan.queue_seconds)
-    return submit([submission], user=user, api_key=api_key)
+    return submit([submission], user=user, api_key=api_key, idempotency=idempotency)
 
 
 def repeat_for_owner(task: Task) -> Task:
@@ -50,6 +52,13 @@ def repeat_for_owner(task: Task) -> Task:
     waited = int((task.expires_at - task.created_at).total_seconds())
     submission = _again(task, replace(task.parameters, plan_watermark=mark), task.priority, max(1, waited))
     return submit([submission], user=task.user).tasks[0]
+
+
+def _check_model(task: Task, plan: Plan, user: User) -> None:
+    """Raises Forbidden for a model that is kept for others."""
+    known = snapshot.current()
+    if task.model in known.models and task.model not in known.usable_by(plan, user.team_id).models:
+        raise Forbidden(f"Your plan does not include the model {task.model.name}.")
 
 
 def _again(task: Task, parameters: Parameters, new_priority: int, queue_seconds: int) -> Submission:

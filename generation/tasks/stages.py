@@ -5,12 +5,17 @@ A stage is a row of STAGES and a file of its name in workers/stages/, whose Cele
 
 import logging
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
+from uuid import UUID
 
-from celery import chain, signature
+from celery import Signature, chain, signature
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
+from generation.queue.celery_wire import stage_message
+from generation.queue.classes import queue_of
 from generation.tasks.models import TERMINAL, Status
+from imagegenx_site import redis_clients
 from storage.store import is_local
 
 logger = logging.getLogger(__name__)
@@ -18,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stage:
-    """`source` and `target`: the states of a task before and after it. `cancellable`: a cancel that was asked for ends
+    """`queue`: that of its messages, one for each class of tasks (generation/queue/classes.py). `source` and `target`:
+    the states of a task before and after it. `cancellable`: a cancel that was asked for ends
     the task before this stage. `on_last_failure`: the task fails, the client is warned, or there is no last try.
     `label`: what a task that waits for it waits for.
     """
@@ -71,13 +77,27 @@ def follows_at_once(stage: Stage) -> Stage | None:
     return following if following.queue == stage.queue or is_local("images") else None
 
 
-def send_stages(task_id: str, state: str = Status.GENERATED) -> None:
-    """The messages for what follows that state, one for each visit. Lost ones are sent again."""
+def send_stages(task_id: UUID, priority: int, state: str = Status.GENERATED) -> None:
+    """The messages for what follows that state, one for each visit, in the queues of the task's class, `priority`. Lost
+    ones are sent again.
+    """
     steps = stages_from(state)
     visits = [
         one for before, one in zip((None, *steps), steps, strict=False) if not before or not follows_at_once(before)
     ]
     try:
-        chain(*(signature(one.name, (task_id,), queue=one.queue, immutable=True) for one in visits)).apply_async()
-    except OperationalError as error:
+        if len(visits) == 1:
+            _send(visits[0], task_id, priority)
+        else:
+            chain(*(_message(one, task_id, priority) for one in visits)).apply_async()
+    except (OperationalError, RedisError) as error:
         logger.warning("stages of %s are left to the reconciler: %s", task_id, error)
+
+
+def _send(stage: Stage, task_id: UUID, priority: int) -> None:
+    queue = queue_of(stage.queue, priority)
+    redis_clients.bytes_client().lpush(queue, stage_message(stage.name, task_id, queue))
+
+
+def _message(stage: Stage, task_id: UUID, priority: int) -> "Signature[Any]":
+    return signature(stage.name, (str(task_id),), queue=queue_of(stage.queue, priority), immutable=True)

@@ -16,14 +16,15 @@ somebody else won; that is not an error. Each move appends to the row's history 
 its event after the commit.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, JSONField, Q, QuerySet, Value
-from django.db.models.expressions import CombinedExpression
+from django.db.models import Q
 from django.utils import timezone
 
 from generation.catalogue.models import ImageModel
@@ -34,7 +35,7 @@ from generation.tasks.reasons import Code, Reason
 from generation.tasks.stages import STAGES, Stage
 from generation.webhooks import events as webhook_events
 from imagegenx_site import caches
-from imagegenx_site.row_statements import update_returning
+from imagegenx_site.row_statements import AnyOf, Sql, row_of, update
 
 MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),
@@ -47,6 +48,10 @@ MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.CANCELLED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
+
+
+# Clients see no difference between the states before and after: no poll is made anew, nothing is published.
+UNSEEN: Final = frozenset({Status.PROCESSED, Status.STORED})
 
 
 class IllegalMove(Exception):
@@ -63,9 +68,14 @@ def _sources(to: str, among: Sequence[str] | None = None) -> list[str]:
     return list(among)
 
 
-def _appended(entry: dict[str, Any]) -> CombinedExpression:
+def _appended(entry: dict[str, Any]) -> Sql:
     stamped = {"at": timezone.now().isoformat(timespec="milliseconds"), **entry}
-    return CombinedExpression(F("history"), "||", Value([stamped], JSONField()), output_field=JSONField())
+    return _with("history", stamped)
+
+
+def _with(column: str, entry: object) -> Sql:
+    """A JSON list with one entry more."""
+    return Sql(f'"{column}" || %s::jsonb', (json.dumps([entry]),))
 
 
 def _move(
@@ -73,18 +83,21 @@ def _move(
     to: str,
     *,
     among: Sequence[str] | None = None,
-    fence: Q | None = None,
+    fence: Mapping[str, object] = MappingProxyType({}),
+    conditions: Sequence[Sql] = (),
     reason: Reason | None = None,
     **changes: Any,
 ) -> bool:
-    """The only function but `claim` that changes a status: when the row is in a legal state and the fence holds.
+    """The only function but `claim` that changes a status: when the row is in a legal state, has the values of the
+    fence, and the conditions hold.
     Answers whether this call changed it.
     """
     entry = {"to": str(to)} | (reason.entry() if reason else {})
-    caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
-    rows = Task.objects.filter(fence or Q(), pk=task_id, status__in=_sources(to, among))
+    if to not in UNSEEN:
+        caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
+    where = {"id": task_id, "status": AnyOf(tuple(map(str, _sources(to, among)))), **fence}
     changes |= {"status": to, "updated_at": timezone.now(), "history": _appended(entry)}
-    moved = update_returning(rows, move_log.COLUMNS, **changes)
+    moved = update(Task, changes, where, move_log.COLUMNS, *conditions)
     for row in moved:
         transaction.on_commit(lambda row=row: _publish_move(move_log.Move(*row), reason))  # type: ignore[misc]
     return bool(moved)
@@ -93,8 +106,8 @@ def _move(
 def _publish_move(move: move_log.Move, reason: Reason | None = None) -> None:
     """After the commit."""
     move_log.record(move, reason)
-    caches.tasks().invalidate(str(move.task_id))
-    events.publish_status(move.task_id, move.to)
+    if move.to not in UNSEEN:
+        caches.tasks().invalidate(str(move.task_id), also=lambda pipe: events.add_status(pipe, move.task_id, move.to))
 
 
 # ---- on the GPU worker ---------------------------------------------------------------------------------------------
@@ -136,8 +149,8 @@ def requeue(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_a
 
     With `count_attempt` false the claim is not counted against the task, because the task did nothing wrong.
     """
-    changes: dict[str, Any] = {} if count_attempt else {"attempt": F("attempt") - 1}
-    held = Q(worker=worker, attempt=attempt)
+    changes: dict[str, Any] = {} if count_attempt else {"attempt": Sql('"attempt" - 1')}
+    held = {"worker": worker, "attempt": attempt}
     return _move(
         task_id, Status.QUEUED, among=[Status.RUNNING], fence=held, reason=reason, worker="", progress=0, **changes
     )
@@ -145,7 +158,7 @@ def requeue(task_id: UUID, *, worker: str, attempt: int, reason: Reason, count_a
 
 def fall_back(task: Task, model: ImageModel, *, worker: str, attempt: int, cause: str) -> bool:
     """running -> queued on another model, after the task's own failed it. The caller enqueues it under its new key."""
-    held = Q(worker=worker, attempt=attempt)
+    held = {"worker": worker, "attempt": attempt}
     changes: dict[str, Any] = {"model": model, "model_key": model.key}
     changes["batch_key"] = str(BatchKey(model.key, task.width, task.height))
     reason = Reason(Code.FELL_BACK, f"falls back to {model.name}", model=model.name, cause=cause)
@@ -163,7 +176,7 @@ def report_progress(task_id: UUID, percent: int, *, worker: str, attempt: int) -
 
 def mark_generated(task_id: UUID, *, worker: str, attempt: int, warnings: Sequence[str] = ()) -> bool:
     """running -> generated: the lossless pictures are durable, the GPU is done with the task."""
-    held = Q(worker=worker, attempt=attempt)
+    held = {"worker": worker, "attempt": attempt}
     now = timezone.now()
     return _move(
         task_id, Status.GENERATED, fence=held, generated_at=now, progress=100, warnings=list(warnings), **_free()
@@ -178,51 +191,56 @@ def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task 
 
     A task whose cancel was asked for is cancelled here instead: before each stage, never in the middle of one.
     """
-    free = Task.objects.filter(_is_free(owner), pk=task_id, status=stage.source)
-    taken = _lease(free, stage, owner, seconds)
+    free = Sql("stage_owner = '' OR stage_until <= %s OR stage_owner = %s", (timezone.now(), owner))
+    taken = update(Task, _lease(owner, seconds), _leasable(stage) | {"id": task_id}, "", free)
     if not taken and stage.cancellable:
         cancel_if_requested(task_id, among=[stage.source])
-    mine = Task.objects.select_related("user", "model").filter(pk=task_id, stage_owner=owner)
-    return mine.first() if taken else None
+    return row_of(Task, taken[0]) if taken else None
 
 
 def take_same_work(task: Task, stage: Stage, owner: str, seconds: float, limit: int) -> list[Task]:
-    """Leases on the same stage of up to `limit` waiting tasks with the same work: equal size and
-    post-processing.
+    """Leases on the same stage of up to `limit` waiting tasks with the same work: equal size and post-processing. None
+    of a lower class: `task` would wait for it.
 
     Only what nobody works on, has not failed in this stage and is not being taken at this moment; the oldest first.
     """
     asked = task.parameters
-    recipe = {"postprocess": asked.postprocess, "style_tone": asked.style_tone, "plan_watermark": asked.plan_watermark}
-    equal = {f"params__{name}": value for name, value in recipe.items()}
-    same = Q(status=stage.source, width=task.width, height=task.height, stage_attempts=0, **equal)
-    waiting = Task.objects.filter(same, stage_owner="").exclude(pk=task.pk).order_by("id")
-    with transaction.atomic():
-        ids = list(waiting.select_for_update(skip_locked=True).values_list("id", flat=True)[:limit])
-        taken = _lease(Task.objects.filter(pk__in=ids, status=stage.source), stage, owner, seconds) if ids else 0
-    if not taken:
-        return []
-    mine = Task.objects.filter(pk__in=ids, status=stage.source, stage_owner=owner)
-    return list(mine.select_related("user", "model").order_by("id"))
+    recipe = (asked.postprocess, asked.style_tone, asked.plan_watermark)
+    equal = (str(stage.source), task.width, task.height, *(json.dumps(part) for part in recipe))
+    values = (*equal, task.priority, task.pk, limit)
+    taken = update(Task, _lease(owner, seconds), _leasable(stage), "", Sql(_SAME_WORK, values))
+    return sorted((row_of(Task, columns) for columns in taken), key=lambda row: row.id)
 
 
-def _is_free(owner: str) -> Q:
-    return Q(stage_owner="") | Q(stage_until__lte=timezone.now()) | Q(stage_owner=owner)
+_SAME_WORK: Final = """id IN (
+    SELECT id FROM generation_task
+    WHERE status = %s AND width = %s AND height = %s AND params -> 'postprocess' = %s::jsonb
+          AND params -> 'style_tone' = %s::jsonb AND params -> 'plan_watermark' = %s::jsonb
+          AND priority <= %s AND stage_owner = '' AND stage_attempts = 0 AND id <> %s
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"""
 
 
-def _lease(rows: QuerySet[Task], stage: Stage, owner: str, seconds: float) -> int:
-    """Take the stage of these rows, but for those whose cancel was asked for; how many there were."""
+def _leasable(stage: Stage) -> dict[str, object]:
+    """Which rows a lease may be taken on: not those whose cancel was asked for."""
+    return {"status": str(stage.source)} | ({"cancel_requested": False} if stage.cancellable else {})
+
+
+def _lease(owner: str, seconds: float) -> dict[str, object]:
     now = timezone.now()
-    left = rows.filter(cancel_requested=False) if stage.cancellable else rows
-    changes = {"stage_until": now + timedelta(seconds=seconds), "stage_attempts": F("stage_attempts") + 1}
-    return left.update(stage_owner=owner, updated_at=now, **changes)
+    until = now + timedelta(seconds=seconds)
+    return {
+        "stage_owner": owner,
+        "stage_until": until,
+        "stage_attempts": Sql("stage_attempts + 1"),
+        "updated_at": now,
+    }
 
 
 def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) -> bool:
     """Give a stage up after a fault of ours; it may be tried again from `next_at` on (the reconciler sends it)."""
-    rows = Task.objects.filter(pk=task_id, stage_owner=owner)
     changes = {"stage_owner": OWNER_WAITING, "stage_until": next_at, "updated_at": timezone.now()}
-    return bool(rows.update(history=_appended({"stage_fault": reason[:300]}), **changes))
+    changes["history"] = _appended({"stage_fault": reason[:300]})
+    return bool(update(Task, changes, {"id": task_id, "stage_owner": owner}, "id"))
 
 
 def renew_stage(owner: str, seconds: float) -> bool:
@@ -242,12 +260,11 @@ def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
         "stage_attempts": 0,
     }
     if warning:
-        changes["warnings"] = CombinedExpression(
-            F("warnings"), "||", Value([warning], JSONField()), output_field=JSONField()
-        )
+        changes["warnings"] = _with("warnings", warning)
     caches.tasks().block(str(task_id))
     with transaction.atomic():
-        ended = Task.objects.filter(pk=task_id, stage_owner=owner).update(updated_at=timezone.now(), **changes)
+        changes["updated_at"] = timezone.now()
+        ended = update(Task, changes, {"id": task_id, "stage_owner": owner}, "id")
         if ended:
             outbox.write_delivery(task_id, webhook_events.UPDATED)
         transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
@@ -258,7 +275,7 @@ def pass_on(task_id: UUID, stage: Stage, owner: str, seconds: float) -> bool:
     """The move that ends `stage`, and in the same statement the lease of the stage after it for the same owner, as its
     first try. False where the lease was lost, or a cancel was asked for: it ends the task before the next stage.
     """
-    fence = Q(stage_owner=owner, cancel_requested=False)
+    fence = {"stage_owner": owner, "cancel_requested": False}
     until = timezone.now() + timedelta(seconds=seconds)
     held: dict[str, Any] = {"stage_until": until, "stage_attempts": 1}
     return _move(task_id, stage.target, among=[stage.source], fence=fence, **held, **_stamped(stage.target))
@@ -266,18 +283,18 @@ def pass_on(task_id: UUID, stage: Stage, owner: str, seconds: float) -> bool:
 
 def mark_processed(task_id: UUID, *, owner: str) -> bool:
     """generated -> processed: the encoded pictures are durable beside the raw ones."""
-    return _move(task_id, Status.PROCESSED, fence=Q(stage_owner=owner), **_free())
+    return _move(task_id, Status.PROCESSED, fence={"stage_owner": owner}, **_free())
 
 
 def mark_stored(task_id: UUID, *, owner: str) -> bool:
     """processed -> stored: the pictures are in the store, verified, and have their rows."""
-    return _move(task_id, Status.STORED, fence=Q(stage_owner=owner), **_stamped(Status.STORED), **_free())
+    return _move(task_id, Status.STORED, fence={"stage_owner": owner}, **_stamped(Status.STORED), **_free())
 
 
 def mark_succeeded(task_id: UUID, *, owner: str) -> bool:
     """stored -> succeeded. Called in the transaction that writes the webhook's delivery row."""
     now = timezone.now()
-    return _move(task_id, Status.SUCCEEDED, fence=Q(stage_owner=owner), finished_at=now, **_free())
+    return _move(task_id, Status.SUCCEEDED, fence={"stage_owner": owner}, finished_at=now, **_free())
 
 
 def _stamped(to: str) -> dict[str, Any]:
@@ -294,10 +311,11 @@ def _free() -> dict[str, Any]:
 
 def set_priority(task_id: UUID, priority: int) -> bool:
     """Another priority for a task that waits, in its row only; not a move. Answers whether it changed."""
-    rows = Task.objects.filter(pk=task_id, status=Status.QUEUED).exclude(priority=priority)
     entry = Reason(Code.PRIORITY_CHANGED, f"an operator made it P{priority}").entry()
     caches.tasks().block(str(task_id))
-    moved = rows.update(priority=priority, updated_at=timezone.now(), history=_appended(entry))
+    changes = {"priority": priority, "updated_at": timezone.now(), "history": _appended(entry)}
+    where = {"id": task_id, "status": str(Status.QUEUED), "priority": Sql("<> %s", (priority,))}
+    moved = update(Task, changes, where, "id")
     transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
     return bool(moved)
 
@@ -309,15 +327,16 @@ def fail(task_id: UUID, *, code: str, message: str, worker: str | None = None, a
     """Any open state but stored -> failed, with the reason that the client reads. With worker and attempt: only for
     that claim.
     """
-    fence = Q() if worker is None else Q(worker=worker, attempt=attempt, status=Status.RUNNING)
+    fence = {} if worker is None else {"worker": worker, "attempt": attempt}
+    among = None if worker is None else [Status.RUNNING]
     reason = Reason(code, f"{code}: {message}")
     changes = {"error_code": code[:50], "error_message": message[:1000], "finished_at": timezone.now()}
-    return _end(task_id, Status.FAILED, fence=fence, reason=reason, **changes)
+    return _end(task_id, Status.FAILED, among=among, fence=fence, reason=reason, **changes)
 
 
 def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fence: Any) -> bool:
     """-> cancelled for a task whose cancel was asked for."""
-    asked = Q(cancel_requested=True, **fence)
+    asked = {"cancel_requested": True, **fence}
     return _end(task_id, Status.CANCELLED, among=among, fence=asked, finished_at=timezone.now())
 
 
@@ -340,7 +359,8 @@ def expire_due(limit: int = 500) -> list[UUID]:
     for task_id in due.values_list("id", flat=True)[:limit]:
         message = "No worker was free before the task's deadline. Send it again, or with a later deadline."
         changes = {"error_code": "expired", "error_message": message, "finished_at": timezone.now()}
-        if _end(task_id, Status.EXPIRED, fence=Q(expires_at__lte=timezone.now()), **changes):
+        due_now = [Sql("expires_at <= %s", (timezone.now(),))]
+        if _end(task_id, Status.EXPIRED, conditions=due_now, **changes):
             moved.append(task_id)
     return moved
 

@@ -36,7 +36,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Submission:
-    """A request that has passed every check: what to make, on which model, how urgent, and which address to call."""
+    """A request that has passed every check: what to make, on which model, how urgent, and which address to call.
+    `warnings`: what of it does not count.
+    """
 
     parameters: Parameters
     model: ImageModel
@@ -45,6 +47,7 @@ class Submission:
     callback_url: str = ""
     queue_seconds: int = 300
     inputs: tuple[InputPicture, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         cost=parameters.cost,
         callback_url=submission.callback_url,
         warnings=[
+            *submission.warnings,
             *submission_warnings(parameters, model),
             *(one.warning for one in submission.inputs if one.warning),
         ],

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from generation.accounts.models import User
-from generation.tasks import access, estimates
+from generation.tasks import access, enlargement, estimates
 from generation.tasks.models import Image, Status, Task
 from generation.tasks.presentation import task_body
 from imagegenx_site import caches
@@ -99,4 +99,5 @@ def _etag(task: Task, images: list[Image]) -> str:
     """Changes with the task's state and pictures, and before the signed addresses in the answer run out."""
     period = int(time.time() // (settings.URL_SECONDS / 2)) if images else 0
     pictures = hashlib.sha256("".join(image.key for image in images).encode()).hexdigest()[:8]
-    return f'W/"{task.status}-{task.progress}-{task.attempt}-{task.priority}-{pictures}-{period}"'
+    enlarging = int(enlargement.is_due(task, images))
+    return f'W/"{task.status}-{task.progress}-{task.attempt}-{task.priority}-{pictures}-{enlarging}-{period}"'

@@ -47,6 +47,7 @@ from prometheus_client.registry import Collector
 from redis import RedisError
 
 from generation.queue import client as queue_client
+from generation.queue.classes import CLASSES, queues_of
 from generation.tasks import open_tasks, results, stages
 from generation.tasks.models import OPEN, Task
 from generation.telemetry import alerts, insiders
@@ -55,7 +56,10 @@ from generation.webhooks import messages
 from imagegenx_site import metrics_files, redis_clients
 from storage.store import images
 
-QUEUES: Final = (*(f"p{number}" for number in queue_client.CLASSES), *stages.QUEUES, messages.QUEUE)
+QUEUES: Final = (
+    *(f"p{number}" for number in CLASSES),
+    *(queue for work in (*stages.QUEUES, messages.QUEUE) for queue in queues_of(work)),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +105,7 @@ def _rows() -> Iterator[Metric]:
     yield tasks
     oldest = GaugeMetricFamily("imagegenx_oldest_waiting_seconds", "Age of the oldest waiting task.", labels=["class"])
     ages = open_tasks.oldest_waiting()
-    for number in queue_client.CLASSES:
+    for number in CLASSES:
         oldest.add_metric([f"P{number}"], ages.get(number, 0.0))
     yield oldest
     open_alerts = Alert.objects.filter(cleared_at=None).count()

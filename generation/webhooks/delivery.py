@@ -2,8 +2,9 @@
 attempts (Standard Webhooks).
 
 1 `outbox.write` runs in the transaction that ends the task or replaces its pictures: both happen or neither.
-2 A message on queue `webhooks` (messages.py) lets a webhook worker `send`: one attempt, of WEBHOOK_TIMEOUT_S at most in
-  all. A user or a host with too many attempts under way (turns.py) is tried again in seconds; that counts as none.
+2 A message on a queue of `webhooks` (messages.py) lets a webhook worker `send`: one attempt, of WEBHOOK_TIMEOUT_S at
+  most in all. A user or a host with too many attempts under way (turns.py) is tried again in seconds; that counts as
+  none.
 3 `due` lists the pending deliveries whose time has come, for which the sweep sends messages. After a crash between the
   POST and its record the POST is repeated with the same webhook-id, by which the receiver recognises the duplicate.
 
@@ -42,12 +43,18 @@ Payload = Callable[[Delivery], Mapping[str, Any]]
 _log = logging.getLogger(__name__)
 
 
-def due(limit: int = 500) -> list[UUID]:
-    """Pending deliveries whose time has come, the oldest first; of each user the same number at most."""
+def due(limit: int = 500) -> dict[int, list[UUID]]:
+    """Pending deliveries whose time has come, the oldest first, by the class of their task; of each user the same
+    number at most.
+    """
     place = Window(RowNumber(), partition_by=F("endpoint__user_id"), order_by=F("next_at").asc())
     rows = Delivery.objects.filter(state=Delivery.State.PENDING, next_at__lte=timezone.now())
     fair = rows.annotate(place=place).filter(place__lte=_DUE_PER_USER).order_by("next_at")
-    return list(fair.values_list("id", flat=True)[:limit])
+    found: dict[int, list[UUID]] = {}
+    listed = Delivery.objects.filter(pk__in=fair.values("id")[:limit]).order_by("next_at")
+    for delivery_id, priority in listed.values_list("id", "task__priority"):
+        found.setdefault(priority, []).append(delivery_id)
+    return found
 
 
 def send(delivery_id: UUID, payload: Payload) -> bool:
@@ -81,8 +88,8 @@ def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, 
         "webhook-signature": signature(delivery.endpoint, delivery.event_id, moment, body),
     }
     try:
-        limits = {"timeout": settings.WEBHOOK_TIMEOUT_S, "allowed": settings.PRIVATE_CALLBACKS}
-        answer = asyncio.run(post(delivery.url, body, headers, **limits))
+        timeout, allowed = settings.WEBHOOK_TIMEOUT_S, settings.PRIVATE_CALLBACKS
+        answer = asyncio.run(post(delivery.url, body, headers, timeout=timeout, allowed=allowed))
     except HostBusy:
         raise
     except OutboundError as error:

@@ -7,6 +7,7 @@ from uuid import UUID
 from generation.webhooks.events import UPDATED
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from imagegenx_site.ids import derived
+from imagegenx_site.row_statements import Sql, select
 
 
 def write(task_id: UUID, user_id: int, event: str, callback_url: str = "") -> list[UUID]:
@@ -17,7 +18,7 @@ def write(task_id: UUID, user_id: int, event: str, callback_url: str = "") -> li
     if callback_url:
         default, _ = WebhookEndpoint.objects.get_or_create(user_id=user_id, url="")
         written.append(_write(task_id, event, default, callback_url))
-    for endpoint in WebhookEndpoint.objects.filter(user_id=user_id, disabled_at=None).exclude(url=""):
+    for endpoint in select(WebhookEndpoint, {"user": user_id, "disabled_at": Sql("IS NULL"), "url": Sql("<> ''")}):
         if not endpoint.events or event in endpoint.events:
             written.append(_write(task_id, event, endpoint, endpoint.url))
     return written

@@ -22,7 +22,7 @@ import httpx
 from django.conf import settings
 
 from imagegenx_site.http.outbound_connections import Budget, PinnedBackend
-from imagegenx_site.http.public_addresses import same_machine
+from imagegenx_site.http.public_addresses import may_reach, same_machine, written_address
 from imagegenx_site.slots import Slots, SlotsFull
 
 MAX_URL: Final = 2000  # characters
@@ -57,6 +57,22 @@ def url_problem(url: str) -> str | None:
     if parts.username or parts.password:
         return "a user name or password in the address"
     return "port 0" if port == 0 else None
+
+
+def callback_problem(url: str, host: str) -> str | None:
+    """What is wrong with an address to call back, or None: also what can be said without asking a name server, so that
+    nobody waits for calls that never come. `host` is the Host header of who asks.
+    """
+    fault = url_problem(url)
+    if fault:
+        return fault
+    if is_own_address(url, host):
+        return "it is this server's own"
+    name = urlsplit(url).hostname or ""
+    address = written_address("127.0.0.1" if same_machine(name) == "localhost" else name)
+    if address is not None and not may_reach(address, settings.PRIVATE_CALLBACKS):
+        return "it is a private address; an operator can allow it in PRIVATE_CALLBACKS"
+    return None
 
 
 def is_own_address(url: str, host: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpcore
 
-from imagegenx_site.http.public_addresses import Address, embedded_ipv4, is_public
+from imagegenx_site.http.public_addresses import may_reach
 
 MAX_LOOKUPS: Final = 64  # names looked up at once; a name server that does not answer holds a thread for up to 30 s
 _READ: Final = 16 << 10  # bytes taken at once: parsing them holds the event loop for milliseconds at most
@@ -39,7 +39,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     """Connects to the address that was checked, never to a name. Its streams spend `budget`."""
 
     def __init__(self, allowed: Sequence[str], budget: Budget) -> None:
-        self._allowed = [ipaddress.ip_network(block) for block in allowed]
+        self._allowed = allowed
         self._budget = budget
         self._backend = httpcore.AnyIOBackend()
 
@@ -53,16 +53,10 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         except (socket.gaierror, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host} has no address") from error
         addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
-        refused = [address for address in addresses if not self._may_reach(address)]
+        refused = [address for address in addresses if not may_reach(address, self._allowed)]
         if refused or not addresses:
             raise httpcore.ConnectError(f"{host} is a private address; an operator can allow it in PRIVATE_CALLBACKS")
         return str(addresses[0])
-
-    def _may_reach(self, address: Address) -> bool:
-        plain = embedded_ipv4(address)
-        if any(block.version == plain.version and plain in block for block in self._allowed):
-            return True
-        return is_public(address)
 
 
 class _CountedStream(httpcore.AsyncNetworkStream):

@@ -7,6 +7,7 @@ is said to be reachable: nobody's picture or webhook is behind an anycast relay.
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -40,6 +41,13 @@ def is_public(address: Address) -> bool:
         mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
         return (outside or mapped) and not any(plain in block for block in _SPECIAL_4)
     return plain in _UNICAST_6 and not any(plain in block for block in _SPECIAL_6)
+
+
+def may_reach(address: Address, allowed: Sequence[str]) -> bool:
+    """Whether the address is public, or in one of the `allowed` networks (CIDR)."""
+    plain = embedded_ipv4(address)
+    blocks = (ipaddress.ip_network(block) for block in allowed)
+    return any(block.version == plain.version and plain in block for block in blocks) or is_public(address)
 
 
 def embedded_ipv4(address: Address) -> Address:

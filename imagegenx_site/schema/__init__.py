@@ -8,9 +8,10 @@
 """
 
 from imagegenx_site.schema.shapes import List, Object, OneOrList, Pair, Rule, Tagged, WordOr, tagged
-from imagegenx_site.schema.values import Boolean, Choice, Color, Field, Integer, Number, Schema, Text
+from imagegenx_site.schema.values import COMPONENT, Boolean, Choice, Color, Field, Integer, Number, Schema, Text
 
 __all__ = [
+    "COMPONENT",
     "Boolean",
     "Choice",
     "Color",

@@ -9,6 +9,7 @@ from typing import Any, Final
 from imagegenx_site.errors import Fault
 
 Schema = dict[str, Any]
+COMPONENT: Final = "x-component"  # names a schema that the OpenAPI document holds once
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
 _COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}")
 

@@ -71,6 +71,20 @@ def test_other_batch_limits_stop_the_process_by_name(monkeypatch: pytest.MonkeyP
         environment.limits("BATCH_LIMITS", {512: 16})
 
 
+def test_networks_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIVATE_CALLBACKS", "127.0.0.1/32, fd00::/8")
+    assert environment.networks("PRIVATE_CALLBACKS") == ["127.0.0.1/32", "fd00::/8"]
+    monkeypatch.delenv("PRIVATE_CALLBACKS")
+    assert environment.networks("PRIVATE_CALLBACKS") == []
+
+
+@pytest.mark.parametrize("text", ["true", "10.0.0.1/8", "10.0.0.0/8;127.0.0.1", "shop.example"])
+def test_what_is_no_network_stops_the_process_by_name(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PRIVATE_CALLBACKS", text)
+    with pytest.raises(ImproperlyConfigured, match=f"PRIVATE_CALLBACKS is '{text}'; it may be networks"):
+        environment.networks("PRIVATE_CALLBACKS")
+
+
 def readers(package: str) -> set[str]:
     """Files below the package that read the settings, without tests and commands."""
     files = (file for file in (ROOT / package).rglob("*.py") if not {"tests", "management"} & set(file.parts))

@@ -17,6 +17,7 @@ from PIL import ImageFont
 from postprocessing.errors import FontMissing
 
 SHIPPED = Path(__file__).parent / "WenQuanYiMicroHei-GB2312.ttf"
+SHIPPED_FAMILY = "WenQuanYi Micro Hei"
 _NOT_A_CHARACTER = "\U0010ffff"  # every font draws its "missing" box for it
 _TIMEOUT = 10  # s
 
@@ -34,11 +35,13 @@ class FontFile:
 
 @lru_cache(maxsize=256)
 def find_font(text: str, family: str = "") -> FontFile:
-    """A font with all characters of `text`; of the named family, if one is named. Raises FontMissing."""
-    if not family:
+    """A font with all characters of `text`: of the named family where that is installed, else the shipped one, or
+    another one that has them. Raises FontMissing.
+    """
+    font = _system_font(family) if family else None
+    if font is None:
         shipped = FontFile(str(SHIPPED))
         return shipped if not missing_characters(text, shipped) else _any_system_font(text)
-    font = _system_font(family)
     missing = missing_characters(text, font)
     if missing:
         raise FontMissing(f"The font {family!r} lacks {_shown(missing)}; leave `font` out or name one that has them.")
@@ -52,8 +55,14 @@ def missing_characters(text: str, font: FontFile) -> list[str]:
     return [sign for sign in dict.fromkeys(text) if not sign.isspace() and bytes(face.getmask(sign)) == box]
 
 
-def _system_font(family: str) -> FontFile:
-    if family.casefold() == "wenquanyi micro hei":
+def is_installed(family: str) -> bool:
+    """Whether this machine has the family."""
+    return _system_font(family) is not None
+
+
+@lru_cache(maxsize=256)
+def _system_font(family: str) -> FontFile | None:
+    if family.casefold() == SHIPPED_FAMILY.casefold():
         return FontFile(str(SHIPPED))
     # These characters are special in a fontconfig pattern.
     pattern = re.sub(r"([\\:,=-])", r"\\\1", family)
@@ -61,9 +70,7 @@ def _system_font(family: str) -> FontFile:
     for path, index, families in found:
         if family.casefold() in (name.casefold() for name in families.split(",")):
             return FontFile(path, int(index) & 0xFFFF)
-    raise FontMissing(
-        f"No font named {family!r} is installed here; leave `font` out, or install it (fc-list shows those present)."
-    )
+    return None
 
 
 def _any_system_font(text: str) -> FontFile:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from postprocessing.decoding import decode
 from postprocessing.errors import FontMissing, MarkTooLarge
-from postprocessing.fonts import SHIPPED, FontFile, find_font, missing_characters
+from postprocessing.fonts import SHIPPED, FontFile, find_font, is_installed, missing_characters
 from postprocessing.pipeline import process
 from postprocessing.recipe import Recipe, RecipeError
 from postprocessing.tests.pictures import scene
@@ -197,9 +197,14 @@ def test_chinese_is_always_there():
     assert find_font("猫", "WenQuanYi Micro Hei").path == str(SHIPPED)
 
 
-def test_unknown_names_and_characters_are_named():
-    with pytest.raises(FontMissing, match="No Such Font"):
-        find_font("a", "No Such Font")
+@pytest.mark.parametrize("family", ["simhei", "msyh", "No Such Font"])
+def test_a_font_that_is_not_installed_is_the_one_that_ships(family):
+    assert not is_installed(family)
+    assert find_font("XX品牌", family) == FontFile(str(SHIPPED))
+    assert is_installed("WenQuanYi Micro Hei")
+
+
+def test_unknown_characters_are_named():
     assert missing_characters("a\U0001f9ff猫", FontFile(str(SHIPPED))) == ["\U0001f9ff"]
     with pytest.raises(FontMissing, match=r"U\+10FFFD"):
         find_font("a\U0010fffd")

@@ -29,6 +29,7 @@ class Phase(Enum):
 
     DENOISE = "denoise"  # one step of one batch; the scheduler chooses
     AUXILIARY = "auxiliary"  # before the denoisers, all at once: their samples then join the same step
+    DECODE = "decode"  # after the denoisers, in passes of their own length
     REMOTE = "remote"  # computed elsewhere (a remote model, another thread); the engine only looks whether it is done
 
 

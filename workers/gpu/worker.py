@@ -25,7 +25,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from generation.queue.celery_wire import ticket_message
-from generation.queue.read_order import GatedCycle
+from generation.queue.read_order import ReadOrder
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
 from imagegenx_site.celery import app as site_app
@@ -115,7 +115,7 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
     loop = EngineLoop(
         queue, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_terminate_process
     )
-    GatedCycle.gate = staticmethod(lambda: loop.idle and tickets.unclaimed < TICKETS_AHEAD)
+    ReadOrder.gate = staticmethod(lambda: loop.idle and tickets.unclaimed < TICKETS_AHEAD)
     return loop
 
 

@@ -31,7 +31,7 @@ def sweep_raw_store() -> None:
         if task is None:
             raw.delete_task(task_id)
         elif enlargement.is_due(task, list(task.image_rows)):
-            stages.send_stages(str(task_id), task.status)
+            stages.send_stages(task_id, task.priority, task.status)
         elif task.terminal:
             clear_raw(task, task.image_rows)
 

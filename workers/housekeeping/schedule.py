@@ -11,6 +11,7 @@ from imagegenx_site.heartbeat import Heartbeat
 from workers.housekeeping import (
     archive,
     idempotency,
+    model_pulls,
     oauth_tokens,
     partitions,
     raw_store,
@@ -44,6 +45,7 @@ class Job:
 JOBS: Final = (
     Job(partitions.make_partitions, every=_HOUR, expires=_HOUR),
     Job(webhooks.send_webhooks, every=2, expires=10),
+    Job(model_pulls.start_model_pulls, every=10, expires=10),
     Job(spool.sync_spool, every=5, expires=10),
     Job(retention.end_history, every=_HOUR, expires=_HOUR),
     Job(archive.archive_old_images, every=_HOUR, expires=_HOUR),

@@ -34,18 +34,19 @@ class StageMessages:
     def run(self) -> None:
         now = timezone.now()
         idle = Q(stage_owner="", updated_at__lt=now - timedelta(seconds=self._config.patience))
-        waiting = Task.objects.filter(idle | Q(stage_until__lt=now), status__in=_BEFORE_A_STAGE).order_by("id")
-        found = list(waiting.values_list("id", "status")[: self._config.page])
-        for task_id, status in found:
-            self._send_again(task_id, status)
-        for task_id in self._sent.keys() - {task_id for task_id, _ in found}:
+        waiting = Task.objects.filter(idle | Q(stage_until__lt=now), status__in=_BEFORE_A_STAGE)
+        urgent_first = waiting.order_by("priority", "id").values_list("id", "priority", "status")
+        found = list(urgent_first[: self._config.page])
+        for task_id, priority, status in found:
+            self._send_again(task_id, priority, status)
+        for task_id in self._sent.keys() - {task_id for task_id, *_ in found}:
             del self._sent[task_id]
 
-    def _send_again(self, task_id: UUID, status: str) -> None:
+    def _send_again(self, task_id: UUID, priority: int, status: str) -> None:
         now = time.monotonic()
         not_before, patience = self._sent.get(task_id, (0.0, self._config.patience))
         if now >= not_before:
-            stages.send_stages(str(task_id), status)
+            stages.send_stages(task_id, priority, status)
             self._sent[task_id] = (now + patience, min(2 * patience, self._config.patience_max))
 
     def forget(self) -> None:

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Final
 
 from generation.tasks.models import Image, Task
 from imagegenx_site.ids import image_id
+from imagegenx_site.row_statements import insert
 from postprocessing.formats import Encoded
 from postprocessing.pipeline import ProcessedPicture
 from storage import keys, raw
 from storage.store import Store, get_store
 
+_AT_ONCE: Final = 8  # files of one process
 _OF_THE_FILE: Final = ("key", "thumbnail_key", "format", "content_type", "width", "height", "bytes", "sha256")
 
 
@@ -22,7 +25,8 @@ def save_images(store: Store, task: Task, files: Mapping[int, ProcessedPicture])
     objects = [(row.key, file.original.data) for row, file in zip(rows, files.values(), strict=True)]
     objects += [(row.thumbnail_key, file.thumbnail.data) for row, file in zip(rows, files.values(), strict=True)]
     in_parallel(lambda item: store.put(*item), objects)
-    Image.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=_OF_THE_FILE)
+    insert(rows, replacing=_OF_THE_FILE)
+    task.saved_images = rows
 
 
 def _row(task: Task, index: int, encoded: Encoded) -> Image:
@@ -51,12 +55,17 @@ def stored_keys(pictures: Iterable[Image]) -> list[str]:
 def clear_raw(task: Task, pictures: Iterable[Image], *, but_lossless: bool = False) -> None:
     """Delete what the raw store holds of a task that has ended; `but_lossless` keeps the pictures of the engine."""
     for key in stored_keys(pictures):
-        get_store("raw").delete(key)
+        get_store("raw").discard(key)
     if not but_lossless:
         raw.delete_task(task.id)
 
 
 def in_parallel(work: Callable[[Any], object], items: Sequence[Any]) -> None:
     """Do it for all items side by side: each waits for a disk or a distant store, not for the processor."""
-    with ThreadPoolExecutor(min(8, max(1, len(items)))) as threads:
-        list(threads.map(work, items))
+    list(_threads().map(work, items))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Of this process, which has been forked before it first needs them."""
+    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="files")

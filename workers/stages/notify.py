@@ -39,11 +39,11 @@ def work(task: Task) -> None:
     with handle_failures(STAGE, task):
         deliveries = _succeed(task)
         _note_time_after_gpu(task)
-        messages.send_messages(deliveries)
-        pictures = list(task.image_rows)
+        messages.send_messages(deliveries, task.priority)
+        pictures = list(task.known_images())
         clear_raw(task, pictures, but_lossless=task.recipe.late)
         if enlargement.not_enlarged(task, pictures):
-            stages.send_stages(str(task.id), STAGE.target)
+            stages.send_stages(task.id, task.priority, STAGE.target)
 
 
 def _succeed(task: Task) -> list[UUID]:
@@ -68,6 +68,7 @@ def _note_time_after_gpu(task: Task) -> None:
     if task.generated_at is None:
         return
     try:
-        estimates.note({"after": (timezone.now() - task.generated_at).total_seconds()})
+        seconds = (timezone.now() - task.generated_at).total_seconds()
+        estimates.note({"after": seconds, f"after:{task.priority}": seconds})
     except RedisError as error:
         _log.warning("time after the GPU not noted: %s", error)

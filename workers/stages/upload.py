@@ -25,7 +25,7 @@ def upload(task_id: str) -> None:
 def work(task: Task) -> None:
     """On a leased task; then what follows in the same visit."""
     with handle_failures(STAGE, task):
-        in_parallel(_move, stored_keys(task.image_rows))
+        in_parallel(_move, stored_keys(task.known_images()))
         visit.leave(STAGE, task, states.mark_stored)
     visit.go_on(STAGE, task)
 

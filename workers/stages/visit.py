@@ -33,7 +33,7 @@ def go_on(stage: Stage, task: Task, *, chained: bool = True) -> None:
     following = stages.follows_at_once(stage)
     if following is None:
         if not chained:
-            stages.send_stages(str(task.id), stage.target)
+            stages.send_stages(task.id, task.priority, stage.target)
         return
     held = task if task.stage_owner else lease.take(following, str(task.id))
     if held is not None:

@@ -68,7 +68,7 @@ def test_a_revoked_stage_cancels_its_task(fleet: Fleet, user: User, redis: Redis
     Task.objects.filter(pk=task_id).update(status=Status.GENERATED, attempt=1)
     message_id = str(uuid4())
     app.control.revoke(message_id)
-    signature("postprocess", (str(task_id),), queue="cpu", task_id=message_id).apply_async()
+    signature("postprocess", (str(task_id),), queue="cpu.p2", task_id=message_id).apply_async()
     wait_until(lambda: status(task_id) == "cancelled", 15, lambda: fleet.tail("cpu1"))
 
 
@@ -107,7 +107,7 @@ def test_purge_loses_nothing(fleet: Fleet, user: User, redis: Redis) -> None:
     wait_until(lambda: status(busy) == "running", 30)
     ids = submit(user, count=30, steps=4)
     wait_until(lambda: lengths(redis) == [0, 0, 30, 0], 10)
-    purge = [sys.executable, "-m", "celery", "-A", "imagegenx_site", "purge", "-f", "-Q", "p0,p1,p2,p3,cpu,io"]
+    purge = [sys.executable, "-m", "celery", "-A", "imagegenx_site", "purge", "-f", "-Q", "p0,p1,p2,p3,cpu.p2,io.p2"]
     subprocess.run(purge, cwd=ROOT, env=fleet.env, check=True, capture_output=True)
     assert lengths(redis) == [0, 0, 0, 0]
     purged = time.monotonic()

@@ -265,9 +265,9 @@ class Interleavings(RuleBasedStateMachine):
         assert not left, [(task.id, task.status, task.history) for task in left]
         assert Task.objects.count() == len(self.ids)
         unsent = Task.objects.filter(status=Status.GENERATED).count()
-        self.redis.delete("cpu")
+        self.redis.delete("cpu.p2")
         StageMessages(AT_ONCE.stages).run()
-        assert self.redis.llen("cpu") == unsent
+        assert self.redis.llen("cpu.p2") == unsent
         self.nobody_ends_twice()
 
 

@@ -5,6 +5,7 @@ DATABASE_URL naming empty servers).
     rows      the statements of a task's way in a table of --small and of --rows tasks (rows.py)
     live      --live SECONDS of each load on real workers whose engine sleeps, beside simulator and estimates (live.py)
     peers     --peers SECONDS of the same loads on plain Celery and on celery-batches as well (peers.py)
+    after     urgent tasks after the GPU while --after TASKS of a lower class wait for the same worker (after_gpu.py)
 
 queue.json and queue.md keep each part as soon as it is measured, and what is not run this time.
 """
@@ -38,13 +39,14 @@ class Kept:
 
 def report(parts: dict[str, Any]) -> str:
     """The page docs/benchmarks/queue.md."""
-    from deploy.bench.queue import claims, live, peers, rows
+    from deploy.bench.queue import after_gpu, claims, live, peers, rows
 
     made: dict[str, Callable[[Any], list[str]]] = {
         "claims": lambda found: claims.lines(found, parts.get("shares", {})),
         "rows": rows.lines,
         "live": live.lines,
         "peers": peers.lines,
+        "after": after_gpu.lines,
     }
     lines = ["# Queues, measured", "", "By `make bench-queue`, on two shared cores: compare rows, not machines."]
     for name, lines_of in made.items():
@@ -58,6 +60,7 @@ TITLES = {
     "rows": "The table of tasks",
     "live": "Live loads, the simulator and what clients are told",
     "peers": "Beside plain Celery and celery-batches",
+    "after": "After the GPU",
 }
 
 
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0, help="rows of the large table; ten million take 8 GB; 0: none")
     parser.add_argument("--live", type=float, default=0, help="seconds of each live load; 0: none")
     parser.add_argument("--peers", type=float, default=0, help="seconds of each load on each system; 0: none")
+    parser.add_argument("--after", type=int, default=0, help="tasks of P2 that wait after the GPU; 0: none")
     parser.add_argument("--batches", default="", help="a Python that has celery-batches; see docs/benchmarks/README.md")
     parser.add_argument("--part", type=float, default=1.0, help="of the tasks that do not depend on the seconds")
     parser.add_argument("--write", type=Path, default=FOLDER, help="folder of queue.md and queue.json")
@@ -101,6 +105,10 @@ def main() -> None:
         from deploy.bench.queue import peers
 
         peers.measure(options.peers, options.batches, options.part, partial(kept.put, "peers"))
+    if options.after:
+        from deploy.bench.queue import after_gpu
+
+        kept.put("after", after_gpu.measure(options.after))
     print("\n" + report(kept.parts))
 
 

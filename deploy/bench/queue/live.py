@@ -114,7 +114,7 @@ def our_workers() -> Iterator[Ours]:
     Redis.from_url(settings.REDIS_URL).flushdb()
     with tempfile.TemporaryDirectory(prefix="imagegenx-live-") as name:
         folder = Path(name)
-        env = {"DATABASE_URL": _database_url(), "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(folder / "raw")}
+        env = {"DATABASE_URL": database_url(), "REDIS_URL": settings.REDIS_URL, "RAW_ROOT": str(folder / "raw")}
         env["RESULT_CACHE_HOURS"] = "0"
         fleet = Fleet(folder, env, include="deploy.bench.queue.paced_worker")
         try:
@@ -124,7 +124,8 @@ def our_workers() -> Iterator[Ours]:
             fleet.stop(*fleet.processes)
 
 
-def _database_url() -> str:
+def database_url() -> str:
+    """Of the database of this process."""
     parts = connection.settings_dict
     name, password = quote(parts["USER"]), quote(parts["PASSWORD"] or "")
     return f"postgres://{name}:{password}@{parts['HOST']}:{parts['PORT']}/{parts['NAME']}"
@@ -249,9 +250,10 @@ def lines(found: dict[str, Any]) -> list[str]:
             rows.append(row(f"{run['load']}, {kind}", run[kind]))
     claim, first = idle_["submit_to_claim_ms"], idle_["submit_to_first_step_ms"]
     return [
-        f"Two workers, batches of {load.BATCH}, steps that sleep (load.py), {found['seconds']:.0f} s of "
-        f"each load; a turn of the loop takes {found['turn_overhead_ms']} ms beside its step. Waits until the first "
-        "step, median / 95th percentile. A full step takes 92 ms, one that only P0 shares 18 to 29 ms.", "",
+        f"Two workers, batches of {load.BATCH}, steps that sleep (deploy/bench/queue/load.py), "
+        f"{found['seconds']:.0f} s of each load; a turn of the loop takes {found['turn_overhead_ms']} ms beside its "
+        "step. Waits until the first step, median / 95th percentile. "
+        "A full step takes 92 ms, one that only P0 shares 18 to 29 ms.", "",
         HEAD, *rows, "",
         "Simulator less measured: " + "; ".join(_apart_words(run) for run in found["loads"]) + ". Tolerance: 10 % of "
         "pictures/s, and of each class's median wait 25 % or one full step.", "",

@@ -5,7 +5,7 @@ import json
 import pytest
 from django.db import connection
 
-from deploy.bench.queue import __main__, claims, live, load, peers, rows
+from deploy.bench.queue import __main__, after_gpu, claims, live, load, peers, rows
 
 
 @pytest.fixture
@@ -62,3 +62,14 @@ def test_plain_celery_does_the_same_loads_and_what_is_missing_is_said(monkeypatc
     assert all(run["system"] == "plain Celery" for run in found["runs"])
     assert found["missing"].keys() == {"celery-batches"}
     assert "celery-batches: not installed" in "\n".join(peers.lines(found))
+
+
+def test_urgent_tasks_after_the_gpu_are_timed_with_and_without_classes(transactional_db, kept, monkeypatch, settings):
+    settings.STORAGES = dict(settings.STORAGES)
+    monkeypatch.setattr(after_gpu, "URGENT", 2)
+    monkeypatch.setattr(after_gpu, "EVERY_S", 0.1)
+    kept.put("after", after_gpu.measure(others=4))
+    found = {row["way"]: row for row in json.loads((kept.folder / "queue.json").read_text())["after"]["ways"]}
+    assert found.keys() == after_gpu.WAYS.keys()
+    assert found["nobody"]["median_s"] < found["one queue"]["median_s"] < found["one queue"]["all_s"]
+    assert "| classes |" in (kept.folder / "queue.md").read_text()

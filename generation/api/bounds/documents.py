@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from generation.api.requests import spellings
 from imagegenx_site.errors import Fault, InvalidRequest
 
 MAX_SEPARATORS: Final = 500_000  # commas, colons and brackets, also those in texts; base64 has none
@@ -21,7 +22,9 @@ MAX_DEPTH: Final = 32
 MAX_NAME: Final = 200  # characters of a field's name
 MAX_TEXT: Final = 200_000  # characters of a text that is no picture
 # Fields that may hold a picture in base64, of all doors
-PICTURES: Final = frozenset({"image", "image[]", "mask", "control_image", "init_images", "images", "image_url"})
+PICTURES: Final = (
+    frozenset({"image[]", "init_images", "images", "input_image", "source_image", "source_mask"}) | spellings.PICTURES
+)
 _MOST_FAULTS: Final = 20
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 

@@ -64,7 +64,8 @@ def refuse_without_slot(key: ApiKey) -> None:
 
 def names_address(data: Any, roles: Collection[str]) -> bool:
     """Whether a body, as it came, has the address of a picture in one of these fields."""
-    return isinstance(data, Mapping) and any(str(data.get(role, ""))[:4].lower() == "http" for role in roles)
+    fields = [name for role in roles for name in (role, f"{role}_url")]
+    return isinstance(data, Mapping) and any(str(data.get(name, ""))[:4].lower() == "http" for name in fields)
 
 
 def _fetch_claims(user_id: int) -> tuple[Claim, ...]:
@@ -95,6 +96,8 @@ class _Pictures:
                 self._holds_decode = True
         except SlotsFull as full:
             self._error = _too_many(full)
+        except InvalidRequest as error:
+            self._error = self._checked.asked.as_sent(error)
         except ApiError as error:
             self._error = error
         return True

@@ -29,10 +29,11 @@ def size_and_inputs(
     params = checked.get("params", {})
     given = _load_all(checked, kind.roles)
     loaded = {role: _by_role(kind, role, one.picture, checked) for role, one in given.items()}
-    if "image" in loaded and params.get("area"):
-        loaded["mask"] = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
     if "image" in loaded and "mask" in loaded:
         _or_fault("mask", inputs.check_same_shape, loaded["image"], loaded["mask"])
+    if "image" in loaded and params.get("area"):
+        area = _or_fault("params.area", inputs.area_mask, loaded["image"].size, tuple(params["area"]))
+        loaded["mask"] = masks.within(area, loaded["mask"]) if "mask" in loaded else area
     if "control" in loaded:
         control_type = kind.own_parameters(params, model)["control_type"]
         fault = controls.photo_fault(model, control_type, params.get("control_ready"), loaded["control"])

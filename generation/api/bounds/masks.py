@@ -17,6 +17,11 @@ from generation.tasks.inputs import Given, GivenMask, InputFault, MaskRule
 _OPAQUE: Final = 128  # levels of alpha above this are painted, as A1111 rounds them
 
 
+def within(area: Pillow.Image, mask: Pillow.Image) -> Pillow.Image:
+    """What a grey mask paints within an area: at the area's size."""
+    return ImageChops.multiply(area, mask.resize(area.size, Pillow.Resampling.BILINEAR))
+
+
 def painted(mask: Pillow.Image, given: Given) -> Pillow.Image:
     """Grey: 255 is painted. `mask` is RGB or RGBA. Raises InputFault when the rule finds nothing to go by."""
     rule = given.rule if isinstance(given, GivenMask) else MaskRule.WHITE

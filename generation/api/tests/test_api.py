@@ -108,6 +108,7 @@ def test_every_fault_is_named_at_once_and_nothing_is_made(client: Client) -> Non
         ('{"text": "x", "params": {"model": "none"}}', "params.model", "unknown_model"),
         ('{"text": "x", "params": {"postprocess": []}}', "params.postprocess", "wrong_type"),
         ('{"text": "x", "callback_url": "http://user:pw@host/"}', "callback_url", "malformed"),
+        ('{"text": "x", "callback_url": "http://192.168.1.2/hook"}', "callback_url", "malformed"),
     ],
 )
 def test_a_wrong_body_is_told_where_and_why(client: Client, body: str, field: str, code: str) -> None:

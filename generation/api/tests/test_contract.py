@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import openapi_spec_validator
 import pytest
 import schemathesis
 from django.core.signals import request_finished, request_started
@@ -15,9 +15,13 @@ from django.test import Client
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as hypothesis_settings
 
+from fixtures.documented_answers import faults_of, validator_of
 from fixtures.rows import finish, picture_bytes
-from generation.accounts.models import User
+from generation.accounts.models import Plan, User
+from generation.api.catalogue import PlanBody
+from generation.api.openapi import stream
 from generation.catalogue.models import ImageModel, Lora
+from generation.catalogue.parameters import parse_resolution
 from generation.tasks.models import Task
 from generation.tasks.outbox import payload
 from generation.webhooks.events import EVENTS
@@ -61,6 +65,72 @@ def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
     assert submit["requestBody"]["content"]["application/json"]["examples"]
 
 
+def test_the_document_is_openapi(document: dict[str, Any]) -> None:
+    openapi_spec_validator.validate(document)
+
+
+def test_the_document_stays_small(document: dict[str, Any]) -> None:
+    """Every client that starts reads it, and generators make a file of every schema."""
+    assert len(json.dumps(document, separators=(",", ":"))) < 100_000
+    assert len(document["components"]["schemas"]) < 100
+
+
+def test_one_credential_is_enough_and_names_its_scope(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    scopes = set()
+    for name, operation in operations(document):
+        ways = [next(iter(way)) for way in operation["security"]]
+        assert ways == ["bearer", "apiKey", "oauth2"], name
+        assert all(len(way) == 1 for way in operation["security"]), name
+        scopes |= {*operation["security"][2]["oauth2"]}
+    for flow in schemes["oauth2"]["flows"].values():
+        assert flow["scopes"].keys() == scopes
+
+
+def test_what_a_form_refuses_its_schema_refuses(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    requests = {name: schema for name, schema in schemas.items() if name.endswith(("Request", "Form"))}
+    assert len(requests) > 15
+    open_ones = [name for name, schema in requests.items() if schema.get("additionalProperties") is not False]
+    assert open_ones == []
+
+
+def test_pictures_are_texts_in_json_and_files_in_forms(document: dict[str, Any]) -> None:
+    body = document["paths"]["/api/v1/image/img2img"]["post"]["requestBody"]
+    assert body["required"]
+    as_json, as_form = (body["content"][kind]["schema"] for kind in ("application/json", "multipart/form-data"))
+    pictures = [document["components"]["schemas"][one["$ref"].rpartition("/")[2]] for one in (as_json, as_form)]
+    assert [schema["properties"]["image"].get("format") for schema in pictures] == [None, "binary"]
+    assert validator_of(as_json).is_valid({"text": "x", "image": "https://shop.example/cup.png"})
+    assert not validator_of(as_json).is_valid({"text": "x"})
+    assert not validator_of(as_json).is_valid({"text": "x", "image": "QQ==", "pramas": {}})
+    text_only = document["paths"]["/api/v1/image/generate"]["post"]["requestBody"]
+    assert text_only["content"].keys() == {"application/json"}
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("512x512", True), (" 512 × 768 ", True), ("512*512", True), ("0", False), ("512", False), ("١x512", False)],
+)
+def test_sizes_are_read_as_their_pattern_says(document: dict[str, Any], text: str, right: bool) -> None:
+    schema = document["components"]["schemas"]["ParamsRequest"]["properties"]["resolution"]
+    assert validator_of(schema).is_valid(text) is right
+    assert (parse_resolution(text) is not None) is right
+
+
+def test_every_limit_of_a_plan_is_shown() -> None:
+    assert PlanBody.__annotations__.keys() == {field.name for field in Plan._meta.fields} - {"id"}
+
+
+def test_the_events_of_a_stream_have_schemas(document: dict[str, Any]) -> None:
+    answer = document["paths"][stream.PATH]["get"]["responses"]["200"]
+    shown = answer["content"]["text/event-stream"]["x-events"]
+    assert shown.keys() == {"task", "status", "progress", "preview", "enlarging", "updated", "end"}
+    assert all("$ref" in schema for schema in shown.values())
+    assert validator_of(shown["preview"]).is_valid({"index": 0, "jpeg": "QQ=="})
+    assert not validator_of(shown["end"]).is_valid({"status": "cancelled"})
+
+
 def test_the_pages_open_without_a_network(db: None) -> None:
     page = Client().get("/api/docs").content.decode()
     assert "swagger" in page
@@ -80,6 +150,23 @@ def test_problem_json_on_demand(db: None) -> None:
     problem = response.json()
     assert (problem["status"], problem["type"]) == (401, "urn:imagegenx:error:unauthorised")
     assert (problem["request_id"], response["X-Request-Id"]) == ("abc", "abc")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"authorization": "Bearer "}, {"authorization": "Bearer"}, {"authorization": "Basic Og=="}, {"x-api-key": ""}],
+)
+def test_an_empty_key_is_no_key(db: None, headers: dict[str, str]) -> None:
+    """What an unset variable of a shell sends."""
+    response = Client().get("/api/v1/styles", headers=headers)
+    assert response.status_code == 401
+    assert response.json()["message"].startswith("No API key.")
+
+
+def test_what_is_neither_key_nor_token_is_told_so(db: None) -> None:
+    response = Client().get("/api/v1/styles", headers={"authorization": "Bearer sk-proj-1234"})
+    assert response.status_code == 401
+    assert "neither an API key (igx_…) nor a valid access token" in response.json()["message"]
 
 
 @pytest.mark.parametrize("sent", ["x" * 200, "a b", "a\tb", ""])
@@ -120,7 +207,7 @@ def test_what_webhooks_get_is_as_the_document_says(document: dict[str, Any], mak
     endpoint = WebhookEndpoint.objects.create(user=task.user, url="https://hook.example/")
     row = Delivery.objects.create(task=task, endpoint=endpoint, event_id="e", event_type=EVENTS[0], url=endpoint.url)
     sent = document["webhooks"][EVENTS[0]]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    jsonschema.validate(json.loads(json.dumps(payload(row))), strict(sent))
+    validator_of(sent).validate(json.loads(json.dumps(payload(row))))
     assert document["webhooks"].keys() == set(EVENTS)
 
 
@@ -131,22 +218,9 @@ def holds(
     send = getattr(client, method)
     address = path.format(**names)
     answer = send(address, json.dumps(body), content_type="application/json") if body else send(address)
-    described = document["paths"][path][method]["responses"][str(answer.status_code)]
-    jsonschema.validate(answer.json(), strict(described["content"]["application/json"]["schema"]))
+    assert not faults_of(path, method, answer.status_code, answer.json())
     found: dict[str, Any] = answer.json()["data"]
     return found
-
-
-def strict(schema: Any) -> Any:
-    """The schema, with no fields beside those it names."""
-    if isinstance(schema, list):
-        return [strict(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {name: strict(part) for name, part in schema.items()}
-    closed = "properties" in schema and schema.get("type") == "object"
-    open_lists = closed and schema["properties"].keys() == {"items"}  # sums and cursors stand beside some lists
-    return {"additionalProperties": False, **inner} if closed and not open_lists else inner
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_a_watcher_hears_everything_from_the_first_look_to_the_end(http: httpx.C
 def test_a_stream_of_an_ended_task_ends_at_once(http: httpx.Client, make_task: Any) -> None:
     task = finish(make_task())
     answer = http.get(f"/api/v1/image/task/{task.public_id}/events")
-    assert [kind for kind, *_ in parse_events(iter(answer.text.splitlines()))] == ["task", "task", "end"]
+    assert [kind for kind, *_ in parse_events(iter(answer.text.splitlines()))] == ["task", "end"]
 
 
 def test_a_browser_opens_the_stream_with_a_token_of_that_task(
@@ -111,3 +111,41 @@ def test_waiting_answers_with_the_finished_task(http: httpx.Client) -> None:
     assert http.get(data["temp_url"]).content[:4] == b"RIFF"
     short = http.post("/api/v1/image/generate", json={"text": "x"}, headers={"prefer": "wait=1"})
     assert (short.status_code, short.json()["data"]["status"]) == (202, "queued")
+
+
+def test_a_wait_that_runs_out_answers_the_task_as_it_is_then(http: httpx.Client) -> None:
+    def work() -> None:
+        deadline = time.monotonic() + 20
+        while not Task.objects.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        states.claim([Task.objects.get().id], "w1")
+        states.connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    answer = http.post("/api/v1/image/generate", json={"text": "x"}, headers={"prefer": "wait=1"})
+    worker.join()
+    data = answer.json()["data"]
+    assert (answer.status_code, data["status"], data["attempts"]) == (202, "running", 1)
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_get_waits_for_the_end_of_the_task(http: httpx.Client, make_task: Callable[..., Task]) -> None:
+    task = make_task()
+    path = f"/api/v1/image/task/{task.public_id}"
+    open_one = http.get(path, headers={"prefer": "wait=1"})
+    assert (open_one.status_code, open_one.json()["data"]["status"]) == (200, "queued")
+    assert open_one.headers["preference-applied"] == "wait=1"
+
+    def work() -> None:
+        time.sleep(0.3)
+        finish(task)
+        states.connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    known = {"if-none-match": open_one.headers["etag"]}
+    ended = http.get(path, headers={"prefer": "wait=20", **known})
+    worker.join()
+    assert (ended.status_code, ended.json()["data"]["status"]) == (200, "succeeded")
+    assert ended.headers["etag"] == http.get(path).headers["etag"] != open_one.headers["etag"]

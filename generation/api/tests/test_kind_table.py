@@ -29,7 +29,11 @@ from workers.engine.models.families import FAMILIES
 from workers.gpu.samples import samples_of
 
 QUOTED = ('"text2img"', '"img2img"', '"inpaint"', '"controlnet"')
-OTHER_WORDS = ("workers/engine/", "generation/compat/sdapi.py")  # the engine's pipelines; A1111's list of scripts
+OTHER_WORDS = (
+    "workers/engine/",
+    "generation/compat/a1111/",
+    "generation/compat/horde/",
+)  # pipelines; the words of their APIs
 REPAINT = Kind(
     name="repaint",
     path="repaint",
@@ -56,7 +60,7 @@ def test_every_kind_has_its_endpoint_and_example(db: None) -> None:
     for kind in KINDS.values():
         operation = document["paths"][reverse(kind.path)]["post"]
         content = operation["requestBody"]["content"]["application/json"]
-        assert [example["value"] for example in content["examples"].values()] == [kind.example]
+        assert [example["value"] for example in content["examples"].values()] == [kind.example, kind.printed]
         form = document["components"]["schemas"][content["schema"]["$ref"].rsplit("/", 1)[1]]
         assert kind.roles.keys() <= form["properties"].keys()
         params = document["components"]["schemas"][form["properties"]["params"]["$ref"].rsplit("/", 1)[1]]

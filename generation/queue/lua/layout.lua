@@ -173,7 +173,7 @@ end
 
 -- A task's queue position: waiting (does it wait), ahead (waiting tasks of its class that come before it), workers (that live); tasks and
 -- work: the waiting tasks of each class 0 to 3 and their weights; s_per_megapixel_step (in full batches), s_per_step (of its batch key) and
--- s_after_gpu, as measured, absent where nothing was measured. Numbers may be texts: JSON here keeps 14 digits of them.
+-- s_after_gpu (of its class, or else of all), as measured, absent where nothing was measured. Numbers may be texts: JSON here keeps 14 digits of them.
 -- The class's keys are looked at in order, MAX_KEYS of them at most.
 local MAX_KEYS = 256
 local function queue_position(id, batch_key)
@@ -186,7 +186,7 @@ local function queue_position(id, batch_key)
     end
   end
   answer.tasks, answer.work = redis.call('HMGET', 'gq:n', 0, 1, 2, 3), redis.call('HMGET', 'gq:work', 0, 1, 2, 3)
-  local speed = redis.call('HMGET', 'gq:speed', 'full', batch_key, 'after')
-  answer.s_per_megapixel_step, answer.s_per_step, answer.s_after_gpu = speed[1] or nil, speed[2] or nil, speed[3] or nil
+  local speed = redis.call('HMGET', 'gq:speed', 'full', batch_key, 'after:' .. (task[2] or ''), 'after')
+  answer.s_per_megapixel_step, answer.s_per_step, answer.s_after_gpu = speed[1] or nil, speed[2] or nil, speed[3] or speed[4] or nil
   return answer
 end

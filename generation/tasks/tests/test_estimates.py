@@ -73,8 +73,8 @@ def mini_key() -> str:
     return ImageModel.objects.get(name="mini").key
 
 
-def submit(client: Client, **params: Any) -> dict[str, Any]:
-    body = {"text": "a red circle", "params": {"steps": 10, **params}}
+def submit(client: Client, priority: int | None = None, **params: Any) -> dict[str, Any]:
+    body = {"text": "a red circle", "priority": priority, "params": {"steps": 10, **params}}
     return client.post(GENERATE, json.dumps(body), content_type="application/json").json()["data"]
 
 
@@ -106,6 +106,14 @@ def test_a_running_task_has_no_place_and_what_is_left_of_its_time(make_task: Cal
     assert running.seconds == pytest.approx(4 * 0.1 * 0.5 + 0.3, abs=0.02)
     assert estimates.outlook(make_task(Status.GENERATED)) == estimates.Outlook(None, 0.3)
     assert estimates.outlook(make_task(Status.FAILED)) == estimates.Outlook(None, 0.0)
+
+
+@pytest.mark.usefixtures("transactional_db", "queues")
+def test_the_time_after_the_gpu_is_that_of_its_class(owner: User, client_of: Callable[..., Client]) -> None:
+    estimates.note({f"{mini_key()}:256x256": 0.1, "after": 60.0, "after:2": 0.3})
+    normal, test = submit(client_of(owner), priority=2), submit(client_of(owner), priority=3)
+    assert normal["estimated_time"] == pytest.approx(10 * 0.1 + 0.3, abs=0.02)
+    assert test["estimated_time"] > 60, "nothing was measured of its class"
 
 
 @pytest.mark.usefixtures("queues")

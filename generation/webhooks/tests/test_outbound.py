@@ -234,6 +234,21 @@ OWN = [
 ]
 
 
+@pytest.mark.parametrize("name", ["10.1.2.3", "192.168.0.9", "0x7f.1", "localhost", "[::1]", "169.254.169.254"])
+def test_a_private_address_that_is_written_out_is_refused_when_it_is_given(settings: Any, name: str) -> None:
+    settings.PRIVATE_CALLBACKS = []
+    fault = outbound.callback_problem(f"http://{name}:9999/hook", "images.example")
+    assert fault == "it is a private address; an operator can allow it in PRIVATE_CALLBACKS"
+    settings.PRIVATE_CALLBACKS = ["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.168.0.0/24", "::1/128"]
+    assert outbound.callback_problem(f"http://{name}:9999/hook", "images.example") is None
+
+
+@pytest.mark.parametrize("address", ["https://shop.example/hook", "http://8.8.8.8/", "https://[2606:4700::1]/"])
+def test_public_addresses_and_names_are_taken(settings: Any, address: str) -> None:
+    settings.PRIVATE_CALLBACKS = []
+    assert outbound.callback_problem(address, "images.example") is None
+
+
 @pytest.mark.parametrize("name", [*OWN, "a.localhost", "127.9.9.9", "①②⑦.0.0.1", socket.gethostname()])
 @pytest.mark.parametrize("host", ["127.0.0.1:8130", "localhost:8130", "[::1]:8130", "images.example:8130"])
 def test_this_server_is_known_in_every_spelling(name: str, host: str) -> None:

@@ -98,18 +98,18 @@ def test_thousands_of_one_user_hide_nobody_elses(
     many = [ended(make_task, f"http://a.example/{number}") for number in range(5)]
     other = ended(make_task, "http://b.example/", user=make_user("other"))
     found = delivery.due()
-    assert found == [many[0].id, many[1].id, other.id]
+    assert found == {2: [many[0].id, many[1].id, other.id]}
 
 
 @pytest.mark.django_db
 def test_a_delivery_has_one_message_in_the_queue(make_task: MakeTask) -> None:
     redis = redis_clients.text_client()
-    redis.delete(messages.QUEUE)
+    redis.delete("webhooks.p2")
     row = ended(make_task, "http://a.example/")
-    messages.send_messages([row.id])
-    messages.send_messages([row.id])
-    assert redis.llen(messages.QUEUE) == 1
+    messages.send_messages([row.id], 2)
+    messages.send_messages([row.id], 2)
+    assert redis.llen("webhooks.p2") == 1
     messages.taken(row.id)
-    messages.send_messages([row.id])
-    assert redis.llen(messages.QUEUE) == 2
-    redis.delete(messages.QUEUE)
+    messages.send_messages([row.id], 2)
+    assert redis.llen("webhooks.p2") == 2
+    redis.delete("webhooks.p2")

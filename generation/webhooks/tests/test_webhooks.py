@@ -187,7 +187,7 @@ def test_a_delivery_can_be_sent_again(client: Client, receiver: Receiver, make_t
     [line] = client.get(f"{WEBHOOKS}/{endpoint['id']}/deliveries").json()["data"]["items"]
     assert (line["state"], line["attempts"][0]["status"]) == ("delivered", 204)
     assert call(client, "POST", f"{WEBHOOKS}/deliveries/{line['id']}/send").status_code == 200
-    assert webhooks_delivery.due() == [delivery.id]
+    assert webhooks_delivery.due() == {2: [delivery.id]}
     assert outbox.send(delivery.id)
     assert receiver.got[0][1]["webhook-id"] == receiver.got[1][1]["webhook-id"]
 
@@ -218,8 +218,10 @@ def test_urls_that_can_never_be_called_are_refused(client: Client, url: str) -> 
 def test_a_private_address_is_not_called(
     client: Client, receiver: Receiver, make_task: MakeTask, settings: Any
 ) -> None:
-    settings.PRIVATE_CALLBACKS = []
+    """Allowed when the endpoint was made, and not any more."""
     register(client, receiver.url)
+    settings.PRIVATE_CALLBACKS = []
+    assert call(client, "POST", WEBHOOKS, {"url": "http://10.0.0.7/hook"}).status_code == 400
     [delivery] = deliveries_of(finish(make_task()))
     assert not outbox.send(delivery.id)
     delivery.refresh_from_db()

@@ -12,11 +12,13 @@ from workers.engine.batching.scheduler import Policy
 @dataclass(frozen=True)
 class EngineConfig:
     """`threads`: CPU threads of one forward pass. `batch_limits`: samples per batch by the longer side in pixels.
+    `step_max_s`: decoders that come after a step take about so long at most, in s.
     `capacity`: active samples at once, running or paused. `paused_bytes`: what paused samples may hold in memory.
     `policy`: see scheduler.py.
     """
 
     threads: int = 1
+    step_max_s: float = GpuConfig.step_max_s
     capacity: int = 64
     paused_bytes: int = GpuConfig().paused_bytes
     batch_limits: Mapping[int, int] = field(default_factory=lambda: GpuConfig().batch_limits)

@@ -15,7 +15,7 @@ import torch
 
 from generation.queue.values import BatchKey
 from workers.engine.batching import batch_runner, scheduler
-from workers.engine.batching.calibration import Calibrator
+from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, PassKind
 from workers.engine.batching.config import EngineConfig
 from workers.engine.batching.in_flight_dedup import InFlightDedup
 from workers.engine.batching.limits import RowLimits
@@ -48,6 +48,7 @@ class Engine:
         self._dedup = InFlightDedup()
         self._paused = PausedMemory(self.config.paused_bytes)
         self._cancelled: set[SampleId] = set()
+        self._rows_a_sample: dict[BatchKey, int] = {}  # at the last pass: two with guidance
         self._events: list[Event] = []
         self._thread: int | None = None
 
@@ -74,7 +75,7 @@ class Engine:
             same_key=len(same),
             same_key_urgent=sum(request.priority == scheduler.URGENT for request in same),
             admitted=len(admitted),
-            limit=max(1, self.limits.rows(key, width, height) // 2),
+            limit=max(1, self._tuner.rows(key) // self._rows_a_sample.get(key, 2)),
             capacity=self.config.capacity,
             priority=priority,
             may_pause=self._paused.room(key, admitted, self._waiting),
@@ -118,8 +119,10 @@ class Engine:
         """One shared forward pass and what comes with it. Never raises for one sample's fault."""
         self._own_thread()
         self._start_waiting()
-        self._step_auxiliary_calls()
+        self._take_from_elsewhere()
+        self._step_controls()
         self._step_denoisers()
+        self._step_decoders()
         return self._retire()
 
     def _own_thread(self) -> None:
@@ -160,20 +163,51 @@ class Engine:
     def _suspended(self, phase: Phase) -> list[PipelineGreenlet]:
         return [sample for sample in self._active.values() if sample.call is not None and sample.call.phase is phase]
 
-    def _step_auxiliary_calls(self) -> None:
-        """ControlNets and image decoders of all that wait for one, grouped; then what was computed elsewhere."""
+    def _take_from_elsewhere(self) -> None:
+        """What was computed elsewhere and is done."""
         for sample in self._suspended(Phase.REMOTE):
             future = sample.call.future if sample.call else None
             if future is not None and future.done():
                 error = future.exception()
                 sample.fail(error) if isinstance(error, Exception) else sample.resume(future.result())
-        while auxiliary := self._suspended(Phase.AUXILIARY):
-            key = batch_runner.group_key(auxiliary[0])
-            self._run([sample for sample in auxiliary if batch_runner.group_key(sample) == key])
+
+    def _step_controls(self) -> None:
+        """ControlNets of all that may be in this step, grouped."""
+        while waiting := self._not_paused(Phase.AUXILIARY):
+            key = batch_runner.group_key(waiting[0])
+            self._run([sample for sample in waiting if batch_runner.group_key(sample) == key])
+
+    def _step_decoders(self) -> None:
+        """Pictures of samples whose steps are done, the oldest first, in passes as large as is worth while. What would
+        make the turn longer than a step may be waits for the next one.
+        """
+        until = time.perf_counter() + self.config.step_max_s
+        while waiting := self._not_paused(Phase.DECODE):
+            key = batch_runner.group_key(waiting[0])
+            group = [sample for sample in waiting if batch_runner.group_key(sample) == key]
+            chosen = group[: max(1, self._tuner.rows(group[0].request.batch_key, DECODE))]
+            with self._tuner.measure(chosen, DECODE):
+                self._run(chosen, DECODE)
+            if time.perf_counter() > until:
+                return
+
+    def _not_paused(self, phase: Phase) -> list[PipelineGreenlet]:
+        """Those that wait for such a call, the oldest first; beside P0 only P0, and who was passed over for long."""
+        suspended = sorted(self._suspended(phase), key=lambda one: (one.request.arrived, one.request.sample_id))
+        if not any(sample.request.priority == scheduler.URGENT for sample in self._active.values()):
+            return suspended
+        patience = self.config.policy.patience
+        return [
+            sample
+            for sample in suspended
+            if sample.request.priority == scheduler.URGENT or sample.passed_over >= patience
+        ]
 
     def _step_denoisers(self) -> None:
         """One forward pass of the samples that the policy chooses; repeated at once with fewer if memory runs out."""
         suspended = {sample.request.sample_id: sample for sample in self._suspended(Phase.DENOISE)}
+        for sample in [*self._suspended(Phase.AUXILIARY), *self._suspended(Phase.DECODE)]:
+            sample.pause()  # beside P0; what is not paused has been run, or is run after this step
         if not suspended:
             return
         candidates = [_as_candidate(sample) for sample in suspended.values()]
@@ -182,42 +216,42 @@ class Engine:
         self.warm_key = samples[0].request.batch_key
         self._paused.pass_over(suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen})
         request, started = samples[0].request, time.perf_counter()
+        self._rows_a_sample[request.batch_key] = max(map(batch_runner.rows_of, samples))
         with self._tuner.measure(samples):
             self._run(samples)
         BATCH.labels(request.model).observe(len(samples))
         STEP.labels(request.model, size_class(request.width, request.height)).observe(time.perf_counter() - started)
 
     def _row_limit(self, leader: scheduler.Candidate) -> int:
-        request = self._active[leader.sample_id].request
-        return self.limits.rows(request.batch_key, request.width, request.height)
+        return self._tuner.rows(self._active[leader.sample_id].request.batch_key)
 
-    def _run(self, samples: list[PipelineGreenlet]) -> None:
+    def _run(self, samples: list[PipelineGreenlet], part: PassKind = DENOISE) -> None:
         """A forward pass; out of memory lowers the limit of its size and repeats the same step with fewer rows."""
         request, rows = samples[0].request, sum(map(batch_runner.rows_of, samples))
         try:
             batch_runner.run_together(samples)
         except batch_runner.OutOfMemory as error:
-            self._make_room(samples, error)
+            self._make_room(samples, error, part)
         else:
-            self._tuner.record_success(request, rows)
+            self._tuner.record_success(request, rows, part)
 
-    def _make_room(self, samples: list[PipelineGreenlet], error: batch_runner.OutOfMemory) -> None:
+    def _make_room(self, samples: list[PipelineGreenlet], error: batch_runner.OutOfMemory, part: PassKind) -> None:
         request = samples[0].request
         OUT_OF_MEMORY.labels(request.model).inc()
-        limit = self.limits.halve(request.batch_key, error.rows)
+        limit = self._tuner.halve(request.batch_key, error.rows, part)
         freed = self._pool.free_memory()
         logger.warning("%s; the limit of %s is now %d rows", error, request.batch_key, limit)
         if len(samples) == 1:
             if freed:
-                self._run(samples)
+                self._run(samples, part)
             else:
                 reason = f"one image of {request.width}x{request.height} does not fit into memory"
                 self._pool.lower_precision(request.model, reason)  # for its next try
                 samples[0].fail(ModelUnavailable(reason))
             return
         half = (len(samples) + 1) // 2
-        self._run(samples[:half])
-        self._run(samples[half:])
+        self._run(samples[:half], part)
+        self._run(samples[half:], part)
 
     def _retire(self) -> list[Event]:
         """Events since the last step; those that have ended leave."""

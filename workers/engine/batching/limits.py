@@ -30,14 +30,20 @@ class _Lowered:
 class RowLimits:
     """Row limits by batch key. A calibrated limit replaces the table's; running out of memory halves either."""
 
-    def __init__(self, table: Mapping[int, int]) -> None:
+    def __init__(self, table: Mapping[int, int], rows_a_sample: int = 2) -> None:
+        """`rows_a_sample`: two for a denoiser, as guidance doubles the rows."""
         self._table = table
+        self._rows_a_sample = rows_a_sample
         self._calibrated: dict[BatchKey, int] = {}
         self._lowered: dict[BatchKey, _Lowered] = {}
 
     def ceiling(self, batch_key: BatchKey, width: int, height: int) -> int:
-        """Rows when memory is not short: two for each sample of the table, as guidance doubles the rows."""
-        return self._calibrated.get(batch_key) or 2 * samples_for_size(width, height, self._table)
+        """Rows when memory is not short."""
+        return self._calibrated.get(batch_key) or self._rows_a_sample * samples_for_size(width, height, self._table)
+
+    def of_one_row_a_sample(self) -> RowLimits:
+        """Limits by the same table, for what takes one row of each sample."""
+        return RowLimits(self._table, 1)
 
     def rows(self, batch_key: BatchKey, width: int, height: int) -> int:
         """Rows allowed now."""

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from generation.queue.values import BatchKey
 from workers.engine.batching import batch_runner
-from workers.engine.batching.calibration import Calibrator
+from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, PassKind
 from workers.engine.batching.limits import RowLimits
 from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.models.pool import HIGH, ModelPool
@@ -22,51 +23,71 @@ CHECK_EVERY = 25  # passes between measurements of the memory
 
 
 class RowTuner:
-    """Used by the engine around its forward passes. Without a calibrator their times are not measured."""
+    """Used by the engine around its passes. Without a calibrator their times are not measured. `limits`: of the
+    denoiser; decoders have limits of their own.
+    """
 
     def __init__(self, limits: RowLimits, pool: ModelPool, calibrator: Calibrator | None) -> None:
-        self._limits = limits
+        self._limits = {DENOISE: limits, DECODE: limits.of_one_row_a_sample()}
         self._pool = pool
         self._calibrator = calibrator
         self._passes = 0
         self._full = 0.0
 
+    def rows(self, batch_key: BatchKey, part: PassKind = DENOISE) -> int:
+        """Rows that a pass may have now: fewer than the limit while that is being measured."""
+        limits = self._limits[part]
+        most = limits.rows(batch_key, batch_key.width, batch_key.height)
+        if self._calibrator is None or limits.is_calibrated(batch_key):
+            return most
+        ceiling = limits.ceiling(batch_key, batch_key.width, batch_key.height)
+        precision = self._pool.precision_of(batch_key.model)
+        return min(most, self._calibrator.allowed(batch_key, precision, ceiling, part))
+
     def recall(self, request: SampleRequest) -> None:
-        """Before the first sample of a size: its limit, if an earlier process has measured it."""
-        if self._calibrator is not None and not self._limits.is_calibrated(request.batch_key):
-            known = self._calibrator.known(request.batch_key, self._pool.precision_of(request.model))
-            if known is not None:
-                self._limits.calibrate(request.batch_key, known)
+        """Before the first sample of a size: its limits, if an earlier process has measured them."""
+        if self._calibrator is None:
+            return
+        for part, limits in self._limits.items():
+            if not limits.is_calibrated(request.batch_key):
+                known = self._calibrator.known(request.batch_key, self._pool.precision_of(request.model), part)
+                if known is not None:
+                    limits.calibrate(request.batch_key, known)
 
     @contextmanager
-    def measure(self, samples: Sequence[PipelineGreenlet]) -> Iterator[None]:
-        """Inside, the denoisers of these samples run. The time counts for calibration if their limit is not known yet,
+    def measure(self, samples: Sequence[PipelineGreenlet], part: PassKind = DENOISE) -> Iterator[None]:
+        """Inside, a pass of these samples runs. The time counts for calibration if their limit is not known yet,
         they have no LoRAs, and memory was not short."""
-        request = samples[0].request
-        if self._calibrator is None or self._limits.is_calibrated(request.batch_key):
+        request, limits = samples[0].request, self._limits[part]
+        if self._calibrator is None or limits.is_calibrated(request.batch_key):
             yield
             return
         rows = sum(map(batch_runner.rows_of, samples))
         plain = not any(sample.request.loras for sample in samples)
-        ceiling = self._limits.ceiling(request.batch_key, request.width, request.height)
+        ceiling = limits.ceiling(request.batch_key, request.width, request.height)
         started = self._calibrator.now()
         yield
         taken = self._calibrator.now() - started
-        if plain and self._limits.rows(request.batch_key, request.width, request.height) == ceiling:
+        if plain and limits.rows(request.batch_key, request.width, request.height) == ceiling:
             precision = self._pool.precision_of(request.model)
-            limit = self._calibrator.record(request.batch_key, precision, rows, taken, ceiling)
+            limit = self._calibrator.record(request.batch_key, precision, rows, taken, ceiling, part)
             if limit is not None:
-                self._limits.calibrate(request.batch_key, limit)
+                limits.calibrate(request.batch_key, limit)
 
-    def record_success(self, request: SampleRequest, rows: int) -> None:
+    def halve(self, batch_key: BatchKey, failed_rows: int, part: PassKind = DENOISE) -> int:
+        """A pass of `failed_rows` rows did not fit. Returns the new limit, at least 1."""
+        return self._limits[part].halve(batch_key, failed_rows)
+
+    def record_success(self, request: SampleRequest, rows: int, part: PassKind = DENOISE) -> None:
         """A pass of so many rows fitted. The limit is still halved when memory is nearly full; a lowered one rises
         again while there is room."""
+        limits = self._limits[part]
         self._passes += 1
         if self._passes % CHECK_EVERY == 0:
             self._full = self._pool.memory_load()
             if self._full > HIGH and rows > 1:
-                limit = self._limits.halve(request.batch_key, rows)
+                limit = limits.halve(request.batch_key, rows)
                 logger.warning("memory is %.0f%% full; the limit of %s is now %d rows", 100 * self._full,
                                request.batch_key, limit)  # fmt: skip
         if self._full < RAISE_BELOW:
-            self._limits.record_success(request.batch_key, request.width, request.height)
+            limits.record_success(request.batch_key, request.width, request.height)

@@ -240,7 +240,7 @@ class DiffusersModel:
     def _share_decoder(self, parts: dict[str, Any]) -> None:
         """The VAE's decoder, for one sample: latents and pictures that are not finite end theirs, before a pipeline
         makes ordinary white or black of them."""
-        self._share(parts, "vae", Phase.AUXILIARY, method="decode")
+        self._share(parts, "vae", Phase.DECODE, method="decode")
         vae = parts["vae"]
         decode = vae.decode
 

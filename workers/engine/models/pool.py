@@ -168,6 +168,11 @@ class ModelPool:
         self._give_back_cache()
         return bool(victims)
 
+    @property
+    def budget(self) -> int:
+        """Bytes that models may take together."""
+        return self._budget
+
     def loaded(self) -> dict[str, int]:
         """Bytes of each model in memory."""
         return {key: entry.size for key, entry in self._entries.items() if entry.settled}

@@ -7,7 +7,7 @@ import torch
 
 from generation.queue.values import BatchKey
 from workers.engine import Engine, EngineConfig
-from workers.engine.batching.calibration import LEAST_ROWS, MIN_PASSES, CalibrationTable, Calibrator, knee
+from workers.engine.batching.calibration import DECODE, DENOISE, MIN_PASSES, CalibrationTable, Calibrator, knee
 from workers.engine.batching.limits import RECOVER_AFTER
 from workers.engine.batching.row_tuner import CHECK_EVERY
 from workers.engine.tests.driving import run_to_end, sample
@@ -49,7 +49,48 @@ def test_a_limit_is_concluded_once_enough_was_seen_and_remembered(tmp_path):
 
 @pytest.mark.parametrize("how", [{"rows": ROWS[:4]}, {"rows": (16, 32)}, {"passes": MIN_PASSES - 1}])
 def test_nothing_is_concluded_from_small_batches_or_few_passes(tmp_path, how):
-    assert learn(calibrator(tmp_path), lambda rows: rows, **how) is None
+    assert learn(calibrator(tmp_path), lambda rows: 0.1 + rows / 1000, **how) is None
+
+
+def allowed(cost, measured, ceiling=32, part=DENOISE, **how):
+    """Rows that a pass may have after passes of so many rows, which cost so much."""
+    watching = Calibrator(CalibrationTable("/nowhere/rows.json"), CPU, **how)
+    key = BatchKey("m@1", 64, 64)
+    for rows in measured:
+        for _ in range(2):
+            watching.record(key, "fp32", rows, cost(rows), ceiling, part)
+    return watching.allowed(key, "fp32", ceiling, part)
+
+
+def test_a_size_begins_with_small_batches():
+    assert allowed(lambda rows: rows, ()) == 4
+    assert allowed(lambda rows: rows, (), part=DECODE) == 1
+    assert allowed(lambda rows: rows, (), ceiling=2) == 2
+
+
+def test_batches_are_doubled_as_long_as_a_pass_stays_short():
+    quick = {"cost": lambda rows: 0.01 * rows, "step_max_s": 0.2}
+    assert [allowed(measured=ROWS[1:count], **quick) for count in range(1, 6)] == [4, 8, 16, 16, 16]
+
+
+def test_a_long_pass_takes_more_rows_only_if_they_become_cheaper():
+    dear = {"measured": (2, 4, 8, 16), "step_max_s": 0.01}
+    assert allowed(lambda rows: 0.1 * rows, **dear) == 4
+    assert allowed(lambda rows: 1 + 0.1 * rows, **dear) == 32
+
+
+def test_where_nothing_smaller_was_measured_the_next_size_is_tried_once():
+    assert allowed(lambda rows: rows, (4,)) == 8
+    assert allowed(lambda rows: rows, (4, 8)) == 4
+
+
+def test_decoders_are_measured_apart(tmp_path):
+    watching, key = calibrator(tmp_path), BatchKey("m@1", 64, 64)
+    for rows in (1, 2):
+        for _ in range(MIN_PASSES):
+            watching.record(key, "fp32", rows, rows, 16, DECODE)
+    assert watching.known(key, "fp32", DECODE) == 1
+    assert watching.known(key, "fp32") is None
 
 
 def test_a_disturbed_pass_changes_nothing(tmp_path):
@@ -58,7 +99,7 @@ def test_a_disturbed_pass_changes_nothing(tmp_path):
 
 
 def test_where_batches_gain_nothing_two_samples_still_share(tmp_path):
-    assert learn(calibrator(tmp_path), lambda rows: rows) == LEAST_ROWS
+    assert learn(calibrator(tmp_path), lambda rows: rows) == DENOISE.least_rows
 
 
 def test_two_workers_keep_each_others_limits_and_a_broken_file_is_measured_anew(tmp_path, caplog):
@@ -87,7 +128,7 @@ def test_an_engine_learns_its_limit_from_its_own_passes(mini_pool, tmp_path):
             run_to_end(engine, [sample(steps=MIN_PASSES) for _ in range(count)])
         assert engine.room("mini@1", 64, 64, 2) == 4
         again = Engine(mini_pool, EngineConfig(batch_limits={512: 8}), calibrator(tmp_path))
-        assert again.room("mini@1", 64, 64, 2) == 8
+        assert again.room("mini@1", 64, 64, 2) == 2, "a size begins with small batches"
         run_to_end(again, [sample(steps=1)])
         assert again.room("mini@1", 64, 64, 2) == 4, "recalled when the first of its size starts"
     finally:

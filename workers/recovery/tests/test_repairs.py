@@ -228,15 +228,15 @@ def test_stages_are_sent_again_from_the_rows_state_with_growing_patience(user, r
     states.mark_generated(task_id, worker="gpu1-1-a", attempt=task.attempt)
     messages = StageMessages(StageMessagesConfig(patience=0.2, patience_max=10))
     messages.run()
-    assert redis.llen("cpu") == 0
+    assert redis.llen("cpu.p2") == 0
     time.sleep(0.25)
     messages.run()
     messages.run()
-    assert redis.llen("cpu") == 1
+    assert redis.llen("cpu.p2") == 1
     time.sleep(0.25)
     messages.run()
     messages.run()
-    assert redis.llen("cpu") == 2
+    assert redis.llen("cpu.p2") == 2
 
 
 def test_a_stage_that_somebody_works_on_is_not_sent(user, redis, worker):
@@ -246,10 +246,10 @@ def test_a_stage_that_somebody_works_on_is_not_sent(user, redis, worker):
     states.take_stage(task_id, stages.named("postprocess"), "cpu1", 60)
     messages = StageMessages(StageMessagesConfig(patience=0.0))
     messages.run()
-    assert redis.llen("cpu") == 0
+    assert redis.llen("cpu.p2") == 0
     Task.objects.filter(pk=task_id).update(stage_until=timezone.now() - timedelta(seconds=1))
     messages.run()
-    assert redis.llen("cpu") == 1
+    assert redis.llen("cpu.p2") == 1
 
 
 def test_after_a_flush_stages_are_sent_again_at_once(user, redis, worker):
@@ -262,11 +262,11 @@ def test_after_a_flush_stages_are_sent_again_at_once(user, redis, worker):
     runs["redis_epoch"]()
     runs["stages"]()
     runs["stages"]()
-    assert redis.llen("cpu") == 1
+    assert redis.llen("cpu.p2") == 1
     redis.flushdb()
     runs["redis_epoch"]()
     runs["stages"]()
-    assert redis.llen("cpu") == 1
+    assert redis.llen("cpu.p2") == 1
 
 
 def test_the_drawing_of_the_package_is_the_schedule(redis):

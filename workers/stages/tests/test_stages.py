@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import c2pa
 import cv2
@@ -143,7 +144,7 @@ def test_a_crash_between_upload_and_note_repeats_the_upload(generated: Task, mon
 
 
 def test_a_recipe_that_can_never_work_fails_at_once_with_its_own_code(generated: Task) -> None:
-    watermark = {"kind": "text", "text": "shop", "font": "No Such Font"}
+    watermark = {"kind": "text", "text": "shop \U0010fffd"}
     Task.objects.filter(pk=generated.pk).update(params={**generated.params, "postprocess": {"watermark": watermark}})
     postprocess.postprocess(str(generated.id))
     generated.refresh_from_db()
@@ -319,9 +320,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
     messages: list[tuple[str, tuple[str, ...]]] = []
     send = stages.send_stages
 
-    def noted(task_id: str, state: str) -> None:
-        messages.append((task_id, tuple(stage.name for stage in stages.stages_from(state))))
-        send(task_id, state)
+    def noted(task_id: UUID, priority: int, state: str) -> None:
+        messages.append((str(task_id), tuple(stage.name for stage in stages.stages_from(state))))
+        send(task_id, priority, state)
 
     monkeypatch.setattr(stages, "send_stages", noted)
     return messages
@@ -426,12 +427,12 @@ def test_a_signed_picture_is_what_the_store_gets(make_task: MakeTask, settings, 
 
 def test_the_end_of_a_task_waits_for_no_receiver(make_task: MakeTask, hostile: HostileServer, settings) -> None:
     settings.PRIVATE_CALLBACKS, settings.WEBHOOK_TIMEOUT_S = ["127.0.0.1/32"], 1
-    redis_clients.text_client().delete("webhooks")
-    task = make_task(Status.STORED, callback_url=f"{hostile.url}/silent")
+    redis_clients.text_client().delete("webhooks.p1")
+    task = make_task(Status.STORED, callback_url=f"{hostile.url}/silent", priority=1)
     notify.notify(str(task.id))
     task.refresh_from_db()
     assert (task.status, hostile.asked["/silent"]) == ("succeeded", 0)
-    [message] = redis_clients.text_client().lrange("webhooks", 0, -1)
+    [message] = redis_clients.text_client().lrange("webhooks.p1", 0, -1)
     delivery = Delivery.objects.get()
     assert str(delivery.id) in json.loads(message)["headers"]["argsrepr"]
     send_webhook(str(delivery.id))

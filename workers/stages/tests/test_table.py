@@ -9,12 +9,14 @@ from kombu import Exchange, Queue
 
 import imagegenx_site.celery as site
 from deploy.commands import CommandConfig, command
+from generation.queue.classes import queues_of
 from generation.tasks.models import Status
 from generation.tasks.stages import QUEUES, STAGES, Stage, named, stages_from
 from generation.tasks.states import MOVES
 from generation.telemetry import prometheus
 from workers import stages
 
+EACH = ["p0", "p1", "p2", "p3", *(queue for work in (*QUEUES, "webhooks") for queue in queues_of(work))]
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 
 
@@ -51,7 +53,7 @@ def test_the_stages_after_each_state() -> None:
     assert stages_from("succeeded") == (named("enlarge"),)
 
 
-@pytest.mark.parametrize("name", ["p0", "p1", "p2", "p3", *QUEUES])
+@pytest.mark.parametrize("name", EACH)
 def test_a_queue_is_made_by_its_name(name: str) -> None:
     with site.app.connection_for_write() as connection:
         made = site.app.amqp.queues[name]
@@ -63,7 +65,7 @@ def test_workers_metrics_and_the_drawing_of_the_app_have_the_queues_of_the_table
     workers = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
     lines = [command(name, CommandConfig()) for name in workers]
     read = [queue for line in lines for queue in line[line.index("-Q") + 1].split(",") if queue != "dq.gpu1"]
-    assert sorted(read) == sorted(prometheus.QUEUES) == sorted(["p0", "p1", "p2", "p3", *QUEUES, "webhooks"])
+    assert sorted(read) == sorted(prometheus.QUEUES) == sorted(EACH)
     drawn = dict.fromkeys(re.findall(r"^    (\w+) +(?=\w+\(id\))", site.__doc__ or "", re.M))
     assert list(drawn) == list(QUEUES)
     for stage in STAGES:

@@ -37,6 +37,7 @@ def folders(tmp_path: Path, settings) -> None:
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stages for which a message was sent."""
     sent: list[str] = []
+    monkeypatch.setattr(stages, "_send", lambda stage, *_: sent.append(stage.name))
     monkeypatch.setattr(stages, "signature", lambda name, *_, **__: name)
     monkeypatch.setattr(stages, "chain", lambda *names: _Chain(sent, names))
     return sent
@@ -66,7 +67,7 @@ def files(store: str) -> list[str]:
 
 def test_one_message_takes_a_task_from_the_gpu_to_its_end(make_task: MakeTask, messages: list[str]) -> None:
     task = generated(make_task)
-    stages.send_stages(str(task.id))
+    stages.send_stages(task.id, task.priority)
     assert messages == ["postprocess"]
     postprocess.postprocess(str(task.id))
     assert [entry["to"] for entry in now(task).history] == ["processed", "stored", "succeeded"]
@@ -80,7 +81,7 @@ def test_where_the_store_is_elsewhere_one_message_more_brings_upload_and_end(
 ) -> None:
     monkeypatch.setattr(stages, "is_local", lambda _: False)
     task = generated(make_task)
-    stages.send_stages(str(task.id))
+    stages.send_stages(task.id, task.priority)
     assert messages == ["postprocess", "upload"]
     postprocess.postprocess(str(task.id))
     assert now(task).status == "processed"

@@ -14,7 +14,9 @@ from typing import (
     is_typeddict,
 )
 
-Schema = dict[str, Any]
+from imagegenx_site.schema import COMPONENT, Schema
+
+FILE: Final = "x-file"  # what a field is in a multipart form, where that is another thing (components.py)
 _SIMPLE: Final = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -37,7 +39,7 @@ def schema_of(kind: Any) -> Schema:
     if origin is NotRequired:
         return schema_of(arguments[0])
     if origin is Literal:
-        return {"enum": list(arguments)}
+        return {**({"type": "string"} if all(isinstance(one, str) for one in arguments) else {}), "enum": [*arguments]}
     if origin in (Union, types.UnionType):
         return _union(arguments)
     if origin is list:
@@ -54,6 +56,7 @@ def _keywords(note: str | Schema) -> Schema:
 def _object(kind: Any) -> Schema:
     hints = get_type_hints(kind, include_extras=True)
     return {
+        COMPONENT: kind.__name__.removesuffix("Body"),
         "type": "object",
         "properties": {name: schema_of(hint) for name, hint in hints.items()},
         "required": [name for name in hints if name in kind.__required_keys__],
@@ -61,9 +64,12 @@ def _object(kind: Any) -> Schema:
 
 
 def _union(members: tuple[Any, ...]) -> Schema:
+    nullable = type(None) in members
     schemas = [schema_of(member) for member in members if member is not type(None)]
-    if len(schemas) == len(members):
-        return {"anyOf": schemas}
-    if len(schemas) == 1 and isinstance(schemas[0].get("type"), str):
+    if all(schema.keys() == {"type", "enum"} for schema in schemas):  # words of several types
+        schemas = [{"type": "string", "enum": [word for schema in schemas for word in schema["enum"]]}]
+    if not nullable:
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    if len(schemas) == 1 and isinstance(schemas[0].get("type"), str) and not {COMPONENT, "enum"} & schemas[0].keys():
         return {**schemas[0], "type": [schemas[0]["type"], "null"]}
     return {"anyOf": [*schemas, {"type": "null"}]}
