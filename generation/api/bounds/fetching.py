@@ -8,8 +8,8 @@ that user wait on the event loop too, PICTURE_REQUESTS_PER_USER in all.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
 
 from django.conf import settings
 from django.http.response import HttpResponseBase
