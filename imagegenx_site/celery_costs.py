@@ -9,12 +9,16 @@ Clients of Redis: kombu makes an object for each command that it sends, which ta
 Events: generation/queue/celery_events.py.
 """
 
-from typing import Any
+import os
+from typing import Any, Final
 
 from celery import Celery
 from celery.fixups.django import DjangoFixup, DjangoWorkerFixup  # type: ignore[attr-defined]  # missing in the stubs
 from django.db import close_old_connections
 from kombu.transport import redis as transport
+
+WAIT_S: Final = 5  # s of one blocking read of all queues; a message ends it
+GPU_WORKER: Final = "gpu-worker"
 
 
 class KeptConnections(DjangoWorkerFixup):
@@ -49,4 +53,8 @@ def apply(app: Celery) -> None:
     """For every channel and worker from now on."""
     keep_connections(app)
     transport.Transport.Channel = ThriftyChannel
+    if (
+        os.environ.get("PROCESS_NAME") != GPU_WORKER
+    ):  # which may open its gate (generation/queue/read_order.py) meanwhile
+        transport.Transport.brpop_timeout = WAIT_S
     app.conf.worker_consumer = "generation.queue.celery_events:ThriftyConsumer"

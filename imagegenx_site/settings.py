@@ -178,9 +178,8 @@ C2PA_TIMESTAMP_URL = env.str("C2PA_TIMESTAMP_URL", "")  # time-stamping authorit
 C2PA_ALWAYS = env.bool("C2PA_ALWAYS", False)  # sign also where a request does not ask, unless it wants no metadata
 if C2PA_ALWAYS and not C2PA_CERTIFICATE:
     raise ImproperlyConfigured("C2PA_ALWAYS needs C2PA_CERTIFICATE and C2PA_KEY.")
-# the hub that `models pull` asks, and the token of a person who agreed to licences there; empty: the client's own
-HF_ENDPOINT = env.str("HF_ENDPOINT", "")
-HF_TOKEN = env.str("HF_TOKEN", "")
+HF_ENDPOINT = env.str("HF_ENDPOINT", "")  # the hub that `models pull` asks; empty: the client's own
+HF_TOKEN = env.str("HF_TOKEN", "")  # of a person who agreed to licences there
 # models that were pulled or imported; relative sources start here. Those that ship need no setting
 MODELS_DIR = str(Path(env.str("MODELS_DIR", str(VAR_DIR / "models"))).resolve())
 

@@ -24,7 +24,7 @@ _DOORS: Final[dict[str, type[CompatView]]] = {
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """handler404."""
-    error = NotFound(f"There is nothing at {request.method} {request.path[:200]}.")
+    error = NotFound(f"There is nothing at {request.method} {request.path[:200]}. {envelope.hint(request.path)}")
     return _answer(request, error) or envelope.not_found(request, exception)
 
 

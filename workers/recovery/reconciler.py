@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 JOB = "reconciler"
 LEASE_S = 3.0
-RENEW_S = 0.5
-LOOK_S = 0.5  # from one look for open tasks to the next
+RENEW_S = 1.0
+LOOK_S = 1.0  # from one look for open tasks to the next
 LEAST_S, MOST_S = 0.01, 0.5  # of a pause between two turns
 
 

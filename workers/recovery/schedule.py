@@ -40,10 +40,10 @@ def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
     queue = WorkerQueue(redis, WorkerQueueConfig(worker="reconciler", own_queue=""))
     stages = StageMessages(config.stages)
     return (
-        Repair("lost_workers", 0.1, 0.5, partial(lost_workers.run, redis)),
+        Repair("lost_workers", 0.1, 1.0, partial(lost_workers.run, redis)),
         Repair("revoked", 0.2, 1.0, partial(revoked.run, redis)),
-        Repair("leases", 0.5, 1.0, partial(leases.run, queue)),
-        Repair("redis_epoch", 0.5, 1.0, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
+        Repair("leases", 0.5, 2.0, partial(leases.run, queue)),
+        Repair("redis_epoch", 0.5, 2.0, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
         Repair("processes", 1.0, 2.0, Processes().run),
         Repair("expiry", 1.0, 5.0, expiry.run),
         Repair("cancels", 1.0, 5.0, partial(cancels.run, config.cancels)),

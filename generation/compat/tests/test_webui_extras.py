@@ -67,7 +67,7 @@ def test_a_unit_without_a_picture_takes_the_one_that_is_worked_on(client: Client
     [
         (control({"image": "x", "module": "canny"}, {"image": "x", "module": "canny"}), "2 ControlNet units"),
         (control({"image": "x", "module": "lineart"}), "There is no preprocessor lineart. Known: none, canny"),
-        (control({"image": "x", "module": "none", "model": "tile"}), "canny, depth, openpose"),
+        (control({"image": "x", "module": "none", "model": "tile"}), "has no `control_type` tile"),
         (control({"image": "x", "module": "canny", "model": "depth"}), "draws canny, and the model reads depth"),
         (control({"module": "canny"}), "alwayson_scripts.controlnet.args[0].image"),
         (control({"image": 7, "module": "canny"}), "base64"),
