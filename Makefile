@@ -3,6 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# Tests wait about half of their time: twice as many processes as cores, eight at most.
+TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 4 ? 8 : 2 * cores)))
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: help run install models test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
@@ -30,7 +32,7 @@ run: install
 	@exec $(PY) -m deploy.run --stop-with-parent
 
 test: install
-	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: install
 	@exec $(PY) -m workers.tests.faults $(ARGS)
