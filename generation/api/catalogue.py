@@ -75,8 +75,9 @@ class ModelsView(ApiView):
 
     @extend_schema(**openapi_docs.operation("models", "List models", "catalogue", data=openapi_docs.listed(ModelBody)))
     def get(self, request: KeyRequest) -> Response:
-        """The enabled models; the first that can do a kind is its default."""
-        return Response({"items": [_model(model) for model in snapshot.current().models]})
+        """The enabled models that the key may use; the first that can do a kind is its default."""
+        known = snapshot.current().usable_by(plan_of(request.auth), request.user.team_id)
+        return Response({"items": [_model(model) for model in known.models]})
 
 
 class StylesView(ApiView):

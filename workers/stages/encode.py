@@ -42,9 +42,13 @@ def process_pictures(
     pictures = [picture for _, own in group for picture in own.values()]
     notes = [notes_of(task.parameters, task.model_key, number) for task, own in group for number in own]
     renewer = LeaseRenewer([task for task, _ in group])
-    network = SuperResConfig(Path(settings.SUPERRES_DIR))
     timer = times.timed if times else untimed
-    return process_each(pictures, recipe, notes, network, renewer, signer=_signer(), timer=timer)
+    return process_each(pictures, recipe, notes, _networks(), renewer, signer=_signer(), timer=timer)
+
+
+def _networks() -> SuperResConfig:
+    """Networks for enlargement that were pulled or imported come before those that ship."""
+    return SuperResConfig(Path(settings.SUPERRES_DIR), preferred=Path(settings.MODELS_DIR, "superres"))
 
 
 def _signer() -> SignerConfig | None:
