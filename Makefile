@@ -7,10 +7,11 @@ PY := $(VENV)/bin/python
 TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 4 ? 8 : 2 * cores)))
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install models test audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
+.PHONY: help run install models logs test test-ops audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
+	@echo "make logs TASK=img..  one task's life over the logs of all processes, in order; VAR_DIR chooses the run"
 	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
 	@echo "make test-s3          storage against real S3 servers (OpenStack Swift, Ceph, moto), behind a proxy that does harm"
 	@echo "make lint             ruff, mypy and the import contracts"
@@ -20,6 +21,7 @@ help:
 	@echo "make models ARGS=...  public models and your own: presets, pull sdxl, import FILE, list, check, remove (docs/models.md)"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make restore-to AT=.. the stopped product's database as it was at a moment (UTC), from BACKUP_DIR; drill-restore tries it"
+	@echo "make test-ops         dashboards, alert rules, compose and manifests by the programs they are for, and the product watched"
 	@echo "make test-faults      break one process or server at a time under work; FAULTS=all for every fault at every moment"
 	@echo "make test-attacks     one customer attacks the running product, another one's answers are timed"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue, bench-grouping: the parts"
@@ -31,8 +33,14 @@ install:
 run: install
 	@exec $(PY) -m deploy.run --stop-with-parent
 
+logs: install
+	@$(PY) -m deploy.task_log $(TASK)
+
 test: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-ops: install
+	@TEST_OPS=1 exec $(PY) -m deploy.services run -- $(PY) -m pytest deploy/monitoring $(ARGS)
 
 test-faults: install
 	@exec $(PY) -m workers.tests.faults $(ARGS)

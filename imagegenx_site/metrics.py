@@ -25,6 +25,19 @@ WAIT = prometheus.Histogram(
     ["class", "outcome"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 180, 300, 600),
 )
+SUBMITTED = prometheus.Counter("imagegenx_tasks_submitted", "New tasks.", ["model", "kind", "class", "size"])
+OUTCOMES = prometheus.Counter(
+    "imagegenx_task_outcomes",
+    "Ends of tasks: succeeded, failed, cancelled or expired, and the code of the error.",
+    ["model", "kind", "class", "outcome", "code"],
+)
+REQUEUES = prometheus.Counter("imagegenx_task_requeues", "Moves back to the queue, and why.", ["code"])
+PICTURES = prometheus.Counter("imagegenx_pictures", "Pictures of tasks that succeeded.")
+PICTURE_BYTES = prometheus.Counter("imagegenx_picture_bytes", "Bytes of their originals.")
+WEBHOOK = prometheus.Histogram(
+    "imagegenx_webhook_seconds", "Attempts at receivers; answer: 2xx to 5xx, or none.", ["answer"], buckets=_FAST
+)
+WEBHOOKS_ENDED = prometheus.Counter("imagegenx_webhooks_ended", "Deliveries delivered or given up.", ["outcome"])
 MOVES = prometheus.Counter("imagegenx_task_moves", "Moves of tasks.", ["to"])
 STAGE = prometheus.Histogram("imagegenx_stage_seconds", "Stages after the GPU.", ["stage", "outcome"], buckets=_FAST)
 CACHE_CALLS = prometheus.Counter("imagegenx_cache_calls", "Look-ups in the caches of Redis.", ["cache", "result"])

@@ -31,6 +31,7 @@ from imagegenx_site.environment import (
     shares,
     worker_name,
 )
+from imagegenx_site.tracing import spans
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -67,6 +68,7 @@ REDIS_TIMEOUT_S = number("REDIS_TIMEOUT_S", 5, 0.1, 60)  # s until a call to Red
 # ---- Processes -----------------------------------------------------------------------------------------------------
 # this process among those of its kind, as a pod's or a container's name; empty: that of the kind
 WORKER_NAME = worker_name("WORKER_NAME")
+BUILD_COMMIT = env.str("BUILD_COMMIT", "")  # of an image: the commit that it was built from, for imagegenx_build_info
 # members of each pool of processes, as gpu-worker:4,cpu-worker:2; a pool not named: as many as there were
 WORKERS_WANTED = counts("WORKERS_WANTED")
 
@@ -336,6 +338,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+if spans.ENABLED:  # OpenTelemetry's own variables (docs/operations.md, Traces)
+    MIDDLEWARE.insert(0, "imagegenx_site.tracing.requests.traced_requests")
 ROOT_URLCONF = "generation.urls"
 ASGI_APPLICATION = "imagegenx_site.asgi.application"
 AUTH_USER_MODEL = "generation.User"

@@ -1,8 +1,9 @@
 """The steps of a picture: basic, super-resolution, tone, white background, watermark, format."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -19,7 +20,14 @@ from postprocessing.tone import apply_tone
 from postprocessing.watermark import apply_watermarks
 
 _ENCODERS = min(4, os.cpu_count() or 1)  # threads; Pillow releases Python's lock while it encodes
+StepTimer = Callable[[str], AbstractContextManager[None]]
+"""Called with the name of each step, round the step: for traces."""
 _THUMBNAIL = Output(format="webp", quality=THUMBNAIL_QUALITY, metadata="minimal", icc=False)
+
+
+def untimed(_: str) -> AbstractContextManager[None]:
+    """The StepTimer that measures nothing."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ def process_each(
     *,
     signer: SignerConfig | None = None,
     thumbnails: bool = True,
+    timer: StepTimer = untimed,
 ) -> Iterator[ProcessedPicture]:
     """Process pictures that share a recipe, in their order. Each can be stored before the next group is processed.
 
@@ -70,12 +79,14 @@ def process_each(
     with ThreadPoolExecutor(_ENCODERS) as threads:
         for group in _groups(pictures, recipe, config):
             files = []
-            rendered = render(pictures[group], recipe, config, _part_of(progress, group, len(pictures)))
+            rendered = render(pictures[group], recipe, config, _part_of(progress, group, len(pictures)), timer)
             for picture, note in zip(rendered, notes[group] or repeat(None, len(rendered)), strict=True):
                 original = threads.submit(encode, picture, recipe.output, note, signer=signer)
                 files.append((original, threads.submit(thumbnail, picture) if thumbnails else original))
             for original, small in files:
-                yield ProcessedPicture(original.result(), small.result())
+                with timer("format"):
+                    done = ProcessedPicture(original.result(), small.result())
+                yield done
 
 
 def _groups(pictures: Sequence[Picture], recipe: Recipe, config: SuperResConfig) -> Iterator[slice]:
@@ -99,16 +110,25 @@ def _part_of(progress: Progress | None, group: slice, count: int) -> Progress | 
 
 
 def render(
-    pictures: Sequence[Picture], recipe: Recipe, config: SuperResConfig, progress: Progress | None = None
+    pictures: Sequence[Picture],
+    recipe: Recipe,
+    config: SuperResConfig,
+    progress: Progress | None = None,
+    timer: StepTimer = untimed,
 ) -> list[Picture]:
     """Every step but the format."""
-    done = [apply_basic(picture, recipe.basic) for picture in pictures]
+    with timer("basic"):
+        done = [apply_basic(picture, recipe.basic) for picture in pictures]
     if recipe.upscale:
-        done = upscale(done, recipe.upscale.scale, config, progress)
-    done = [apply_tone(picture, recipe.tone) for picture in done]
+        with timer("superres"):
+            done = upscale(done, recipe.upscale.scale, config, progress)
+    with timer("tone"):
+        done = [apply_tone(picture, recipe.tone) for picture in done]
     if recipe.white_background:
-        done = [whiten_background(picture) for picture in done]
-    return [apply_watermarks(picture, recipe.watermarks) for picture in done]
+        with timer("background"):
+            done = [whiten_background(picture) for picture in done]
+    with timer("watermark"):
+        return [apply_watermarks(picture, recipe.watermarks) for picture in done]
 
 
 def thumbnail(image: Picture, side: int = 256) -> Encoded:

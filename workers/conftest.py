@@ -7,6 +7,7 @@ import pytest
 
 from fixtures.fleet import fleet, processes, user
 from fixtures.hostile import hostile
+from fixtures.otlp_collector import collector
 from fixtures.queue_server import cancel, enqueue, make_worker_queue, redis, redis_url
 from fixtures.rows import able_model, client_of, key_of, make_task, make_user, owner, receiver, seeded
 

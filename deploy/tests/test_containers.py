@@ -120,7 +120,7 @@ def test_no_variable_of_a_manifest_is_unknown() -> None:
     for container in [pod(name, "abcde", {}) for name in IN_A_CLUSTER] + [
         service(name, "0a1b2c3d4e5f", {}) for name in PROCESSES
     ]:
-        foreign = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH", "BACKUP_DIR"}
+        foreign = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH", "BACKUP_DIR", "GRAFANA_PASSWORD"}
         for name in container.env.keys() - known - foreign:
             assert f'"{name}"' in read, f"{container.name} sets {name}, which nobody reads"
 

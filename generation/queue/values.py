@@ -62,3 +62,11 @@ class Withdrawal(StrEnum):
     REMOVED = "removed"  # it waited
     SIGNALLED = "signalled"  # it runs; its worker sees it at the next step
     ABSENT = "absent"
+
+
+_SIDE = 256  # pixels; with the exact size a client could make a new time series with each request
+
+
+def size_class(width: int, height: int) -> str:
+    """The longer side in pixels, rounded up to a multiple of 256: the label `size` of metrics."""
+    return str(_SIDE * -(-max(width, height) // _SIDE))

@@ -16,6 +16,7 @@ import asyncio
 import json
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -30,7 +31,10 @@ from standardwebhooks import Webhook
 
 from generation.webhooks import turns
 from generation.webhooks.models import Delivery, WebhookEndpoint
+from imagegenx_site import metrics
 from imagegenx_site.http.outbound import HostBusy, OutboundError, post
+from imagegenx_site.tracing import spans
+from imagegenx_site.tracing.values import TaskSpan
 
 # Waits in s before attempts 2, 3, ...: about a day in all, with jitter (the schedule that Standard Webhooks
 # recommends).
@@ -66,12 +70,25 @@ def send(delivery_id: UUID, payload: Payload) -> bool:
     delivery = Delivery.objects.select_related("task", "endpoint").get(pk=delivery_id)
     try:
         with turns.hold(delivery.endpoint.user_id, delivery.url):
-            status, fault = _attempt(delivery, payload(delivery))
+            status, fault = _observed_attempt(delivery, payload(delivery))
     except (turns.NoTurn, HostBusy):
         again = timezone.now() + timedelta(seconds=_PUT_BACK_S * random.uniform(0.7, 1.3))
         Delivery.objects.filter(pk=delivery_id, state=Delivery.State.PENDING).update(next_at=again)
         return False
     return _record(delivery, status, fault)
+
+
+def _observed_attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, str]:
+    """`_attempt`, counted and traced."""
+    began = time.time()
+    status, fault = _attempt(delivery, event)
+    ended = time.time()
+    metrics.WEBHOOK.labels(f"{status // 100}xx" if status else "none").observe(max(0.0, ended - began))
+    fields: dict[str, str | int] = {"try": delivery.attempts + 1, "event": delivery.event_type}
+    if status:
+        fields["http.response.status_code"] = status
+    spans.record(TaskSpan(delivery.task_id, "webhook", began, ended, fields, fault, kind="client"))
+    return status, fault
 
 
 def _attempt(delivery: Delivery, event: Mapping[str, Any]) -> tuple[int | None, str]:
@@ -122,6 +139,9 @@ def _record(delivery: Delivery, status: int | None, fault: str) -> bool:
         changes |= {"next_at": now + timedelta(seconds=BACKOFF_S[delivery.attempts] * random.uniform(0.9, 1.2))}
     with transaction.atomic():
         Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING).update(**changes)
+        if not fault or gave_up:
+            outcome = "given_up" if gave_up else "delivered"
+            transaction.on_commit(lambda: metrics.WEBHOOKS_ENDED.labels(outcome).inc())
         _update_endpoint(delivery.endpoint, arrived=not fault, gave_up=gave_up, gone=status == 410)
     if fault:
         _log.info("webhook not delivered", extra={"task_id": str(delivery.task_id), "fault": fault})

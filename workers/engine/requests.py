@@ -133,6 +133,31 @@ def _digest(picture: np.ndarray | None) -> tuple[Any, ...] | None:
     return None if picture is None else (*picture.shape, hashlib.sha256(picture.tobytes()).hexdigest())
 
 
+@dataclass(slots=True)
+class SampleTimes:
+    """What a sample spent in the engine, for traces: sums and moments (monotonic s; 0: not reached), no list of steps.
+
+    `joined` counts the samples of all its steps: over `steps` it is the mean batch. `paused`: passes that went by
+    without it.
+    """
+
+    began: float = 0.0
+    denoise_from: float = 0.0
+    denoise_until: float = 0.0
+    decode_from: float = 0.0
+    decode_until: float = 0.0
+    steps: int = 0
+    joined: int = 0
+    paused: float = 0.0
+
+    def note_step(self, began: float, ended: float, samples: int) -> None:
+        """One of its steps, shared by so many samples."""
+        self.denoise_from = self.denoise_from or began
+        self.denoise_until = ended
+        self.steps += 1
+        self.joined += samples
+
+
 @dataclass(frozen=True)
 class Progress:
     """`step` of `steps` denoising steps are done. `preview` is uint8 [h, w, 3] RGB where one was asked for."""
@@ -150,6 +175,7 @@ class Finished:
     sample_id: SampleId
     image: np.ndarray = field(repr=False)
     warnings: tuple[str, ...] = ()
+    times: SampleTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +185,7 @@ class Failed:
     sample_id: SampleId
     error: Exception
     retryable: bool
+    times: SampleTimes | None = None
 
 
 @dataclass(frozen=True)

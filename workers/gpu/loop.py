@@ -208,6 +208,8 @@ class EngineLoop(threading.Thread):
             running.done[event.sample_id] = event.step / event.steps
             return
         running.admitted.discard(event.sample_id)
+        if isinstance(event, Finished | Failed):
+            running.note_times(event)
         if isinstance(event, Finished):
             running.finish_sample(event)
         elif isinstance(event, Failed):

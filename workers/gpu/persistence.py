@@ -7,6 +7,7 @@ from django.db import Error, close_old_connections
 
 from generation.tasks import results, states
 from generation.tasks.stages import send_stages
+from imagegenx_site.tracing import spans
 from storage import raw
 from storage.errors import StorageError
 from workers.gpu import model_health
@@ -23,6 +24,12 @@ def persist_pictures(running: RunningTask, worker: str) -> None:
     database.
     """
     close_old_connections()
+    task = running.task
+    with spans.timed(task.id, "raw", pictures=len(running.images), attempt=task.attempt):
+        _persist(running, worker)
+
+
+def _persist(running: RunningTask, worker: str) -> None:
     task = running.task
     pictures = {index: encode_png(image) for index, image in running.images.items()}
     for index, png in pictures.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from generation.queue.worker import Claimed
-from workers.engine.requests import Finished, SampleId, SampleRequest
+from workers.engine.requests import Failed, Finished, SampleId, SampleRequest, SampleTimes
 from workers.gpu.outcomes import End, Outcome
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class RunningTask:
     images: dict[int, np.ndarray] = field(default_factory=dict)  # float32 [H, W, 3] RGB in 0..1
     warnings: list[str] = field(default_factory=list)  # of the engine about these pictures: kept with them
     own_warnings: list[str] = field(default_factory=list)  # of this task alone: another model stood in
+    times: dict[int, SampleTimes] = field(default_factory=dict)  # of the samples that were computed
     outcome: Outcome | None = None
     settling: bool = False
     reused: frozenset[int] = field(init=False)  # pictures that an identical request has left
@@ -69,6 +70,11 @@ class RunningTask:
         """The first outcome counts. Samples that are not admitted yet never will be."""
         self.outcome = self.outcome or outcome
         self.to_admit.clear()
+
+    def note_times(self, event: Finished | Failed) -> None:
+        """For traces; an identical sample's picture brings the times of the one that was computed."""
+        if event.times is not None:
+            self.times[event.sample_id.index] = event.times
 
     def finish_sample(self, event: Finished) -> None:
         """A picture is there; with the last one the task is finished."""

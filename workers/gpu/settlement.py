@@ -30,7 +30,7 @@ from generation.tasks import enqueue, states
 from generation.tasks.models import Status, Task
 from generation.tasks.reasons import Code, Reason
 from workers.engine.errors import ModelUnavailable
-from workers.gpu import failures, model_health, persistence
+from workers.gpu import failures, model_health, persistence, run_spans
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.running_tasks import RunningTask
 from workers.gpu.ticket_holder import TicketHolder
@@ -67,6 +67,7 @@ class Settler:
 
     def settle_now(self, running: RunningTask, outcome: Outcome) -> None:
         """The same in this thread, for a worker that ends."""
+        run_spans.record_run(running, outcome)
         try:
             release = settle_row(running.claimed, running.task, outcome, self.queue.config.worker)
         except Exception:
@@ -95,8 +96,9 @@ class Settler:
 
     def _settle(self, running: RunningTask) -> Release:
         worker = self.queue.config.worker
-        outcome = running.outcome
-        if outcome is None or outcome.end is End.FINISHED:
+        outcome = running.outcome or Outcome(End.FINISHED)
+        run_spans.record_run(running, outcome)
+        if outcome.end is End.FINISHED:
             outcome = persistence.persist_with_retries(running, worker, self._patience)
         return settle_row(running.claimed, running.task, outcome, worker)
 

@@ -9,12 +9,13 @@ from django.conf import settings
 
 from generation.catalogue.file_notes import notes_of
 from generation.tasks.models import Task
-from postprocessing.pipeline import ProcessedPicture, process_each
+from postprocessing.pipeline import ProcessedPicture, process_each, untimed
 from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
 from workers.stages.lease import LeaseRenewer
+from workers.stages.step_times import StepTimes
 
 Lossless = Mapping[int, np.ndarray]  # pictures of one task by number: uint8 [H, W, 3] RGB
 
@@ -32,14 +33,17 @@ def _decoded(task: Task, number: int) -> np.ndarray:
     return picture
 
 
-def process_pictures(group: Sequence[tuple[Task, Lossless]], recipe: Recipe) -> Iterator[ProcessedPicture]:
+def process_pictures(
+    group: Sequence[tuple[Task, Lossless]], recipe: Recipe, times: StepTimes | None = None
+) -> Iterator[ProcessedPicture]:
     """The files of these tasks in their order, made as one batch. Their leases are renewed while a network works.
-    Raises PostprocessingError, TimeoutError.
+    `times` learns how long each step takes. Raises PostprocessingError, TimeoutError.
     """
     pictures = [picture for _, own in group for picture in own.values()]
     notes = [notes_of(task.parameters, task.model_key, number) for task, own in group for number in own]
     renewer = LeaseRenewer([task for task, _ in group])
-    return process_each(pictures, recipe, notes, _networks(), renewer, signer=_signer())
+    timer = times.timed if times else untimed
+    return process_each(pictures, recipe, notes, _networks(), renewer, signer=_signer(), timer=timer)
 
 
 def _networks() -> SuperResConfig:

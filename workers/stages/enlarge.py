@@ -7,6 +7,7 @@ from celery import shared_task
 
 from generation.tasks import enlargement, events, stages, states
 from generation.tasks.models import Task
+from imagegenx_site.tracing import spans
 from storage.store import get_store
 from workers.stages import lease
 from workers.stages.encode import process_pictures, read_lossless
@@ -25,7 +26,7 @@ def enlarge(task_id: str) -> None:
     task = lease.take(STAGE, task_id)
     if task is None:
         return
-    with handle_failures(STAGE, task):
+    with handle_failures(STAGE, task), spans.timed(task.id, STAGE.name, **{"try": task.stage_attempts}):
         _enlarge(task)
 
 

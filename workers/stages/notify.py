@@ -12,12 +12,13 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from generation.catalogue import loras
+from generation.queue.values import size_class
 from generation.tasks import enlargement, estimates, outbox, stages, states
 from generation.tasks.models import Task
 from generation.webhooks import events as webhook_events
 from generation.webhooks import messages
-from imagegenx_site.metrics import TASK
-from workers.engine.metrics import size_class
+from imagegenx_site.metrics import PICTURE_BYTES, PICTURES, TASK
+from imagegenx_site.tracing import spans
 from workers.stages import lease
 from workers.stages.failures import handle_failures
 from workers.stages.images import clear_raw
@@ -36,11 +37,13 @@ def notify(task_id: str) -> None:
 
 def work(task: Task) -> None:
     """On a leased task."""
-    with handle_failures(STAGE, task):
+    with handle_failures(STAGE, task), spans.timed(task.id, STAGE.name, **{"try": task.stage_attempts}):
         deliveries = _succeed(task)
         _note_time_after_gpu(task)
         messages.send_messages(deliveries, task.priority)
         pictures = list(task.known_images())
+        PICTURES.inc(len(pictures))
+        PICTURE_BYTES.inc(sum(picture.bytes for picture in pictures))
         clear_raw(task, pictures, but_lossless=task.recipe.late)
         if enlargement.not_enlarged(task, pictures):
             stages.send_stages(task.id, task.priority, STAGE.target)

@@ -10,11 +10,14 @@ from django.conf import settings
 from generation.tasks import stages, states
 from generation.tasks.models import Task
 from imagegenx_site import metrics
+from imagegenx_site.tracing import spans
+from postprocessing.pipeline import untimed
 from storage.store import get_store
 from workers.stages import lease, picture_check, visit
 from workers.stages.encode import process_pictures, read_lossless
 from workers.stages.failures import handle_failures
 from workers.stages.images import save_images
+from workers.stages.step_times import StepTimes
 
 STAGE: Final = stages.named("postprocess")
 GROUP_PIXELS: Final = 4 << 20  # of finished pictures that are worked on together
@@ -64,11 +67,24 @@ def _postprocess(task: Task, *others: Task) -> Iterator[Task]:
     """The first versions of tasks with the same work, made as one batch once the content policy has looked at the
     pictures: read, check, encode, save, move. Yields each task when its row has moved.
     """
-    group = [(each, read_lossless(each, range(each.parameters.num_images))) for each in (task, *others)]
-    for each, lossless in group:
-        picture_check.check(each.parameters, list(lossless.values()))
-    files = process_pictures(group, task.recipe.first_version())
-    for each, lossless in group:
-        save_images(get_store("raw"), each, dict(zip(lossless, files, strict=False)))
-        visit.leave(STAGE, each, states.mark_processed)
-        yield each
+    times = StepTimes() if spans.ENABLED else None
+    timed = times.timed if times else untimed
+    try:
+        with timed("read"):
+            group = [(each, read_lossless(each, range(each.parameters.num_images))) for each in (task, *others)]
+        with timed("check"):
+            for each, lossless in group:
+                picture_check.check(each.parameters, list(lossless.values()))
+        files = process_pictures(group, task.recipe.first_version(), times)
+        for each, lossless in group:
+            made = dict(zip(lossless, files, strict=False))
+            with timed("save"):
+                save_images(get_store("raw"), each, made)
+            visit.leave(STAGE, each, states.mark_processed)
+            if times:
+                times.record(each, len(group))
+            yield each
+    except Exception as error:
+        if times:
+            times.record(task, 1 + len(others), f"{type(error).__name__}: {error}")
+        raise

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from generation.tasks import stages, states
 from generation.tasks.models import Task
+from imagegenx_site.tracing import spans
 from storage.store import get_store
 from workers.stages import lease, visit
 from workers.stages.failures import handle_failures
@@ -24,7 +25,7 @@ def upload(task_id: str) -> None:
 
 def work(task: Task) -> None:
     """On a leased task; then what follows in the same visit."""
-    with handle_failures(STAGE, task):
+    with handle_failures(STAGE, task), spans.timed(task.id, STAGE.name, **{"try": task.stage_attempts}):
         in_parallel(_move, stored_keys(task.known_images()))
         visit.leave(STAGE, task, states.mark_stored)
     visit.go_on(STAGE, task)

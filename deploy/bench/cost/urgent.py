@@ -1,4 +1,4 @@
-"""How long P0 takes beside a crowd: tasks of P0, one after the other, alone and while P2 tasks wait."""
+"""How long P0 takes beside other load: tasks of P0, one after the other, alone and while P2 tasks wait."""
 
 import statistics
 import threading
@@ -10,22 +10,22 @@ import httpx
 from deploy.bench.cost import bare
 
 COUNT: Final = 20
-CROWD: Final = 40  # waiting P2 tasks, refilled as they end
+LOAD: Final = 40  # waiting P2 tasks, refilled as they end
 CASE: Final = ("mini", 20, 256)
 GENERATE: Final = "/api/v1/image/generate"
 
 
 def measure(http: httpx.Client) -> dict[str, Any]:
-    """Seconds of each P0 task alone and beside the crowd; medians, and the ratio of both and of the worst."""
+    """Seconds of each P0 task alone and beside the others; medians, and the ratio of both and of the worst."""
     _one(http, -1)
     alone = [_one(http, number) for number in range(COUNT)]
     stopping = threading.Event()
-    crowd = threading.Thread(target=_keep_crowd, args=(http, stopping))
-    crowd.start()
+    load = threading.Thread(target=_keep_load, args=(http, stopping))
+    load.start()
     time.sleep(5)
     beside = [_one(http, COUNT + number) for number in range(COUNT)]
     stopping.set()
-    crowd.join()
+    load.join()
     calm, busy = statistics.median(alone), statistics.median(beside)
     return {
         "alone_s": round(calm, 3),
@@ -43,12 +43,12 @@ def _one(http: httpx.Client, seed: int) -> float:
     return time.monotonic() - begun
 
 
-def _keep_crowd(http: httpx.Client, stopping: threading.Event) -> None:
-    """CROWD tasks wait until the end; what is left then is cancelled."""
+def _keep_load(http: httpx.Client, stopping: threading.Event) -> None:
+    """LOAD tasks wait until the end; what is left then is cancelled."""
     opened: list[str] = []
     while not stopping.is_set():
         opened = [one for one in opened if _open(http, one)]
-        for _ in range(CROWD - len(opened)):
+        for _ in range(LOAD - len(opened)):
             answer = http.post(GENERATE, json=_body(1000 + len(opened), 2))
             if answer.status_code == 202:
                 opened.append(answer.json()["data"]["task_id"])

@@ -13,7 +13,7 @@ from collections import deque
 
 import torch
 
-from generation.queue.values import BatchKey
+from generation.queue.values import BatchKey, size_class
 from workers.engine.batching import batch_runner, scheduler
 from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, PassKind
 from workers.engine.batching.config import EngineConfig
@@ -24,7 +24,7 @@ from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.batching.row_tuner import RowTuner
 from workers.engine.errors import EngineError, ModelUnavailable
 from workers.engine.interception import Phase
-from workers.engine.metrics import BATCH, OUT_OF_MEMORY, STEP, size_class
+from workers.engine.metrics import BATCH, OUT_OF_MEMORY, PREEMPTED, ROWS, STEP
 from workers.engine.models.pool import ModelPool
 from workers.engine.requests import Cancelled, Event, Failed, SampleId, SampleRequest
 
@@ -181,14 +181,20 @@ class Engine:
         """Pictures of samples whose steps are done, the oldest first, in passes as large as is worth while. What would
         make the turn longer than a step may be waits for the next one.
         """
-        until = time.perf_counter() + self.config.step_max_s
+        until = time.monotonic() + self.config.step_max_s
         while waiting := self._not_paused(Phase.DECODE):
             key = batch_runner.group_key(waiting[0])
             group = [sample for sample in waiting if batch_runner.group_key(sample) == key]
             chosen = group[: max(1, self._tuner.rows(group[0].request.batch_key, DECODE))]
+            decoding = time.monotonic()
+            for sample in chosen:
+                sample.times.decode_from = decoding
             with self._tuner.measure(chosen, DECODE):
                 self._run(chosen, DECODE)
-            if time.perf_counter() > until:
+            decoded = time.monotonic()
+            for sample in chosen:
+                sample.times.decode_until = decoded
+            if decoded > until:
                 return
 
     def _not_paused(self, phase: Phase) -> list[PipelineGreenlet]:
@@ -214,13 +220,23 @@ class Engine:
         chosen = scheduler.choose(candidates, self._row_limit, self.config.policy)
         samples = [suspended[member.sample_id] for member in chosen]
         self.warm_key = samples[0].request.batch_key
-        self._paused.pass_over(suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen})
-        request, started = samples[0].request, time.perf_counter()
-        self._rows_a_sample[request.batch_key] = max(map(batch_runner.rows_of, samples))
+        passed_over = [suspended[one] for one in suspended.keys() - {sample.sample_id for sample in chosen}]
+        if preempted := sum(sample.passed_over == 0 and sample.times.steps > 0 for sample in passed_over):
+            PREEMPTED.inc(preempted)
+        self._paused.pass_over(passed_over)
+        request, started = samples[0].request, time.monotonic()
+        rows = [batch_runner.rows_of(sample) for sample in samples]
+        self._rows_a_sample[request.batch_key] = max(rows)
         with self._tuner.measure(samples):
             self._run(samples)
+        ended = time.monotonic()
+        for sample in samples:
+            sample.times.note_step(started, ended, len(samples))
+        for sample in passed_over:
+            sample.times.paused += ended - started
         BATCH.labels(request.model).observe(len(samples))
-        STEP.labels(request.model, size_class(request.width, request.height)).observe(time.perf_counter() - started)
+        ROWS.labels(request.model).observe(sum(rows))
+        STEP.labels(request.model, size_class(request.width, request.height)).observe(ended - started)
 
     def _row_limit(self, leader: scheduler.Candidate) -> int:
         return self._tuner.rows(self._active[leader.sample_id].request.batch_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from workers.engine.batching.footprint import bytes_held
 from workers.engine.errors import is_retryable
 from workers.engine.interception import Call
 from workers.engine.made_picture import completed
-from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest
+from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress, SampleRequest, SampleTimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,12 +37,14 @@ class PipelineGreenlet:
         self.outcome: Event | None = None
         self.passed_over = 0
         self.held_bytes = 0
+        self.times = SampleTimes()
         self._report = report
         self._greenlet = greenlet(self._run)
         self._greenlet.context = request.loras
 
     def start(self) -> None:
         """Run up to the first heavy call: the text encoder and the preparations of the pipeline."""
+        self.times.began = time.monotonic()
         self._switch()
 
     def resume(self, result: Any) -> None:
@@ -91,9 +94,9 @@ class PipelineGreenlet:
         if isinstance(result, GreenletExit) or result is None:
             self.outcome = Cancelled(sample_id)
         else:
-            self.outcome = Finished(sample_id, result.image, result.warnings)
+            self.outcome = Finished(sample_id, result.image, result.warnings, self.times)
 
     def _failed(self, error: Exception) -> None:
         self.call = None
         traceback.clear_frames(error.__traceback__)  # the event lives on; the sample's tensors need not
-        self.outcome = Failed(self.request.sample_id, error, is_retryable(error))
+        self.outcome = Failed(self.request.sample_id, error, is_retryable(error), self.times)

@@ -20,7 +20,7 @@ import torch
 from imagegenx_site.config import GpuConfig
 from workers.engine.errors import EngineError, ModelUnavailable, is_out_of_memory
 from workers.engine.interface import ModelInterface
-from workers.engine.metrics import MODEL_BYTES, MODEL_LOADS
+from workers.engine.metrics import MODEL_BYTES, MODEL_LOADS, OUT_OF_MEMORY, PRECISION
 from workers.engine.models import memory
 from workers.engine.models.precision import lower, resolved
 from workers.engine.models.registry import make_model
@@ -54,6 +54,7 @@ class _Entry:
     model: ModelInterface
     loading: Future
     last_used: float
+    precision: str
     users: int = 0
     size: int = 0
     settled: bool = False
@@ -204,8 +205,12 @@ class ModelPool:
             raise ModelUnavailable(
                 f"model {key} is not known to this worker; it knows {', '.join(self._specs) or 'none'}"
             )
-        model = make_model(replace(self._specs[key], precision=self.precision_of(key)), self.device)
-        entry = self._entries[key] = _Entry(model, self._loader.submit(model.load), self._clock())
+        precision = self.precision_of(key)
+        OUT_OF_MEMORY.labels(key)  # and the loads: from 0 on, so that the first event is seen
+        for outcome in ("loaded", "failed"):
+            MODEL_LOADS.labels(key, outcome)
+        model = make_model(replace(self._specs[key], precision=precision), self.device)
+        entry = self._entries[key] = _Entry(model, self._loader.submit(model.load), self._clock(), precision)
         return entry
 
     def _settled(self, key: str, entry: _Entry) -> bool:
@@ -225,6 +230,7 @@ class ModelPool:
             entry.settled, entry.size = True, entry.model.memory_bytes()
             MODEL_LOADS.labels(key, "loaded").inc()
             MODEL_BYTES.labels(key).set(entry.size)
+            PRECISION.labels(key, entry.precision).set(1)
             self._evict_beyond_budget(keep=key)
             if self._too_full(keep=key) and self.lower_precision(key, f"over {HIGH:.0%} of the memory is in use"):
                 self._entry(key)
@@ -268,6 +274,7 @@ class ModelPool:
         entry = self._entries.pop(key)
         entry.model.release()
         MODEL_BYTES.labels(key).set(0)
+        PRECISION.labels(key, entry.precision).set(0)
         logger.info("model %s left the memory", key)
         gc.collect()
         self._give_back_cache()

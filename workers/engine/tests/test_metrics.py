@@ -4,8 +4,8 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 
-from workers.engine import Engine, EngineConfig, ModelPool, ModelSpec, ModelUnavailable, PoolConfig
-from workers.engine.metrics import size_class
+from generation.queue.values import size_class
+from workers.engine import Engine, EngineConfig, Finished, ModelPool, ModelSpec, ModelUnavailable, PoolConfig
 from workers.engine.tests.driving import run_to_end, sample
 
 
@@ -60,3 +60,20 @@ def test_sizes_that_a_client_chooses_make_few_series():
     assert {size_class(width, height) for width in sides for height in sides} == {
         str(side) for side in range(256, 2049, 256)
     }
+
+
+def test_samples_say_where_their_time_went(mini_pool):
+    requests = [sample(text="timed", seed=seed, steps=3) for seed in range(2)]
+    finished = [event for event in run_to_end(Engine(mini_pool), requests).events if isinstance(event, Finished)]
+    assert len(finished) == 2
+    for event in finished:
+        times = event.times
+        assert 0 < times.began <= times.denoise_from < times.denoise_until <= times.decode_from < times.decode_until
+        assert (times.steps, times.joined, times.paused) == (3, 6, 0)
+
+
+def test_precision_and_rows_are_counted(mini_pool):
+    before = value("imagegenx_batch_rows_sum", model="mini@1")
+    run_to_end(Engine(mini_pool), [sample(seed=seed, steps=1) for seed in range(2)])
+    assert value("imagegenx_batch_rows_sum", model="mini@1") - before in (2, 4)  # 4 with guidance
+    assert value("imagegenx_model_precision", model="mini@1", precision=mini_pool.precision_of("mini@1")) == 1

@@ -15,12 +15,15 @@ import pytest
 from django.utils import timezone
 
 from fixtures.hostile import HostileServer
+from fixtures.otlp_collector import Collector
 from generation.catalogue.models import Lora
 from generation.tasks import enlargement, outbox, stages, states
 from generation.tasks.models import OWNER_GIVEN_UP, Image, Status, Task
 from generation.tasks.view import view_for
 from generation.webhooks.models import Delivery, WebhookEndpoint
 from imagegenx_site import redis_clients
+from imagegenx_site.tracing import spans
+from imagegenx_site.tracing.values import root_of
 from postprocessing.tests.certificates import make_chain
 from postprocessing.tests.networks import save_blur_network
 from storage import keys, raw
@@ -438,3 +441,25 @@ def test_the_end_of_a_task_waits_for_no_receiver(make_task: MakeTask, hostile: H
     send_webhook(str(delivery.id))
     delivery.refresh_from_db()
     assert (hostile.asked["/silent"], delivery.attempts, delivery.state) == (1, 1, "pending")
+
+
+def test_a_trace_shows_each_stage_and_step(generated: Task, collector: Collector) -> None:
+    run_all(generated)
+    spans.flush()
+    found = collector.of(generated.id)
+    steps = {"read", "check", "basic", "tone", "watermark", "format", "save"}
+    assert found.keys() == {"postprocess", "upload", "notify"} | steps  # the root follows the commit
+    [stage] = found["postprocess"]
+    assert {span.parent for name in steps for span in found[name]} == {stage.span_id}
+    assert {found[name][0].parent for name in ("postprocess", "upload", "notify")} == {root_of(generated.id)}
+
+
+def test_a_try_that_failed_is_in_the_trace(generated: Task, collector: Collector, monkeypatch: Any) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(postprocess, "save_images", full)
+    postprocess.postprocess(str(generated.id))
+    spans.flush()
+    [stage] = collector.of(generated.id)["postprocess"]
+    assert stage.error == "OSError: the disk is full"

@@ -13,7 +13,7 @@ from generation.queue.classes import queues_of
 from generation.tasks.models import Status
 from generation.tasks.stages import QUEUES, STAGES, Stage, named, stages_from
 from generation.tasks.states import MOVES
-from generation.telemetry import prometheus
+from generation.telemetry import system_gauges
 from workers import stages
 
 EACH = ["p0", "p1", "p2", "p3", *(queue for work in (*QUEUES, "webhooks") for queue in queues_of(work))]
@@ -65,7 +65,7 @@ def test_workers_metrics_and_the_drawing_of_the_app_have_the_queues_of_the_table
     workers = ("gpu-worker", "cpu-worker", "enlarge-worker", "io-worker", "webhook-worker")
     lines = [command(name, CommandConfig()) for name in workers]
     read = [queue for line in lines for queue in line[line.index("-Q") + 1].split(",") if queue != "dq.gpu1"]
-    assert sorted(read) == sorted(prometheus.QUEUES) == sorted(EACH)
+    assert sorted(read) == sorted(system_gauges.QUEUES) == sorted(EACH)
     drawn = dict.fromkeys(re.findall(r"^    (\w+) +(?=\w+\(id\))", site.__doc__ or "", re.M))
     assert list(drawn) == list(QUEUES)
     for stage in STAGES:

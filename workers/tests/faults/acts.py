@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fixtures.fleet import Fleet
-from generation.telemetry.prometheus import QUEUES
+from generation.telemetry.system_gauges import QUEUES
 from imagegenx_site import redis_clients
 from workers.tests.faults.clock import step
 from workers.tests.faults.stage import Stage, blocked, watchdog_of

@@ -1,0 +1,3 @@
+"""What these tests may use."""
+
+from fixtures.otlp_collector import collector
