@@ -64,6 +64,12 @@ class ImageModel(models.Model):
         """Kinds of control pictures for which it declares a ControlNet; none where its class needs no declaration."""
         return tuple(self.options.get("controlnets", {}))
 
+    @property
+    def known_words(self) -> list[str] | None:
+        """The words and phrases that it was trained on, where its option `words` names them; None: too many to name."""
+        words = self.options.get("words")
+        return words.split(" ") if isinstance(words, str) and words else None
+
 
 class Style(models.Model):
     """Words put around a prompt, and the tone of the finished picture."""
