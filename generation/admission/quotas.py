@@ -87,9 +87,10 @@ def give_back(admission: Admission) -> None:
         _log.warning("an admission was not given back: %s", error)
 
 
-def standing(user: User, plan: Plan) -> tuple[Allowance, ...]:
+def standing(user: User, plan: Plan, look_up: LookUp) -> tuple[Allowance, ...]:
     """What the plan's limits leave of today, without counting anything; nothing while Redis is unreachable."""
     try:
+        _compare_with_postgres(user.pk, look_up, forced=False)
         with redis_clients.text_client().pipeline(transaction=False) as pipe:
             pipe.zcard(_open_key(user.pk))
             pipe.hmget(_day_key(Admission(user.pk, f"{datetime.now(UTC):%Y%m%d}")), ["images", "work"])

@@ -18,7 +18,7 @@ from generation.api.requests.choices import OneOf
 from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import DayField, StrictSerializer, checked
 from generation.policy import rules
-from generation.tasks import usage
+from generation.tasks import open_tasks, usage
 from generation.tasks.presentation import Moment
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 
@@ -126,7 +126,7 @@ class AccountView(ApiView):
         key, plan = request.auth, plan_of(request.auth)
         left = [
             {"name": one.name, "limit": one.quota, "left": one.left, "resets_in": one.reset}
-            for one in quotas.standing(request.user, plan)
+            for one in quotas.standing(request.user, plan, open_tasks.look_up)
         ]
         team = request.user.team
         return Response(
