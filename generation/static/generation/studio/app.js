@@ -16,6 +16,7 @@ const SCREENS = {
 };
 const shown = new Map(); // name -> element
 const place = document.getElementById("main");
+const gate = document.getElementById("gate");
 const login = document.getElementById("login");
 
 async function show() {
@@ -36,7 +37,7 @@ async function show() {
 }
 
 async function enter() {
-  login.hidden = true;
+  gate.hidden = true;
   document.getElementById("nav").hidden = document.getElementById("logout").hidden = place.hidden = false;
   place.replaceChildren(Object.assign(document.createElement("p"), { className: "loading", textContent: t("loading") }));
   try {
@@ -60,7 +61,7 @@ function leave() {
   shown.clear();
   place.replaceChildren();
   place.hidden = document.getElementById("nav").hidden = document.getElementById("logout").hidden = true;
-  login.hidden = false;
+  gate.hidden = false;
   login.elements.key.focus();
 }
 
@@ -69,7 +70,7 @@ login.addEventListener("submit", async (event) => {
   const field = login.elements.key, said = document.getElementById("login-error");
   said.textContent = "";
   try {
-    await request("/session", { method: "POST", body: { key: field.value.trim() } });
+    await (await request("/session", { method: "POST", body: { key: field.value.trim() } })).text();
   } catch (error) {
     said.textContent = error.status === 401 ? t("bad_key") : error.message;
     return;
@@ -85,7 +86,7 @@ document.getElementById("logout").addEventListener("click", async () => {
 });
 
 document.addEventListener("signed-out", () => {
-  if (login.hidden) {
+  if (gate.hidden) {
     leave();
     notice(t("session_over"));
   }
@@ -110,7 +111,7 @@ document.getElementById("language").addEventListener("click", switchLanguage);
 for (const name of ["online", "offline"]) {
   addEventListener(name, () => (document.getElementById("offline").hidden = navigator.onLine));
 }
-addEventListener("hashchange", () => login.hidden && show());
+addEventListener("hashchange", () => gate.hidden && show());
 theme(false);
 fillTexts();
 if (document.body.dataset.session === "yes") await enter();

@@ -50,7 +50,8 @@ function childrenPart(account) {
 async function openForChildren() {
   const asked = { name: t("kids"), profile: "child-safe", scopes: ["generate", "read"], expires_in_days: 30 };
   const made = await api("keys", { method: "POST", body: asked, headers: onceKey() });
-  await request("/session", { method: "POST", body: { key: made.api_key } });
+  const begun = await request("/session", { method: "POST", body: { key: made.api_key } });
+  await begun.text();
   location.href = "/kids";
 }
 

@@ -3,7 +3,7 @@
 import { make } from "../core/dom.js";
 import { dayText, numberText, t } from "../core/texts.js";
 
-const WIDTH = 640, HEIGHT = 160, FOOT = 20;
+const WIDTH = 640, HEIGHT = 140, FOOT = 2;
 
 function svg(name, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -22,12 +22,8 @@ export function barPlot(title, days) {
     bar.append(svg("title", {}, `${dayText(day)}: ${numberText(value)}`));
     return bar;
   });
-  const labels = [0, Math.floor(days.length / 2), days.length - 1].map((at, place) => {
-    const anchor = ["start", "middle", "end"][place];
-    const x = [0, WIDTH / 2, WIDTH][place];
-    return svg("text", { x, y: HEIGHT - 4, "text-anchor": anchor, class: "label" }, days[at].day.slice(5));
-  });
+  const labels = [0, Math.floor(days.length / 2), days.length - 1].map((at) => make("span", {}, days[at].day.slice(5)));
   const line = svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT - FOOT, y2: HEIGHT - FOOT, class: "axis" });
-  const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title }, line, ...bars, ...labels);
-  return make("figure", { className: "plot" }, make("figcaption", {}, title, make("b", {}, t("most", { n: numberText(most) }))), plot);
+  const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title }, line, ...bars);
+  return make("figure", { className: "plot" }, make("figcaption", {}, title, make("b", {}, t("most", { n: numberText(most) }))), plot, make("div", { className: "labels", aria: { hidden: "true" } }, ...labels));
 }

@@ -53,7 +53,7 @@ function screen(styles) {
     ...styles.map((style) => pick("style", style.name, (language === "zh" && style.title_zh) || style.title, make("img", { src: picture("style", style.name), alt: "" }))));
   chosen.style = styles[0]?.name ?? "";
   looks.firstChild?.setAttribute("aria-pressed", "true");
-  const result = make("div", { className: "result", aria: { live: "polite" } });
+  const result = make("div", { className: "result", aria: { live: "polite" } }, make("span", { className: "faint" }, icon("picture")));
   const go = make("button", { type: "button", className: "go", title: t("kids_paint"), aria: { label: t("kids_paint") } }, icon("brush"));
   go.onclick = () => paint(go, result);
   const words = make("div", { className: "choose" }, subjects, row("paint", colours("colour", t("kids_colour"))), row("ground", colours("ground", t("kids_ground"))), hats, looks);

@@ -26,7 +26,7 @@ export async function createScreen() {
     promptBox(send), sources(), styleGallery(), shapes(), counts(), modelCards(), loraPicker(), advanced(),
     make("div", { className: "press" }, estimate(), go),
   );
-  return make("div", { className: "create" }, form, watchList());
+  return make("div", { className: "create" }, make("h1", { className: "sr" }, t("create")), form, watchList());
 }
 
 async function press(go) {

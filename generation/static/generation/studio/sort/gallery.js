@@ -23,7 +23,7 @@ export async function galleryScreen() {
   grid.addEventListener("stale", ({ detail }) => renew(detail));
   grid.addEventListener("keydown", (event) => event.key === "Delete" && grid.selected.size && list.remove());
   tasks.addEventListener("ended", () => (list.outdated = true));
-  const screen = make("div", { className: "gallery" }, filterBar((query) => list.open(query)), bar, grid, empty);
+  const screen = make("div", { className: "gallery" }, make("h1", { className: "sr" }, t("gallery")), filterBar((query) => list.open(query)), bar, grid, empty);
   screen.addEventListener("shown", () => list.outdated && list.open(list.query));
   return screen;
 }
