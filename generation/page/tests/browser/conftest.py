@@ -1,7 +1,7 @@
-"""Tests of the page in a real Chromium. They run when TEST_BROWSER is set (`make test-browser`), beside the whole product
-with the model that ships. What the browser complains about fails the test: errors and warnings of the console
-(violations of the Content-Security-Policy among them), exceptions, requests to anybody else, answers of 400 and
-above but for those that a test means to get.
+"""Tests of the page in a real Chromium. They run when TEST_BROWSER is set (`make test-browser`), beside the whole
+product with the model that ships. What the browser complains about fails the test: errors and warnings of the console,
+among them violations of the Content-Security-Policy; exceptions; requests to anybody else; answers of 400 and above but
+for those that a test means to get.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -32,7 +33,7 @@ def generate(page: Any, text: str) -> Any:
     card.wait_for()
     until(
         page,
-        "() => id => document.querySelector(`[data-task='${id}']`).className === 'succeeded'",
+        "id => document.querySelector(`[data-task='${id}']`).className === 'succeeded'",
         card.get_attribute("data-task"),
     )
     return card
@@ -59,7 +60,7 @@ def test_words_become_pictures_and_nothing_is_lost_by_closing_the_page(studio: S
     assert "bicycle" in page.locator(".notes .warning").inner_text()
     until(page, "() => /^2 pictures · .* megapixel-steps · about/.test(document.querySelector('.estimate').innerText)")
     page.locator(".advanced summary").click()
-    page.get_by_role("spinbutton", name="Steps").fill("80")
+    page.get_by_role("spinbutton", name="Steps").fill("60")
     page.get_by_role("spinbutton", name="Steps").press("Tab")
     page.click(".press .primary")
     page.locator("task-card.running").first.wait_for()
@@ -68,7 +69,7 @@ def test_words_become_pictures_and_nothing_is_lost_by_closing_the_page(studio: S
     page = page.context.new_page()
     page.goto(stack.url)
     page.get_by_text("a red star with a bicycle", exact=True).first.wait_for()
-    until(page, "() => /step [0-9]+ of 80/.test(document.querySelector('.tasks').innerText)")
+    until(page, "() => /step [0-9]+ of 60/.test(document.querySelector('.tasks').innerText)")
     until(page, "() => document.querySelectorAll('task-card.succeeded img').length >= 2")
     assert page.locator("#prompt").input_value() == "a {red|blue} star with a bicycle"
     page.get_by_role("button", name="Earlier prompts").click()
@@ -265,9 +266,12 @@ def test_no_screen_has_a_barrier_or_is_wider_than_the_window(
 
 
 def look(page: Any, screen: str) -> None:
+    """No barrier that axe finds, nothing beside the window; a picture of it where SCREENSHOTS names a folder."""
     from axe_playwright_python.sync_playwright import Axe
 
     page.wait_for_timeout(150)
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{screen}-{page.viewport_size['width']}.png")
     found = Axe().run(page).response["violations"]
     told = [(one["id"], one["impact"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found]
     assert told == [], f"{screen}: {json.dumps(told, indent=1, ensure_ascii=False)}"

@@ -103,7 +103,7 @@ async function keyPart() {
     const { items } = await api("keys");
     rows.replaceChildren(...items.map((key) => keyLine(key, { load, secret })));
   };
-  const heads = [t("name"), t("key"), t("may"), t("last_used"), t("ends"), ""].map((text) => make("th", { scope: "col" }, text));
+  const heads = [t("name"), t("key"), t("may"), t("last_used"), t("ends"), t("actions")].map((text) => make("th", { scope: "col" }, text));
   place.append(newKey({ load, secret }), secret, make("div", { className: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), rows)));
   await load();
   return place;

@@ -181,7 +181,7 @@ function saveList(rows) {
   save(new Blob(["\uFEFF", csvOf(["text", "status", "task_id", "seed", "error"], lines)], { type: "text/csv" }), "batch.csv");
 }
 
-const head = () => make("thead", {}, make("tr", {}, ...["#", t("picture"), t("prompt"), t("settings"), t("state"), ""].map((text) => make("th", { scope: "col" }, text))));
+const head = () => make("thead", {}, make("tr", {}, ...["#", t("picture"), t("prompt"), t("settings"), t("state"), t("actions")].map((text) => make("th", { scope: "col" }, text))));
 
 function lineOf(row, batch, put) {
   const number = batch.rows.indexOf(row) + 1;

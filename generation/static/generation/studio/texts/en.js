@@ -194,6 +194,7 @@ export default {
   settings: "Parameters",
   state: "State",
   prompt_of_row: "Prompt of row {n}",
+  actions: "Actions",
   run: "Run",
   run_again: "Run again",
   not_started: "Not started",

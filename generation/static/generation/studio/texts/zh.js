@@ -194,6 +194,7 @@ export default {
   settings: "参数",
   state: "状态",
   prompt_of_row: "第 {n} 行提示词",
+  actions: "操作",
   run: "运行",
   run_again: "重新运行",
   not_started: "未开始",
