@@ -3,9 +3,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# Tests wait about half of their time: twice as many processes as cores, eight at most.
+TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 4 ? 8 : 2 * cores)))
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install test test-browser audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
+.PHONY: help run install models test test-browser audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -16,6 +18,7 @@ help:
 	@echo "make audit            known vulnerabilities of the installed packages (asks PyPI, or AUDIT_SERVICE=osv)"
 	@echo "make format           put the code into shape"
 	@echo "make manage ARGS=...  one of Django's commands against the running product"
+	@echo "make models ARGS=...  public models and your own: presets, pull sdxl, import FILE, list, check, remove (docs/models.md)"
 	@echo "make backup TO=FILE   save the database of the running product; make restore FROM=FILE brings it back"
 	@echo "make restore-to AT=.. the stopped product's database as it was at a moment (UTC), from BACKUP_DIR; drill-restore tries it"
 	@echo "make test-faults      break one process or server at a time under work; FAULTS=all for every fault at every moment"
@@ -30,7 +33,7 @@ run: install
 	@exec $(PY) -m deploy.run --stop-with-parent
 
 test: install
-	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-browser: install
 	@$(PY) -m deploy.browser $(VENV)
@@ -61,6 +64,9 @@ format: install
 
 manage: install
 	@exec $(PY) -m deploy.manage $(ARGS)
+
+models: install
+	@exec $(PY) -m deploy.manage models $(or $(ARGS),--help)
 
 backup: install
 	@exec $(PY) -m deploy.backup save $(if $(TO),$(TO),$(error say where to: make backup TO=/backups/imagegenx.dump))

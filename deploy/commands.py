@@ -32,7 +32,8 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-QUIET = ["--without-gossip", "--without-mingle", "-E", "--loglevel=INFO"]
+# -E: events for Flower; a sign of life each 10 s is enough for it
+QUIET = ["--without-gossip", "--without-mingle", "-E", "--heartbeat-interval=10", "--loglevel=INFO"]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,18 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from generation.api import health, openapi_schema
 from generation.api.bounds import bodies
 from generation.api.oauth import urlpatterns as oauth_urls
+from generation.compat.comfyui import socket
 from generation.page import views
 from generation.telemetry import prometheus
 
+websockets = {
+    "/ws": socket.serve,
+    "/api/ws": socket.serve,
+}  # ComfyUI's; all others are refused (imagegenx_site/asgi.py)
 body_rules = bodies  # of the web process (imagegenx_site/web/bodies.py)
-handler400 = "generation.api.envelope.bad_request"
-handler404 = "generation.api.envelope.not_found"
-handler500 = "generation.api.envelope.server_error"
+handler400 = "generation.compat.refusals.bad_request"
+handler404 = "generation.compat.refusals.not_found"
+handler500 = "generation.compat.refusals.server_error"
 
 urlpatterns = [
     path("", views.create, name="create"),

@@ -9,9 +9,11 @@ that wants to answer later says so by a `Deferred` (imagegenx_site/deferred.py).
 
 import asyncio
 import contextvars
+import functools
 import os
 import resource
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final, TypeVar
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
@@ -171,8 +173,9 @@ class WebProcess:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
-        if scope["type"] == "websocket":  # there is none here: refuse the handshake, which answers 403
-            await send({"type": "websocket.close"})
+        if scope["type"] == "websocket":
+            async with ThreadSensitiveContext(executor=self._threads.least_busy()):
+                await _sockets().get(scope["path"], _refuse)(scope, receive, send)
             return
         if scope["type"] != "http":
             await self._application(scope, receive, send)
@@ -186,6 +189,18 @@ class WebProcess:
     async def close(self) -> None:
         """Close the connections to Postgres and end the threads."""
         await self._threads.close()
+
+
+@functools.cache
+def _sockets() -> dict[str, Any]:
+    """The websockets of the urlconf, by path."""
+    found: dict[str, Any] = import_module(settings.ROOT_URLCONF).websockets
+    return found
+
+
+async def _refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Instead of the handshake: the client gets 403."""
+    await send({"type": "websocket.close"})
 
 
 def _raise_file_limit() -> None:

@@ -33,7 +33,7 @@ from celery.exceptions import SecurityWarning
 from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init
 from django.conf import settings
 
-from imagegenx_site import broker_restart, celery_database, heartbeat, log_lines, metrics_files, readiness
+from imagegenx_site import broker_restart, celery_costs, heartbeat, log_lines, metrics_files, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import the URLs: the web process checks itself
@@ -74,12 +74,12 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,  # the engine does not care about the broker
     worker_enable_prefetch_count_reduction=False,
     worker_send_task_events=True,
-    task_send_sent_event=True,
+    task_send_sent_event=False,
     task_publish_retry_policy={"max_retries": 3, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 0.5},
     worker_soft_shutdown_timeout=20,
     timezone="UTC",
 )
-celery_database.keep_connections(app)
+celery_costs.apply(app)
 readiness.announce_with_celery()
 worker_init.connect(lambda **_: metrics_files.serve(settings.METRICS_PORT), weak=False, dispatch_uid="metrics")
 beat_init.connect(lambda **_: metrics_files.serve(settings.METRICS_PORT), weak=False, dispatch_uid="metrics")

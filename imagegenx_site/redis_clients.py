@@ -86,8 +86,14 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     gx:webhook:waiting:{delivery id} string  "1": a message for it is in the queue                   1 min
     [generation/compat/base.py]
     gx:compat:{key id}:{digest} string  id of the task that a request's body made                    15 min
-    [generation/compat/sdapi.py]
+    [generation/compat/a1111/choice.py]
     gx:sdapi:{key id}           string  title of the model that the key has chosen                   30 days
+    [generation/compat/horde/jobs.py]
+    gx:horde:{id}               string  JSON: task, key and form of a request of the AI Horde's API  1 day
+    [generation/compat/comfyui/]
+    gx:comfy:prompt:{task id}   string  JSON: graph, nodes that save, client id of a prompt              1 day
+    gx:comfy:key:{key id}       list    task ids of the newest 100 prompts of a key                      1 day
+    gx:comfy:uploads:{user id}  hash    name of an uploaded picture -> JSON: object key, time; 20        1 day
 
 Celery's own: the lists p0 to p3, cpu.p0 and so on (imagegenx_site/celery.py) and dq.{worker} hold messages, `unacked*`
 what was delivered and not yet acknowledged, `_kombu.*` bindings. Worker names in gq:run and gq:lease are

@@ -178,7 +178,10 @@ C2PA_TIMESTAMP_URL = env.str("C2PA_TIMESTAMP_URL", "")  # time-stamping authorit
 C2PA_ALWAYS = env.bool("C2PA_ALWAYS", False)  # sign also where a request does not ask, unless it wants no metadata
 if C2PA_ALWAYS and not C2PA_CERTIFICATE:
     raise ImproperlyConfigured("C2PA_ALWAYS needs C2PA_CERTIFICATE and C2PA_KEY.")
-MODELS_DIR = env.str("MODELS_DIR", str(BASE_DIR / "fixtures" / "models"))  # relative model sources start here
+HF_ENDPOINT = env.str("HF_ENDPOINT", "")  # the hub that `models pull` asks; empty: the client's own
+HF_TOKEN = env.str("HF_TOKEN", "")  # of a person who agreed to licences there
+# models that were pulled or imported; relative sources start here. Those that ship need no setting
+MODELS_DIR = str(Path(env.str("MODELS_DIR", str(VAR_DIR / "models"))).resolve())
 
 # ---- API -----------------------------------------------------------------------------------------------------------
 MAX_BODY_BYTES = int(number("MAX_BODY_BYTES", 64 << 20, 1 << 10, 1 << 31))  # largest request body
@@ -195,7 +198,15 @@ CHILDREN_KEY = env.str("CHILDREN_KEY", "")
 # names for which /v1 takes the default model, unless a model has the name itself
 OPENAI_ALIASES = env.list(
     "OPENAI_ALIASES",
-    default=["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"],
+    default=[
+        "gpt-image-1",
+        "gpt-image-1-mini",
+        "gpt-image-1.5",
+        "gpt-image-2",
+        "chatgpt-image-latest",
+        "dall-e-2",
+        "dall-e-3",
+    ],
 )
 # CIDR blocks that webhooks and picture URLs may reach although private
 PRIVATE_CALLBACKS = networks("PRIVATE_CALLBACKS")

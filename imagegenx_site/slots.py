@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -38,10 +38,18 @@ class Slots:
     def take(self, *claims: Claim) -> None:
         """One slot for each claim, or none at all. Raises SlotsFull."""
         with self._lock:
-            for holder, most in claims:
-                if self._held[holder] >= most:
-                    raise SlotsFull(holder)
+            self._check(claims)
             self._held.update(holder for holder, _ in claims)
+
+    def check(self, *claims: Claim) -> None:
+        """Take nothing. Raises SlotsFull when `take` would now."""
+        with self._lock:
+            self._check(claims)
+
+    def _check(self, claims: Sequence[Claim]) -> None:
+        for holder, most in claims:
+            if self._held.get(holder, 0) >= most:
+                raise SlotsFull(holder)
 
     def give_back(self, *claims: Claim) -> None:
         """What `take` took. Holders without slots are forgotten."""

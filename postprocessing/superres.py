@@ -34,6 +34,7 @@ class SuperResConfig:
     batch: int = 4
     providers: tuple[str, ...] = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
     threads: int = 0
+    preferred: Path | None = None  # a folder whose networks come first, of the scales that it has
 
     def __post_init__(self) -> None:
         if self.tile % _MULTIPLE or self.tile < 4 * _MULTIPLE:
@@ -120,6 +121,8 @@ class Network:
 def load_network(config: SuperResConfig, scale: int) -> Network:
     """The network for `scale`, kept loaded until its file changes. Raises SuperResolutionMissing."""
     path = config.directory / f"x{scale}.onnx"
+    if config.preferred is not None and (config.preferred / path.name).is_file():
+        path = config.preferred / path.name
     try:
         changed = path.stat().st_mtime_ns
     except OSError as error:

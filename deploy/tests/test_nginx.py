@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from redis import Redis
+from websockets.sync.client import connect
 
 from deploy.services import free_port
 from deploy.tests import nginx
@@ -148,6 +149,14 @@ def test_events_come_one_by_one_while_the_stream_is_open(front, key, make_task: 
         for step in (1, 2):
             events.publish_progress(task.id, 10 * step, step, 2)
             read_until(stream, f'"step": {step}'.encode())
+
+
+@pytest.mark.parametrize("path", ["/ws", "/api/ws"])
+def test_a_websocket_goes_through(front, key, seeded: None, path: str) -> None:
+    where = urlsplit(front[1])
+    address = f"ws://{where.hostname}:{where.port}{path}?clientId=me"
+    with connect(address, additional_headers={"Authorization": f"Bearer {key}"}, proxy=None) as opened:
+        assert json.loads(opened.recv(20))["data"]["sid"] == "me"
 
 
 def read_until(stream: io.BufferedReader, expected: bytes) -> None:

@@ -14,6 +14,7 @@ GROUPS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     ),
     "Catalogue": (
         ("Models", "deployed_code", "generation.imagemodel"),
+        ("Presets of models", "cloud_download", "generation.modelpreset"),
         ("Styles", "palette", "generation.style"),
         ("LoRAs", "tune", "generation.lora"),
     ),

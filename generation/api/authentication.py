@@ -14,7 +14,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from generation.accounts import key_cache, page_session, signatures
+from generation.accounts import key_cache, page_session, signatures, uuid_keys
 from generation.accounts.models import ApiKey, User
 from generation.accounts.oauth import is_alive, key_of_token
 from generation.admission import failures, rates
@@ -95,7 +95,7 @@ def _named_key(request: HttpRequest) -> str:
 
 def _id_in(text: str) -> str:
     parts = text.split("_", 2)
-    return parts[1] if len(parts) == 3 and parts[0] == "igx" else ""
+    return parts[1] if len(parts) == 3 and parts[0] == "igx" else uuid_keys.prefix_in(text)
 
 
 def _sent_key(request: HttpRequest) -> ApiKey | None:
@@ -104,7 +104,7 @@ def _sent_key(request: HttpRequest) -> ApiKey | None:
     text = key_text(request)
     if text is None:
         return None
-    key = find_key(text) if text.startswith("igx_") else key_of_token(text)
+    key = key_behind(text)
     if key.must_sign:
         raise _Ended("This key takes signed requests only. See docs/api.md, Signed requests.")
     return key
@@ -131,7 +131,7 @@ def key_text(request: HttpRequest) -> str | None:
         return value.strip() or None
     if scheme.lower() == "basic":
         return _password(value) or None
-    return request.headers.get("X-API-Key") or None
+    return request.headers.get("X-API-Key") or request.headers.get("apikey") or None  # the latter is the AI Horde's
 
 
 def _password(credentials: str) -> str:
@@ -140,6 +140,20 @@ def _password(credentials: str) -> str:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except ValueError as error:
         raise Unauthorised(f"The Basic credentials can't be read. {_HOW}") from error
+
+
+def key_behind(text: str) -> ApiKey:
+    """The living key behind what was sent as one: an API key, its UUID form, or an OAuth access token. Raises
+    Unauthorised.
+    """
+    prefix = uuid_keys.prefix_in(text)
+    if not prefix:
+        return find_key(text) if text.startswith("igx_") else key_of_token(text)
+    key = key_cache.find(prefix)
+    if key is None or not hmac.compare_digest(uuid_keys.of(key.prefix, key.digest), text):
+        raise Unauthorised(f"Unknown API key. {_HOW}")
+    check_alive(key)
+    return key
 
 
 def find_key(text: str) -> ApiKey:

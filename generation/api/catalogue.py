@@ -11,7 +11,7 @@ from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.catalogue import samplers, snapshot
+from generation.catalogue import request_warnings, samplers, snapshot
 from generation.catalogue.models import ImageModel, Style
 
 
@@ -31,7 +31,7 @@ class ModelBody(TypedDict):
     default_cfg_scale: float
     default_sampler: str
     samplers: Annotated[list[str], "All that a request may name."]
-    words: Annotated[list[str] | None, "The words of a prompt that it knows; null: it was trained on a language."]
+    words: Annotated[list[str] | None, "The English words that it knows; null: too many to name."]
     revision: str
     fallback: Annotated[str | None, "The model that takes over when this one fails."]
 
@@ -77,8 +77,9 @@ class ModelsView(ApiView):
 
     @extend_schema(**openapi_docs.operation("models", "List models", "catalogue", data=openapi_docs.listed(ModelBody)))
     def get(self, request: KeyRequest) -> Response:
-        """The enabled models; the first that can do a kind is its default."""
-        return Response({"items": [_model(model) for model in snapshot.current().models]})
+        """The enabled models that the key may use; the first that can do a kind is its default."""
+        known = snapshot.current().usable_by(plan_of(request.auth), request.user.team_id)
+        return Response({"items": [_model(model) for model in known.models]})
 
 
 class StylesView(ApiView):
@@ -103,7 +104,7 @@ class PlansView(ApiView):
 def _model(model: ImageModel) -> ModelBody:
     made = {
         "samplers": list(samplers.NAMES),
-        "words": model.known_words,
+        "words": sorted(request_warnings.known_words(model)) or None,
         "fallback": model.fallback_id and _name_of(model.fallback_id),
     }
     shown = {name: getattr(model, name) for name in ModelBody.__annotations__ if name not in made}

@@ -22,6 +22,7 @@ from generation.api.validation import NumberField, StrictSerializer, validated
 from generation.catalogue import loras, samplers
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
+from generation.catalogue.presets import registry
 from generation.catalogue.snapshot import Catalogue
 from generation.tasks.presentation import block_schema
 from imagegenx_site.errors import Fault, InvalidRequest
@@ -96,14 +97,14 @@ class ParamsSerializer(StrictSerializer):
     postprocess = PostprocessField(required=False)
 
     def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
-        entry = loras.VersionField(self.context["user"], self.context["model"])
+        entry = loras.VersionField(self.context["user"], self.context["model"], self.context["plan"])
         return loras.list_of(entry).read(asked, "params.loras", self.context["faults"]) or ()
 
     def validate_model(self, name: str) -> str:
         catalogue: Catalogue = self.context["catalogue"]
         model = catalogue.model(name)
         if model is None:
-            raise _fault("unknown_model", f"There is no model {name!r}. Known: {', '.join(catalogue.model_names())}.")
+            raise _fault("unknown_model", _unknown_model(name, catalogue))
         if self.context["kind"] not in model.kinds:
             raise _fault(
                 "kind_not_supported",
@@ -224,6 +225,11 @@ def parse(
     if found or faults:
         raise InvalidRequest([*found, *faults])
     return {**values, "model": model}
+
+
+def _unknown_model(name: str, catalogue: Catalogue) -> str:
+    known = f"Known: {', '.join(catalogue.model_names())}."
+    return f"{registry.how_to_get(name) or f'There is no model {name!r}.'} {known}"
 
 
 def style_of(catalogue: Catalogue, params: Mapping[str, Any]) -> Style | None:

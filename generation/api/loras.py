@@ -61,7 +61,9 @@ class LorasView(ApiView):
     @extend_schema(**openapi_docs.operation("loras", "List LoRAs", "lora", data=openapi_docs.listed(LoraBody)))
     def get(self, request: KeyRequest) -> Response:
         """Every version, the newest of a name first."""
-        rows = loras.visible(request.user).exclude(state=Lora.State.DELETED).select_related("owner")
+        rows = (
+            loras.visible(request.user, plan_of(request.auth)).exclude(state=Lora.State.DELETED).select_related("owner")
+        )
         return Response({"items": [lora_body(row, request) for row in rows.order_by("name", "-version")[:1000]]})
 
 

@@ -78,7 +78,8 @@ class CheckedRequest:
 
 def check_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> CheckedRequest:
     """Check a request but for its pictures. Raises InvalidRequest with every fault."""
-    plan, known = plan_of(api_key), snapshot.current()
+    plan = plan_of(api_key)
+    known = snapshot.current().usable_by(plan, api_key.user.team_id)
     context = RequestContext(kind.task_kind, api_key.user, plan, known, host)
     form = form_of(kind)
     asked = respelled(body_of(data), form, kind, known)

@@ -11,7 +11,7 @@ from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.batches import BatchBody, batch_body
-from generation.api.bounds.fetching import with_pictures
+from generation.api.bounds.fetching import names_address, refuse_without_slot, with_pictures
 from generation.api.kind_forms import body_of
 from generation.api.requests.idempotency import PARAMETER, idempotency_of
 from generation.api.submission import ParsedRequest, check_request
@@ -59,6 +59,8 @@ class SubmitView(ApiView):
     def submit(self, request: KeyRequest) -> Response:
         """Check the request, then make its tasks, or only price them for a dry run."""
         data = _with_deadline(request)
+        if names_address(data, self.kind.roles):
+            refuse_without_slot(request.auth)
         idempotency = idempotency_of(request, self.kind.name, body_of(data))
         checked = check_request(data, kind=self.kind, api_key=request.auth, host=request.get_host())
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import receiver
 
 from generation.catalogue.models import Lora
@@ -18,3 +18,10 @@ def forget_lora(instance: Lora, **_: Any) -> None:
         scopes = [f"user:{instance.owner_id}", f"team:{instance.owner.team_id}"]
     entries = [f"{scope}:{instance.name}" for scope in scopes]
     change(caches.loras(), entries)
+
+
+@receiver(m2m_changed, sender=Lora.plans.through)
+@receiver(m2m_changed, sender=Lora.teams.through)
+def forget_access(instance: Lora, **_: Any) -> None:
+    """Other plans or teams may use it."""
+    forget_lora(instance=instance)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from generation.catalogue.parameters import Parameters
 from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 
-CONTROL_TYPES: Final = ("canny", "depth", "openpose")
+CONTROL_TYPES: Final = ("canny", "depth", "openpose", "tile")
 
 
 @dataclass(frozen=True)
@@ -275,3 +275,16 @@ def engine_kind(parameters: Parameters) -> str:
     given = [role for role in ROLES if getattr(parameters, f"{role}_key")]
     kind = KINDS.get(parameters.kind)
     return kind.engine_kind(given) if kind else parameters.kind
+
+
+TEXT_TO_IMAGE: Final = "text2img"
+INPAINT: Final = "inpaint"
+CONTROLNET: Final = "controlnet"
+_USUAL: Final = (TEXT_TO_IMAGE, "img2img", INPAINT)
+BY_FAMILY: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("sd15", "sd21", "sdxl"), (*_USUAL, CONTROLNET)),
+    **dict.fromkeys(("sd3", "flux", "qwen-image", "z-image", "remote-openai"), _USUAL),
+    **dict.fromkeys(("sd-inpaint", "lama"), (INPAINT,)),
+    "diffusers": (TEXT_TO_IMAGE,),
+}
+"""What models of each family can do. The engine's own table is behind torch; a test holds the two together."""

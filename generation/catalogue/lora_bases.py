@@ -15,8 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from django.conf import settings
-
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel
 
 Shape = tuple[int, ...]
@@ -110,7 +109,7 @@ def _names(layer: str) -> Iterator[str]:
 def _readable_models(family: str) -> Iterator[Mapping[str, Shape]]:
     """The layers of each model of the family whose weights lie here."""
     for source in ImageModel.objects.filter(family=family).values_list("source", flat=True).distinct():
-        folder = Path(settings.MODELS_DIR, source)
+        folder = located(source)
         if "://" not in source and folder.is_dir() and (layers := _layers_of(folder)):
             yield layers
 

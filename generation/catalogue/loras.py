@@ -19,6 +19,7 @@ from uuid import uuid4
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 
+from generation.accounts.models import Plan
 from generation.catalogue import lora_check
 from generation.catalogue.models import ImageModel, Lora
 from generation.catalogue.parameters import LoraChoice, Parameters
@@ -45,10 +46,14 @@ class Owner(Protocol):
     def team_id(self) -> int | None: ...
 
 
-def visible(user: Owner) -> QuerySet[Lora]:
-    """The LoRAs that a user may name: everybody's, and those of the own team."""
+def visible(user: Owner, plan: Plan | None = None) -> QuerySet[Lora]:
+    """The LoRAs that a user may name under a plan: everybody's that are not kept for other plans or teams, and those of
+    the own team.
+    """
     mine = Q(owner=user) | (Q(owner__team_id=user.team_id) if user.team_id else Q())
-    return Lora.objects.filter(Q(owner=None) | mine)
+    mine |= Q(teams=user.team_id) if user.team_id else Q()
+    mine |= Q(plans=plan) if plan else Q()
+    return Lora.objects.filter(Q(owner=None, plans=None, teams=None) | mine).distinct()
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,12 @@ class VersionField(Field):
 
     user: Owner
     model: ImageModel | None
+    plan: Plan | None = None
     expected: str = ENTRY.expected
 
     def read(self, value: Any, path: str, faults: list[Fault]) -> LoraChoice | None:
         entry = ENTRY.read(value, path, faults)
-        row = _named(entry["name"], self.user) if entry else None
+        row = _named(entry["name"], self.user, self.plan) if entry else None
         if entry and row is None:
             faults.append(Fault(f"{path}.name", "unknown_lora", "There is no such active LoRA; see /api/v1/lora."))
         elif row and self.model and row.base_family != self.model.family:
@@ -80,7 +86,7 @@ def list_of(entry: Field) -> List:
     return List(entry, 0, 3, "LoRAs", form="Give a list of names, or of {name, weight}.")
 
 
-def _named(text: str, user: Owner) -> Lora | None:
+def _named(text: str, user: Owner, plan: Plan | None = None) -> Lora | None:
     """The active version: `name@3`, or the newest of `name`; the team's own before everybody's."""
     name, _, version = text.partition("@")
     if not name.isprintable():
@@ -89,21 +95,37 @@ def _named(text: str, user: Owner) -> Lora | None:
         (f"team:{user.team_id}", Q(owner__team=user.team_id)) if user.team_id else (f"user:{user.pk}", Q(owner=user))
     )
     for scope, rows in ((mine, own), ("all", Q(owner=None))):
-        for row in _active(scope, name, rows):
+        for row, plans, teams in _active(scope, name, rows):
+            if (plans or teams) and not ((plan and plan.pk in plans) or user.team_id in teams):
+                continue
             if not version or (version.isdecimal() and row.version == int(version)):
                 return row
     return None
 
 
-def _active(scope: str, name: str, whose: Q) -> list[Lora]:
-    """The active versions of a name in a scope, the newest first; cached."""
+def _active(scope: str, name: str, whose: Q) -> list[tuple[Lora, list[int], list[int]]]:
+    """The active versions of a name in a scope, the newest first, each with the ids of the plans and teams for which it
+    is kept; cached.
+    """
 
     def load() -> dict[str, Any]:
         rows = Lora.objects.filter(whose, name=name, state=Lora.State.ACTIVE).order_by("-version", "-id")
-        return {"rows": [caches.packed(row) for row in rows]}
+        return {"rows": [_with_access(row) for row in rows.prefetch_related("plans", "teams")]}
 
     kept = caches.kept_rows(caches.loras(), f"{scope}:{name}", load) or {"rows": []}
-    return [row for values in kept["rows"] if (row := caches.unpacked(Lora, values)) is not None]
+    return [
+        (row, values["plan_ids"], values["team_ids"])
+        for values in kept["rows"]
+        if (row := caches.unpacked(Lora, values)) is not None
+    ]
+
+
+def _with_access(row: Lora) -> dict[str, Any]:
+    return {
+        **(caches.packed(row) or {}),
+        "plan_ids": [plan.pk for plan in row.plans.all()],
+        "team_ids": [team.pk for team in row.teams.all()],
+    }
 
 
 def receive(

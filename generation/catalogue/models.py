@@ -1,7 +1,19 @@
-"""Models, styles and LoRAs that requests name: rows that an admin edits, and workers and API read."""
+"""Models, styles and LoRAs that requests name, and the presets that models are made of: rows that an admin edits, and
+workers and API read.
+"""
 
+import hashlib
+import json
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
+
+from generation.catalogue import model_rules
+from generation.catalogue.kinds import CONTROLNET
+from generation.catalogue.model_files import located
+from postprocessing.recipe import Recipe, RecipeError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
@@ -46,6 +58,15 @@ class ImageModel(models.Model):
     position = models.PositiveSmallIntegerField(
         default=100, help_text="The enabled model with the smallest is the default."
     )
+    plans = models.ManyToManyField(
+        "generation.Plan", blank=True, related_name="+", help_text="Plans that may use it. None chosen: all may."
+    )
+    teams = models.ManyToManyField(
+        "generation.Team", blank=True, related_name="+", help_text="Teams that may use it, whatever their plan."
+    )
+    tried = models.CharField(max_length=64, blank=True, editable=False)
+    tried_at = models.DateTimeField(null=True, blank=True, editable=False)
+    problem = models.TextField(blank=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -54,21 +75,47 @@ class ImageModel(models.Model):
     def __str__(self) -> str:
         return self.title
 
+    def clean(self) -> None:
+        """Refuse what a worker could not load or would leave unread."""
+        faults = {
+            "family": [] if self.family in model_rules.FAMILIES else [_unknown_family(self.family)],
+            "kinds": list(model_rules.kind_faults(self.family, self.kinds)),
+            "options": list(model_rules.option_faults(self.family, self.options)),
+            "source": list(model_rules.source_faults(self.family, self.source, located(self.source))),
+            "default_sampler": list(model_rules.sampler_faults(self.default_sampler)),
+            "default_width": list(
+                model_rules.side_faults(self.min_side, self.max_side, self.default_width, self.default_height)
+            ),
+        }
+        if faults["family"]:
+            faults = {"family": faults["family"]}
+        if found := {field: messages for field, messages in faults.items() if messages}:
+            raise ValidationError(found)
+
     @property
     def key(self) -> str:
         """`name@revision`: what a task is bound to and a worker loads."""
         return f"{self.name}@{self.revision}"
 
     @property
+    def fingerprint(self) -> str:
+        """Of all that decides whether it can be loaded."""
+        parts = [self.key, self.family, self.source, self.precision, self.options]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def loads(self) -> bool | None:
+        """Whether a worker could load it as it is now; None: none has tried. `problem` says why it could not."""
+        return None if self.tried != self.fingerprint else not self.problem
+
+    @property
     def control_types(self) -> tuple[str, ...]:
         """Kinds of control pictures for which it declares a ControlNet; none where its class needs no declaration."""
         return tuple(self.options.get("controlnets", {}))
 
-    @property
-    def known_words(self) -> list[str] | None:
-        """The words and phrases that it was trained on, where its option `words` names them; None: too many to name."""
-        words = self.options.get("words")
-        return words.split(" ") if isinstance(words, str) and words else None
+
+def _unknown_family(family: str) -> str:
+    return f"There is no family {family!r}. Known: {', '.join(model_rules.FAMILIES)}."
 
 
 class Style(models.Model):
@@ -91,6 +138,18 @@ class Style(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    def clean(self) -> None:
+        """Refuse words that would not be used, and a tone that post-processing cannot read."""
+        faults: dict[str, list[str]] = {}
+        if "{text}" not in self.prompt:
+            faults["prompt"] = ["Write {text} where the request's text goes; without it the words are not used."]
+        try:
+            Recipe.from_json({}, self.tone)
+        except RecipeError as error:
+            faults["tone"] = [f"{fault.field}: {fault.message}" for fault in error.faults]
+        if faults:
+            raise ValidationError(faults)
 
 
 class Lora(models.Model):
@@ -118,6 +177,12 @@ class Lora(models.Model):
     state = models.CharField(max_length=12, choices=State, default=State.VALIDATING)
     reason = models.CharField(max_length=500, blank=True)
     uses = models.BigIntegerField(default=0)
+    plans = models.ManyToManyField(
+        "generation.Plan", blank=True, related_name="+", help_text="Plans that may use it. None chosen: all may."
+    )
+    teams = models.ManyToManyField(
+        "generation.Team", blank=True, related_name="+", help_text="Teams that may use it, whatever their plan."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -130,3 +195,67 @@ class Lora(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
+
+
+class ModelPreset(models.Model):
+    """A model that is known to the public, as `manage.py models pull` fetches it: where it is, which of its files, what
+    they weigh, what its licence asks for, and the values of the row that it becomes.
+    """
+
+    class Kind(models.TextChoices):
+        MODEL = "model", "a model"
+        ADAPTER = "adapter", "a few-step form: a LoRA fused into another preset's weights"
+        LORA = "lora", "a LoRA that requests name"
+        CONTROLNET = CONTROLNET, "a ControlNet of other models"
+        PREPROCESSOR = "preprocessor", "draws control pictures for other models"
+        SUPERRES = "superres", "a network for enlargement"
+        REMOTE = "remote", "a model of another service: no files"
+
+    class Pull(models.TextChoices):
+        """Of a pull that was asked for in the admin (presets/requested.py)."""
+
+        ASKED = "asked", "waits"
+        RUNNING = "running", "is being pulled"
+        DONE = "done", "pulled"
+        FAILED = "failed", "failed"
+
+    name = models.SlugField(unique=True)
+    title = models.CharField(max_length=100)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.MODEL)
+    repository = models.CharField(max_length=200, blank=True, help_text="On the hub, as owner/name; or an address.")
+    revision = models.CharField(
+        max_length=40, blank=True, help_text="The exact revision. Empty: the newest when it is pulled, which is noted."
+    )
+    files = models.JSONField(default=list, blank=True, help_text="Names or patterns of its files. Empty: all.")
+    hashes = models.JSONField(default=dict, blank=True, help_text="SHA-256 of files for which it is known, by name.")
+    base = models.CharField(max_length=50, blank=True, help_text="Preset that it needs, whose weights it uses.")
+    parameters = models.JSONField(
+        default=dict, blank=True, help_text="Numbers of weights by component: memory and download are computed of them."
+    )
+    bytes_per_weight = models.PositiveSmallIntegerField(default=2, help_text="In the files that are fetched.")
+    licence = models.CharField(max_length=100, blank=True)
+    licence_url = models.URLField(max_length=300, blank=True)
+    must_accept = models.BooleanField(
+        default=False, help_text="Its licence restricts use: `pull` wants --accept-licence."
+    )
+    gated = models.BooleanField(
+        default=False, help_text="The hub wants a token (HF_TOKEN) of somebody who agreed there."
+    )
+    row = models.JSONField(default=dict, blank=True, help_text="Values of the model's row, or what it is attached to.")
+    note = models.CharField(max_length=300, blank=True)
+    unusable = models.CharField(
+        max_length=300, blank=True, help_text="Why the engine cannot run it yet. Empty: it can."
+    )
+    pull_state = models.CharField(max_length=8, choices=Pull, blank=True, editable=False)
+    pull_note = models.TextField(blank=True, editable=False)
+    pull_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def aliases(self) -> list[Any]:
+        return list(self.row.get("aliases", []))

@@ -1,11 +1,16 @@
 """What of a request will not count, as far as it shows at its submission: sentences in the task's `warnings`."""
 
+import json
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 from generation.catalogue import snapshot
 from generation.catalogue.file_notes import prompt_of
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
 from postprocessing.fonts import SHIPPED_FAMILY, is_installed
@@ -21,11 +26,19 @@ _READ_BY: Final = {
     "Chinese": {"zh", "ja"}, "Japanese": {"ja"}, "Korean": {"ko"}, "Cyrillic": {"ru", "uk", "bg", "sr"},
     "Arabic": {"ar", "fa", "ur"}, "Hebrew": {"he"}, "Greek": {"el"}, "Thai": {"th"}, "Hindi": {"hi"},
 }  # fmt: skip
+_WORD: Final = re.compile(r"(?<![^\W_])[a-z]{4,}(?![^\W_])")
+_SMALL_WORDS: Final = frozenset(
+    ("with", "from", "over", "this", "that", "into", "some", "very", "each", "only", "under")
+)
+_MOST_NAMED: Final = 8
 
 
 def submission_warnings(parameters: Parameters, model: ImageModel) -> list[str]:
     """For the client, in the order of the request."""
-    return [*_smaller(parameters), *_unread(parameters, model), *_style(parameters, model), *_output(parameters)]
+    return [
+        *_smaller(parameters), *_unread(parameters, model), *_unknown(parameters, model), *_style(parameters, model),
+        *_output(parameters),
+    ]  # fmt: skip
 
 
 def _smaller(parameters: Parameters) -> Iterator[str]:
@@ -45,6 +58,33 @@ def _unread(parameters: Parameters, model: ImageModel) -> Iterator[str]:
         if strange:
             words = " and ".join(strange)
             yield f"the {title} has {words} words, and model {model.name} reads only {known}: they hardly count"
+
+
+def _unknown(parameters: Parameters, model: ImageModel) -> Iterator[str]:
+    """English words that a model of few words has never read; the option `vocabulary` names the file of the others."""
+    known = known_words(model)
+    if not known:
+        return
+    words = dict.fromkeys(_WORD.findall(parameters.text.lower()))
+    strange = [word for word in words if not {word, word.removesuffix("s"), word.removesuffix("es")} & known]
+    if strange:
+        named = ", ".join(word[:40] for word in strange[:_MOST_NAMED]) + (" ..." if len(strange) > _MOST_NAMED else "")
+        yield f"model {model.name} knows none of these words, they hardly count: {named}"
+
+
+def known_words(model: ImageModel) -> frozenset[str]:
+    """All English words that a model of few words has read; none where it knows too many to name."""
+    file = model.options.get("vocabulary")
+    return _vocabulary(str(located(model.source) / file)) if file else frozenset()
+
+
+@lru_cache(8)
+def _vocabulary(path: str) -> frozenset[str]:
+    """Empty where this process cannot read it."""
+    try:
+        return frozenset(json.loads(Path(path).read_text("utf-8"))) | _SMALL_WORDS
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def _languages(text: str) -> list[str]:

@@ -4,13 +4,16 @@ An admin's change is seen by every process within KEPT_S; submissions cost no ca
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from generation.accounts.models import Plan
 from generation.catalogue.models import ImageModel, Style
 from imagegenx_site.ttl import TtlValue
 
 KEPT_S: Final = 2.0
+_PREFERRED: Final = {True: 0, None: 1, False: 2}
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Catalogue:
 
     models: tuple[ImageModel, ...]
     styles: tuple[Style, ...]
+    only_for: Mapping[int, tuple[frozenset[int], frozenset[int]]] = field(default_factory=dict)
+    """Of models that not everybody may use: the plans and the teams that may, by the model's id."""
 
     def model(self, name: str) -> ImageModel | None:
         """The model of that name or alias."""
@@ -28,8 +33,21 @@ class Catalogue:
         return next(by_name, None) or next(by_alias, None)
 
     def default_model(self, kind: str) -> ImageModel | None:
-        """The first model, in the admin's order, that can do the kind."""
-        return next((model for model in self.models if kind in model.kinds), None)
+        """The first model, in the admin's order, that can do the kind and that a worker has loaded as it is now; before
+        any was, the first that none has failed to load. So a broken row at the top serves nobody.
+        """
+        able = [model for model in self.models if kind in model.kinds]
+        return min(able, key=lambda model: _PREFERRED[model.loads], default=None)
+
+    def usable_by(self, plan: Plan, team_id: int | None) -> "Catalogue":
+        """What a key of that plan and team may name."""
+        if not self.only_for:
+            return self
+        return replace(self, models=tuple(model for model in self.models if self._may_use(model.pk, plan.pk, team_id)))
+
+    def _may_use(self, model_id: int, plan_id: int, team_id: int | None) -> bool:
+        plans, teams = self.only_for.get(model_id, (frozenset((plan_id,)), frozenset()))
+        return plan_id in plans or team_id in teams
 
     def style(self, name: str) -> Style | None:
         """The style of that name."""
@@ -57,7 +75,13 @@ def _folded(text: str) -> str:
 
 
 def _read() -> Catalogue:
-    return Catalogue(tuple(ImageModel.objects.filter(enabled=True)), tuple(Style.objects.filter(enabled=True)))
+    models = tuple(ImageModel.objects.filter(enabled=True).prefetch_related("plans", "teams"))
+    only_for = {
+        model.pk: (frozenset(plan.pk for plan in model.plans.all()), frozenset(team.pk for team in model.teams.all()))
+        for model in models
+    }
+    restricted = {key: allowed for key, allowed in only_for.items() if any(allowed)}
+    return Catalogue(models, tuple(Style.objects.filter(enabled=True)), restricted)
 
 
 _catalogue = TtlValue(_read, KEPT_S)

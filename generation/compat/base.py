@@ -17,13 +17,16 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from generation.accounts.plans import plan_of
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.bounds.fetching import with_pictures
 from generation.api.envelope import as_api_error, json_bytes
 from generation.api.submission import ParsedRequest, check_request
 from generation.api.wait import DeferredResponse, finished_instead, when_ended
+from generation.catalogue import snapshot
 from generation.catalogue.kinds import Kind
+from generation.catalogue.snapshot import Catalogue
 from generation.tasks import access, cancel, submit
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import redis_clients
@@ -32,6 +35,7 @@ from storage.errors import StorageError
 from storage.store import get_store
 
 REPEAT_S = 900  # s in which a repeated request is taken for the one before it
+Answer = Callable[[Task, Sequence[Image]], Any]  # of a finished task and its pictures
 _log = logging.getLogger(__name__)
 
 
@@ -53,6 +57,11 @@ class TookTooLong(ApiError):
 
     http_status = 504
     code = "timeout"
+
+
+def catalogue_of(request: KeyRequest) -> Catalogue:
+    """The models and styles that the key's plan and team may use: no door lists or takes others."""
+    return snapshot.current().usable_by(plan_of(request.auth), request.user.team_id)
 
 
 class CompatView(ApiView):
@@ -96,30 +105,44 @@ class CompatView(ApiView):
             found["x-should-retry"] = "false"  # OpenAI's clients repeat 409, 429 and 5xx of themselves
         return found
 
-    def generate(
-        self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, answer: Callable[[Task, Sequence[Image]], Any]
-    ) -> Response:
+    def generate(self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, answer: Answer) -> Response:
         """Submit, and answer `answer(task, pictures)` when the task has succeeded."""
+        return self.submit(request, body, kind, partial(self.when_finished, answer))
+
+    def submit(
+        self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, reply: Callable[[UUID], Response]
+    ) -> Response:
+        """Submit one task, and answer `reply(its id)`. A repeat of the request meets the task of its first try."""
         repeated = self._find_repeat(request)
         if repeated:
-            return self._when_finished(repeated, answer)
+            return reply(repeated)
         checked = check_request(body, kind=kind, api_key=request.auth, host=request.get_host())
-        return with_pictures(
-            self, request, checked, lambda parsed: self._when_finished(self._submit(request, parsed), answer)
-        )
+        return with_pictures(self, request, checked, lambda parsed: reply(self._submit(request, parsed)))
 
-    def _when_finished(self, task_id: UUID, answer: Callable[[Task, Sequence[Image]], Any]) -> Response:
+    def when_finished(self, answer: Answer, task_id: UUID) -> Response:
+        """The answer comes when the task has ended."""
         response = DeferredResponse({"task_id": str(task_id)}, status=202)
 
         def finished(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
             try:
-                task = _succeeded(task_id) if ended else _give_up(task_id)
-                return finished_instead(accepted, json_bytes(answer(task, access.images_of([task_id])[task_id])))
+                return finished_instead(accepted, json_bytes(self._answered(task_id, answer, ended)))
             except (ApiError, APIException) as error:
                 return self._failure_instead(error, accepted)
 
-        response.deferred = when_ended(task_id, settings.COMPAT_WAIT_SECONDS, finished, partial(_abandon, task_id))
+        response.deferred = when_ended(task_id, settings.COMPAT_WAIT_SECONDS, finished, partial(abandon, task_id))
         return response
+
+    def canceled(self, task: Task, answer: Answer) -> Any:
+        """What the client gets of a task that somebody cancelled while it waited. Raises TaskCanceled."""
+        raise TaskCanceled("The task was canceled.")
+
+    def _answered(self, task_id: UUID, answer: Answer, ended: bool) -> Any:
+        if not ended:
+            give_up(task_id)
+        task = Task.objects.get(pk=task_id)
+        if task.status == Status.CANCELLED:
+            return self.canceled(task, answer)
+        return answer(succeeded(task), access.images_of([task_id])[task_id])
 
     def _failure_instead(self, raised: Exception, accepted: HttpResponseBase) -> HttpResponseBase:
         error = as_api_error(raised)
@@ -157,8 +180,10 @@ def _repeat_key(request: KeyRequest) -> str:
     return f"gx:compat:{request.auth.pk}:{hashlib.sha256(content).hexdigest()}"
 
 
-def _succeeded(task_id: UUID) -> Task:
-    task = Task.objects.get(pk=task_id)
+def succeeded(task: Task) -> Task:
+    """The task, if its pictures are there. Raises what its other ends mean for who waited: TaskCanceled, InvalidRequest
+    for pictures that were refused, TaskFailed.
+    """
     if task.status == Status.SUCCEEDED:
         return task
     if task.status == Status.CANCELLED:
@@ -173,12 +198,13 @@ def _is_canceled(task_id: UUID) -> bool:
     return Task.objects.filter(pk=task_id, status=Status.CANCELLED).exists()
 
 
-def _give_up(task_id: UUID) -> Task:
-    _abandon(task_id)
+def give_up(task_id: UUID) -> None:
+    """The time is over. Raises TookTooLong."""
+    abandon(task_id)
     raise TookTooLong(f"The pictures were not finished within {settings.COMPAT_WAIT_SECONDS:g} s. Try again later.")
 
 
-def _abandon(task_id: UUID) -> None:
+def abandon(task_id: UUID) -> None:
     """Nobody waits for the task any more, and nobody else knows its id."""
     cancel.cancel_task(Task.objects.get(pk=task_id))
 

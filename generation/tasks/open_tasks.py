@@ -33,3 +33,8 @@ def oldest_waiting() -> dict[int, float]:
         found.setdefault(priority, created)
     now = datetime.now(UTC)
     return {priority: max(0.0, (now - since).total_seconds()) for priority, since in found.items()}
+
+
+def any_open() -> bool:
+    """Whether any task is open."""
+    return Task.objects.filter(status__in=OPEN).order_by().values("pk")[:1].exists()

@@ -35,6 +35,7 @@ def retry_task(task: Task, *, user: User, api_key: ApiKey, idempotency: Idempote
     parameters, plan = task.parameters, plans.plan_of(api_key)
     parameters = replace(parameters, check_images=parameters.check_images or rules.must_check(api_key))
     _check_plan(task, plan)
+    _check_model(task, plan, user)
     _check_policy(task, parameters, api_key)
     submission = _again(task, parameters, priority.lowered(plan, task.priority), plan.queue_seconds)
     return submit([submission], user=user, api_key=api_key, idempotency=idempotency)
@@ -51,6 +52,13 @@ def repeat_for_owner(task: Task) -> Task:
     waited = int((task.expires_at - task.created_at).total_seconds())
     submission = _again(task, replace(task.parameters, plan_watermark=mark), task.priority, max(1, waited))
     return submit([submission], user=task.user).tasks[0]
+
+
+def _check_model(task: Task, plan: Plan, user: User) -> None:
+    """Raises Forbidden for a model that is kept for others."""
+    known = snapshot.current()
+    if task.model in known.models and task.model not in known.usable_by(plan, user.team_id).models:
+        raise Forbidden(f"Your plan does not include the model {task.model.name}.")
 
 
 def _again(task: Task, parameters: Parameters, new_priority: int, queue_seconds: int) -> Submission:

@@ -10,9 +10,12 @@ from uuid import UUID
 
 from celery import Signature, chain, signature
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
+from generation.queue.celery_wire import stage_message
 from generation.queue.classes import queue_of
 from generation.tasks.models import TERMINAL, Status
+from imagegenx_site import redis_clients
 from storage.store import is_local
 
 logger = logging.getLogger(__name__)
@@ -83,9 +86,17 @@ def send_stages(task_id: UUID, priority: int, state: str = Status.GENERATED) -> 
         one for before, one in zip((None, *steps), steps, strict=False) if not before or not follows_at_once(before)
     ]
     try:
-        chain(*(_message(one, task_id, priority) for one in visits)).apply_async()
-    except OperationalError as error:
+        if len(visits) == 1:
+            _send(visits[0], task_id, priority)
+        else:
+            chain(*(_message(one, task_id, priority) for one in visits)).apply_async()
+    except (OperationalError, RedisError) as error:
         logger.warning("stages of %s are left to the reconciler: %s", task_id, error)
+
+
+def _send(stage: Stage, task_id: UUID, priority: int) -> None:
+    queue = queue_of(stage.queue, priority)
+    redis_clients.bytes_client().lpush(queue, stage_message(stage.name, task_id, queue))
 
 
 def _message(stage: Stage, task_id: UUID, priority: int) -> "Signature[Any]":

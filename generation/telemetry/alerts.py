@@ -51,7 +51,7 @@ def _lose(worker: str, seen_ms: int | None) -> Loss:
 
 def clear_whole() -> None:
     """Close the open alerts of pools that are whole. Raises django.db.Error, redis.RedisError."""
-    rows = Alert.objects.filter(cleared_at=None)
+    rows = Alert.objects.filter(cleared_at=None).exclude(kind=Alert.Kind.MODEL_FAILED)
     if not rows.exists():
         return
     broken = Q(pool__in=[pool.name for pool in pools().state() if not pool.whole])
@@ -60,10 +60,24 @@ def clear_whole() -> None:
 
 def clear(alerts: "list[Alert]") -> int:
     """Close these alerts, whose workers will not come back, and their places; how many were open."""
-    for name in {alert.pool for alert in alerts if alert.cleared_at is None}:
+    lost = [alert for alert in alerts if alert.kind != Alert.Kind.MODEL_FAILED]
+    for name in {alert.pool for alert in lost if alert.cleared_at is None}:
         pools().close_places(name)
     rows = Alert.objects.filter(pk__in=[alert.pk for alert in alerts], cleared_at=None)
     return rows.update(cleared_at=timezone.now())
+
+
+def raise_for_model(name: str, message: str) -> None:
+    """A model cannot be loaded. While an alert about it is open, no second one is created. Raises django.db.Error."""
+    rows = Alert.objects.filter(kind=Alert.Kind.MODEL_FAILED, worker=name, cleared_at=None)
+    if not rows.exists():
+        Alert.objects.create(kind=Alert.Kind.MODEL_FAILED, worker=name, pool="models", message=message[:500])
+
+
+def clear_model(name: str) -> None:
+    """It was loaded. Raises django.db.Error."""
+    rows = Alert.objects.filter(kind=Alert.Kind.MODEL_FAILED, worker=name, cleared_at=None)
+    rows.update(cleared_at=timezone.now())
 
 
 def health() -> tuple[bool, dict[str, object]]:
@@ -75,7 +89,8 @@ def health() -> tuple[bool, dict[str, object]]:
         living, found = sorted(queue_client.living_workers()), pools().state()
     except redis.RedisError as error:
         return False, {"workers": [], "pools": [], "alerts": [], "redis": str(error)}
-    rows = Alert.objects.filter(cleared_at=None).order_by("id")[:100]
+    open_ones = Alert.objects.filter(cleared_at=None).exclude(kind=Alert.Kind.MODEL_FAILED)  # no worker is at fault
+    rows = open_ones.order_by("id")[:100]
     alerts = [
         {
             "worker": row.worker,

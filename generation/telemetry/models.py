@@ -11,6 +11,7 @@ class Alert(models.Model):
         DEVICE_LOST = "device_lost", "the device or the engine failed"
         WORKER_LOST = "worker_lost", "the worker died, hung or went silent"
         PROCESS_LOST = "process_lost", "another process died or hung"
+        MODEL_FAILED = "model_failed", "a model cannot be loaded"
 
     kind = models.CharField(max_length=20, choices=Kind)
     worker = models.CharField(max_length=100, help_text="Its name: a pod, a container.")

@@ -111,11 +111,12 @@ def _object(fields: str) -> dict[str, Any]:
 
 _SDAPI: Final = (
     "prompt:t negative_prompt:t steps:i seed:i width:i height:i cfg_scale:n batch_size:i n_iter:i sampler_name:t "
-    "sampler_index:t scheduler:t override_settings:o denoising_strength:n"
+    "sampler_index:t scheduler:t override_settings:o denoising_strength:n alwayson_scripts:o enable_hr:b hr_scale:n "
+    "hr_upscaler:t hr_resize_x:i hr_resize_y:i subseed_strength:n styles:a script_name:t"
 )
 _OPENAI: Final = (
     "prompt:t model:t n:i size:t quality:t output_format:t output_compression:i background:t stream:b "
-    "response_format:t user:t style:t negative_prompt:t seed:i steps:i cfg_scale:n strength:n "
+    "response_format:t user:t style:t negative_prompt:t seed:i steps:i cfg_scale:n strength:n partial_images:i "
     "sampler:t style_name:t loras:a"
 )
 _COMPATIBLE: Final = {
@@ -123,6 +124,15 @@ _COMPATIBLE: Final = {
     "/v1/images/edits": _OPENAI + " image:t images:a mask:o",
     "/sdapi/v1/txt2img": _SDAPI,
     "/sdapi/v1/img2img": _SDAPI + " init_images:a mask:t inpainting_mask_invert:i mask_blur:i",
+    "/v1/images/variations": _OPENAI + " image:t images:a",
+    "/sdapi/v1/png-info": "image:t",
+    "/api/v2/generate/async": (
+        "prompt:t params:o models:a source_image:t source_processing:t source_mask:t r2:b dry_run:b"
+    ),
+    "/prompt": "prompt:o client_id:t",
+    "/queue": "clear:b delete:a",
+    "/history": "clear:b delete:a",
+    "/interrupt": "prompt_id:t",
     "/sdapi/v1/options": "sd_model_checkpoint:t CLIP_stop_at_last_layers:i",
     "/sdapi/v1/interrupt": "",
 }

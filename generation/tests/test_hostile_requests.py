@@ -93,7 +93,10 @@ def test_values_in_bodies_and_queries(
     assert watch.answers >= 12 * CASES * PLANTED
 
 
-@pytest.mark.parametrize("path", ["/api/v1/image/generate", "/v1/images/generations", "/sdapi/v1/txt2img"])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1/image/generate", "/v1/images/generations", "/sdapi/v1/txt2img", "/api/v2/generate/async", "/prompt"],
+)
 def test_every_value_in_every_field(http: httpx.Client, watch: Watch, path: str) -> None:
     fields = {
         "/api/v1/image/generate": [
@@ -104,13 +107,42 @@ def test_every_value_in_every_field(http: httpx.Client, watch: Watch, path: str)
             "params.cfg_scale",
             "params.sampler",
         ],
-        "/v1/images/generations": ["prompt", "quality", "output_format", "cfg_scale", "n", "response_format", "model"],
-        "/sdapi/v1/txt2img": ["prompt", "steps", "seed", "cfg_scale", "sampler_name", "override_settings", "unknown"],
+        "/v1/images/generations": [
+            *(
+                "prompt",
+                "quality",
+                "output_format",
+                "cfg_scale",
+                "n",
+                "response_format",
+                "model",
+                "partial_images",
+                "size",
+            ),
+        ],
+        "/sdapi/v1/txt2img": [
+            *(
+                "prompt",
+                "steps",
+                "seed",
+                "cfg_scale",
+                "sampler_name",
+                "override_settings",
+                "unknown",
+                "alwayson_scripts",
+            ),
+            *("alwayson_scripts.controlnet", "styles", "subseed_strength"),
+        ],
+        "/api/v2/generate/async": [
+            *("prompt", "models", "source_image", "params", "params.seed", "params.width", "params.loras"),
+            *("params.post_processing", "params.sampler_name", "params.steps"),
+        ],
+        "/prompt": ["prompt", "client_id", "prompt.3", "prompt.9"],
     }[path]
     for number, value in enumerate(VALUES):
         for field in fields if LONG else (fields[number % len(fields)], fields[(number // 7) % len(fields)]):
             outer, _, inner = field.partition(".")
-            body = {"text" if "generate" in path else "prompt": "x", outer: {inner: value} if inner else value}
+            body = {"text" if path.startswith("/api/v1") else "prompt": "x", outer: {inner: value} if inner else value}
             text = json_text(body)
             headers = {"content-type": "application/json", "idempotency-key": f"k{number}"}
             watch.judge(http.post(path, content=text.encode(), headers=headers), f"{path} {text}")
@@ -246,7 +278,10 @@ FORMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["/api/v1/image/img2img", "/v1/images/edits", "/api/v1/lora/upload"])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1/image/img2img", "/v1/images/edits", "/v1/images/variations", "/upload/image", "/api/v1/lora/upload"],
+)
 def test_forms(http: httpx.Client, watch: Watch, path: str) -> None:
     for body in FORMS:
         headers = {"content-type": "multipart/form-data; boundary=b"}

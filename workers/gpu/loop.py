@@ -36,10 +36,11 @@ logger = logging.getLogger(__name__)
 class LoopConfig:
     """Times in seconds."""
 
-    idle_poll: float = 0.5  # between claims while nothing runs: a ticket ends the sleep, this is for one that was lost
+    idle_poll: float = 1.0  # between claims while nothing runs: a ticket ends the sleep, this is for one that was lost
     busy_poll: float = 0.02  # while a model loads; side threads end the sleep when they are done
     tick_every: float = 0.015  # at most so often, however fast the steps
     redis_backoff: float = 1.0  # after a failed call, while samples go on
+    trim_after: float = 10.0  # without work the memory that is kept for the next pictures is given back
     unload_every: float = 1.0  # looks for models that nobody uses, however busy others are
     check_every: float = 0.5  # claims whose answers were lost, leases of others
     stop_grace: float = GpuConfig.stop_s  # to finish what runs after a stop was asked for
@@ -70,7 +71,7 @@ class EngineLoop(threading.Thread):
         self._side_threads = ThreadPoolExecutor(4, thread_name_prefix="side")
         self._intake = Intake(queue, self._side_threads, wake=tickets.wake)
         self._settler = Settler(queue, tickets, self._side_threads, config.persistence_patience)
-        self._redis_from = self._next_tick = self._next_check = self._next_unload = 0.0
+        self._redis_from = self._next_tick = self._next_check = self._next_unload = self._trim_at = 0.0
 
     # ---- what other threads may call
 
@@ -195,6 +196,7 @@ class EngineLoop(threading.Thread):
         """What the step brought."""
         if events:
             self._intake.note_step()
+            self._trim_at = time.monotonic() + self.config.trim_after
         for event in events:
             running = self._running.get(event.sample_id.task_id)
             if running is not None:
@@ -229,8 +231,14 @@ class EngineLoop(threading.Thread):
         if self._busy:
             self.tickets.sleep(self._intake.patience(self.config.busy_poll))
             return
+        self._trim_when_idle()
         self.tickets.sleep(self._intake.patience(self.config.idle_poll))
         self._intake.look_again()
+
+    def _trim_when_idle(self) -> None:
+        if self._trim_at and time.monotonic() > self._trim_at:
+            self._trim_at = 0.0
+            self._pool.trim()
 
     def _unload_idle(self) -> None:
         """Models that were unused for long leave the memory, also under a steady load of another."""

@@ -16,15 +16,16 @@ from workers.gpu.interfaces import EngineLike, PoolLike
 from workers.gpu.worker import install
 
 logger = logging.getLogger(__name__)
+AUTO_PART = 0.6  # of what models may take: GPU_PRELOAD=auto begins no further one beyond it
 
 
 def start_engine() -> tuple[PoolLike, EngineLike]:
     """Pool and engine of the settings, the models of GPU_PRELOAD loaded. Runs in the engine thread."""
-    from generation.catalogue.models import ImageModel
-    from workers.engine import Engine, EngineConfig, EngineError, ModelPool, PoolConfig
+    from workers.engine import Engine, EngineConfig, EngineError, ModelPool, ModelUnavailable, PoolConfig
     from workers.engine.batching.calibration import CalibrationTable, Calibrator
     from workers.engine.batching.scheduler import Policy
     from workers.engine.threads import engine_threads
+    from workers.gpu import model_health, preload
     from workers.gpu.samples import spec_of
 
     sys.setswitchinterval(0.001)  # the engine thread must not wait 5 ms whenever another thread computes
@@ -43,12 +44,17 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
         policy=policy,
     )
     engine = Engine(pool, config, calibrator)
-    for model in ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True):
+    for model in preload.wanted_models():
         try:
             pool.ensure(spec_of(model))
             pool.preload([model.key])
+            model_health.note_loaded(model)
+        except ModelUnavailable as error:
+            model_health.note_failed(model, error)
         except EngineError as error:
             logger.error("model %s is not preloaded: %s", model.key, error)
+        if preload.is_auto() and sum(pool.loaded().values()) > AUTO_PART * pool.budget:
+            break
     return pool, engine
 
 

@@ -9,6 +9,7 @@ from generation.tasks import results, states
 from generation.tasks.stages import send_stages
 from storage import raw
 from storage.errors import StorageError
+from workers.gpu import model_health
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.png import encode_png
 from workers.gpu.running_tasks import RunningTask
@@ -26,9 +27,11 @@ def persist_pictures(running: RunningTask, worker: str) -> None:
     pictures = {index: encode_png(image) for index, image in running.images.items()}
     for index, png in pictures.items():
         raw.write_raw(task.id, index, task.attempt, png)
-    warnings = [*task.warnings, *running.warnings]
+    warnings = [*task.warnings, *running.own_warnings, *running.warnings]
     if states.mark_generated(task.id, worker=worker, attempt=task.attempt, warnings=warnings):
         send_stages(task.id, task.priority)
+        if len(running.reused) < len(running.samples):
+            model_health.note_loaded(task.model)
         for index, sample in enumerate(running.samples):
             if sample.cacheable and index not in running.reused:
                 results.keep(task.id, sample.identity, results.Result(pictures[index], tuple(running.warnings)))

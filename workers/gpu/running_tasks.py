@@ -32,7 +32,8 @@ class RunningTask:
     admitted: set[SampleId] = field(default_factory=set)  # samples in the engine
     done: dict[SampleId, float] = field(default_factory=dict)  # finished part of a sample's steps, 0 to 1
     images: dict[int, np.ndarray] = field(default_factory=dict)  # float32 [H, W, 3] RGB in 0..1
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # of the engine about these pictures: kept with them
+    own_warnings: list[str] = field(default_factory=list)  # of this task alone: another model stood in
     outcome: Outcome | None = None
     settling: bool = False
     reused: frozenset[int] = field(init=False)  # pictures that an identical request has left

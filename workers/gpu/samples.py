@@ -2,12 +2,12 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 from django.conf import settings
 
+from generation.catalogue.model_files import located
 from generation.catalogue.models import ImageModel
 from generation.tasks.models import Task
 from generation.tasks.reasons import Code, codes
@@ -20,7 +20,7 @@ PREVIEW_EVERY = 5  # steps between previews, where a request asks for them
 
 
 def spec_of(model: ImageModel) -> ModelSpec:
-    """How the engine loads this row's model; a relative source lies below MODELS_DIR."""
+    """How the engine loads this row's model; a relative source lies below MODELS_DIR, or ships."""
     return ModelSpec(
         name=model.name,
         revision=model.revision,
@@ -63,7 +63,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
 def _located(source: str) -> str:
     if "://" in source:
         return source
-    return str(Path(settings.MODELS_DIR, source))  # an absolute source stays as it is
+    return str(located(source))
 
 
 def _decoded(key: str, flag: int) -> np.ndarray | None:

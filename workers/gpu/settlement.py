@@ -29,7 +29,8 @@ from generation.queue.worker import Claimed, WorkerQueue
 from generation.tasks import enqueue, states
 from generation.tasks.models import Status, Task
 from generation.tasks.reasons import Code, Reason
-from workers.gpu import failures, persistence
+from workers.engine.errors import ModelUnavailable
+from workers.gpu import failures, model_health, persistence
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.running_tasks import RunningTask
 from workers.gpu.ticket_holder import TicketHolder
@@ -142,7 +143,10 @@ def settle_row(claimed: Claimed, task: Task | None, outcome: Outcome, worker: st
 
 def _settle_failure(task: Task, outcome: Outcome, worker: str) -> Release:
     error = outcome.error or RuntimeError("the engine gave no reason")
-    cause = f"inference failed: {type(error).__name__}: {error}"
+    if isinstance(error, ModelUnavailable):
+        model_health.note_failed(task.model, error)
+    text = model_health.for_customers(error, task.model)
+    cause = f"inference failed: {type(error).__name__}: {text}"
     fallback = failures.usable_fallback(task)
     release = failures.after_failure(task.history, retryable=outcome.retryable, has_fallback=fallback is not None)
     if release is Release.ALONE:
@@ -153,7 +157,7 @@ def _settle_failure(task: Task, outcome: Outcome, worker: str) -> Release:
             return Release.ENDED
     else:
         code = getattr(error, "code", "inference_failed") if outcome.retryable else "invalid_request"
-        states.fail(task.id, code=code, message=str(error) or cause, worker=worker, attempt=task.attempt)
+        states.fail(task.id, code=code, message=text, worker=worker, attempt=task.attempt)
     return release
 
 

@@ -65,5 +65,7 @@ def _running_task(claim: Claimed, task: Task) -> RunningTask:
     found = {index: known[one.identity] for index, one in enumerate(samples) if one.cacheable and one.identity in known}
     images = {index: decode_png(result.png) for index, result in found.items()}
     cached = dict.fromkeys(warning for result in found.values() for warning in result.warnings)
-    warnings = [*failures.fallback_warnings(task.history), *cached]
-    return RunningTask(claim, task, spec_of(task.model), samples, images=images, warnings=warnings)
+    own = failures.fallback_warnings(task.history)
+    return RunningTask(
+        claim, task, spec_of(task.model), samples, images=images, warnings=list(cached), own_warnings=own
+    )

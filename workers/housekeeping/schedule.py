@@ -11,6 +11,7 @@ from imagegenx_site.heartbeat import Heartbeat
 from workers.housekeeping import (
     archive,
     idempotency,
+    model_pulls,
     oauth_tokens,
     partitions,
     raw_store,
@@ -43,11 +44,12 @@ class Job:
 
 JOBS: Final = (
     Job(partitions.make_partitions, every=_HOUR, expires=_HOUR),
-    Job(webhooks.send_webhooks, every=2, expires=10),
-    Job(spool.sync_spool, every=5, expires=10),
+    Job(webhooks.send_webhooks, every=5, expires=10),
+    Job(model_pulls.start_model_pulls, every=10, expires=10),
+    Job(spool.sync_spool, every=10, expires=20),
     Job(retention.end_history, every=_HOUR, expires=_HOUR),
     Job(archive.archive_old_images, every=_HOUR, expires=_HOUR),
-    Job(archive.bring_back, every=10, expires=10),
+    Job(archive.bring_back, every=30, expires=30),
     Job(raw_store.sweep_raw_store, every=600, expires=600),
     Job(results.sweep_results, every=600, expires=600),
     Job(worker_queues.delete_abandoned_queues, every=_HOUR, expires=_HOUR),

@@ -16,6 +16,8 @@ away.
     1 s       audit          queued rows that Redis does not know, has in another class or has no ticket of; running
                              rows that no worker holds
 
+While no task is open they run two to ten times less often (`idle_period` in schedule.py).
+
 Every repair only repeats what somebody else may have done already; each move is fenced by the row itself. Errors of
 Redis and Postgres pass through: the reconciler tries again later. The same table as code: schedule.py.
 """

@@ -23,10 +23,14 @@ from generation.telemetry.models import Alert
 
 
 def run(redis: Redis) -> None:
-    """A note is read, acted upon, then removed: a crash in between repeats it."""
-    for key, act in _NOTES.items():
+    """A note is read, acted upon, then removed: a crash in between repeats it. One round trip where there is none."""
+    with redis.pipeline(transaction=False) as pipe:
+        for key in _NOTES:
+            pipe.llen(key)
+        lengths = dict(zip(_NOTES, pipe.execute(), strict=True))
+    for key in (key for key, length in lengths.items() if length):
         while note := redis.lindex(key, 0):
-            act(note)
+            _NOTES[key](note)
             redis.lrem(key, 1, note)
 
 

@@ -35,22 +35,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 JOB = "reconciler"
 LEASE_S = 3.0
-RENEW_S = 0.5
+RENEW_S = 1.0
+LOOK_S = 1.0  # from one look for open tasks to the next
+LEAST_S, MOST_S = 0.01, 0.5  # of a pause between two turns
 
 
 class RepairRunner:
-    """Runs repairs at their periods; one that fails is tried again at its next turn and stops no other."""
+    """Runs repairs at their periods; one that fails is tried again at its next turn and stops no other. `any_open`
+    tells whether a task is open: it is asked every LOOK_S, and where none is, the repairs run less often.
+    """
 
-    def __init__(self, repairs: "Sequence[Repair]") -> None:
-        self._repairs = repairs
-        self._due = {repair.name: 0.0 for repair in repairs}
+    def __init__(self, repairs: "Sequence[Repair]", any_open: Callable[[], bool] = lambda: True) -> None:
+        self._repairs, self._any_open = repairs, any_open
+        self._ended = {repair.name: float("-inf") for repair in repairs}
+        self._look_at, self._open = 0.0, True
 
     def run_due(self, active: Callable[[], bool] = lambda: True) -> None:
         """As long as `active`, which is asked before each. Raises django.db.Error: without Postgres there is nothing to
         reconcile, and the lease may be lost.
         """
+        self._look()
         for repair in self._repairs:
-            if time.monotonic() < self._due[repair.name]:
+            if time.monotonic() < self._due(repair):
                 continue
             if not active():
                 return
@@ -58,7 +64,20 @@ class RepairRunner:
                 repair.run()
             except (RedisError, OperationalError) as error:
                 logger.warning("%s: Redis is out of reach: %s", repair.name, error)
-            self._due[repair.name] = time.monotonic() + repair.period
+            self._ended[repair.name] = time.monotonic()
+
+    def patience(self) -> float:
+        """s until something is to be done, MOST_S at most."""
+        due = min([self._look_at, *map(self._due, self._repairs)])
+        return min(max(due - time.monotonic(), LEAST_S), MOST_S)
+
+    def _due(self, repair: "Repair") -> float:
+        return self._ended[repair.name] + (repair.period if self._open else repair.idle_period)
+
+    def _look(self) -> None:
+        if time.monotonic() >= self._look_at:
+            self._open = self._any_open()
+            self._look_at = time.monotonic() + LOOK_S
 
 
 class ActiveLease:
@@ -100,7 +119,7 @@ def run(runner: RepairRunner, stopping: threading.Event, lease: ActiveLease, bea
             active = lease.active()
             if active:
                 runner.run_due(lease.active)
-            stopping.wait(0.05 if active else 0.5)
+            stopping.wait(runner.patience() if active else MOST_S)
         except Error as error:
             logger.warning("Postgres is out of reach: %s", error)
             lease.lost()
@@ -112,6 +131,7 @@ def run(runner: RepairRunner, stopping: threading.Event, lease: ActiveLease, bea
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "imagegenx_site.settings")
     django.setup()
+    from generation.tasks import open_tasks
     from imagegenx_site import heartbeat, metrics_files, readiness
     from imagegenx_site.redis_clients import connect
     from workers.recovery.schedule import RecoveryConfig, repairs
@@ -120,7 +140,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     redis = connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S)
-    runner = RepairRunner(repairs(redis, RecoveryConfig()))
+    runner = RepairRunner(repairs(redis, RecoveryConfig()), open_tasks.any_open)
     metrics_files.serve(settings.METRICS_PORT)
     own = heartbeat.of_this_process()
     readiness.announce()

@@ -27,10 +27,11 @@ class RecoveryConfig:
 
 @dataclass(frozen=True)
 class Repair:
-    """`period`: s from the end of one run to the next."""
+    """`period`: s from the end of one run to the next; `idle_period`: the same while no task is open."""
 
     name: str
     period: float
+    idle_period: float
     run: Callable[[], None]
 
 
@@ -39,13 +40,13 @@ def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
     queue = WorkerQueue(redis, WorkerQueueConfig(worker="reconciler", own_queue=""))
     stages = StageMessages(config.stages)
     return (
-        Repair("lost_workers", 0.1, partial(lost_workers.run, redis)),
-        Repair("revoked", 0.2, partial(revoked.run, redis)),
-        Repair("leases", 0.5, partial(leases.run, queue)),
-        Repair("redis_epoch", 0.5, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
-        Repair("processes", 1.0, Processes().run),
-        Repair("expiry", 1.0, expiry.run),
-        Repair("cancels", 1.0, partial(cancels.run, config.cancels)),
-        Repair("stages", 1.0, stages.run),
-        Repair("audit", 1.0, Audit(redis, queue, config.audit).run),
+        Repair("lost_workers", 0.1, 1.0, partial(lost_workers.run, redis)),
+        Repair("revoked", 0.2, 1.0, partial(revoked.run, redis)),
+        Repair("leases", 0.5, 2.0, partial(leases.run, queue)),
+        Repair("redis_epoch", 0.5, 2.0, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
+        Repair("processes", 1.0, 2.0, Processes().run),
+        Repair("expiry", 1.0, 5.0, expiry.run),
+        Repair("cancels", 1.0, 5.0, partial(cancels.run, config.cancels)),
+        Repair("stages", 1.0, 5.0, stages.run),
+        Repair("audit", 1.0, 5.0, Audit(redis, queue, config.audit).run),
     )

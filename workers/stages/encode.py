@@ -39,7 +39,12 @@ def process_pictures(group: Sequence[tuple[Task, Lossless]], recipe: Recipe) -> 
     pictures = [picture for _, own in group for picture in own.values()]
     notes = [notes_of(task.parameters, task.model_key, number) for task, own in group for number in own]
     renewer = LeaseRenewer([task for task, _ in group])
-    return process_each(pictures, recipe, notes, SuperResConfig(Path(settings.SUPERRES_DIR)), renewer, signer=_signer())
+    return process_each(pictures, recipe, notes, _networks(), renewer, signer=_signer())
+
+
+def _networks() -> SuperResConfig:
+    """Networks for enlargement that were pulled or imported come before those that ship."""
+    return SuperResConfig(Path(settings.SUPERRES_DIR), preferred=Path(settings.MODELS_DIR, "superres"))
 
 
 def _signer() -> SignerConfig | None:

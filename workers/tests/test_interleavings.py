@@ -20,6 +20,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from fixtures.fleet import moves, submit
 from generation.accounts.models import User
 from generation.queue import client as queue_client
+from generation.queue.classes import queues_of
 from generation.queue.worker import Claimed, WorkerQueue, WorkerQueueConfig
 from generation.tasks import cancel as tasks_cancel
 from generation.tasks import states
@@ -265,9 +266,9 @@ class Interleavings(RuleBasedStateMachine):
         assert not left, [(task.id, task.status, task.history) for task in left]
         assert Task.objects.count() == len(self.ids)
         unsent = Task.objects.filter(status=Status.GENERATED).count()
-        self.redis.delete("cpu.p2")
+        self.redis.delete(*queues_of("cpu"))
         StageMessages(AT_ONCE.stages).run()
-        assert self.redis.llen("cpu.p2") == unsent
+        assert sum(map(self.redis.llen, queues_of("cpu"))) == unsent
         self.nobody_ends_twice()
 
 

@@ -16,11 +16,14 @@ from PIL import Image as Pillow
 from fixtures.rows import fresh_limits, own_folders  # noqa: F401  # every test's own
 from generation.accounts.models import ApiKey, Plan, User
 from generation.catalogue.models import ImageModel
-from generation.compat import openai_form, sdapi_form
+from generation.compat.a1111 import form as sdapi_form
+from generation.compat.horde import form as horde_form
+from generation.compat.openai import form as openai_form
 from generation.queue.values import BatchKey
 from generation.queue.worker import Claimed
 from generation.tasks import access, repeat
 from generation.tasks.models import Image, Status, Task
+from generation.tests.graphs import text_graph
 from workers.gpu import persistence, samples, task_claims
 from workers.stages import enlarge, notify, postprocess, upload
 
@@ -94,6 +97,15 @@ def by_a1111(client: Client, owner: User) -> None:
     assert answer.status_code == 202
 
 
+def by_the_horde(client: Client, owner: User) -> None:
+    body = {"prompt": "x", "params": {"width": 256, "height": 256, "steps": 4, "seed": "7"}, "models": ["mini"]}
+    assert post(client, "/api/v2/generate/async", body).status_code == 202
+
+
+def by_comfyui(client: Client, owner: User) -> None:
+    assert post(client, "/prompt", {"prompt": text_graph("x", model="mini")}).status_code == 200
+
+
 def by_an_identical_request(client: Client, owner: User) -> None:
     """Of a key without a mark, so that the picture is kept and not made again."""
     free = Client(headers={"authorization": f"Bearer {ApiKey.make(owner)[1]}"})
@@ -146,6 +158,8 @@ WAYS_IN = (
     by_batch,
     by_openai,
     by_a1111,
+    by_the_horde,
+    by_comfyui,
     by_an_identical_request,
     by_retry_of_a_task_without_mark,
     by_retry_after_the_plan_changed,
@@ -184,6 +198,7 @@ def everything_of(client: Client, task: Task) -> dict[str, list[bytes]]:
         "links": [streamed_or_not(Client().get(link.partition("testserver")[2] or link)) for link in links],
         "archive": unpacked(streamed(post(client, "/api/v1/image/download", {"task_ids": [task.public_id]}))),
         "OpenAI": [base64.b64decode(one["b64_json"]) for one in openai["data"]],
+        "AI Horde": [base64.b64decode(one["img"]) for one in horde_form.generations(task, images, "", addresses=False)],
         "A1111": [base64.b64decode(one) for one in sdapi_form.answer(task, images, {})["images"]],
     }
     for variant in ("medium", "thumbnail"):
@@ -237,6 +252,10 @@ ABOVE = [
     ("/api/v1/image/batch-generate", {"texts": ["x"], "params": {"resolution": "512x512"}}),
     ("/v1/images/generations", {"prompt": "x", "model": "mini", "size": "512x512"}),
     ("/v1/images/generations", {"prompt": "x", "model": "mini", "size": "256x256", "n": 2}),
+    ("/api/v2/generate/async", {"prompt": "x", "params": {"width": 512, "height": 512}}),
+    ("/api/v2/generate/async", {"prompt": "x", "params": {"width": 256, "height": 256, "n": 2}}),
+    ("/prompt", {"prompt": text_graph("x", model="mini", side=512)}),
+    ("/prompt", {"prompt": text_graph("x", model="mini", count=2)}),
     ("/sdapi/v1/txt2img", {"prompt": "x", "width": 512, "height": 512}),
     ("/sdapi/v1/txt2img", {"prompt": "x", "width": 256, "height": 256, "batch_size": 2}),
     ("/sdapi/v1/txt2img", {"prompt": "x", "width": 256, "height": 256, "n_iter": 2}),

@@ -4,6 +4,7 @@
             counts a picture that do not depend on the machine (transactions, commands, connections, bytes)
     free    the same with an engine whose work is free: the ceiling of a worker process and of the way of a task
     idle    CPU ms a second with nothing to do, and memory after all pictures
+    urgent  a P0 task beside 40 waiting P2 tasks, and alone
     bare    the stock pipeline of the same case: as it is (batch 8, all cores), and the best of other batches, threads,
             allocator and layout
 
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 import httpx
 
-from deploy.bench.cost import bare, report
+from deploy.bench.cost import bare, report, urgent
 from deploy.bench.cost.usage import Usage
 from deploy.bench.product import product, ready
 
@@ -36,8 +37,10 @@ CASES: Final = {
 }
 FREE: Final = ("mini-turbo", 1, 256)
 FREE_TASKS: Final = 300
-SHORT_TASKS: Final = 24
+FREE_RUN: Final = "deploy.bench.cost.free_run"
+SHORT_TASKS: Final = 40
 IDLE_S: Final = 20
+BACKGROUND_S: Final = 4
 PATIENCE_S: Final = 600
 CLIENTS: Final = 8
 
@@ -51,10 +54,10 @@ class Client:
         self.usage = Usage(var_dir)
         address = ready(var_dir)
         headers = {"authorization": f"Bearer {address['api_key']}"}
-        self._http = httpx.Client(base_url=str(address["url"]), headers=headers, timeout=60, trust_env=False)
+        self.http = httpx.Client(base_url=str(address["url"]), headers=headers, timeout=60, trust_env=False)
 
     def close(self) -> None:
-        self._http.close()
+        self.http.close()
 
     def make(self, case: Case, count: int) -> None:
         """Submit `count` tasks and wait until all of them have succeeded."""
@@ -71,7 +74,7 @@ class Client:
         model, steps, side = case
         params = {"model": model, "steps": steps, "resolution": f"{side}x{side}", "seed": seed, "cache": False}
         while True:
-            answer = self._http.post("/api/v1/image/generate", json={"text": bare.TEXT, "params": params})
+            answer = self.http.post("/api/v1/image/generate", json={"text": bare.TEXT, "params": params})
             if answer.status_code != 429:
                 answer.raise_for_status()
                 return
@@ -82,16 +85,25 @@ def measured(client: Client, case: Case, count: int) -> dict[str, Any]:
     """One case, after a few uncounted pictures: pictures/s, and CPU ms and counts a picture."""
     client.make(case, 8)
     time.sleep(1)
+    background = _background(client)
     cpu, counts, begun = client.usage.cpu_ms(), client.usage.counts(), time.monotonic()
     client.make(case, count)
     seconds = time.monotonic() - begun
     used, counted = client.usage.cpu_ms(), client.usage.counts()
+    beside = {name: each * seconds / count for name, each in background.items()}
     return {
         "images": count,
         "images_per_s": round(count / seconds, 3),
         "cpu_ms": _each(used, cpu, count),
-        "counts": _each(counted, counts, count),
+        "counts": {name: round(each - beside[name], 2) for name, each in _each(counted, counts, count).items()},
     }
+
+
+def _background(client: Client) -> dict[str, float]:
+    """Counts a second of what the clock does: they are not the pictures'."""
+    before = client.usage.counts()
+    time.sleep(BACKGROUND_S)
+    return _each(client.usage.counts(), before, BACKGROUND_S)
 
 
 def _each(after: Counter[str], before: Counter[str], count: int) -> dict[str, float]:
@@ -113,10 +125,20 @@ def with_product(cases: Sequence[tuple[Case, int]], module: str = "deploy.run") 
         for case, count in cases:
             print(f"{report.name_of(case)}: {count} tasks", flush=True)
             results[report.name_of(case)] = measured(client, case, count)
+        if module == "deploy.run":
+            print("urgent", flush=True)
+            results["urgent"] = urgent.measure(client.http)
         print("idle", flush=True)
         results["idle_cpu_ms_per_s"] = idle(client)
         results["memory_mb"] = {name: round(size, 1) for name, size in client.usage.memory_mb().items()}
     return results
+
+
+def short_counts() -> dict[str, float]:
+    """Counts a picture of one small case, with the engine whose work is free."""
+    with product({"LOG_LEVEL": "WARNING"}, FREE_RUN) as var_dir, closing(Client(var_dir)) as client:
+        counts: dict[str, float] = measured(client, FREE, SHORT_TASKS)["counts"]
+        return counts
 
 
 def bare_rows(case: Case, count: int) -> list[dict[str, Any]]:
@@ -134,12 +156,10 @@ def main() -> None:
     parser.add_argument("--no-bare", action="store_true", help="without the bare pipeline")
     options = parser.parse_args()
     if options.short:
-        raise SystemExit(
-            report.compare_counts(with_product([(FREE, 24)])[report.name_of(FREE)]["counts"], options.keep)
-        )
+        raise SystemExit(report.compare_counts(short_counts(), options.keep))
     chosen = [(case, count) for case, count in CASES.items() if options.cases in report.name_of(case)]
     results: dict[str, Any] = {"product": with_product(chosen)}
-    results["free"] = with_product([(FREE, FREE_TASKS)], "deploy.bench.cost.free_run")
+    results["free"] = with_product([(FREE, FREE_TASKS)], FREE_RUN)
     if not options.no_bare:
         results["bare"] = {report.name_of(case): bare_rows(case, min(count, 24)) for case, count in chosen}
     report.write(results, whole=not options.cases)

@@ -8,7 +8,9 @@ from deploy.bench.product import ROOT
 
 RESULTS: Final = ROOT / "docs" / "benchmarks" / "cost.json"
 COUNTS: Final = ROOT / "docs" / "benchmarks" / "cost-counts.json"
-TOLERANCE: Final = 1.15  # of a count a picture; what the clock does beside the tasks makes them vary
+# Postgres tells the others up to ten seconds late.
+EXACT: Final = ("Redis commands", "Redis scripts", "Redis connections", "events", "WAL bytes", "writing transactions")
+TOLERANCE: Final = 1.25  # of a count a picture; how many tasks share a claim makes them vary
 
 
 def name_of(case: tuple[str, int, int]) -> str:
@@ -22,6 +24,8 @@ def write(results: Mapping[str, Any], whole: bool) -> None:
         for name, row in results[part].items():
             if "cpu_ms" in row:
                 _print_case(f"{part} {name}", row, results.get("bare", {}).get(name, []) if part == "product" else [])
+    found = results["product"]["urgent"]
+    print(f"\nP0 beside 40 waiting P2 tasks: {found['beside_s']} s, alone {found['alone_s']} s; {found['ratio']}")
     _print_processes("idle, CPU ms/s", results["product"]["idle_cpu_ms_per_s"])
     _print_processes("memory, MB", results["product"]["memory_mb"])
     if whole:
@@ -50,6 +54,7 @@ def _print_processes(title: str, values: Mapping[str, float]) -> None:
 
 def compare_counts(counts: Mapping[str, float], keep: bool) -> int:
     """Print counts a picture beside the kept ones. Answers 1 where one has grown beyond the tolerance."""
+    counts = {name: counts[name] for name in EXACT}
     if keep:
         COUNTS.write_text(json.dumps(dict(counts), indent=1) + "\n")
         return 0

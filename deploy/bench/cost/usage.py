@@ -65,11 +65,19 @@ class Usage:
         with self._rows.cursor() as cursor:
             cursor.execute("SELECT pg_stat_force_next_flush()")
             cursor.execute(
-                "SELECT xact_commit, tup_inserted, tup_updated, sessions, pg_current_wal_lsn() - '0/0'::pg_lsn"
+                "SELECT xact_commit, tup_inserted, tup_updated, sessions, pg_current_wal_lsn() - '0/0'::pg_lsn,"
+                " pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
                 " FROM pg_stat_database WHERE datname = current_database()"
             )
             row = cursor.fetchone()
-        names = ("transactions", "rows inserted", "rows updated", "Postgres connections", "WAL bytes")
+        names = (
+            "transactions",
+            "rows inserted",
+            "rows updated",
+            "Postgres connections",
+            "WAL bytes",
+            "writing transactions",
+        )
         return dict(zip(names, map(int, row or ()), strict=True))
 
     def _redis_counts(self) -> dict[str, int]:

@@ -112,5 +112,8 @@ class EmptyPool:
     def unload_idle(self) -> list[str]:
         return []
 
+    def trim(self) -> None:
+        pass
+
 
 install(app, lambda: (EmptyPool(), PacedEngine()))

@@ -108,6 +108,7 @@ def test_a_new_key_is_shown_once_after_saving(staff: Client, owner: User) -> Non
     "table",
     [
         "imagemodel",
+        "modelpreset",
         "style",
         "lora",
         "plan",

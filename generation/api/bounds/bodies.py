@@ -21,9 +21,8 @@ from django.urls import ResolverMatch
 
 from generation.accounts import key_cache
 from generation.accounts.models import ApiKey
-from generation.accounts.oauth import key_of_token
 from generation.admission import rates
-from generation.api.authentication import find_key, key_text
+from generation.api.authentication import key_behind, key_text
 from generation.api.base import ApiView, Upload
 from generation.api.envelope import error_body, json_bytes
 from imagegenx_site.errors import ApiError, Forbidden, Unauthorised
@@ -90,7 +89,7 @@ def _key_by_head(request: HttpRequest) -> ApiKey:
     text = key_text(request)
     if text is None:
         raise Unauthorised("A body of this size needs an API key. Send it as `Authorization: Bearer igx_…`.")
-    return find_key(text) if text.startswith("igx_") else key_of_token(text)
+    return key_behind(text)
 
 
 def _staff(request: HttpRequest) -> Claim:

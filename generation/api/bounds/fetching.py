@@ -8,13 +8,14 @@ that user wait on the event loop too, PICTURE_REQUESTS_PER_USER in all.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
 
 from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 
+from generation.accounts.models import ApiKey
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.submission import CheckedRequest, ParsedRequest
@@ -22,7 +23,7 @@ from generation.api.wait import DeferredResponse
 from imagegenx_site.deferred import Deferred, may_defer
 from imagegenx_site.errors import ApiError, Busy, Fault, InvalidRequest, TooManyRequests
 from imagegenx_site.http.outbound import HostBusy, OutboundError, get
-from imagegenx_site.slots import Slots, SlotsFull
+from imagegenx_site.slots import Claim, Slots, SlotsFull
 
 _ALL: Final = "all"
 _requests, _fetches, _decodes = Slots(), Slots(), Slots()
@@ -34,6 +35,8 @@ def with_pictures(
     """`answer` of the request with its pictures: at once where it brings none, else deferred."""
     if not checked.has_pictures:
         return answer(checked.parsed({}))
+    if checked.addresses:
+        refuse_without_slot(checked.api_key)
     pictures = _Pictures(checked)
     if not may_defer(request._request):
         asyncio.run(pictures.wait())
@@ -47,13 +50,35 @@ def with_pictures(
     return response
 
 
+def refuse_without_slot(key: ApiKey) -> None:
+    """Raises TooManyRequests or Busy when no more pictures may be fetched for this user now.
+
+    Asked before a request is looked at any further: who has a hundred requests hanging sends them again and again, and
+    what a refusal costs is time that others lack.
+    """
+    try:
+        _fetches.check(*_fetch_claims(key.user_id))
+    except SlotsFull as full:
+        raise _too_many(full) from full
+
+
+def names_address(data: Any, roles: Collection[str]) -> bool:
+    """Whether a body, as it came, has the address of a picture in one of these fields."""
+    fields = [name for role in roles for name in (role, f"{role}_url")]
+    return isinstance(data, Mapping) and any(str(data.get(name, ""))[:4].lower() == "http" for name in fields)
+
+
+def _fetch_claims(user_id: int) -> tuple[Claim, ...]:
+    return (f"user {user_id}", settings.FETCHES_PER_USER), (_ALL, settings.FETCHES)
+
+
 class _Pictures:
     """The pictures of one request: `wait` on the event loop, then `then` or `let_go` in a thread."""
 
     def __init__(self, checked: CheckedRequest) -> None:
         self._checked = checked
         user = f"user {checked.api_key.user_id}"
-        self._fetch = ((user, settings.FETCHES_PER_USER), (_ALL, settings.FETCHES))
+        self._fetch = _fetch_claims(checked.api_key.user_id)
         self._request = (user, settings.PICTURE_REQUESTS_PER_USER)
         self._decode = ((user, settings.PICTURES_PER_USER), (_ALL, max(1, settings.WEB_THREADS // 2)))
         self._holds_decode = False

@@ -29,7 +29,11 @@ from workers.engine.models.families import FAMILIES
 from workers.gpu.samples import samples_of
 
 QUOTED = ('"text2img"', '"img2img"', '"inpaint"', '"controlnet"')
-OTHER_WORDS = ("workers/engine/", "generation/compat/sdapi.py")  # the engine's pipelines; A1111's list of scripts
+OTHER_WORDS = (
+    "workers/engine/",
+    "generation/compat/a1111/",
+    "generation/compat/horde/",
+)  # pipelines; the words of their APIs
 REPAINT = Kind(
     name="repaint",
     path="repaint",

@@ -151,7 +151,7 @@ def test_every_spelling_of_a_good_one_is_taken(client: Client, data: bytes) -> N
 
 @pytest.mark.parametrize("lora", ["outline", "turbo"])
 def test_those_that_ship_pass_and_miss_nothing(lora: str, tmp_path: Path) -> None:
-    path = Path(site_settings.MODELS_DIR, "lora", f"{lora}.safetensors")
+    path = Path(site_settings.BASE_DIR, "fixtures", "models", "lora", f"{lora}.safetensors")
     assert lora_check.checked(path, "sd15")["rank"] > 0
     tensors = load_file(path)
     last = sorted(name for name in tensors if "lora_B" in name)[-1]

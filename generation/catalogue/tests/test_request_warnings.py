@@ -50,6 +50,21 @@ def test_words_that_a_model_was_not_trained_on_are_named(ask: Ask, model: str, t
     assert all(said in warning for warning in warnings)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a photo of a leather handbag, studio light", "leather, handbag"),
+        ("two red cats and tiny boxes with a hat", ""),
+        ("a red t-shirt on a white background, 红色的猫", ""),
+        (" ".join(f"word{chr(97 + number) * 3}" for number in range(9)), "wordaaa"),
+    ],
+)
+def test_words_that_a_model_of_few_words_has_never_read_are_named(ask: Ask, text: str, said: str) -> None:
+    warnings = ask(text, model="mini")
+    assert len(warnings) == bool(said)
+    assert all(f"model mini knows none of these words, they hardly count: {said}" in one for one in warnings)
+
+
 def test_an_operator_says_what_a_model_reads(ask: Ask, able_model: ImageModel) -> None:
     able_model.options = {**able_model.options, "languages": ["en", "ru"]}
     able_model.save()

@@ -8,7 +8,7 @@ import pytest
 from generation.api.forms import ParamsSerializer
 from generation.catalogue import samplers
 from generation.catalogue.samplers import AUTO, BY_A1111_NAME, NAMES, SAMPLERS, Sampler
-from generation.compat import sdapi_form
+from generation.compat.a1111 import form as sdapi_form
 from imagegenx_site.errors import InvalidRequest
 from workers.engine.models.schedulers import choose_scheduler
 

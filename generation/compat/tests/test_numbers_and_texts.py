@@ -11,7 +11,7 @@ from django.test import Client
 from fixtures.rows import finish
 from generation.accounts.models import User
 from generation.catalogue.models import ImageModel, Lora
-from generation.compat.openai_form import answer as openai_answer
+from generation.compat.openai.form import answer as openai_answer
 from generation.tasks import access
 from generation.tasks.models import Image, Task
 

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from fixtures.rows import finish, picture_bytes
 from generation.accounts.models import User
-from generation.compat.base import TaskCanceled, TaskFailed, _succeeded
+from generation.compat.base import TaskCanceled, TaskFailed, succeeded
 from generation.policy import rules
 from generation.policy.models import BlockedTerm
 from generation.tasks import states
@@ -138,7 +138,7 @@ def test_models_are_listed_with_the_names_that_clients_are_built_with(client: op
         ({"prompt": "x", "model": "nothing"}, 404, None, "model_not_found"),
         ({"prompt": "x", "background": "transparent"}, 400, "background", "unsupported_value"),
         ({"prompt": "x", "extra_body": {"output_format": "svg"}}, 400, "output_format", "unsupported_value"),
-        ({"prompt": "x", "extra_body": {"stream": True}}, 400, "stream", "unsupported_value"),
+        ({"prompt": "x", "extra_body": {"partial_images": 9}}, 400, "partial_images", "out_of_range"),
         ({"prompt": "something blocked"}, 400, "prompt", "content_policy_violation"),
     ],
 )
@@ -254,5 +254,5 @@ def test_what_the_client_has_done_is_no_error_of_ours(
     task = make_task()
     Task.objects.filter(pk=task.pk).update(**end)
     with pytest.raises(error) as raised:
-        _succeeded(task.pk)
+        succeeded(Task.objects.get(pk=task.pk))
     assert (raised.value.http_status < 500) == (error is not TaskFailed)

@@ -17,6 +17,7 @@ from generation.catalogue.tests.test_loras import lora_bytes
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 from generation.tasks.models import Status, Task
+from generation.tests.graphs import text_graph
 
 GENERATE = "/api/v1/image/generate"
 
@@ -179,6 +180,10 @@ def test_an_upload_of_a_lora_is_refused_by_its_words(client: Client, name: str, 
     [
         ("/v1/images/generations", {"prompt": "b.lood", "model": "mini"}),
         ("/v1/images/generations", {"prompt": "x", "model": "mini", "negative_prompt": "b l o o d"}),
+        ("/v1/images/generations", {"prompt": "x", "model": "mini+blood:0.5"}),
+        ("/api/v2/generate/async", {"prompt": "bl-ood"}),
+        ("/api/v2/generate/async", {"prompt": "x ### bl ood"}),
+        ("/prompt", {"prompt": text_graph("bl00d")}),
         ("/sdapi/v1/txt2img", {"prompt": "bl\u3164ood"}),
         ("/sdapi/v1/txt2img", {"prompt": "x", "negative_prompt": "BL00D"}),
     ],

@@ -40,6 +40,8 @@ class RowTuner:
         most = limits.rows(batch_key, batch_key.width, batch_key.height)
         if self._calibrator is None or limits.is_calibrated(batch_key):
             return most
+        if not self._pool.knows(batch_key.model):  # asked before its first task is here
+            return min(most, part.least_rows)
         ceiling = limits.ceiling(batch_key, batch_key.width, batch_key.height)
         precision = self._pool.precision_of(batch_key.model)
         return min(most, self._calibrator.allowed(batch_key, precision, ceiling, part))

@@ -41,7 +41,7 @@ def load_components(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
             spec.source, dtype=dtype, local_files_only=True, **_left_out(spec.source)
         )
         _merge_adapter(pipeline, spec)
-        components = dict(pipeline.components)
+        components = {**pipeline.components, **_replaced(pipeline, spec, dtype)}
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelUnavailable(f"model {spec.key} could not be loaded from {spec.source}: {error}") from error
     vae = components.get("vae")
@@ -67,6 +67,18 @@ def _merge_adapter(pipeline: Any, spec: ModelSpec) -> None:
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
     pipeline.fuse_lora()
     pipeline.unload_lora_weights()
+
+
+def _replaced(pipeline: Any, spec: ModelSpec, dtype: torch.dtype) -> dict[str, Any]:
+    """Components that the options change: `vae` names the folder of another one, relative to the model's, `scheduler`
+    has settings that differ from the saved ones (few-step forms want another spacing)."""
+    changed: dict[str, Any] = {}
+    if folder := spec.options.get("vae"):
+        kind = type(pipeline.vae)
+        changed["vae"] = kind.from_pretrained(Path(spec.source, folder), dtype=dtype, local_files_only=True)
+    if settings := spec.options.get("scheduler"):
+        changed["scheduler"] = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **settings)
+    return changed
 
 
 def own_family(spec: ModelSpec, family: Family) -> Family:

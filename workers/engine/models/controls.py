@@ -7,6 +7,7 @@ Its pixels decide what a picture is, unless the request says it (`control_ready`
 | canny    | black and white, mostly black        | its edges are drawn here              |
 | depth    | grey                                 | drawn by a network (preprocessors.py) |
 | openpose | mostly black                         | drawn by a network (preprocessors.py) |
+| tile     | any picture: its details are redrawn | -                                     |
 
 OpenCV works in BGR by habit; nothing here depends on the order of channels, and RGB comes in and goes out.
 """

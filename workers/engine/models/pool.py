@@ -95,6 +95,10 @@ class ModelPool:
         for key in keys:
             self.get(key)
 
+    def knows(self, key: str) -> bool:
+        """Whether the model was declared by `ensure`."""
+        return key in self._specs
+
     def precision_of(self, key: str) -> str:
         """The precision in which a declared model is loaded."""
         return self._lowered.get(key) or resolved(self._specs[key].precision, self.device)
@@ -160,6 +164,13 @@ class ModelPool:
             self._drop_if(key, True)
         return idle
 
+    def trim(self) -> None:
+        """Give the system back what the allocator keeps for the next pictures: none are to come for a while. A GPU's
+        cache stays, as nobody else has use for it.
+        """
+        if self.device.type == "cpu":
+            memory.give_back_freed()
+
     def free_memory(self) -> bool:
         """Drop the least recently used of the unused models and empty the allocator's cache. False: none was left."""
         victims = self._evictable()
@@ -167,6 +178,11 @@ class ModelPool:
             self._drop_if(victims[0][0], True)
         self._give_back_cache()
         return bool(victims)
+
+    @property
+    def budget(self) -> int:
+        """Bytes that models may take together."""
+        return self._budget
 
     def loaded(self) -> dict[str, int]:
         """Bytes of each model in memory."""

@@ -162,3 +162,8 @@ def test_threads_are_those_that_the_process_may_use(monkeypatch, tmp_path):
         quota.write_text(text)
         assert engine_threads(CPU) == expected
     assert engine_threads(torch.device("cuda")) == 4
+
+
+def test_room_is_asked_for_a_model_before_its_first_task_is_here(mini_pool, tmp_path):
+    engine = Engine(mini_pool, calibrator=calibrator(tmp_path))
+    assert engine.room("unheard@1", 512, 512, 2) == DENOISE.least_rows // 2

@@ -10,6 +10,7 @@ import torch
 from workers.engine import ModelSpec, ModelUnavailable
 from workers.engine.batching import batch_runner
 from workers.engine.interception import Phase
+from workers.engine.models.component_loader import load_components
 from workers.engine.tests import tiny_models
 from workers.engine.tests.driving import as_array, run_to_end, sample, worst
 from workers.engine.tests.stock import Stock
@@ -98,3 +99,19 @@ def test_a_pipeline_that_nobody_declared_runs_alone_and_rightly(tmp_path):
 def test_an_undeclared_model_without_an_index_is_refused(tmp_path):
     with pytest.raises(ModelUnavailable, match=r"no readable model_index\.json"):
         engine_for(ModelSpec("m", "1", "diffusers", str(tmp_path)))
+
+
+def test_a_row_may_name_another_vae_and_other_settings_of_the_scheduler(tmp_path):
+    tiny_models.save_stable_diffusion(tmp_path / "m", with_controlnet=False)
+    torch.manual_seed(99)
+    tiny_models.vae().save_pretrained(tmp_path / "other-vae")
+    spec = ModelSpec("m", "1", "sd15", str(tmp_path / "m"))
+    options = {"vae": "../other-vae", "scheduler": {"timestep_spacing": "trailing"}}
+    changed = ModelSpec("n", "1", "sd15", str(tmp_path / "m"), options=options)
+    plain, other = load_components(spec, torch.device("cpu")), load_components(changed, torch.device("cpu"))
+    name = "decoder.conv_in.weight"
+    expected = diffusers.AutoencoderKL.from_pretrained(tmp_path / "other-vae").state_dict()[name]
+    assert torch.equal(other["vae"].state_dict()[name], expected)
+    assert not torch.equal(plain["vae"].state_dict()[name], expected)
+    assert other["scheduler"].config.timestep_spacing == "trailing"
+    assert plain["scheduler"].config.timestep_spacing == "leading"

@@ -59,3 +59,30 @@ def test_an_idle_model_leaves_the_memory_under_a_steady_load_of_another(make_wor
     assert list(pool.left) == [mini_spec.key]
     assert pool.loaded() == {}
     pool.close()
+
+
+class Ending(Busy):
+    """One step, then nothing more."""
+
+    steps = 1
+
+    def step(self):
+        self.steps -= 1
+        return super().step() if self.steps >= 0 else []
+
+    def sleep(self, seconds):
+        pass
+
+
+def test_memory_is_given_back_once_when_work_has_ended(make_worker_queue, monkeypatch):
+    queue, ending, pool = make_worker_queue("gpu1-t"), Ending(), Clocked()
+    trimmed = []
+    monkeypatch.setattr(pool, "trim", lambda: trimmed.append(1))
+    loop = EngineLoop(queue, ending, ending, ending, lambda: (pool, ending), LoopConfig(trim_after=0.0))
+    loop._pool, loop._engine = pool, ending
+    loop.turn()
+    assert trimmed == [], "a step was made"
+    loop.turn()
+    loop.turn()
+    assert trimmed == [1]
+    pool.close()

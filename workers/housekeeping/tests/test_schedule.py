@@ -79,6 +79,7 @@ def test_the_table_is_what_beat_runs_from(tmp_path: Path) -> None:
         "partitions": (3600, 3600),
         "webhooks": (2, 10),
         "spool": (5, 10),
+        "start_model_pulls": (10, 10),
         "retention": (3600, 3600),
         "archive": (3600, 3600),
         "returns": (10, 10),

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from generation.catalogue.parameters import LoraChoice
-from generation.compat import sdapi_form
+from generation.compat.a1111 import form as sdapi_form
 from generation.tasks.models import Image, Task
 from postprocessing.recipe import Recipe
 from workers.stages.encode import process_pictures

@@ -37,6 +37,7 @@ def folders(tmp_path: Path, settings) -> None:
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stages for which a message was sent."""
     sent: list[str] = []
+    monkeypatch.setattr(stages, "_send", lambda stage, *_: sent.append(stage.name))
     monkeypatch.setattr(stages, "signature", lambda name, *_, **__: name)
     monkeypatch.setattr(stages, "chain", lambda *names: _Chain(sent, names))
     return sent

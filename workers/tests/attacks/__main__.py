@@ -27,7 +27,8 @@ from workers.tests.attacks.acts import ATTACKS, GENERATE, perform
 from workers.tests.attacks.product import Product
 
 ROUNDS: Final = 2
-CALLS: Final = 60  # of each round
+CALLS: Final = 200  # of each round
+PACE_S: Final = 0.05  # from one call to the next: a round sees two turns of attackers that pause for 5 s
 TASKS: Final = 5
 PATIENCE_S: Final = 15.0  # of the victim for one answer
 GIVE_UP: Final = 3  # answers that did not come, after which a round ends
@@ -50,6 +51,7 @@ class Times:
         for _ in range(CALLS):
             if self.failed < gone:
                 self._one(http, self.call, "GET", "/api/v1/models")
+                time.sleep(PACE_S)
         for number in range(TASKS):
             if self.failed >= gone:
                 self.task.append(PATIENCE_S)

@@ -48,6 +48,7 @@ async def hanging_pictures(scene: Scene) -> None:
     async def watch() -> None:
         while scene.hostile.open["/head"] < _HANGING:
             await asyncio.sleep(0.05)
+        await asyncio.sleep(WARM_UP_S)  # the first hundred connections and requests are over
         scene.stands()
 
     async with _client(scene) as client:

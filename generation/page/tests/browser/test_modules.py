@@ -31,7 +31,7 @@ def test_calculations(run: Callable[..., Any]) -> None:
     assert len(expanded("{a|b|c|d|e}{a|b|c|d|e}{a|b|c|d|e}")) == 100
 
     known = ["a", "cat", "red", "小猫", "红色", "的", "star"]
-    assert run("make/words.js", "unknownWords", "A red cat, two stars on a bicycle", known) == ["two", "on", "bicycle"]
+    assert run("make/words.js", "unknownWords", "A red cat, two stars on a bicycle", known) == ["bicycle"]
     assert run("make/words.js", "unknownWords", "红色的小猫骑自行车", known) == ["骑自行车"]
     assert run("make/words.js", "unknownWords", "anything", None) == []
     assert run("make/words.js", "completions", "a re", known) == ["d"]

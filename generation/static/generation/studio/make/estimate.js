@@ -50,7 +50,8 @@ function show(place, said) {
     t("price", { cost: numberText(said.megapixel_steps) }),
     t("about_time", { time: secondsText(said.estimated_time) }),
   ];
-  const warnings = (said.warnings ?? []).map((text) => make("span", { className: "warning" }, inWords(text)));
+  const others = (said.warnings ?? []).filter((text) => !text.includes("knows none of these words")); // the prompt says so
+  const warnings = others.map((text) => make("span", { className: "warning" }, inWords(text)));
   return place.replaceChildren(make("b", {}, parts.join(" · ")), ...warnings);
 }
 

@@ -1,6 +1,7 @@
 /** Which words of a prompt a model does not know, where the model says what it knows. */
 
 const ENGLISH = /[a-z][a-z'-]*/g;
+const SHORTEST = 4; // letters; shorter words are mostly grammar
 const CHINESE = /[\u4e00-\u9fff]+/g;
 
 /** The words, in their order, each once. `known`: the model's words, or null when it knows too many to name. */
@@ -8,9 +9,10 @@ export function unknownWords(text, known) {
   if (!known) return [];
   const words = new Set(known);
   const longest = Math.max(1, ...known.map((word) => word.length));
-  const english = [...text.toLowerCase().matchAll(ENGLISH)].map(([word]) => word);
+  const english = [...text.toLowerCase().matchAll(ENGLISH)].map(([word]) => word).filter((word) => word.length >= SHORTEST);
   const strange = english.filter((word) => !words.has(word) && !words.has(word.replace(/(es|s)$/, "")));
-  const chinese = [...text.matchAll(CHINESE)].flatMap(([run]) => unreadRuns(run, words, longest));
+  const reads = known.some((word) => /[\u4e00-\u9fff]/.test(word)); // else nothing is said of Chinese
+  const chinese = !reads ? [] : [...text.matchAll(CHINESE)].flatMap(([run]) => unreadRuns(run, words, longest));
   return [...new Set([...strange, ...chinese])];
 }
 

@@ -1,4 +1,4 @@
-"""`/v1/images/generations`, `/v1/images/edits`, `/v1/models`: OpenAI's Images API."""
+"""`/v1/images/generations`, `/v1/images/edits`, `/v1/images/variations`, `/v1/models`: OpenAI's Images API."""
 
 from typing import Any, ClassVar, Final
 
@@ -8,22 +8,34 @@ from rest_framework.response import Response
 from generation.api.authentication import KeyRequest
 from generation.api.validation import JSONParser, MultiPartParser
 from generation.api.wait import base_url
-from generation.catalogue import snapshot
-from generation.catalogue.kinds import of_pictures
+from generation.catalogue.kinds import Kind, of_pictures
 from generation.catalogue.models import ImageModel
-from generation.compat import openai_form
-from generation.compat.base import CompatView
+from generation.compat.base import CompatView, catalogue_of
+from generation.compat.openai import form, streaming
 from generation.tasks.inputs import GivenMask, MaskRule
 from imagegenx_site.errors import ApiError, Fault, InvalidRequest, NotFound
 
 _PICTURES: Final = ("image", "image[]", "images")
+_NO_PROMPT: Final = "picture"  # of a variation: models read some text, and this says next to nothing
+_VARIED: Final = 0.4  # strength of a variation
 
 
 class OpenAiView(CompatView):
     """Errors as OpenAI has them."""
 
     def failure(self, error: ApiError) -> dict[str, Any]:
-        return openai_form.error_body(error)
+        return form.error_body(error)
+
+    def pictures(
+        self, request: KeyRequest, body: dict[str, Any], kind: Kind, asked: dict[str, Any], event: str
+    ) -> Response:
+        """The pictures of a request in one answer, or as a stream whose events have names that begin with `event`."""
+        base = base_url(request)
+        if not form.wants_stream(asked):
+            return self.generate(request, body, kind, lambda task, images: form.answer(task, images, asked, base))
+        wish = streaming.StreamRequest(event, asked, form.partial_images(asked))
+        body["params"]["preview"] = wish.partial > 0
+        return self.submit(request, body, kind, lambda task_id: streaming.response(self, task_id, wish))
 
 
 class NoSuchModel(NotFound):
@@ -39,10 +51,9 @@ class GenerationsView(OpenAiView):
         """`client.images.generate(...)`."""
         asked = _object(request.data)
         kind = of_pictures(())
-        _check_model(asked, kind.name)
-        body = openai_form.generation_body(asked, snapshot.current(), kind)
-        base = base_url(request)
-        return self.generate(request, body, kind, lambda task, images: openai_form.answer(task, images, asked, base))
+        _check_model(request, asked, kind.name)
+        body = form.generation_body(asked, catalogue_of(request), kind)
+        return self.pictures(request, body, kind, asked, "image_generation")
 
 
 class EditsView(OpenAiView):
@@ -53,17 +64,32 @@ class EditsView(OpenAiView):
     def post(self, request: KeyRequest) -> Response:
         """`client.images.edit(...)`."""
         asked = _object(request.data)
-        pictures = _pictures(request.data)
+        picture = _picture(request.data)
         mask = _given(asked.get("mask"))
         kind = of_pictures(("image", "mask") if mask else ("image",))
         fields = {name: value for name, value in asked.items() if name not in (*_PICTURES, "mask")}
-        _check_model(asked, kind.name)
-        body = openai_form.generation_body(fields, snapshot.current(), kind)
-        body["image"] = pictures[0]
+        _check_model(request, asked, kind.name)
+        body = form.generation_body(fields, catalogue_of(request), kind)
+        body["image"] = picture
         if mask:
             body["mask"] = GivenMask(mask, MaskRule.TRANSPARENT)
-        base = base_url(request)
-        return self.generate(request, body, kind, lambda task, images: openai_form.answer(task, images, fields, base))
+        return self.pictures(request, body, kind, fields, "image_edit")
+
+
+class VariationsView(OpenAiView):
+    """A picture to pictures that are like it."""
+
+    parser_classes = [MultiPartParser, JSONParser]
+
+    def post(self, request: KeyRequest) -> Response:
+        """`client.images.create_variation(...)`."""
+        asked = _object(request.data)
+        kind = of_pictures(("image",))
+        fields = {name: value for name, value in asked.items() if name not in _PICTURES}
+        _check_model(request, asked, kind.name)
+        body = form.generation_body({"prompt": _NO_PROMPT, "strength": _VARIED, **fields}, catalogue_of(request), kind)
+        body["image"] = _picture(request.data)
+        return self.pictures(request, body, kind, fields, "image_variation")
 
 
 class OpenAiModelsView(OpenAiView):
@@ -73,7 +99,7 @@ class OpenAiModelsView(OpenAiView):
 
     def get(self, request: KeyRequest) -> Response:
         """`client.models.list()`."""
-        return Response({"object": "list", "data": _entries()})
+        return Response({"object": "list", "data": _entries(request)})
 
 
 class OpenAiModelView(OpenAiView):
@@ -83,14 +109,14 @@ class OpenAiModelView(OpenAiView):
 
     def get(self, request: KeyRequest, name: str) -> Response:
         """`client.models.retrieve(name)`."""
-        for entry in _entries():
+        for entry in _entries(request):
             if entry["id"] == name:
                 return Response(entry)
         raise NoSuchModel(f"The model {name[:60]!r} does not exist; see /v1/models.")
 
 
-def _entries() -> list[dict[str, Any]]:
-    known = snapshot.current()
+def _entries(request: KeyRequest) -> list[dict[str, Any]]:
+    known = catalogue_of(request)
     found: dict[str, ImageModel] = {}
     for model in known.models:
         for name in (model.name, *model.aliases):
@@ -104,9 +130,9 @@ def _entries() -> list[dict[str, Any]]:
     ]
 
 
-def _check_model(asked: dict[str, Any], kind: str) -> None:
-    name = asked.get("model")
-    if name and openai_form.model_named(snapshot.current(), name, kind) is None:
+def _check_model(request: KeyRequest, asked: dict[str, Any], kind: str) -> None:
+    name = form.with_loras(catalogue_of(request), asked.get("model"))[0]
+    if name and form.model_named(catalogue_of(request), name, kind) is None:
         raise NoSuchModel(f"The model {str(name)[:60]!r} does not exist; see /v1/models.")
 
 
@@ -116,15 +142,20 @@ def _object(data: Any) -> dict[str, Any]:
     return {name: data[name] for name in data}
 
 
-def _pictures(data: Any) -> list[Any]:
-    """The picture to edit: one part of a form, or one value of JSON, however its name is written."""
+def _picture(data: Any) -> Any:
+    """The picture to edit: one part of a form, or one value of JSON, however its name is written. Raises
+    InvalidRequest.
+    """
     found = []
     for name in _PICTURES:
         values = data.getlist(name) if hasattr(data, "getlist") else data.get(name)
         found += [_given(one) for one in (values if isinstance(values, list) else [values]) if one]
-    if len(found) != 1:
-        raise InvalidRequest([Fault("image", "required", "Send exactly one picture.")])
-    return found
+    if not found:
+        raise InvalidRequest([Fault("image", "required", "Send the picture.")])
+    if len(found) > 1:
+        message = f"{len(found)} pictures were sent, and the models of this server read one. Send one request for each."
+        raise InvalidRequest([Fault("image", "unsupported_value", message)])
+    return found[0]
 
 
 def _given(value: Any) -> Any:

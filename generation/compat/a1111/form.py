@@ -1,16 +1,20 @@
 """AUTOMATIC1111's API: what its fields mean here, and the form of its answers.
 
 Its programs send every field that they know, with values of a Stable Diffusion 1.5, and do not read refusals well. So
-what has no meaning here is ignored, and numbers beyond the model's bounds are brought within them.
+numbers beyond the model's bounds are brought within them, and what has no meaning here is ignored; where it would
+change the picture, `info.notes` of the answer says so, or the request is refused (request.py).
 
     field                                        here
-    prompt (with <lora:name:weight>)             text, params.loras
+    prompt (with <lora:name:weight>)             text, params.loras; <lora:none:...> stands for no LoRA
+    styles (one)                                 params.style
     width, height                                params.resolution
     batch_size x n_iter                          params.num_images
     sampler_name | sampler_index, scheduler      params.sampler; none, or Automatic: the model's own; unknown: refused
     override_settings.sd_model_checkpoint        params.model
     init_images (one), mask (white, or what is opaque, is repainted: generation/api/bounds/masks.py),
     inpainting_mask_invert, mask_blur, denoising_strength
+    enable_hr, hr_scale, hr_resize_x, hr_resize_y   params.postprocess.upscale (hires.py)
+    alwayson_scripts.controlnet (one unit)       a ControlNet request (controlnet.py)
 
 Numbers may be written as texts.
 """
@@ -33,28 +37,31 @@ from imagegenx_site.errors import Fault, InvalidRequest
 from postprocessing.metadata import parameters_text
 
 _LORA: Final = re.compile(r"<(?:lora|lyco):([^<>]*)>", re.IGNORECASE)
+_NO_LORA: Final = "none"  # programs write it where somebody has chosen no LoRA
 _DECIMAL: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 
 
 def request_body(asked: Mapping[str, Any], catalogue: Catalogue, kind: str, chosen: str) -> dict[str, Any]:
     """Our request body; `chosen` is the model that the caller has set by `options`. Raises InvalidRequest."""
     model = model_titled(catalogue, _override(asked) or chosen, kind)
-    text, loras = _without_loras(_text(asked, "prompt"))
-    params: dict[str, Any] = {"negative_text": _text(asked, "negative_prompt"), "loras": loras}
+    written, loras = _without_loras(text(asked, "prompt"))
+    params: dict[str, Any] = {"negative_text": text(asked, "negative_prompt"), "loras": loras}
     params["sampler"] = _sampler(asked)
-    params["num_images"] = max(1, _whole(asked, "batch_size", 1)) * max(1, _whole(asked, "n_iter", 1))
-    params["seed"] = max(-1, _whole(asked, "seed", -1))
+    params["num_images"] = max(1, whole(asked, "batch_size", 1)) * max(1, whole(asked, "n_iter", 1))
+    params["seed"] = max(-1, whole(asked, "seed", -1))
     params["postprocess"] = {"format": "png"}
     if model:
         params["model"] = model.name
-        params["steps"] = min(max(1, _whole(asked, "steps", model.default_steps)), model.max_steps)
-        params["cfg_scale"] = min(max(1.0, _number(asked, "cfg_scale", model.default_cfg_scale)), 20.0)
+        params["steps"] = min(max(1, whole(asked, "steps", model.default_steps)), model.max_steps)
+        params["cfg_scale"] = min(max(1.0, number(asked, "cfg_scale", model.default_cfg_scale)), 20.0)
     if asked.get("width") or asked.get("height"):
-        width, height = _whole(asked, "width", 512), _whole(asked, "height", 512)
+        width, height = whole(asked, "width", 512), whole(asked, "height", 512)
         params["resolution"] = f"{_side(width, model)}x{_side(height, model)}"
     if not loras:
         del params["loras"]
-    return {"text": text, "params": params}
+    if style := _style(asked):
+        params["style"] = style
+    return {"text": written, "params": params}
 
 
 def with_pictures(asked: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,12 +71,12 @@ def with_pictures(asked: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str
         raise InvalidRequest([Fault("init_images", "required", "Send one picture in base64.")])
     if len(pictures) > 1:
         raise InvalidRequest([Fault("init_images", "out_of_range", "Send one picture; several take a request each.")])
-    strength = min(max(0.05, _number(asked, "denoising_strength", 0.75)), 1.0)
+    strength = min(max(0.05, number(asked, "denoising_strength", 0.75)), 1.0)
     params = {**body["params"], "strength": strength}
     if not asked.get("mask"):
         return {**body, "image": pictures[0], "params": params}
-    mask = GivenMask(asked["mask"], MaskRule.OPAQUE, inverted=bool(_whole(asked, "inpainting_mask_invert", 0)))
-    params["mask_feather"] = min(max(0, _whole(asked, "mask_blur", 4)), 64)
+    mask = GivenMask(asked["mask"], MaskRule.OPAQUE, inverted=flag(asked, "inpainting_mask_invert"))
+    params["mask_feather"] = min(max(0, whole(asked, "mask_blur", 4)), 64)
     return {**body, "image": pictures[0], "mask": mask, "params": params}
 
 
@@ -87,12 +94,14 @@ def _override(asked: Mapping[str, Any]) -> str:
 
 def _without_loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
     """The prompt, and what its `<lora:name>` and `<lora:name:weight>` ask for. Raises InvalidRequest."""
-    loras = [_lora(found[1]) for found in _LORA.finditer(prompt)]
+    loras = [lora for found in _LORA.finditer(prompt) if (lora := _lora(found[1]))]
     return " ".join(_LORA.sub(" ", prompt).split()), loras
 
 
-def _lora(tag: str) -> dict[str, Any]:
+def _lora(tag: str) -> dict[str, Any] | None:
     name, _, weight = tag.partition(":")
+    if name.strip().lower() == _NO_LORA:
+        return None
     parsed = _parsed(weight) if weight else 1.0
     if not name.strip() or parsed is None:
         message = f"<lora:{tag[:60]}> can't be read; write <lora:name> or <lora:name:0.8>."
@@ -100,10 +109,19 @@ def _lora(tag: str) -> dict[str, Any]:
     return {"name": name.strip(), "weight": parsed}
 
 
+def _style(asked: Mapping[str, Any]) -> str:
+    """Raises InvalidRequest for several."""
+    styles = asked.get("styles")
+    names = [one for one in styles if isinstance(one, str) and one] if isinstance(styles, list) else []
+    if len(names) > 1:
+        raise InvalidRequest([Fault("styles", "out_of_range", "One style for a request.")])
+    return names[0] if names else ""
+
+
 def _sampler(asked: Mapping[str, Any]) -> str:
     """Raises InvalidRequest for a sampler, or a schedule for it, that is not here."""
     field = "sampler_name" if asked.get("sampler_name") else "sampler_index"
-    name, schedule = _text(asked, field), _text(asked, "scheduler")
+    name, schedule = text(asked, field), text(asked, "scheduler")
     found = samplers.find(name, schedule)
     if found is None:
         asked_for = f"{name} with the schedule {schedule}" if schedule else name
@@ -112,7 +130,7 @@ def _sampler(asked: Mapping[str, Any]) -> str:
     return found
 
 
-def _text(asked: Mapping[str, Any], name: str) -> str:
+def text(asked: Mapping[str, Any], name: str) -> str:
     value = asked.get(name)
     if value is None:
         return ""
@@ -121,11 +139,19 @@ def _text(asked: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _whole(asked: Mapping[str, Any], name: str, default: int) -> int:
-    return int(_number(asked, name, default))
+def whole(asked: Mapping[str, Any], name: str, default: int) -> int:
+    return int(number(asked, name, default))
 
 
-def _number(asked: Mapping[str, Any], name: str, default: float) -> float:
+def flag(asked: Mapping[str, Any], name: str) -> bool:
+    """A yes or no, also as number or text."""
+    value = asked.get(name)
+    if isinstance(value, str):
+        return value.strip().lower() in ("true", "1")
+    return bool(value)
+
+
+def number(asked: Mapping[str, Any], name: str, default: float) -> float:
     """A number, also as text. Raises InvalidRequest."""
     value = asked.get(name)
     if value is None or value == "":
@@ -137,13 +163,13 @@ def _number(asked: Mapping[str, Any], name: str, default: float) -> float:
     return value
 
 
-def _parsed(text: str) -> float | None:
+def _parsed(written: str) -> float | None:
     """The number of a text; whole ones exactly, because seeds are larger than floats are exact."""
-    text = text.strip()
-    if not _DECIMAL.fullmatch(text):
+    written = written.strip()
+    if not _DECIMAL.fullmatch(written):
         return None
-    number = int(text) if text.lstrip("+-").isdigit() else float(text)
-    return number if math.isfinite(number) else None
+    found = int(written) if written.lstrip("+-").isdigit() else float(written)
+    return found if math.isfinite(found) else None
 
 
 def _side(side: int, model: ImageModel | None) -> int:
@@ -151,13 +177,15 @@ def _side(side: int, model: ImageModel | None) -> int:
     return min(max(side, low), high) // SIDE_STEP * SIDE_STEP
 
 
-def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The finished pictures, and what they were made with: `info` is JSON in a text."""
-    shown = {name: value for name, value in asked.items() if name not in ("init_images", "mask")}
+def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The finished pictures, and what they were made with: `info` is JSON in a text. `notes`: what of the request was
+    not done as it was written.
+    """
+    shown = {name: value for name, value in asked.items() if name not in ("init_images", "mask", "alwayson_scripts")}
     return {
         "images": [in_base64(image) for image in images],
         "parameters": shown,
-        "info": json.dumps(_info(task, images), ensure_ascii=False),
+        "info": json.dumps(_info(task, images) | {"notes": list(notes)}, ensure_ascii=False),
     }
 
 
