@@ -7,12 +7,13 @@ PY := $(VENV)/bin/python
 TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 4 ? 8 : 2 * cores)))
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install models logs test test-ops audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
+.PHONY: help run install models logs test test-browser test-ops audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
 	@echo "make logs TASK=img..  one task's life over the logs of all processes, in order; VAR_DIR chooses the run"
 	@echo "make test             run the tests beside throw-away services; ARGS='-k name' passes options to pytest"
+	@echo "make test-browser     the page in this machine's Chromium, beside the whole product"
 	@echo "make test-s3          storage against real S3 servers (OpenStack Swift, Ceph, moto), behind a proxy that does harm"
 	@echo "make lint             ruff, mypy and the import contracts"
 	@echo "make audit            known vulnerabilities of the installed packages (asks PyPI, or AUDIT_SERVICE=osv)"
@@ -41,6 +42,10 @@ test: install
 
 test-ops: install
 	@TEST_OPS=1 exec $(PY) -m deploy.services run -- $(PY) -m pytest deploy/monitoring $(ARGS)
+
+test-browser: install
+	@$(PY) -m deploy.browser $(VENV)
+	@TEST_BROWSER=1 exec $(PY) -m deploy.services run -- $(PY) -m pytest generation/page/tests/browser $(ARGS)
 
 test-faults: install
 	@exec $(PY) -m workers.tests.faults $(ARGS)

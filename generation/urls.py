@@ -23,6 +23,7 @@ handler500 = "generation.compat.refusals.server_error"
 
 urlpatterns = [
     path("", views.create, name="create"),
+    path("kids", views.kids, name="kids"),
     path("session", views.session, name="page-session"),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", openapi_schema.document, name="schema"),

@@ -87,6 +87,21 @@ def give_back(admission: Admission) -> None:
         _log.warning("an admission was not given back: %s", error)
 
 
+def standing(user: User, plan: Plan, look_up: LookUp) -> tuple[Allowance, ...]:
+    """What the plan's limits leave of today, without counting anything; nothing while Redis is unreachable."""
+    try:
+        _compare_with_postgres(user.pk, look_up, forced=False)
+        with redis_clients.text_client().pipeline(transaction=False) as pipe:
+            pipe.zcard(_open_key(user.pk))
+            pipe.hmget(_day_key(Admission(user.pk, f"{datetime.now(UTC):%Y%m%d}")), ["images", "work"])
+            open_tasks, used = pipe.execute()
+    except redis.RedisError as error:
+        _log.warning("quotas are not known, Redis is unreachable: %s", error)
+        return ()
+    images, work = (int(number or 0) for number in used)
+    return _allowances(plan, int(open_tasks), images, work)
+
+
 def _count(plan: Plan, request: Admission, *, compared: bool) -> tuple[str, int, int, int]:
     work_limit = None if plan.daily_megapixel_steps is None else plan.daily_megapixel_steps * _WORK_UNIT
     limits = [-1 if limit is None else limit for limit in (plan.concurrent_tasks, plan.daily_images, work_limit)]

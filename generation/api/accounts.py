@@ -1,4 +1,4 @@
-"""The caller's keys and usage."""
+"""Who a key acts for, what binds it, what is left of today; the caller's keys and usage."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -9,13 +9,16 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from generation.accounts.models import SCOPES, ApiKey
+from generation.accounts.plans import plan_of
+from generation.admission import quotas
 from generation.api import new_keys, openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
 from generation.api.requests.choices import OneOf
 from generation.api.requests.idempotency import PARAMETER, once
 from generation.api.validation import DayField, StrictSerializer, checked
-from generation.tasks import usage
+from generation.policy import rules
+from generation.tasks import open_tasks, usage
 from generation.tasks.presentation import Moment
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 
@@ -31,6 +34,9 @@ class KeySerializer(StrictSerializer):
     scopes = serializers.ListField(child=OneOf(SCOPES), required=False)
     expires_in_days = serializers.IntegerField(required=False, min_value=1, max_value=3650, allow_null=True)
     must_sign = serializers.BooleanField(required=False)
+    profile = serializers.CharField(
+        required=False, max_length=50, help_text="Name of a policy profile, such as `child-safe`, that bounds it."
+    )
 
 
 class RotateSerializer(StrictSerializer):
@@ -52,6 +58,7 @@ class KeyBody(TypedDict):
     name: str
     scopes: Annotated[list[str], "Empty: all."]
     plan: Annotated[str | None, "Null: the team's plan."]
+    profile: Annotated[str | None, "The policy profile that bounds it."]
     must_sign: bool
     created_at: Moment
     expires_at: Moment | None
@@ -81,6 +88,58 @@ class UsageBody(TypedDict):
     group_by: str
     since: str
     until: str
+
+
+class QuotaBody(TypedDict):
+    name: Annotated[str, "`concurrent`, `daily-images` or `daily-work` (megapixel-steps)."]
+    limit: int
+    left: int
+    resets_in: Annotated[int, "Seconds; 0 where nothing resets."]
+
+
+class ProfileBody(TypedDict):
+    name: str
+    child_safe_styles: bool
+    subjects: Annotated[list[str], "A prompt must name one of these; empty: any."]
+
+
+class AccountBody(TypedDict):
+    user: str
+    team: str | None
+    plan: str
+    key: Annotated[str, "The prefix of this key."]
+    scopes: list[str]
+    profile: Annotated[ProfileBody | None, "The policy profile that bounds this key."]
+    quotas: Annotated[list[QuotaBody], "Limits of the plan and what they leave; those without a limit are left out."]
+
+
+class AccountView(ApiView):
+    """The account of the key that asks."""
+
+    scopes: ClassVar = {"GET": "read"}
+
+    @extend_schema(
+        **openapi_docs.operation("account", "Get your account and what is left of today", "account", data=AccountBody)
+    )
+    def get(self, request: KeyRequest) -> Response:
+        """The user and team behind the key, its plan, scopes and profile, and its quotas."""
+        key, plan = request.auth, plan_of(request.auth)
+        left = [
+            {"name": one.name, "limit": one.quota, "left": one.left, "resets_in": one.reset}
+            for one in quotas.standing(request.user, plan, open_tasks.look_up)
+        ]
+        team = request.user.team
+        return Response(
+            {
+                "user": request.user.get_username(),
+                "team": team.name if team else None,
+                "plan": plan.name,
+                "key": key.prefix,
+                "scopes": key.scopes or list(SCOPES),
+                "profile": _profile(request),
+                "quotas": left,
+            }
+        )
 
 
 class KeysView(ApiView):
@@ -191,6 +250,7 @@ def key_body(key: ApiKey) -> KeyBody:
         "name": key.name,
         "scopes": key.scopes,
         "plan": key.plan.name if key.plan else None,
+        "profile": key.profile.name if key.profile else None,
         "must_sign": key.must_sign,
         "created_at": key.created_at.isoformat(timespec="seconds"),
         "expires_at": _iso(key.expires_at),
@@ -204,7 +264,9 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _keys_of(request: KeyRequest) -> Any:
-    return ApiKey.objects.filter(user=request.user, oauth_client="").select_related("plan", "user__team__plan")
+    return ApiKey.objects.filter(user=request.user, oauth_client="").select_related(
+        "plan", "profile", "user__team__plan"
+    )
 
 
 def _find(request: KeyRequest, prefix: str) -> ApiKey:
@@ -212,3 +274,10 @@ def _find(request: KeyRequest, prefix: str) -> ApiKey:
     if key is None:
         raise NotFound("You have no such key. `GET /api/v1/keys` lists them by their prefix.")
     return key
+
+
+def _profile(request: KeyRequest) -> ProfileBody | None:
+    if request.auth.profile is None:
+        return None
+    child_safe, subjects = rules.allowed_styles_and_subjects(request.auth)
+    return {"name": request.auth.profile.name, "child_safe_styles": child_safe, "subjects": list(subjects)}

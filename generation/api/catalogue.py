@@ -11,7 +11,7 @@ from generation.accounts.plans import plan_of
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
-from generation.catalogue import snapshot
+from generation.catalogue import request_warnings, samplers, snapshot
 from generation.catalogue.models import ImageModel, Style
 
 
@@ -30,6 +30,8 @@ class ModelBody(TypedDict):
     max_steps: int
     default_cfg_scale: float
     default_sampler: str
+    samplers: Annotated[list[str], "All that a request may name."]
+    words: Annotated[list[str] | None, "The English words that it knows; null: too many to name."]
     revision: str
     fallback: Annotated[str | None, "The model that takes over when this one fails."]
 
@@ -100,8 +102,13 @@ class PlansView(ApiView):
 
 
 def _model(model: ImageModel) -> ModelBody:
-    shown = {name: getattr(model, name) for name in ModelBody.__annotations__ if name != "fallback"}
-    return cast(ModelBody, {**shown, "fallback": model.fallback_id and _name_of(model.fallback_id)})
+    made = {
+        "samplers": list(samplers.NAMES),
+        "words": sorted(request_warnings.known_words(model)) or None,
+        "fallback": model.fallback_id and _name_of(model.fallback_id),
+    }
+    shown = {name: getattr(model, name) for name in ModelBody.__annotations__ if name not in made}
+    return cast(ModelBody, {**shown, **made})
 
 
 def _name_of(pk: int) -> str | None:

@@ -31,7 +31,7 @@ class FiltersSerializer(StrictSerializer):
     cursor = serializers.CharField(required=False, max_length=60, help_text="`next_cursor` of the previous page.")
     since = DayField(required=False, help_text="First day, such as 2026-11-20.")
     until = DayField(required=False, help_text="Last day.")
-    status = OneOf(history.INNER_STATUS, also=spellings.STATUSES, required=False)
+    status = OneOf(history.FILTERS, also=spellings.STATUSES, required=False, help_text="`open`: queued or running.")
     kind = OneOf(task_kinds(), required=False)
     style = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]  # DRF's own name
     model = serializers.CharField(required=False, max_length=60)

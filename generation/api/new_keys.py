@@ -9,7 +9,8 @@ from django.utils import timezone
 from generation.accounts.models import SCOPES, ApiKey, User
 from generation.accounts.rights import Rights
 from generation.policy import rules
-from imagegenx_site.errors import Forbidden, NotFound
+from generation.policy.models import PolicyProfile
+from imagegenx_site.errors import Fault, Forbidden, InvalidRequest, NotFound
 
 MAX_KEYS: Final = 100  # of a user, that can still be used; replaced ones may come on top, as often again
 
@@ -25,6 +26,7 @@ def create(own: ApiKey, asked: dict[str, Any]) -> tuple[ApiKey, str]:
     must_sign = asked.get("must_sign", own.must_sign)
     if own.must_sign and not must_sign:
         raise Forbidden("This key takes signed requests only, and so do the keys that it makes.")
+    profile_id = _profile(own, asked.get("profile"))
     days = asked.get("expires_in_days")
     end = timezone.now() + timedelta(days=days) if days else own.expires_at
     with transaction.atomic():
@@ -35,10 +37,23 @@ def create(own: ApiKey, asked: dict[str, Any]) -> tuple[ApiKey, str]:
             scopes=list(scopes),
             expires_at=min(end, own.expires_at) if own.expires_at and end else end,
             plan_id=own.plan_id,
-            profile_id=own.profile_id,
+            profile_id=profile_id,
             must_sign=must_sign,
             **_bonds(own),
         )
+
+
+def _profile(own: ApiKey, name: str | None) -> int | None:
+    """The profile that bounds the new key. Raises Forbidden where the asking key has another, InvalidRequest."""
+    if name is None:
+        return own.profile_id
+    row = PolicyProfile.objects.filter(name=name).first()
+    if row is None:
+        known = ", ".join(PolicyProfile.objects.values_list("name", flat=True))
+        raise InvalidRequest([Fault("profile", "not_allowed", f"There is no such profile. Known: {known}.")])
+    if own.profile_id not in (None, row.pk):
+        raise Forbidden("This key is bound to a profile, and so are the keys that it makes.")
+    return row.pk
 
 
 def rotate(own: ApiKey, key: ApiKey, grace: timedelta) -> tuple[ApiKey, str]:

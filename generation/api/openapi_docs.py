@@ -155,6 +155,7 @@ def picture() -> dict[str, Any]:
             "index", {"type": "integer", "minimum": 0, "maximum": 9999}, description="The picture's number, from 0."
         ),
         OpenApiParameter("variant", str, enum=["original", "medium", "thumbnail"]),
+        OpenApiParameter("redirect", bool, description="False: never a redirect to the object store."),
     ]
     return {
         "operation_id": "task-image",

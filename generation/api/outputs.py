@@ -39,7 +39,7 @@ class TaskImageView(ApiView):
         if is_known(request._request, etag):
             return HttpResponse(status=304, headers={"ETag": etag})
         try:
-            return _picture(image, variant, etag)
+            return _picture(image, variant, etag, redirects=request.query_params.get("redirect") != "false")
         except Archived as error:
             coming = {"status": "archived", "ready_at": error.ready_at.isoformat(timespec="seconds")}
             return Response(coming, status=202, headers={"Retry-After": str(error.retry_after)})
@@ -71,9 +71,10 @@ def _find_image(request: KeyRequest, public_id: str, index: int) -> Image:
     return image
 
 
-def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
+def _picture(image: Image, variant: str, etag: str, *, redirects: bool) -> HttpResponseBase:
     """Thumbnails from the cache; others from the store, by its own signed address where it has one. The medium variant
-    is made when it is first asked for. Raises Archived, and other StorageErrors.
+    is made when it is first asked for. Without `redirects` this server sends them all. Raises Archived, and other
+    StorageErrors.
     """
     store, redis = get_store("images"), redis_clients.text_client()
     if variant == "thumbnail":
@@ -83,7 +84,7 @@ def _picture(image: Image, variant: str, etag: str) -> HttpResponseBase:
     if image.archived_at:
         check_present(store, key, redis)
     address = store.url(key, settings.URL_SECONDS)
-    if address.startswith("http"):
+    if redirects and address.startswith("http"):
         return HttpResponseRedirect(address)
     with open_or_request(store, key, redis) as file:
         return _bytes(file.read(), key, etag)

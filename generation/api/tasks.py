@@ -18,6 +18,7 @@ from generation.api.submission import ParsedRequest, check_request
 from generation.api.validation import JSONParser, MultiPartParser
 from generation.api.wait import DeferredResponse, base_url, prefer_wait, requested_seconds
 from generation.catalogue.kinds import Kind
+from generation.catalogue.request_warnings import submission_warnings
 from generation.tasks import access, cancel, estimates, repeat
 from generation.tasks import delete as tasks_delete
 from generation.tasks import submit as tasks_submit
@@ -40,6 +41,8 @@ class PriceBody(TypedDict):
     images: int
     megapixel_steps: float
     priority: int
+    estimated_time: Annotated[float, "Seconds until all of it would probably be done, the waiting included."]
+    warnings: Annotated[list[str], "What of the request would not count."]
     input: Annotated[InputBody, with_options]
 
 
@@ -173,6 +176,8 @@ def price_body(parsed: ParsedRequest) -> PriceBody:
         "images": sum(one.parameters.num_images for one in parsed.submissions),
         "megapixel_steps": round(sum(one.parameters.cost for one in parsed.submissions), 4),
         "priority": first.priority,
+        "estimated_time": estimates.seconds_of([one.parameters for one in parsed.submissions], first.priority),
+        "warnings": [*first.warnings, *submission_warnings(first.parameters, first.model)],
         "input": input_body(first.text, first.model.key, first.parameters.to_json()),
     }
 

@@ -51,6 +51,7 @@ urlpatterns = [
     path("styles", catalogue.StylesView.as_view(), name="styles"),
     path("plans", catalogue.PlansView.as_view(), name="plans"),
     path("usage", accounts.UsageView.as_view(), name="usage"),
+    path("account", accounts.AccountView.as_view(), name="account"),
     path("keys", accounts.KeysView.as_view(), name="keys"),
     path("keys/<str:prefix>", accounts.KeyView.as_view(), name="key"),
     path("keys/<str:prefix>/rotate", accounts.KeyRotateView.as_view(), name="key-rotate"),

@@ -62,8 +62,7 @@ def _unread(parameters: Parameters, model: ImageModel) -> Iterator[str]:
 
 def _unknown(parameters: Parameters, model: ImageModel) -> Iterator[str]:
     """English words that a model of few words has never read; the option `vocabulary` names the file of the others."""
-    file = model.options.get("vocabulary")
-    known = _vocabulary(str(located(model.source) / file)) if file else None
+    known = known_words(model)
     if not known:
         return
     words = dict.fromkeys(_WORD.findall(parameters.text.lower()))
@@ -71,6 +70,12 @@ def _unknown(parameters: Parameters, model: ImageModel) -> Iterator[str]:
     if strange:
         named = ", ".join(word[:40] for word in strange[:_MOST_NAMED]) + (" ..." if len(strange) > _MOST_NAMED else "")
         yield f"model {model.name} knows none of these words, they hardly count: {named}"
+
+
+def known_words(model: ImageModel) -> frozenset[str]:
+    """All English words that a model of few words has read; none where it knows too many to name."""
+    file = model.options.get("vocabulary")
+    return _vocabulary(str(located(model.source) / file)) if file else frozenset()
 
 
 @lru_cache(8)

@@ -69,6 +69,12 @@ def is_child_safe(key: ApiKey) -> bool:
     return profile is not None and profile.child_safe_styles
 
 
+def allowed_styles_and_subjects(key: ApiKey) -> tuple[bool, tuple[str, ...]]:
+    """Whether the key may use child-safe styles only, and of which subjects its prompts must name one; none: of any."""
+    profile = _rules.get().profiles.get(key.profile_id) if key.profile_id else None
+    return (profile.child_safe_styles, tuple(profile.subjects)) if profile else (False, ())
+
+
 def is_checked(required: bool) -> bool:
     """Whether the pictures of a task are checked; `required`: by the profile of its key (`must_check`)."""
     return required or bool(settings.IMAGE_CHECKER and settings.IMAGE_CHECK == "all")

@@ -10,12 +10,13 @@ The GPU workers keep running means of what they measure (`note`), the last stage
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import redis
 from django.conf import settings
 
+from generation.catalogue.parameters import Parameters
 from generation.queue import client as queue_client
 from generation.tasks.models import Status, Task
 from imagegenx_site import redis_clients
@@ -59,6 +60,20 @@ def outlook(task: Task) -> Outlook:
         return outlook_from(task, queue_client.queue_position(task.id, task.batch_key))
     except redis.RedisError:
         return outlook_from(task, None)
+
+
+def seconds_of(wanted: Sequence[Parameters], priority: int) -> float:
+    """Seconds until tasks that nobody has made yet would all have ended, behind everything of their class."""
+    cost = sum(one.cost for one in wanted)
+    try:
+        place = queue_client.queue_position("", "")
+    except redis.RedisError:
+        return round(cost * FIRST_GUESS_S + AFTER_GPU_S, 2)
+    full, after = place.s_per_megapixel_step or FIRST_GUESS_S, place.s_after_gpu or AFTER_GPU_S
+    behind = replace(place, ahead=place.backlog.tasks[priority])
+    _, before = before_it(behind, priority, settings.QUEUE_SHARES)
+    shared = (before / 1e6 + cost) * full / max(1, place.backlog.workers)
+    return round(max(shared, max(one.steps for one in wanted) * (place.s_per_step or 0.0)) + after, 2)
 
 
 def outlook_from(task: Task, place: queue_client.QueuePosition | None) -> Outlook:

@@ -21,6 +21,11 @@ INNER_STATUS: Final[dict[str, tuple[Status, ...]]] = {
     word: tuple(status for status, public in PUBLIC_STATUS.items() if public == word)
     for word in dict.fromkeys(PUBLIC_STATUS.values())
 }
+OPEN: Final = "open"  # a filter's word for what has not ended
+FILTERS: Final[dict[str, tuple[Status, ...]]] = {
+    **INNER_STATUS,
+    OPEN: (*INNER_STATUS["queued"], *INNER_STATUS["running"]),
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def _of_days(filters: Filters) -> QuerySet[Task]:
 
 def _narrowed(rows: QuerySet[Task], filters: Filters) -> QuerySet[Task]:
     if filters.status:
-        rows = rows.filter(status__in=INNER_STATUS[filters.status])
+        rows = rows.filter(status__in=FILTERS[filters.status])
     for name in ("kind", "style"):
         wanted = getattr(filters, name)
         rows = rows.filter(**{name: wanted}) if wanted else rows

@@ -95,7 +95,7 @@ def test_what_is_the_same_for_everybody_may_be_kept(live: str) -> None:
         script = browser.get("/api/docs?script=")
         assert "X-CSRF" in script.content.decode()
         assert script["Cache-Control"] == PRIVATE, "a token of the browser is in it"
-    static = httpx.get(f"{live}/static/generation/create.js", trust_env=False)
+    static = httpx.get(f"{live}/static/generation/studio/app.js", trust_env=False)
     assert "no-store" not in static.headers.get("cache-control", "")
 
 

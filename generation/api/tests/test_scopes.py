@@ -34,6 +34,7 @@ CALLS = {
         ("GET", "/api/v1/image/batch/x/download"),
         ("POST", "/api/v1/image/download"),
         ("GET", "/api/v1/usage"),
+        ("GET", "/api/v1/account"),
         ("GET", "/api/v1/lora"),
         ("GET", "/v1/models"),
         ("GET", "/history"),
