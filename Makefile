@@ -35,7 +35,7 @@ run: install
 	@exec $(PY) -m deploy.run --stop-with-parent
 
 logs: install
-	@$(PY) -m deploy.task_log $(TASK)
+	@$(PY) -m deploy.monitoring.task_log $(TASK)
 
 test: install
 	@exec $(PY) -m deploy.services run -- $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)

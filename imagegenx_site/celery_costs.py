@@ -53,8 +53,7 @@ def apply(app: Celery) -> None:
     """For every channel and worker from now on."""
     keep_connections(app)
     transport.Transport.Channel = ThriftyChannel
-    if (
-        os.environ.get("PROCESS_NAME") != GPU_WORKER
-    ):  # which may open its gate (generation/queue/read_order.py) meanwhile
+    process = os.environ.get("PROCESS_NAME", "")
+    if process and process != GPU_WORKER:  # a GPU worker may open its gate meanwhile (generation/queue/read_order.py)
         transport.Transport.brpop_timeout = WAIT_S
     app.conf.worker_consumer = "generation.queue.celery_events:ThriftyConsumer"

@@ -45,7 +45,7 @@ class Job:
 JOBS: Final = (
     Job(partitions.make_partitions, every=_HOUR, expires=_HOUR),
     Job(webhooks.send_webhooks, every=5, expires=10),
-    Job(model_pulls.start_model_pulls, every=10, expires=10),
+    Job(model_pulls.start_model_pulls, every=30, expires=30),
     Job(spool.sync_spool, every=10, expires=20),
     Job(retention.end_history, every=_HOUR, expires=_HOUR),
     Job(archive.archive_old_images, every=_HOUR, expires=_HOUR),

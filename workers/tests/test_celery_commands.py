@@ -68,6 +68,7 @@ def test_a_revoked_stage_cancels_its_task(fleet: Fleet, user: User, redis: Redis
     Task.objects.filter(pk=task_id).update(status=Status.GENERATED, attempt=1)
     message_id = str(uuid4())
     app.control.revoke(message_id)
+    wait_until(lambda: message_id in str(app.control.inspect(timeout=2).revoked()), 15)
     signature("postprocess", (str(task_id),), queue="cpu.p2", task_id=message_id).apply_async()
     wait_until(lambda: status(task_id) == "cancelled", 15, lambda: fleet.tail("cpu1"))
 

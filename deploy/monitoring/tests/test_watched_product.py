@@ -173,7 +173,12 @@ def test_the_logs_show_one_tasks_life_over_all_processes(product: Watched) -> No
     env = os.environ | {"VAR_DIR": str(product.folder)}
     task = f"img{product.tasks[0].hex}"
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.task_log", task], env=env, cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "deploy.monitoring.task_log", task],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     moves = re.findall(r"  task (\w+)", done.stdout)
     assert moves == ["submitted", "running", "generated", "processed", "stored", "succeeded"]

@@ -77,12 +77,12 @@ def test_the_table_is_what_beat_runs_from(tmp_path: Path) -> None:
     }
     assert {name: (entry["schedule"], entry["options"]["expires"]) for name, entry in schedule.items()} == {
         "partitions": (3600, 3600),
-        "webhooks": (2, 10),
-        "spool": (5, 10),
-        "start_model_pulls": (10, 10),
+        "webhooks": (5, 10),
+        "spool": (10, 20),
+        "start_model_pulls": (30, 30),
         "retention": (3600, 3600),
         "archive": (3600, 3600),
-        "returns": (10, 10),
+        "returns": (30, 30),
         "leftovers": (600, 600),
         "results": (600, 600),
         "worker_queues": (3600, 3600),

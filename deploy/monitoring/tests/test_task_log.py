@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy import task_log
+from deploy.monitoring import task_log
 from imagegenx_site.ids import to_public, uuid7
 
 TASK, OTHER = uuid7(), uuid7()

@@ -98,7 +98,7 @@ def printed(lines: Sequence[LogLine]) -> Iterator[str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Entry point of `python -m deploy.task_log TASK`: 0 found, 1 nothing found, 2 no such thing as that id."""
+    """Entry point: 0 when the task was found, 1 when nothing was, 2 for what is no id."""
     task = parse_task(argv[0].strip()) if len(argv) == 1 else None
     if task is None:
         print("Say which task: make logs TASK=img..., with the id that the API gave.", file=sys.stderr)
