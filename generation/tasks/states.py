@@ -97,7 +97,7 @@ def _move(
         caches.tasks().block(str(task_id))  # no poll may show the old state after somebody saw the new one
     where = {"id": task_id, "status": AnyOf(tuple(map(str, _sources(to, among)))), **fence}
     changes |= {"status": to, "updated_at": timezone.now(), "history": _appended(entry)}
-    moved = update(Task, changes, where, move_log.COLUMNS, *conditions)
+    moved = update(Task, changes, where, *conditions, returning=move_log.COLUMNS)
     for row in moved:
         transaction.on_commit(lambda row=row: _publish_move(move_log.Move(*row), reason))  # type: ignore[misc]
     return bool(moved)
@@ -192,7 +192,7 @@ def take_stage(task_id: UUID, stage: Stage, owner: str, seconds: float) -> Task 
     A task whose cancel was asked for is cancelled here instead: before each stage, never in the middle of one.
     """
     free = Sql("stage_owner = '' OR stage_until <= %s OR stage_owner = %s", (timezone.now(), owner))
-    taken = update(Task, _lease(owner, seconds), _leasable(stage) | {"id": task_id}, "", free)
+    taken = update(Task, _lease(owner, seconds), _leasable(stage) | {"id": task_id}, free)
     if not taken and stage.cancellable:
         cancel_if_requested(task_id, among=[stage.source])
     return row_of(Task, taken[0]) if taken else None
@@ -208,16 +208,17 @@ def take_same_work(task: Task, stage: Stage, owner: str, seconds: float, limit: 
     recipe = (asked.postprocess, asked.style_tone, asked.plan_watermark)
     equal = (str(stage.source), task.width, task.height, *(json.dumps(part) for part in recipe))
     values = (*equal, task.priority, task.pk, limit)
-    taken = update(Task, _lease(owner, seconds), _leasable(stage), "", Sql(_SAME_WORK, values))
+    taken = update(Task, _lease(owner, seconds), _leasable(stage), Sql(_SAME_WORK, values))
     return sorted((row_of(Task, columns) for columns in taken), key=lambda row: row.id)
 
 
-_SAME_WORK: Final = """id IN (
+# An array is made once: the rows of a bare IN (SELECT ... LIMIT) may be chosen again for each row that is looked at.
+_SAME_WORK: Final = """id = ANY(ARRAY(
     SELECT id FROM generation_task
     WHERE status = %s AND width = %s AND height = %s AND params -> 'postprocess' = %s::jsonb
           AND params -> 'style_tone' = %s::jsonb AND params -> 'plan_watermark' = %s::jsonb
           AND priority <= %s AND stage_owner = '' AND stage_attempts = 0 AND id <> %s
-    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"""
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))"""
 
 
 def _leasable(stage: Stage) -> dict[str, object]:
@@ -240,7 +241,7 @@ def release_stage(task_id: UUID, *, owner: str, next_at: datetime, reason: str) 
     """Give a stage up after a fault of ours; it may be tried again from `next_at` on (the reconciler sends it)."""
     changes = {"stage_owner": OWNER_WAITING, "stage_until": next_at, "updated_at": timezone.now()}
     changes["history"] = _appended({"stage_fault": reason[:300]})
-    return bool(update(Task, changes, {"id": task_id, "stage_owner": owner}, "id"))
+    return bool(update(Task, changes, {"id": task_id, "stage_owner": owner}, returning="id"))
 
 
 def renew_stage(owner: str, seconds: float) -> bool:
@@ -264,7 +265,7 @@ def end_enlargement(task_id: UUID, *, owner: str, warning: str = "") -> bool:
     caches.tasks().block(str(task_id))
     with transaction.atomic():
         changes["updated_at"] = timezone.now()
-        ended = update(Task, changes, {"id": task_id, "stage_owner": owner}, "id")
+        ended = update(Task, changes, {"id": task_id, "stage_owner": owner}, returning="id")
         if ended:
             outbox.write_delivery(task_id, webhook_events.UPDATED)
         transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
@@ -315,7 +316,7 @@ def set_priority(task_id: UUID, priority: int) -> bool:
     caches.tasks().block(str(task_id))
     changes = {"priority": priority, "updated_at": timezone.now(), "history": _appended(entry)}
     where = {"id": task_id, "status": str(Status.QUEUED), "priority": Sql("<> %s", (priority,))}
-    moved = update(Task, changes, where, "id")
+    moved = update(Task, changes, where, returning="id")
     transaction.on_commit(lambda: caches.tasks().invalidate(str(task_id)))
     return bool(moved)
 

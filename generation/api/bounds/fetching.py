@@ -65,7 +65,8 @@ def refuse_without_slot(key: ApiKey) -> None:
 def names_address(data: Any, roles: Collection[str]) -> bool:
     """Whether a body, as it came, has the address of a picture in one of these fields."""
     fields = [name for role in roles for name in (role, f"{role}_url")]
-    return isinstance(data, Mapping) and any(str(data.get(name, ""))[:4].lower() == "http" for name in fields)
+    given = [data.get(name) for name in fields] if isinstance(data, Mapping) else []
+    return any(isinstance(one, str) and one[:4].lower() == "http" for one in given)
 
 
 def _fetch_claims(user_id: int) -> tuple[Claim, ...]:

@@ -118,16 +118,16 @@ class Calibrator:
         self._step_max_s = step_max_s
         self._measured: dict[str, _Measured] = {}
 
-    def known(self, batch_key: BatchKey, precision: str, part: PassKind = DENOISE) -> int | None:
+    def known(self, batch_key: BatchKey, precision: str, kind: PassKind = DENOISE) -> int | None:
         """The row limit of a batch key, if it was measured before."""
-        return self._table.get(self._key(batch_key, precision, part))
+        return self._table.get(self._key(batch_key, precision, kind))
 
-    def allowed(self, batch_key: BatchKey, precision: str, ceiling: int, part: PassKind = DENOISE) -> int:
+    def allowed(self, batch_key: BatchKey, precision: str, ceiling: int, kind: PassKind = DENOISE) -> int:
         """Rows that a pass may have while its limit is being measured: twice as many again and again, as long as that
         stays within `step_max_s` or makes rows cheaper, up to `ceiling`.
         """
-        measured = self._measured.get(self._key(batch_key, precision, part), _Measured())
-        rows = part.least_rows
+        measured = self._measured.get(self._key(batch_key, precision, kind), _Measured())
+        rows = kind.least_rows
         while rows < ceiling and self._may_double(measured, rows):
             rows *= 2
         return min(rows, ceiling)
@@ -154,27 +154,27 @@ class Calibrator:
         return time.perf_counter()
 
     def record(
-        self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int, part: PassKind = DENOISE
+        self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int, kind: PassKind = DENOISE
     ) -> int | None:
         """Record a pass. The row limit, once enough batches up to near what is `allowed` were measured; else None."""
-        key = self._key(batch_key, precision, part)
+        key = self._key(batch_key, precision, kind)
         measured = self._measured.setdefault(key, _Measured())
         measured.add(rows, seconds)
         reliable = measured.reliable(MIN_PASSES)
-        allowed = self.allowed(batch_key, precision, ceiling, part)
+        allowed = self.allowed(batch_key, precision, ceiling, kind)
         most = max(reliable, default=0)
         if len(reliable) < _row_counts(max(most, allowed)) or most < 0.75 * allowed:
             return None
-        limit = min(allowed, max(part.least_rows, knee(reliable)))
+        limit = min(allowed, max(kind.least_rows, knee(reliable)))
         self._table.put(key, limit)
         del self._measured[key]
         logger.info("%s: batches of up to %d rows (ms by rows: %s)", key, limit, _milliseconds(reliable))
         return limit
 
-    def _key(self, batch_key: BatchKey, precision: str, part: PassKind) -> str:
+    def _key(self, batch_key: BatchKey, precision: str, kind: PassKind) -> str:
         size = f"{batch_key.width}x{batch_key.height}"
         key = f"{batch_key.model}|{size}|{precision}|{_device_name(self._device)}"
-        return f"{key}|{part.name}" if part.name else key
+        return f"{key}|{kind.name}" if kind.name else key
 
 
 def _row_counts(most: int) -> int:

@@ -241,33 +241,33 @@ class Engine:
     def _row_limit(self, leader: scheduler.Candidate) -> int:
         return self._tuner.rows(self._active[leader.sample_id].request.batch_key)
 
-    def _run(self, samples: list[PipelineGreenlet], part: PassKind = DENOISE) -> None:
+    def _run(self, samples: list[PipelineGreenlet], kind: PassKind = DENOISE) -> None:
         """A forward pass; out of memory lowers the limit of its size and repeats the same step with fewer rows."""
         request, rows = samples[0].request, sum(map(batch_runner.rows_of, samples))
         try:
             batch_runner.run_together(samples)
         except batch_runner.OutOfMemory as error:
-            self._make_room(samples, error, part)
+            self._make_room(samples, error, kind)
         else:
-            self._tuner.record_success(request, rows, part)
+            self._tuner.record_success(request, rows, kind)
 
-    def _make_room(self, samples: list[PipelineGreenlet], error: batch_runner.OutOfMemory, part: PassKind) -> None:
+    def _make_room(self, samples: list[PipelineGreenlet], error: batch_runner.OutOfMemory, kind: PassKind) -> None:
         request = samples[0].request
         OUT_OF_MEMORY.labels(request.model).inc()
-        limit = self._tuner.halve(request.batch_key, error.rows, part)
+        limit = self._tuner.halve(request.batch_key, error.rows, kind)
         freed = self._pool.free_memory()
         logger.warning("%s; the limit of %s is now %d rows", error, request.batch_key, limit)
         if len(samples) == 1:
             if freed:
-                self._run(samples, part)
+                self._run(samples, kind)
             else:
                 reason = f"one image of {request.width}x{request.height} does not fit into memory"
                 self._pool.lower_precision(request.model, reason)  # for its next try
                 samples[0].fail(ModelUnavailable(reason))
             return
         half = (len(samples) + 1) // 2
-        self._run(samples[:half], part)
-        self._run(samples[half:], part)
+        self._run(samples[:half], kind)
+        self._run(samples[half:], kind)
 
     def _retire(self) -> list[Event]:
         """Events since the last step; those that have ended leave."""

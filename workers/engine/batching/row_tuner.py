@@ -34,33 +34,33 @@ class RowTuner:
         self._passes = 0
         self._full = 0.0
 
-    def rows(self, batch_key: BatchKey, part: PassKind = DENOISE) -> int:
+    def rows(self, batch_key: BatchKey, kind: PassKind = DENOISE) -> int:
         """Rows that a pass may have now: fewer than the limit while that is being measured."""
-        limits = self._limits[part]
+        limits = self._limits[kind]
         most = limits.rows(batch_key, batch_key.width, batch_key.height)
         if self._calibrator is None or limits.is_calibrated(batch_key):
             return most
         if not self._pool.knows(batch_key.model):  # asked before its first task is here
-            return min(most, part.least_rows)
+            return min(most, kind.least_rows)
         ceiling = limits.ceiling(batch_key, batch_key.width, batch_key.height)
         precision = self._pool.precision_of(batch_key.model)
-        return min(most, self._calibrator.allowed(batch_key, precision, ceiling, part))
+        return min(most, self._calibrator.allowed(batch_key, precision, ceiling, kind))
 
     def recall(self, request: SampleRequest) -> None:
         """Before the first sample of a size: its limits, if an earlier process has measured them."""
         if self._calibrator is None:
             return
-        for part, limits in self._limits.items():
+        for kind, limits in self._limits.items():
             if not limits.is_calibrated(request.batch_key):
-                known = self._calibrator.known(request.batch_key, self._pool.precision_of(request.model), part)
+                known = self._calibrator.known(request.batch_key, self._pool.precision_of(request.model), kind)
                 if known is not None:
                     limits.calibrate(request.batch_key, known)
 
     @contextmanager
-    def measure(self, samples: Sequence[PipelineGreenlet], part: PassKind = DENOISE) -> Iterator[None]:
+    def measure(self, samples: Sequence[PipelineGreenlet], kind: PassKind = DENOISE) -> Iterator[None]:
         """Inside, a pass of these samples runs. The time counts for calibration if their limit is not known yet,
         they have no LoRAs, and memory was not short."""
-        request, limits = samples[0].request, self._limits[part]
+        request, limits = samples[0].request, self._limits[kind]
         if self._calibrator is None or limits.is_calibrated(request.batch_key):
             yield
             return
@@ -72,18 +72,18 @@ class RowTuner:
         taken = self._calibrator.now() - started
         if plain and limits.rows(request.batch_key, request.width, request.height) == ceiling:
             precision = self._pool.precision_of(request.model)
-            limit = self._calibrator.record(request.batch_key, precision, rows, taken, ceiling, part)
+            limit = self._calibrator.record(request.batch_key, precision, rows, taken, ceiling, kind)
             if limit is not None:
                 limits.calibrate(request.batch_key, limit)
 
-    def halve(self, batch_key: BatchKey, failed_rows: int, part: PassKind = DENOISE) -> int:
+    def halve(self, batch_key: BatchKey, failed_rows: int, kind: PassKind = DENOISE) -> int:
         """A pass of `failed_rows` rows did not fit. Returns the new limit, at least 1."""
-        return self._limits[part].halve(batch_key, failed_rows)
+        return self._limits[kind].halve(batch_key, failed_rows)
 
-    def record_success(self, request: SampleRequest, rows: int, part: PassKind = DENOISE) -> None:
+    def record_success(self, request: SampleRequest, rows: int, kind: PassKind = DENOISE) -> None:
         """A pass of so many rows fitted. The limit is still halved when memory is nearly full; a lowered one rises
         again while there is room."""
-        limits = self._limits[part]
+        limits = self._limits[kind]
         self._passes += 1
         if self._passes % CHECK_EVERY == 0:
             self._full = self._pool.memory_load()
