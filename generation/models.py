@@ -1,6 +1,6 @@
 """The tables of the product."""
 
-from generation.accounts.models import ApiKey, Plan, Team, User
+from generation.accounts.models import ApiKey, ExternalLogin, Plan, SecondFactor, Team, User
 from generation.catalogue.models import ImageModel, Lora, ModelPreset, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 from generation.tasks.models import OPEN, OWNER_GIVEN_UP, TERMINAL, Batch, IdempotencyKey, Image, Status, Task, UsageDay
@@ -10,6 +10,8 @@ from generation.webhooks.models import Delivery, WebhookEndpoint
 
 __all__ = [
     "ApiKey",
+    "ExternalLogin",
+    "SecondFactor",
     "Plan",
     "Team",
     "User",

@@ -283,6 +283,16 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
 }
 LOGIN_URL = "/accounts/login/"
+# Identity provider for logins to the page (OpenID Connect): its issuer, as in its discovery document; empty: none. Its
+# redirect address is PUBLIC_URL/accounts/oidc/callback
+OIDC_ISSUER = env.str("OIDC_ISSUER", "")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")  # of this server there
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")
+OIDC_NAME = env.str("OIDC_NAME", "SSO")  # what the button says: log in with ...
+if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
+    raise ImproperlyConfigured("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.")
+if OIDC_ISSUER and not OIDC_ISSUER.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+    raise ImproperlyConfigured("OIDC_ISSUER must begin with https://: who reads the way reads the logins.")
 LOGIN_REDIRECT_URL = "/"
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
@@ -375,6 +385,7 @@ UNFOLD = {
     "SITE_HEADER": "ImageGenX",
     "SITE_SYMBOL": "image",  # of Material Symbols
     "SHOW_HISTORY": True,
+    "LOGIN": {"form": "generation.admission.login_forms.AdminLoginForm"},
     "SIDEBAR": {"navigation": "generation.admin.navigation.navigation"},
 }
 

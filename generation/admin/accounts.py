@@ -10,6 +10,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from generation.accounts import second_factor
 from generation.accounts.models import ApiKey, Plan, Team, User
 from generation.admin.base import HelpTextAdmin
 from generation.admission import failures
@@ -56,7 +57,12 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "team", "email", "is_active", "is_staff", "last_login")
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ("team",)}))
-    actions = ("unlock",)
+    actions = ("unlock", "switch_off_factor")
+
+    @admin.action(description="Switch off the second factor (device lost)", permissions=["change"])
+    def switch_off_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        found = sum(second_factor.switch_off(user) for user in queryset)
+        self.message_user(request, f"{found} user(s) log in without a code now.")
 
     @admin.action(description="Forget failed logins")
     def unlock(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

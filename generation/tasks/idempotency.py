@@ -5,8 +5,6 @@ answer for the day that the key lives (`answer`): encrypted under SECRET_KEY, be
 are in such answers and stand nowhere else.
 """
 
-import base64
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -14,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from cryptography.fernet import Fernet
-from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 
 from generation.accounts.models import ApiKey
+from generation.accounts.sealing import sealing
 from generation.tasks.models import Batch, IdempotencyKey, Task
 from imagegenx_site.errors import ApiError, Conflict, Unprocessable
+
+_PURPOSE = "idempotent answers"
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Idempotency:
                     row.delete()
                     refusal = error
                 else:
-                    row.answer = _sealing().encrypt(json.dumps([status, body]).encode())
+                    row.answer = sealing(_PURPOSE).encrypt(json.dumps([status, body]).encode())
                     row.save(update_fields=["answer"])
             if refusal is not None:
                 raise refusal
@@ -89,7 +88,7 @@ class Idempotency:
             first = self._row()
             if first is None or first.answer is None:
                 raise
-        status, body = json.loads(_sealing().decrypt(bytes(first.answer)))
+        status, body = json.loads(sealing(_PURPOSE).decrypt(bytes(first.answer)))
         return status, body, False
 
     def _row(self) -> IdempotencyKey | None:
@@ -100,13 +99,6 @@ class Idempotency:
                 "This Idempotency-Key was used for another request body. Use a new key for a new request."
             )
         return row
-
-
-@functools.cache
-def _sealing() -> Fernet:
-    return Fernet(
-        base64.urlsafe_b64encode(hashlib.sha256(f"idempotent answers:{settings.SECRET_KEY}".encode()).digest())
-    )
 
 
 def _file_hash(file: UploadedFile) -> str:

@@ -100,6 +100,7 @@ def log_in(open_page: Callable[..., Any]) -> Callable[..., Any]:
 
     def logged_in(url: str, key: str, **how: Any) -> Any:
         page = open_page(url, **how)
+        page.click(".with-key summary")
         page.fill("#key", key)
         page.press("#key", "Enter")
         page.wait_for_selector(".make")

@@ -17,7 +17,6 @@ const SCREENS = {
 const shown = new Map(); // name -> element
 const place = document.getElementById("main");
 const gate = document.getElementById("gate");
-const login = document.getElementById("login");
 
 async function show() {
   const name = location.hash.slice(1).split("?")[0] in SCREENS ? location.hash.slice(1).split("?")[0] : "create";
@@ -62,7 +61,34 @@ function leave() {
   place.replaceChildren();
   place.hidden = document.getElementById("nav").hidden = document.getElementById("logout").hidden = true;
   gate.hidden = false;
-  login.elements.key.focus();
+  import("./account/gate.js").then(({ openGate }) => openGate(gate, enter)).catch(failure);
+}
+
+document.getElementById("logout").hidden = place.hidden = false;
+  place.replaceChildren(Object.assign(document.createElement("p"), { className: "loading", textContent: t("loading") }));
+  try {
+    await loadCatalogue();
+  } catch (error) {
+    return error.status === 401 ? leave() : retryLater(error);
+  }
+  if (catalogue.account.profile?.child_safe_styles) document.querySelector("nav a[href='/kids']").hidden = false;
+  draft.load();
+  await show();
+  return tasks.start();
+}
+
+function retryLater(error) {
+  const again = Object.assign(document.createElement("button"), { textContent: t("try_again"), onclick: enter });
+  place.replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: error.message }), again);
+}
+
+function leave() {
+  tasks.stop();
+  shown.clear();
+  place.replaceChildren();
+  place.hidden = document.getElementById("nav").hidden = document.getElementById("logout").hidden = true;
+  gate.hidden = false;
+  import("./account/gate.js").then(({ openGate }) => openGate(gate, enter)).catch(failure);
 }
 
 login.addEventListener("submit", async (event) => {
@@ -81,6 +107,7 @@ login.addEventListener("submit", async (event) => {
 
 document.getElementById("logout").addEventListener("click", async () => {
   await request("/session", { method: "DELETE" }).catch(() => undefined);
+  document.body.dataset.session = "no";
   forget();
   leave();
 });

@@ -6,6 +6,7 @@ import { catalogue } from "../core/catalogue.js";
 import { button, field, make, menu, styleSheet } from "../core/dom.js";
 import { failure, notice } from "../core/notice.js";
 import { momentText, numberText, t } from "../core/texts.js";
+import { factorPart } from "./factor.js";
 import { barPlot } from "./plot.js";
 
 const SHOWN_DAYS = 30;
@@ -16,8 +17,8 @@ export async function accountScreen() {
   const screen = make("div", { className: "account" });
   const fill = async () => {
     try {
-      const [account, usage, keys] = await Promise.all([standing(), used(), keyPart()]);
-      screen.replaceChildren(account, usage, keys);
+      const parts = await Promise.all([standing(), used(), factorPart(), keyPart()]);
+      screen.replaceChildren(...parts.filter(Boolean));
     } catch (error) {
       failure(error);
     }
