@@ -1,9 +1,21 @@
 """The tables of the product."""
 
-from generation.accounts.models import ApiKey, ExternalLogin, Plan, SecondFactor, Team, User
+from generation.accounts.models import ApiKey, ExternalLogin, Plan, Role, SecondFactor, Team, User
 from generation.catalogue.models import ImageModel, Lora, ModelPreset, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
-from generation.tasks.models import OPEN, OWNER_GIVEN_UP, TERMINAL, Batch, IdempotencyKey, Image, Status, Task, UsageDay
+from generation.tasks.models import (
+    OPEN,
+    OWNER_GIVEN_UP,
+    TERMINAL,
+    Batch,
+    Board,
+    BoardPicture,
+    IdempotencyKey,
+    Image,
+    Status,
+    Task,
+    UsageDay,
+)
 from generation.telemetry.job_leases import JobLease
 from generation.telemetry.models import Alert
 from generation.webhooks.models import Delivery, WebhookEndpoint
@@ -13,6 +25,7 @@ __all__ = [
     "ExternalLogin",
     "SecondFactor",
     "Plan",
+    "Role",
     "Team",
     "User",
     "Alert",
@@ -27,6 +40,8 @@ __all__ = [
     "OPEN",
     "TERMINAL",
     "Batch",
+    "Board",
+    "BoardPicture",
     "IdempotencyKey",
     "Image",
     "JobLease",

@@ -84,6 +84,9 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     gx:webhook:host:{host}      zset    the same, of all users at one host                           its end
     [generation/webhooks/messages.py]
     gx:webhook:waiting:{delivery id} string  "1": a message for it is in the queue                   1 min
+    [generation/tasks/previews/exchange.py]
+    gx:preview:asked:{id}       string  JSON: what to do, a line feed, the picture                   1 min
+    gx:preview:made:{id}        string  JSON: a fault or none, a line feed, the picture              1 min
     [generation/compat/base.py]
     gx:compat:{key id}:{digest} string  id of the task that a request's body made                    15 min
     [generation/compat/a1111/choice.py]

@@ -264,10 +264,12 @@ OAUTH2_PROVIDER = {
     "SCOPES": {
         "generate": "Make, cancel and repeat tasks",
         "read": "See tasks, pictures and usage",
+        "sort": "Approve and reject pictures, and put them on boards",
         "delete": "Delete tasks",
         "lora": "Upload and change LoRAs",
         "webhooks": "Change webhook endpoints",
         "keys": "Make, rotate and revoke API keys",
+        "team": "Change the roles of the team's members",
     },
     "DEFAULT_SCOPES": ["generate", "read"],
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,

@@ -16,10 +16,12 @@ from postprocessing.recipe import Recipe, RecipeError
 SCOPES = {
     "generate": "Make, cancel and repeat tasks.",
     "read": "See tasks, pictures and usage.",
+    "sort": "Approve and reject pictures, and put them on boards.",
     "delete": "Delete tasks.",
     "lora": "Upload and change LoRAs.",
     "webhooks": "Change webhook endpoints and send deliveries again.",
     "keys": "Make, rotate and revoke API keys.",
+    "team": "Change the roles of the team's members.",
 }
 
 keys_updated = Signal()  # sent by an UPDATE of keys, inside its transaction; `prefixes`: the changed keys
@@ -79,9 +81,18 @@ class Team(models.Model):
         return self.name
 
 
+class Role(models.TextChoices):
+    """What a member may do; generation/accounts/rights.py says what follows."""
+
+    OWNER = "owner", "owner: also changes the members"
+    MEMBER = "member", "member: makes and changes pictures"
+    VIEWER = "viewer", "viewer: sees the team's pictures"
+
+
 class User(AbstractUser):
     """A person or a service account of one team."""
 
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER, db_default="member")
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="members", null=True, blank=True)
 
 
@@ -124,7 +135,10 @@ class ApiKey(models.Model):
     )
     must_sign = models.BooleanField(default=False, help_text="Only signed requests are taken.")
     of_page = models.BooleanField(
-        default=False, editable=False, help_text="Stands for a user who signed in to the page; has no secret."
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Stands for a user who signed in to the page; has no secret.",
     )
     oauth_client = models.CharField(
         max_length=100, blank=True, editable=False, help_text="Stands for this OAuth application; has no secret."

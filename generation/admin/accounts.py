@@ -55,8 +55,8 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "team", "email", "is_active", "is_staff", "last_login")
-    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ("team",)}))
+    list_display = ("username", "team", "role", "email", "is_active", "is_staff", "last_login")
+    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ("team", "role")}))
     actions = ("unlock", "switch_off_factor")
 
     @admin.action(description="Switch off the second factor (device lost)", permissions=["change"])

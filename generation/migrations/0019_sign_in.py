@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='apikey',
             name='of_page',
-            field=models.BooleanField(default=False, editable=False, help_text='Stands for a user who signed in to the page; has no secret.'),
+            field=models.BooleanField(db_default=False, default=False, editable=False, help_text='Stands for a user who signed in to the page; has no secret.'),
         ),
         migrations.AddConstraint(
             model_name='apikey',

@@ -4,10 +4,10 @@
 
 import { catalogue, modelsFor } from "../core/catalogue.js";
 import { button, field, make, menu } from "../core/dom.js";
-import { notice } from "../core/notice.js";
+import { failure, notice } from "../core/notice.js";
 import { t } from "../core/texts.js";
 import { draft } from "../make/draft.js";
-import { shapeOf } from "../make/shape.js";
+import { limitsOf, shapeOf } from "../make/shape.js";
 
 const FIELDS = { text2img: "", img2img: "image", inpaint: "image", controlnet: "control_image" };
 const TYPES = /^image\/(png|jpeg|webp)$/;
@@ -108,10 +108,25 @@ function maskPart(blob) {
     const image = loaded(blob);
     image.alt = "";
     canvas.addEventListener("mask", async () => draft.setPicture("mask", await canvas.toBlob()));
-    place.append(canvas, changeButtons("image"));
-    image.addEventListener("load", () => (canvas.picture = image), { once: true });
+    const extend = button(t("extend_picture"), { drawing: "larger", kind: "small", onclick: () => outpaint(blob).catch(failure) });
+    place.append(canvas, make("div", { className: "row" }, extend, changeButtons("image")));
+    const given = draft.pictures.mask;
+    image.addEventListener("load", () => {
+      canvas.picture = image;
+      if (given) canvas.load(given);
+    }, { once: true });
   });
   return place;
+}
+
+/** The picture with a larger frame: what is new is the mask. */
+async function outpaint(blob) {
+  const { askOutpaint } = await import("./outpaint.js");
+  const made = await askOutpaint(blob, limitsOf(draft.model, catalogue.plan));
+  if (!made) return;
+  draft.pictures.mask = made.mask;
+  draft.set({ exact: made.size, strength: 1 });
+  draft.setPicture("image", made.image);
 }
 
 function settings(kind) {
