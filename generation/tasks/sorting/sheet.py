@@ -4,6 +4,7 @@ A thumbnail has at most 256 pixels a side, so that a sheet costs the same whatev
 the web process makes them.
 """
 
+import bisect
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -94,9 +95,15 @@ def _lines(caption: str, width: int, font: ImageFont.FreeTypeFont) -> Iterator[s
     for last in (False, True):
         if not left:
             return
-        count = next(n for n in range(len(left), 0, -1) if n == 1 or font.getlength(left[:n]) <= width)
+        count = _fitting(left, width, font)
         if count < len(left) and not last and " " in left[:count]:
             count = left[:count].rindex(" ") + 1
         cut = last and count < len(left)
         yield left[: count - 1].rstrip() + "…" if cut else left[:count].rstrip()
         left = left[count:]
+
+
+def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont) -> int:
+    """How many letters of the text fit, at least one."""
+    counts = range(1, len(text) + 1)
+    return max(1, bisect.bisect_right(counts, width, key=lambda count: font.getlength(text[:count])))

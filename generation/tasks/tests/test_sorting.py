@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from generation.tasks import delete
 from generation.tasks.models import Board, BoardPicture, Image, Task
 from generation.tasks.sorting import boards, sheet
 from generation.tasks.sorting.sheet import Tile
+from imagegenx_site.ids import uuid7
 from workers.housekeeping import retention
 
 
@@ -112,12 +114,10 @@ def test_boards_are_bounded_and_end_with_their_days(
     assert send(client, f"boards/{board}/pictures", add=both).status_code == 200
     assert send(client, f"boards/{board}/pictures", add=named((tasks[1], 0))).status_code == 409
     assert send(client, f"boards/{board}/pictures").status_code == 400
-    retention.end_before((tasks[0].created_at).date())
-    assert BoardPicture.objects.count() == 2
-    from datetime import timedelta
-
-    retention.end_before(tasks[0].created_at.date() + timedelta(days=1))
-    assert not BoardPicture.objects.exists()
+    old = uuid7(int((tasks[0].created_at - timedelta(days=3)).timestamp() * 1000))
+    BoardPicture.objects.filter(index=1).update(task_id=old)
+    retention.end_before(tasks[0].created_at.date() - timedelta(days=1))
+    assert [row.index for row in BoardPicture.objects.all()] == [0]
 
 
 def test_a_team_shares_boards_and_its_viewers_only_look(

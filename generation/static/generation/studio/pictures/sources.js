@@ -135,7 +135,18 @@ function settings(kind) {
   if (kind === "inpaint") return [strength, slider("feather", { min: 0, max: 64, step: 1, text: t("feather") })];
   const types = draft.model.control_types;
   const chosen = types.length > 1 ? [field(t("control_type"), menu(types.map((one) => [one, t(`control_${one}`)]), draft.values.controlType || types[0], (controlType) => draft.set({ controlType })))] : [];
-  return [make("p", { className: "hint" }, t("control_hint")), ...chosen, slider("controlStrength", { min: 0, max: 2, step: 0.05, text: t("control_strength") })];
+  return [make("p", { className: "hint" }, t("control_hint")), controlPreview(types), ...chosen, slider("controlStrength", { min: 0, max: 2, step: 0.05, text: t("control_strength") })];
+}
+
+/** What the model will get of the picture: drawn when it is asked for, before anything is spent. */
+function controlPreview(types) {
+  const place = make("div", { className: "control-preview", aria: { live: "polite" } });
+  const show = async () => {
+    const { showControl } = await import("./preview.js");
+    await showControl(place, draft.pictures.control_image, draft.values.controlType || types[0]);
+  };
+  const ask = button(t("control_show"), { drawing: "picture", kind: "small", onclick: () => show().catch(failure) });
+  return make("div", { className: "field" }, ask, place);
 }
 
 function slider(name, { text, hint = "", ...range }) {

@@ -323,4 +323,7 @@ export default {
   side_top: "Top (%)",
   side_right: "Right (%)",
   side_bottom: "Bottom (%)",
+  control_preview: "What the model gets of this picture",
+  control_show: "Show the lines",
+  watermark_preview: "Watermark preview",
 };

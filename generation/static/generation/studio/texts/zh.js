@@ -323,4 +323,7 @@ export default {
   side_top: "上 (%)",
   side_right: "右 (%)",
   side_bottom: "下 (%)",
+  control_preview: "模型将得到的线条图",
+  control_show: "显示线条",
+  watermark_preview: "水印预览",
 };
