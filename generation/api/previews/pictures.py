@@ -41,6 +41,13 @@ _ALL: Final = "all"
 _waiting = Slots()
 
 
+class _Shown(HttpResponse):
+    """A picture that a deferred view answers: it needs no rendering."""
+
+    def render(self) -> HttpResponse:
+        return self
+
+
 class WatermarkField(serializers.JSONField):
     """As `params.postprocess.watermark`."""
 
@@ -108,7 +115,7 @@ def _when_made(view: ApiView, request: KeyRequest, identifier: str, give_back: C
             raise Busy("No worker had time for the preview. Try again.", retry_after=2)
         if found.fault:
             raise InvalidRequest([Fault("watermark", "not_allowed", found.fault)])
-        return HttpResponse(found.picture, content_type="image/png")
+        return _Shown(found.picture, content_type="image/png")
 
     if not may_defer(request._request):
         asyncio.run(_made(identifier))

@@ -69,7 +69,7 @@ def opened(answer: Any) -> np.ndarray:
 def test_edges_are_shown_as_the_model_gets_them(client: Client, worker: None) -> None:
     colours = picture((2048, 1024))
     colours.paste("red", (0, 0, 300, 300))
-    edges = opened(ask(client, image=text_of(colours), control_type="canny"))
+    edges = opened(ask(client, image=text_of(colours), control_type="canny", control_ready=False))
     assert edges.shape == (512, 1024)
     assert set(np.unique(edges)) == {0, 255}
     assert 0.001 < (edges == 255).mean() < 0.1
@@ -95,7 +95,7 @@ def test_a_watermark_is_shown_on_the_picture(client: Client, worker: None) -> No
         ({"control_type": "depth"}, "not_available"),
         ({"control_type": "lines"}, "not_allowed"),
         ({"watermark": {"kind": "smoke"}}, "not_allowed"),
-        ({"watermark": {"kind": "text", "text": "many words " * 400}}, "too_long"),
+        ({"watermark": {"kind": "text", "text": "many words " * 9}, "image": text_of(picture((64, 48)))}, "too_long"),
         ({"control_type": "canny", "image": "https://shop.example/x.png"}, "malformed"),
         ({"control_type": "canny", "image": "QUJD"}, "not_a_picture"),
     ],

@@ -4,6 +4,7 @@ among them violations of the Content-Security-Policy; exceptions; requests to an
 for those that a test means to get.
 """
 
+import io
 import json
 import os
 import time
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from deploy.browser import chromium
 
@@ -129,7 +131,9 @@ def look(page: Any, screen: str, *, axe: bool = True) -> None:
 
     page.wait_for_timeout(100)
     if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{screen}-{page.viewport_size['width']}.png")
+        width = page.viewport_size["width"]
+        name = f"{screen}.webp" if width == 1280 else f"{screen}-{width}.webp"
+        Image.open(io.BytesIO(page.screenshot())).save(Path(folder) / name, quality=80, method=6)
     found = Axe().run(page, options=_AXE).response["violations"] if axe else []
     told = [(one["id"], one["impact"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found]
     assert told == [], f"{screen}: {json.dumps(told, indent=1, ensure_ascii=False)}"

@@ -3,13 +3,17 @@
 import re
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pyotp
 import pytest
+from django.utils import timezone
 
 from generation.accounts.models import Role, User
 from generation.page.tests.browser.conftest import go, look, until
+from generation.tasks.models import Status, Task
+from generation.telemetry import throughput
 
 PASSWORD = "a long password"
 
@@ -79,3 +83,25 @@ def test_an_owner_changes_the_roles_of_the_team(
     viewer.locator(".team").wait_for()
     assert viewer.locator(".team select").count() == 0
     assert re.search(r"owner\s+Owner", viewer.locator(".team").inner_text())
+
+
+def test_an_operator_opens_the_overview(
+    live: str, person: User, make_task: Callable[..., Task], open_page: Callable[..., Any]
+) -> None:
+    """With the admin's own login; nothing within the page is refused by its policy."""
+    person.is_staff = person.is_superuser = True
+    person.save()
+    for minutes in range(0, 55, 2):
+        for _ in range(1 + minutes % 7):
+            ended = timezone.now() - timedelta(minutes=minutes)
+            failed = {"status": Status.FAILED, "error_code": "not_finite"} if minutes % 10 == 4 else {}
+            make_task(**{"status": Status.SUCCEEDED, "finished_at": ended, **failed})
+    throughput._kept.drop()
+    page = open_page(f"{live}/admin/login/?next=/admin/generation/task/overview/")
+    page.get_by_label("Username").fill("owner")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.locator(".overview svg").first.wait_for()
+    assert page.locator(".overview svg").first.locator("g").count() == 60
+    assert page.locator("tr", has_text="not_finite").count() == 1
+    look(page, "overview", axe=False)  # the frame round it is Unfold's

@@ -64,47 +64,6 @@ function leave() {
   import("./account/gate.js").then(({ openGate }) => openGate(gate, enter)).catch(failure);
 }
 
-document.getElementById("logout").hidden = place.hidden = false;
-  place.replaceChildren(Object.assign(document.createElement("p"), { className: "loading", textContent: t("loading") }));
-  try {
-    await loadCatalogue();
-  } catch (error) {
-    return error.status === 401 ? leave() : retryLater(error);
-  }
-  if (catalogue.account.profile?.child_safe_styles) document.querySelector("nav a[href='/kids']").hidden = false;
-  draft.load();
-  await show();
-  return tasks.start();
-}
-
-function retryLater(error) {
-  const again = Object.assign(document.createElement("button"), { textContent: t("try_again"), onclick: enter });
-  place.replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: error.message }), again);
-}
-
-function leave() {
-  tasks.stop();
-  shown.clear();
-  place.replaceChildren();
-  place.hidden = document.getElementById("nav").hidden = document.getElementById("logout").hidden = true;
-  gate.hidden = false;
-  import("./account/gate.js").then(({ openGate }) => openGate(gate, enter)).catch(failure);
-}
-
-login.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const field = login.elements.key, said = document.getElementById("login-error");
-  said.textContent = "";
-  try {
-    await (await request("/session", { method: "POST", body: { key: field.value.trim() } })).text();
-  } catch (error) {
-    said.textContent = error.status === 401 ? t("bad_key") : error.message;
-    return;
-  }
-  field.value = "";
-  await enter();
-});
-
 document.getElementById("logout").addEventListener("click", async () => {
   await request("/session", { method: "DELETE" }).catch(() => undefined);
   document.body.dataset.session = "no";

@@ -14,7 +14,7 @@ export async function teamPart() {
   const show = async () => {
     const team = await api("team");
     const rows = team.members.map((member) => memberLine(member, show));
-    const heads = ["user", "role", "actions"].map((name) => make("th", { scope: "col" }, t(name)));
+    const heads = [t("user"), t("role"), t("actions")].map((text) => make("th", { scope: "col" }, text));
     place.hidden = !team.name;
     place.replaceChildren(make("h2", {}, `${t("team")}: ${team.name ?? ""}`), make("div", { className: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows))),
       make("p", { className: "hint" }, t("team_help")));

@@ -88,7 +88,7 @@ class List {
   async mark(items, mark) {
     try {
       const n = await markAs(items, mark);
-      notice(t(mark === "approved" ? "approved_n" : mark === "rejected" ? "rejected_n" : "unmarked_n", { n }));
+      notice({ approved: t("approved_n", { n }), rejected: t("rejected_n", { n }), null: t("unmarked_n", { n }) }[mark]);
       this.marked(items);
     } catch (error) {
       failure(error);
