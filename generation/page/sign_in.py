@@ -95,8 +95,8 @@ def sign_in(request: HttpRequest, user: User) -> None:
 
 
 def await_code(request: HttpRequest, user: User) -> None:
-    """The user is who the identity provider says; the code is still to come."""
-    request.session.cycle_key()
+    """The user is who the identity provider says; the code is still to come. Nobody is logged in meanwhile."""
+    auth.logout(request)
     request.session[_PENDING] = {"user": user.pk, "until": time.time() + _PENDING_S}
 
 

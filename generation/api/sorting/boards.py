@@ -36,8 +36,8 @@ class BoardChangeSerializer(StrictSerializer):
 class BoardPicturesSerializer(StrictSerializer):
     """Pictures that are put on the board, and such as are taken from it."""
 
-    add = PictureSerializer(many=True, max_length=MOST, required=False)
-    remove = PictureSerializer(many=True, max_length=MOST, required=False)
+    add = serializers.ListField(child=PictureSerializer(), max_length=MOST, required=False)
+    remove = serializers.ListField(child=PictureSerializer(), max_length=MOST, required=False)
 
 
 class BoardBody(TypedDict):

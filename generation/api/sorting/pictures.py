@@ -27,7 +27,7 @@ class PictureSerializer(StrictSerializer):
 class PicturesSerializer(StrictSerializer):
     """The pictures of a request."""
 
-    pictures = PictureSerializer(many=True, min_length=1, max_length=MOST)
+    pictures = serializers.ListField(child=PictureSerializer(), min_length=1, max_length=MOST)
 
 
 def references(asked: dict[str, Any]) -> list[tuple[UUID, int]]:

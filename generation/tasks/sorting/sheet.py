@@ -4,7 +4,6 @@ A thumbnail has at most 256 pixels a side, so that a sheet costs the same whatev
 the web process makes them.
 """
 
-import bisect
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -105,5 +104,8 @@ def _lines(caption: str, width: int, font: ImageFont.FreeTypeFont) -> Iterator[s
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont) -> int:
     """How many letters of the text fit, at least one."""
-    counts = range(1, len(text) + 1)
-    return max(1, bisect.bisect_right(counts, width, key=lambda count: font.getlength(text[:count])))
+    low, high = 1, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if font.getlength(text[:middle]) <= width else (low, middle - 1)
+    return low
