@@ -13,7 +13,7 @@ from generation.catalogue.samplers import NAMES
 
 FAMILIES: Final = BY_FAMILY
 REMOTE: Final = "remote-openai"
-RUNTIMES: Final = ("auto", "onnx", "eager")
+RUNTIMES: Final = ("auto", "onnx", "onnx-int8", "eager")
 SPEED: Final = ("attention", "channels_last", "compile", "offload", "vae_slicing", "vae_tiling")
 _OF_ALL: Final[Mapping[str, type | tuple[type, ...]]] = {"style_prompts": bool, "languages": list, "vocabulary": str}
 _OF_DIFFUSERS: Final[Mapping[str, type | tuple[type, ...]]] = {

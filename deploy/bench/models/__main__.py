@@ -7,9 +7,12 @@ its own. Writes docs/benchmarks/models.json, models.md and a sheet of pictures.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from deploy.bench.models.comparison import as_json, compare, orders, table
@@ -17,9 +20,12 @@ from deploy.bench.models.parts import PASSES, ROWS, rates
 from deploy.bench.models.pictures import Case
 from deploy.bench.product import ROOT
 from deploy.commands import ALLOCATOR
+from workers.engine.models.conversion import convert_to_int8
+from workers.engine.spec import ModelSpec
 
 RESULTS: Final = ROOT / "docs" / "benchmarks"
-MODEL: Final = str(ROOT / "fixtures" / "models" / "mini")
+SHIPPED: Final = ROOT / "fixtures" / "models"
+PROMPTS: Final = ROOT / "fixtures" / "seed" / "calibration_prompts.txt"
 TURBO: Final = {"adapter": "../lora/turbo.safetensors"}
 CASES: Final[Mapping[str, tuple[dict[str, Any], int, float, str]]] = {
     "mini, 20 steps": ({}, 20, 4.0, "dpm++"),
@@ -29,9 +35,17 @@ CASES: Final[Mapping[str, tuple[dict[str, Any], int, float, str]]] = {
 THREADS: Final = sorted({1, len(os.sched_getaffinity(0))})
 
 
-def measured_parts(threads: int, rows: list[int], passes: int) -> dict[str, Any]:
+def in_8_bits(models: Path) -> None:
+    """Graphs of 8 bits for the models of the cases, in a copy of what ships."""
+    prompts = PROMPTS.read_text("utf-8").splitlines()
+    for options in ({}, TURBO):
+        spec = ModelSpec("mini", "1", "sd15", str(models / "mini"), options=options)
+        print(convert_to_int8(spec, prompts, threads=max(THREADS)).line(), flush=True)
+
+
+def measured_parts(model: str, threads: int, rows: list[int], passes: int) -> dict[str, Any]:
     """Passes of single modules, in a process with the allocator of the product's GPU worker."""
-    case = {"name": "mini", "family": "sd15", "source": MODEL, "options": {}}
+    case: dict[str, Any] = {"name": "mini", "family": "sd15", "source": model, "options": {}}
     case |= {"threads": threads, "rows": rows, "passes": passes}
     command = [sys.executable, "-m", "deploy.bench.models.parts", json.dumps(case)]
     env = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(threads)}
@@ -62,6 +76,9 @@ def page(results: Mapping[str, Any]) -> str:
             for rows, by_runtime in by_rows.items():
                 cells = []
                 for name in names:
+                    if name not in by_runtime:
+                        cells.append("")
+                        continue
                     one, times = by_runtime[name], quicker[part, int(rows)][name]
                     cells.append(f"{one['ms']} ({one['cpu_ms']}){'' if name == names[0] else f', **{times}**'}")
                 lines.append(f"| {part} | {rows} | {' | '.join(cells)} |")
@@ -87,15 +104,21 @@ def main() -> None:
     arguments = parser.parse_args()
     wanted = orders(arguments.pictures)
     results: dict[str, Any] = {"machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"}
-    results["parts"] = {
-        str(threads): measured_parts(threads, arguments.rows, arguments.passes) for threads in arguments.threads
-    }
-    results["pictures"] = {}
-    for name, (options, steps, cfg, sampler) in CASES.items():
-        case = Case("mini", "sd15", MODEL, steps, cfg, sampler, [order.prompt for order in wanted], options)
-        sheet = RESULTS / "models.webp" if name == next(iter(CASES)) else None
-        results["pictures"][name] = compare(case, wanted, sheet)
-        print(name, *table(results["pictures"][name]), sep="\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(Path(folder, "mini"))
+        shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+        in_8_bits(Path(folder))
+        results["parts"] = {
+            str(threads): measured_parts(model, threads, arguments.rows, arguments.passes)
+            for threads in arguments.threads
+        }
+        results["pictures"] = {}
+        for name, (options, steps, cfg, sampler) in CASES.items():
+            case = Case("mini", "sd15", model, steps, cfg, sampler, [order.prompt for order in wanted], options)
+            sheet = RESULTS / "models.webp" if name == next(iter(CASES)) else None
+            results["pictures"][name] = compare(case, wanted, sheet)
+            results["pictures"][name]["case"]["source"] = "mini"
+            print(name, *table(results["pictures"][name]), sep="\n", flush=True)
     (RESULTS / "models.json").write_text(as_json(results))
     (RESULTS / "models.md").write_text(page(results))
     print(f"written to {RESULTS.relative_to(ROOT)}/models.json, models.md and models.webp")

@@ -38,7 +38,7 @@ def compare(case: Case, wanted: Sequence[evaluate.Order] | None, sheet: Path | N
         pictures = {name: np.load(Path(folder, f"{name}.npy")) for name in names}
     if sheet is not None:
         save_sheet(pictures, sheet)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in names:
         best = min(runs[name], key=lambda run: run["cpu_ms"])
         found[name] = {**best, **_likeness(pictures[name], pictures[EAGER])}

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import torch
 
-from deploy.bench.models.variants import CHANNELS_LAST, EAGER, ONNX, OPENVINO, here
+from deploy.bench.models.variants import CHANNELS_LAST, EAGER, ONNX, ONNX_INT8, OPENVINO, here
 from workers.engine.models.component_loader import load_components
 from workers.engine.models.families import FAMILIES
 from workers.engine.runtimes.export import Graph
 from workers.engine.runtimes.graph_folder import GraphFolder
 from workers.engine.runtimes.graph_forms import Size
-from workers.engine.runtimes.hosting import HostedModule, Part, hosted_by_onnx, parts_of
+from workers.engine.runtimes.hosting import HostedModule, Part, hosted_by_onnx, hosted_in_int8, parts_of
 from workers.engine.runtimes.weights_in_graph import with_weights
 from workers.engine.spec import ModelSpec
 
@@ -38,7 +38,7 @@ def measure_parts(spec: ModelSpec, threads: int, rows: Sequence[int] = ROWS, pas
     for part in parts_of(components, FAMILIES[spec.family].denoiser):
         folder = GraphFolder(spec.source)
         hosted = hosted_by_onnx(part, folder, threads)
-        ways = _Ways(part, hosted, folder.find(part.digest), threads)
+        ways = _Ways(part, hosted, folder, threads)
         found[part.name] = {count: _quickest(ways.of(Size(count, SIDE, SIDE)), passes) for count in rows}
     return found
 
@@ -46,7 +46,8 @@ def measure_parts(spec: ModelSpec, threads: int, rows: Sequence[int] = ROWS, pas
 class _Ways:
     """The same pass of a module by each runtime."""
 
-    def __init__(self, part: Part, hosted: HostedModule, graph: Graph | None, threads: int) -> None:
+    def __init__(self, part: Part, hosted: HostedModule, folder: GraphFolder, threads: int) -> None:
+        graph = folder.find(part.digest)
         self._hosted = hosted
         self._laid_out = HostedModule(
             Part(part.name, copy.deepcopy(part.module).to(memory_format=torch.channels_last), part.component),
@@ -54,11 +55,14 @@ class _Ways:
             hosted.session,
         )
         wanted = OPENVINO in here() and graph is not None
+        self._int8 = hosted_in_int8(part, folder, threads) if part.is_denoiser else None
         self._openvino = _openvino(graph, hosted, part, threads) if wanted and graph else None
 
     def of(self, size: Size) -> dict[str, Pass]:
         eager, onnx = self._hosted.ways(size)
         ways = {EAGER: eager, CHANNELS_LAST: self._laid_out.ways(size)[0], ONNX: onnx}
+        if self._int8 is not None:
+            ways[ONNX_INT8] = self._int8.ways(size)[1]
         if self._openvino is not None:
             ways[OPENVINO] = self._openvino(size)
         return ways

@@ -23,11 +23,13 @@ class Variant:
 EAGER: Final = "eager"
 CHANNELS_LAST: Final = "eager, channels_last"
 ONNX: Final = "onnx"
+ONNX_INT8: Final = "onnx-int8"
 OPENVINO: Final = "openvino"
 VARIANTS: Final[Mapping[str, Variant]] = {
     EAGER: Variant({"runtime": "eager"}),
     CHANNELS_LAST: Variant({"runtime": "eager", "speed": {"channels_last": True}}),
     ONNX: Variant({"runtime": "onnx"}, "onnxruntime"),
+    ONNX_INT8: Variant({"runtime": "onnx-int8"}, "onnxruntime"),
     OPENVINO: Variant({}, "openvino", only_parts=True),
 }
 

@@ -41,6 +41,14 @@ def source_digest(module: torch.nn.Module, config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def int8_digest(digest: str, module: torch.nn.Module) -> str:
+    """Of a graph of 8 bits, which has the weights in it: also of their values."""
+    found = hashlib.sha256(f"int8 {digest}".encode())
+    for value in module.state_dict().values():
+        found.update(value.detach().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 class GraphFolder:
     """The graphs of the model in `source`."""
 
@@ -62,14 +70,18 @@ class GraphFolder:
             return None
 
     def make(self, part: str, module: Any, form: GraphForm, digest: str) -> Graph:
-        """Export the graph and keep it here, in place of those of the part that older packages made. Where the
-        folder cannot be written it is only returned. Raises ExportError."""
+        """Export the graph and keep it here, in place of those of the part that older packages made. Raises
+        ExportError."""
         graph = export_graph(module, form)
-        try:
-            self._keep(part, module, digest, graph)
-        except OSError as error:
-            logger.warning("the graph of %s is made anew at each start: %s", part, error)
+        self.keep(part, type(module).__name__, digest, graph)
         return graph
+
+    def keep(self, part: str, module: str, digest: str, graph: Graph, notes: Mapping[str, Any] | None = None) -> None:
+        """Write a graph and its entry; where the folder cannot be written, one log line."""
+        try:
+            self._keep(part, module, digest, graph, notes or {})
+        except OSError as error:
+            logger.warning("the graph of %s is not kept: %s", part, error)
 
     def remove(self, digest: str) -> None:
         """Forget a graph, so that it is made anew."""
@@ -88,11 +100,11 @@ class GraphFolder:
             logger.warning("%s is not readable; graphs are made anew", self.path / MANIFEST)
             return {}
 
-    def _keep(self, part: str, module: torch.nn.Module, digest: str, graph: Graph) -> None:
+    def _keep(self, part: str, module: str, digest: str, graph: Graph, notes: Mapping[str, Any]) -> None:
         self.path.mkdir(exist_ok=True)
-        entry = {
+        entry: dict[str, Any] = {
             "part": part,
-            "module": type(module).__name__,
+            "module": module,
             "file": f"{part}-{digest[:12]}.onnx",
             "sha256": hashlib.sha256(graph.content).hexdigest(),
             "bytes": len(graph.content),
@@ -101,6 +113,7 @@ class GraphFolder:
             "opset": OPSET,
             "versions": _VERSIONS,
             "weights": list(graph.weights),
+            **notes,
         }
         _write(self.path / entry["file"], graph.content)
         before = self.entries()

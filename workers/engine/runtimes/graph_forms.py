@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
@@ -237,7 +237,7 @@ def form_of(module: Any) -> GraphForm | None:
     return form if form is not None and form.fits(module) else None
 
 
-def _is_float32(value: Any) -> bool:
+def _is_float32(value: Any) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.dtype is torch.float32 and value.device.type == "cpu"
 
 

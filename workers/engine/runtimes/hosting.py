@@ -17,12 +17,13 @@ from typing import Any, Final
 import torch
 
 from workers.engine.runtimes.export import ExportError
-from workers.engine.runtimes.graph_folder import GraphFolder, source_digest
-from workers.engine.runtimes.graph_forms import GraphForm, Size, form_of
+from workers.engine.runtimes.graph_folder import GraphFolder, int8_digest, source_digest
+from workers.engine.runtimes.graph_forms import Feeds, GraphForm, Size, form_of
 from workers.engine.runtimes.measured_choice import (
     AUTO,
     EAGER,
     ONNX,
+    ONNX_INT8,
     RUNTIMES,
     Comparison,
     KeptChoices,
@@ -81,10 +82,18 @@ class HostedModule:
 
     def ways(self, size: Size) -> tuple[Callable[[], object], Callable[[], object]]:
         """A pass of that size by torch, and the same one by the session, as measurements call them."""
-        form, module = self.form, self._module
-        feeds = {name: example.tensor for name, example in form.inputs(module, size).items()}
-        outputs = form.outputs(module)
-        return (lambda: form.forward(module, feeds)), (lambda: self.session.run(feeds, outputs))
+        feeds = {name: example.tensor for name, example in self.form.inputs(self._module, size).items()}
+        outputs = self.form.outputs(self._module)
+        return (lambda: self._by_torch(feeds)), (lambda: self.session.run(feeds, outputs))
+
+    def _by_torch(self, feeds: Feeds) -> object:
+        """Also while a session has the module."""
+        taken = self._module._compiled_call_impl
+        self._module._compiled_call_impl = None
+        try:
+            return self.form.forward(self._module, feeds)
+        finally:
+            self._module._compiled_call_impl = taken
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = {**dict(zip(self._names, args, strict=False)), **kwargs}
@@ -126,8 +135,8 @@ def host(
     if wanted == EAGER or (wanted == AUTO and not folder.entries()):
         return {}
     if reason := _obstacle(spec, components, denoiser, device):
-        if wanted == ONNX:
-            logger.warning("runtime onnx of %s is left out: %s", spec.key, reason)
+        if wanted in (ONNX, ONNX_INT8):
+            logger.warning("runtime %s of %s is left out: %s", wanted, spec.key, reason)
         return {}
     threads = spec.runtime.threads or engine_threads(device)
     choices = KeptChoices(spec.runtime.choices)
@@ -135,6 +144,8 @@ def host(
     for part in parts_of(components, denoiser):
         try:
             one = _hosted(part, folder, threads, choices if wanted == AUTO else None)
+            if wanted == ONNX_INT8 and part.is_denoiser:
+                one = hosted_in_int8(part, folder, threads) or one
         except (ExportError, ImportError) as error:
             logger.warning("%s of %s stays with torch: %s", part.name, spec.key, error)
             continue
@@ -179,6 +190,15 @@ def hosted_by_onnx(part: Part, folder: GraphFolder, threads: int) -> HostedModul
     form = form_of(part.module)
     assert form is not None, "parts have a form"
     graph = folder.find(part.digest) or folder.make(part.name, part.module, form, part.digest)
+    return HostedModule(part, form, OnnxSession(graph.content, graph.weights, part.module, threads))
+
+
+def hosted_in_int8(part: Part, folder: GraphFolder, threads: int) -> HostedModule | None:
+    """The part with the session of its 8-bit graph, which only a command makes (conversion.py)."""
+    form, graph = form_of(part.module), folder.find(int8_digest(part.digest, part.module))
+    if form is None or graph is None:
+        logger.warning("%s has no 8-bit graph of these weights; make it: manage.py convert", part.name)
+        return None
     return HostedModule(part, form, OnnxSession(graph.content, graph.weights, part.module, threads))
 
 

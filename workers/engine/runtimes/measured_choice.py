@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 EAGER: Final = "eager"
 ONNX: Final = "onnx"
 AUTO: Final = "auto"
-RUNTIMES: Final = (AUTO, ONNX, EAGER)
+ONNX_INT8: Final = "onnx-int8"  # nearly the same picture, so `auto` does not choose it
+RUNTIMES: Final = (AUTO, ONNX, ONNX_INT8, EAGER)
 GAIN: Final = 0.05  # part by which another runtime must be quicker: it takes memory beside torch
 PASSES: Final = 3  # of each, taken in turns; the quickest counts, as what disturbs a pass only makes it slower
 

@@ -30,9 +30,10 @@ class OnnxSession:
         state = module.state_dict()
         self._kept = [state[name].detach().contiguous().numpy() for name in weights]  # it reads small ones in place
         self._values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._kept]
-        options.add_external_initializers([f"module.{name}" for name in weights], self._values)
+        if weights:
+            options.add_external_initializers([f"module.{name}" for name in weights], self._values)
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self.bytes = sum(array.nbytes for array in self._kept)
+        self.bytes = sum(array.nbytes for array in self._kept) or len(content)
 
     def run(self, feeds: dict[str, torch.Tensor], outputs: Sequence[str]) -> list[torch.Tensor]:
         """Tensors by name in, the named outputs out."""
