@@ -113,7 +113,13 @@ STEP_MAX_MS = number("STEP_MAX_MS", 1000 * GpuConfig.step_max_s, 1, 60_000)
 GPU_ROW_BUCKETS = ascending("GPU_ROW_BUCKETS")
 # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
 GPU_PRECISION = choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8"))
+# pictures decoded at once beside the steps, a CPU thread each; -1: as many as processors on a CPU, none on a GPU
+DECODER_THREADS = int(number("DECODER_THREADS", -1, -1, 64))
 TORCH_THREADS = int(number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
+# what runs the models on a CPU that name none; auto: measured once here, where a model has graphs beside it
+GPU_RUNTIME = choice("GPU_RUNTIME", "auto", ("auto", "onnx", "eager"))
+# which runtime was quicker, by graph and machine; workers may share the file
+RUNTIMES_FILE = str(Path(env.str("RUNTIMES_FILE", str(Path(CALIBRATION_FILE).with_name("runtimes.json")))))
 # seconds that a stopping GPU worker may still spend on its tasks
 STOP_SECONDS = number("STOP_SECONDS", GpuConfig.stop_s, 0, 3600)
 # seconds without a finished step, after which the watchdog kills a worker

@@ -9,6 +9,7 @@ from typing import Any
 from generation.accounts.models import ApiKey, Plan
 from generation.accounts.plans import plan_of
 from generation.admission import priority
+from generation.api.bounds import texts
 from generation.api.bounds.input_pictures import size_and_inputs
 from generation.api.forms import RequestContext, parse, style_of
 from generation.api.kind_forms import body_of, form_of
@@ -69,9 +70,10 @@ class CheckedRequest:
         pictures = {name: inputs.with_content(self.values[name], data) for name, data in fetched.items()}
         checked = {**self.values, **pictures}
         style = style_of(snapshot.current(), checked.get("params", {}))
-        texts = _texts(checked)
-        first = replace(_submission(checked, texts[0], kind, style, self.api_key), warnings=tuple(self.asked.warnings))
-        rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
+        written = _texts(checked)
+        first = _submission(checked, written[0], kind, style, self.api_key)
+        first = replace(first, warnings=tuple(self.asked.warnings))
+        rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(written) if number)
         batch_size = checked.get("batch_size", 0) if kind.many_texts else None
         return ParsedRequest((first, *rest), bool(checked.get("dry_run")), batch_size)
 
@@ -86,7 +88,8 @@ def check_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> 
     try:
         checked = parse(asked.body, form, context, asked.faults)
         style = style_of(known, checked.get("params", {}))
-        if found := rules.faults(api_key, subjects.of_request(checked, style, kind.task_kind)):
+        subject = subjects.of_request(checked, style, kind.task_kind)
+        if found := texts.faults(subject) or rules.faults(api_key, subject):
             raise InvalidRequest(found)
     except InvalidRequest as error:
         raise asked.as_sent(error) from error
@@ -94,8 +97,8 @@ def check_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> 
 
 
 def _texts(checked: Mapping[str, Any]) -> Sequence[str]:
-    texts: Sequence[str] = checked.get("texts") or [checked["text"]]
-    return texts
+    written: Sequence[str] = checked.get("texts") or [checked["text"]]
+    return written
 
 
 def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style | None, api_key: ApiKey) -> Submission:

@@ -123,7 +123,7 @@ def _when_made(view: ApiView, request: KeyRequest, identifier: str, give_back: C
     response = DeferredResponse(status=202)
     response.deferred = Deferred(
         lambda: _made(identifier),
-        lambda _, accepted: view.resume(accepted, finish),  # type: ignore[arg-type, return-value]  # a picture
+        lambda _, accepted: view.resume(accepted, finish),  # type: ignore[arg-type]  # a picture
         give_back,
     )
     return response

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pyotp
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import connections
 from django.test import Client
@@ -238,6 +239,18 @@ def test_the_other_logins_ask_for_the_code_too(person: User, path: str) -> None:
     assert "code" in refused.content.decode()
     code = code_of(secret)
     assert [log_in(code=code).status_code for _ in range(2)] == [302, 200]
+
+
+def test_staff_switch_off_no_factor_of_a_superuser(person: User) -> None:
+    boss = User.objects.create_superuser("root", password=PASSWORD)
+    with_factor(boss), with_factor(person)
+    clerk = User.objects.create_user("clerk", password=PASSWORD, is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=("change_user", "view_user")))
+    client = Client()
+    client.force_login(clerk)
+    chosen = {"action": "switch_off_factor", "_selected_action": [boss.pk, person.pk]}
+    client.post("/admin/generation/user/", chosen)
+    assert list(SecondFactor.objects.values_list("user__username", flat=True)) == ["root"]
 
 
 def test_who_has_lost_the_device_is_helped_by_the_operator(person: User) -> None:
