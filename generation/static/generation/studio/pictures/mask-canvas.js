@@ -1,8 +1,10 @@
 /** Painting a mask over a picture: a brush, an eraser, invert, undo; by pointer, pen or keyboard. White is repainted. */
 
-import { button, make } from "../core/dom.js";
+import { button, make, styleSheet } from "../core/dom.js";
 import { t } from "../core/texts.js";
 import { zoomTools } from "./zoom.js";
+
+await styleSheet(new URL("pictures.css", import.meta.url));
 
 const LARGEST = 1024; // longer side of the mask in pixels
 const MOST_UNDO = 30;

@@ -2,9 +2,11 @@
 
 import { pictureOf, request } from "../core/api.js";
 import { openDialog } from "../core/dialog.js";
-import { make } from "../core/dom.js";
+import { make, styleSheet } from "../core/dom.js";
 import { t } from "../core/texts.js";
 import { tasks } from "../watch/tasks.js";
+
+await styleSheet(new URL("pictures.css", import.meta.url));
 
 const LARGEST = 1024; // px a side: the server shows no more
 
