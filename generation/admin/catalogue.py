@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from generation.admin import model_trial
 from generation.admin.base import HelpTextAdmin
 from generation.catalogue import model_rules, samplers, snapshot
-from generation.catalogue.kinds import task_kinds
+from generation.catalogue.kinds import model_kinds
 from generation.catalogue.models import ImageModel, ModelPreset, Style
 from generation.catalogue.presets import registry, requested
 from generation.catalogue.presets.hub import PullError
@@ -41,7 +41,7 @@ class ModelForm(forms.ModelForm):
         help_text="Which class loads it, and what that can do.",
     )
     kinds = forms.MultipleChoiceField(
-        choices=[(kind, kind) for kind in task_kinds()],
+        choices=[(kind, kind) for kind in model_kinds()],
         widget=forms.CheckboxSelectMultiple,
         help_text="What clients may ask this model for.",
     )

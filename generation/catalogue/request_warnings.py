@@ -33,8 +33,10 @@ _SMALL_WORDS: Final = frozenset(
 _MOST_NAMED: Final = 8
 
 
-def submission_warnings(parameters: Parameters, model: ImageModel) -> list[str]:
+def submission_warnings(parameters: Parameters, model: ImageModel | None) -> list[str]:
     """For the client, in the order of the request."""
+    if model is None:
+        return list(_output(parameters))
     return [
         *_smaller(parameters), *_unread(parameters, model), *_unknown(parameters, model), *_style(parameters, model),
         *_output(parameters),

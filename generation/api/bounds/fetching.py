@@ -65,8 +65,9 @@ def refuse_without_slot(key: ApiKey) -> None:
 def names_address(data: Any, roles: Collection[str]) -> bool:
     """Whether a body, as it came, has the address of a picture in one of these fields."""
     fields = [name for role in roles for name in (role, f"{role}_url")]
-    given = [data.get(name) for name in fields] if isinstance(data, Mapping) else []
-    return any(isinstance(one, str) and one[:4].lower() == "http" for one in given)
+    given = [data.get(name) for name in (*fields, "images", "image_urls")] if isinstance(data, Mapping) else []
+    flat = [one for value in given for one in (value if isinstance(value, list) else [value])]
+    return any(isinstance(one, str) and one[:4].lower() == "http" for one in flat)
 
 
 def _fetch_claims(user_id: int) -> tuple[Claim, ...]:

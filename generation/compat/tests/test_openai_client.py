@@ -24,6 +24,7 @@ from generation.tasks import states
 from generation.tasks.models import Status, Task
 from imagegenx_site.errors import ApiError, InvalidRequest
 from storage.store import get_store
+from workers.stages.postprocess import postprocess
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +38,9 @@ def worker(live: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def working() -> Iterator[None]:
-    """Finishes every task that is submitted, as the workers do; texts that begin with `fail` fail, with `hold` wait."""
+    """Finishes every task that is submitted, as the workers do; texts that begin with `fail` fail, with `hold` wait.
+    Pictures that are only processed really are.
+    """
     done = threading.Event()
 
     def work() -> None:
@@ -47,6 +50,8 @@ def working() -> Iterator[None]:
                     states.fail(task.id, code="out_of_memory", message="The picture is too large for this GPU.")
                 else:
                     finish(task, task.params["num_images"])
+            for task in Task.objects.filter(status=Status.GENERATED, model=None):
+                postprocess(str(task.id))  # and what follows
         connection.close()
 
     thread = threading.Thread(target=work)
