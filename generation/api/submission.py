@@ -12,7 +12,9 @@ from generation.accounts import plans
 from generation.accounts.models import ApiKey, Plan
 from generation.accounts.plans import plan_of
 from generation.admission import priority
+from generation.api.bounds import translation
 from generation.api.bounds.input_pictures import PIXELS, size_and_inputs, whole_picture
+from generation.api.bounds.translation import Translated
 from generation.api.forms import RequestContext, parse, style_of
 from generation.api.kind_forms import SEVERAL, body_of, form_of
 from generation.api.requests.respelling import Respelled, respelled
@@ -42,12 +44,15 @@ class ParsedRequest:
 
 @dataclass(frozen=True)
 class CheckedRequest:
-    """A request that is right as far as it shows without its pictures; `values` are those of its form."""
+    """A request that is right as far as it shows without its pictures; `values` are those of its form, `original` what
+    they were before texts in them were translated.
+    """
 
     kind: Kind
     api_key: ApiKey
     values: Mapping[str, Any]
     asked: Respelled
+    original: Mapping[str, Any] | None = None
 
     @property
     def has_pictures(self) -> bool:
@@ -68,14 +73,42 @@ class CheckedRequest:
         """The pictures that have to be fetched, by their fields."""
         return {name: url for name, picture in self.pictures.items() if (url := inputs.address_of(picture))}
 
-    def parsed(self, fetched: Mapping[str, bytes]) -> ParsedRequest:
-        """Everything decided, with the pictures. Raises InvalidRequest."""
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Texts in languages that the model does not read, where there is a translator."""
+        return translation.unread_texts(self.values)
+
+    def parsed(self, fetched: Mapping[str, bytes], translated: Translated = Translated()) -> ParsedRequest:  # noqa: B008
+        """Everything decided, with the pictures and in the model's language. Raises InvalidRequest."""
         try:
-            return self._parsed(fetched)
+            return self._translated(translated)._parsed(fetched)
         except InvalidRequest as error:
             raise self.asked.as_sent(error) from error
 
+    def _translated(self, translated: Translated) -> "CheckedRequest":
+        """With the texts that the model reads, once the policy has looked at them, too. Raises InvalidRequest."""
+        if translated.warning:
+            self.asked.warnings.append(translated.warning)
+        if not translated.texts:
+            return self
+        values = translation.with_texts(self.values, translated.texts)
+        style = style_of(snapshot.current(), values.get("params", {}))
+        if found := rules.faults(self.api_key, subjects.of_request(values, style, self.kind.task_kind)):
+            raise InvalidRequest(found)
+        return replace(self, values=values, original=self.values)
+
     def _parsed(self, fetched: Mapping[str, bytes]) -> ParsedRequest:
+        parsed = self._decided(fetched)
+        if self.original is None:
+            return parsed
+        texts, negative = _texts(self.original), self.original.get("params", {}).get("negative_text", "")
+        texts = texts if len(texts) == len(parsed.submissions) else list(texts) * len(parsed.submissions)
+        now = self.values.get("params", {}).get("negative_text", "")
+        read = now if now != negative else ""
+        made = (_of_original(one, text, read) for one, text in zip(parsed.submissions, texts, strict=True))
+        return replace(parsed, submissions=tuple(made))
+
+    def _decided(self, fetched: Mapping[str, bytes]) -> ParsedRequest:
         kind = self.kind
         given = self.pictures
         given |= {name: inputs.with_content(given[name], data) for name, data in fetched.items()}
@@ -127,6 +160,13 @@ def check_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> 
     except InvalidRequest as error:
         raise asked.as_sent(error) from error
     return CheckedRequest(kind, api_key, checked, asked)
+
+
+def _of_original(made: Submission, text: str, negative: str) -> Submission:
+    """The submission of a translated text, with the text as the client wrote it beside what the model reads."""
+    read = made.text if made.text != text else ""
+    parameters = replace(made.parameters, translated_text=read, translated_negative_text=negative)
+    return replace(made, text=text, parameters=parameters)
 
 
 def _texts(checked: Mapping[str, Any]) -> Sequence[str]:

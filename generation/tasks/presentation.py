@@ -57,6 +57,8 @@ class InputBody(TypedDict):
 
     text: str
     model: NotRequired[Annotated[str, "`name@revision`; of kinds that need one."]]
+    translated_text: NotRequired[Annotated[str, "What the model reads instead, where it does not know the language."]]
+    translated_negative_text: NotRequired[str]
     resolution: str
     lowered_from: NotRequired[Annotated[str, "The resolution asked for, where a surge made it smaller."]]
     loras: list[LoraInput]
@@ -202,7 +204,8 @@ def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> InputBod
     shown = {name: params[name] for name in (*names, *(kind.stored if kind else ())) if name in params}
     sides = f"{params['width']}x{params['height']}"
     loras = [{"name": lora["name"], "weight": lora["weight"]} for lora in params.get("loras", ())]
-    lowered = {"lowered_from": params["lowered_from"]} if params.get("lowered_from") else {}
+    decided = ("translated_text", "translated_negative_text", "lowered_from")
+    lowered = {name: params[name] for name in decided if params.get(name)}
     model = {"model": model_key} if model_key else {}
     found = {"text": text, **model, "resolution": sides, **lowered, "loras": loras, **shown}
     return cast(InputBody, found)

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from generation.accounts.models import ApiKey
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.bounds.translation import Translated, translate
 from generation.api.submission import CheckedRequest, ParsedRequest
 from generation.api.wait import DeferredResponse
 from imagegenx_site.deferred import Deferred, may_defer
@@ -32,8 +33,10 @@ _requests, _fetches, _decodes = Slots(), Slots(), Slots()
 def with_pictures(
     view: ApiView, request: KeyRequest, checked: CheckedRequest, answer: Callable[[ParsedRequest], Response]
 ) -> Response:
-    """`answer` of the request with its pictures: at once where it brings none, else deferred."""
-    if not checked.has_pictures:
+    """`answer` of the request with its pictures, and in its model's language: at once where nothing is to be waited
+    for, else deferred.
+    """
+    if not checked.has_pictures and not checked.unread:
         return answer(checked.parsed({}))
     if checked.addresses:
         refuse_without_slot(checked.api_key)
@@ -85,10 +88,15 @@ class _Pictures:
         self._decode = ((user, settings.PICTURES_PER_USER), (_ALL, max(1, settings.WEB_THREADS // 2)))
         self._holds_decode = False
         self._fetched: dict[str, bytes] = {}
+        self._translated = Translated()
         self._error: ApiError | None = None
 
     async def wait(self) -> bool:
-        """Fetch what has an address, then wait for the turn to decode. Errors are kept for `then`."""
+        """Translate, fetch what has an address, then wait for the turn to decode. Errors are kept for `then`."""
+        if texts := self._checked.unread:
+            self._translated = await translate(texts, self._checked.values["model"])
+        if not self._checked.has_pictures:
+            return True
         try:
             with _requests.hold(self._request):
                 if self._checked.addresses:
@@ -109,7 +117,7 @@ class _Pictures:
         try:
             if self._error:
                 raise self._error
-            parsed = self._checked.parsed(self._fetched)
+            parsed = self._checked.parsed(self._fetched, self._translated)
         finally:
             self.let_go()
         return answer(parsed)
