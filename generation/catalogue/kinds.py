@@ -151,14 +151,20 @@ SCALES: Final = (2, 4)
 
 
 def _enlarged(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`scale`, or the scale of the request's own block, or 2; never as a second version."""
+    """`scale`, or the scale of the request's own block, or 2."""
     block = params.get("postprocess", {})
     scale = params.get("scale") or (block.get("upscale") or {}).get("scale", SCALES[0])
-    return {**block, "upscale": {"scale": scale, "late": False}}
+    return _in_one_version({**block, "upscale": {"scale": scale}})
 
 
 def _whitened(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**params.get("postprocess", {}), "white_background": True}
+    return _in_one_version({**params.get("postprocess", {}), "white_background": True})
+
+
+def _in_one_version(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nothing is delivered before the whole is done: what is sent later is found by the raw pictures of the engine."""
+    upscale = block.get("upscale")
+    return {**block, "upscale": {**upscale, "late": False}} if upscale else block
 
 
 _TABLE: Final = (

@@ -119,6 +119,12 @@ def test_several_pictures_are_a_batch(client: Client) -> None:
     assert tasks[0].params["postprocess"] == {"format": "png", "white_background": True}
 
 
+def test_a_background_may_be_enlarged_in_the_same_version(client: Client) -> None:
+    assert post(client, {"image": picture(), "super_resolution": "4x"}, BACKGROUND).status_code == 202
+    block = {"upscale": {"scale": 4, "late": False}, "white_background": True}
+    assert Task.objects.get().params["postprocess"] == block
+
+
 def test_several_files_are_a_batch_of_any_kind(client: Client) -> None:
     files = [SimpleUploadedFile(f"{side}.png", picture_bytes((side, side)), "image/png") for side in (256, 320)]
     sent = {"text": "x", "images": files, "params": json.dumps({"seed": 7, "num_images": 2})}
