@@ -31,7 +31,6 @@ from imagegenx_site.schema import Boolean, Choice, Field, Integer, List, Number
 SEVERAL: Final = "images"  # field
 MOST_PICTURES: Final = 16  # in it
 _PICTURE_HELP: Final = "A URL (http or https), base64 (also as a data: URL), or a file of a multipart request."
-_SEVERAL_HELP: Final = "Instead of `image`: each makes a task, and the answer is their batch."
 
 
 @extend_schema_field({"type": "string", "minLength": 1, FILE: {"type": "string", "format": "binary"}})
@@ -52,6 +51,23 @@ class PictureField(serializers.Field):
 
     def to_representation(self, value: Any) -> Any:
         return value
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1},
+        "minItems": 1,
+        "maxItems": MOST_PICTURES,
+        "description": "Instead of `image`: each makes a task, and the answer is their batch.",
+        FILE: {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": MOST_PICTURES},
+    }
+)
+class PicturesField(serializers.ListField):
+    """Several pictures."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(child=PictureField(), min_length=1, max_length=MOST_PICTURES, **about)
 
 
 class OptionRules(serializers.Serializer):
@@ -160,9 +176,8 @@ def form_of(kind: Kind) -> type[RequestSerializer]:
         required = required and not (several(kind) and picture.field == "image")
         fields[picture.field] = PictureField(required=required, help_text=f"{picture.help} {_PICTURE_HELP}".strip())
     if several(kind):
-        fields[SEVERAL] = serializers.ListField(
-            child=PictureField(), required=False, min_length=1, max_length=MOST_PICTURES, help_text=_SEVERAL_HELP
-        )
+        fields["instead"] = ("image", SEVERAL)  # of the first the second may be given (openapi/requests.py)
+        fields[SEVERAL] = PicturesField(required=False)
     if kind.options:
         fields["params"] = _params_of(kind, f"{name}Params")(required=False)
     base: type[RequestSerializer] = BatchSerializer if kind.many_texts else KindSerializer

@@ -96,9 +96,9 @@ def test_every_fault_is_named_at_once_and_nothing_is_made(client: Client) -> Non
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ('{"text": "x",}', ("line 1, column 13", 'near `{"text": "x",}`')),
+        ('{"text": "x",}', ("line 1, column 1", 'near `{"text": "x",}`')),
         ('{\n  "text": x}', ("Expecting value at line 2, column 11",)),
-        ("", ("The body is empty.",)),
+        (" ", ("The body is empty.",)),
         ('{"text": NaN}', ("NaN is no JSON.",)),
         ("a=b", ("line 1, column 1",)),
     ],

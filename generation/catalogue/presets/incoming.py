@@ -64,7 +64,7 @@ def run(wanted: ModelImport) -> None:
 def _imported(wanted: ModelImport) -> tuple[int, str]:
     """Exit status of the command, and what it said."""
     source = folder() / wanted.file
-    if source.parent != folder() or not source.exists():
+    if wanted.file not in waiting_files():
         return 1, f"There is no {wanted.file} in {folder()}."
     command = [sys.executable, "-m", "django", "models", "import", str(source), *_options(wanted)]
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "imagegenx_site.settings"}
@@ -92,7 +92,8 @@ def _options(wanted: ModelImport) -> list[str]:
         "--parts": wanted.parts,
     }
     found = [f"{option}={value}" for option, value in named.items() if value]
-    found += ["--for", *wanted.models_for] if wanted.models_for else []
+    names = [str(name).lstrip("-") for name in wanted.models_for]
+    found += ["--for", *names] if names else []
     return [*found, "--replace"] if wanted.replace else found
 
 

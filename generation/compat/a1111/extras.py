@@ -11,6 +11,7 @@
 The answer is a PNG.
 """
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -46,7 +47,7 @@ class ExtraSingleImageView(SdapiView):
         image = _picture(asked.get("image"), "image")
         scale, notes = wanted(asked, [image], ("image",))
         if scale == 1:
-            return Response({"html_info": notes, "image": image})
+            return Response({"html_info": notes, "image": _as_sent(image, "image")})
         body = _body(scale) | {"image": image}
         return self.generate(request, body, KINDS["upscale"], partial(_single, notes))
 
@@ -67,7 +68,8 @@ class ExtraBatchImagesView(SdapiView):
         images = [_picture(one, name) for one, name in zip(given, names, strict=True)]
         scale, notes = wanted(asked, images, names)
         if scale == 1:
-            return Response({"html_info": notes, "images": images})
+            same = [_as_sent(image, name) for image, name in zip(images, names, strict=True)]
+            return Response({"html_info": notes, "images": same})
         body = _body(scale) | {"images": images}
         return self.generate_each(request, body, KINDS["upscale"], partial(_several, notes))
 
@@ -130,6 +132,12 @@ def _picture(given: Any, name: str) -> str:
     if not isinstance(given, str) or not given:
         raise InvalidRequest([Fault(name, "required", "A picture in base64.")])
     return given
+
+
+def _as_sent(image: str, name: str) -> str:
+    """A picture that is left as it is, without what may stand before its base64. Raises InvalidRequest."""
+    _size_of(image, name)
+    return base64.b64encode(decoded_text(image)).decode()
 
 
 def _body(scale: int) -> dict[str, Any]:
