@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from imagegenx_site import log_lines
 from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
 from imagegenx_site.environment import (
+    address,
     ascending,
     choice,
     counts,
@@ -247,7 +248,7 @@ WEBHOOKS_PER_HOST = int(number("WEBHOOKS_PER_HOST", 8, 1, 1000))  # attempts at 
 HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept
 PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
 # address of a translator of prompts that a model does not read (generation/api/bounds/translation.py); empty: none
-TRANSLATOR_URL = env.str("TRANSLATOR_URL", "")
+TRANSLATOR_URL = address("TRANSLATOR_URL")
 TRANSLATOR_KEY = env.str("TRANSLATOR_KEY", "")  # its key, where it wants one
 TRANSLATOR_TIMEOUT_S = number("TRANSLATOR_TIMEOUT_S", 5, 0.1, 60)  # s for a request's texts; then they stay as they are
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none

@@ -16,6 +16,7 @@ from django.db import Error, close_old_connections
 
 from generation.catalogue.models import ImageModel
 from generation.queue.model_memory import COMMAND
+from workers.engine.errors import EngineError
 from workers.engine.spec import ModelSpec
 from workers.gpu.interfaces import PoolLike
 from workers.gpu.samples import spec_of
@@ -49,7 +50,10 @@ class ModelCommands:
         for command in self._take():
             logger.info("model %s: %s, by hand", command.spec.key, "load" if command.load else "unload")
             pool.ensure(command.spec)
-            (pool.request if command.load else pool.retire)(command.spec.key)
+            try:
+                (pool.request if command.load else pool.retire)(command.spec.key)
+            except EngineError as error:  # a family that is none: the row was checked, but not by this program
+                logger.error("model %s is not loaded: %s", command.spec.key, error)
 
     def _take(self) -> Iterator[ModelCommand]:
         while self._waiting:

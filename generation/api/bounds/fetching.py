@@ -130,8 +130,11 @@ class _Pictures:
 
 
 async def _fetch_all(addresses: Mapping[str, str]) -> dict[str, bytes]:
-    """The pictures by their fields. Raises InvalidRequest with each that can't be had, TooManyRequests."""
-    found = await asyncio.gather(*(_fetch(url) for url in addresses.values()))
+    """The pictures by their fields, together no longer than a body may be. Raises InvalidRequest with each that can't be
+    had, TooManyRequests.
+    """
+    most = min(settings.MAX_INPUT_BYTES, settings.MAX_BODY_BYTES // len(addresses))
+    found = await asyncio.gather(*(_fetch(url, most) for url in addresses.values()))
     answers = dict(zip(addresses, found, strict=True))
     if any(isinstance(answer, HostBusy) for answer in found):
         raise TooManyRequests("Too many pictures of this host are being fetched. Try again.", retry_after=2)
@@ -145,13 +148,13 @@ async def _fetch_all(addresses: Mapping[str, str]) -> dict[str, bytes]:
     return {field: answer for field, answer in answers.items() if isinstance(answer, bytes)}
 
 
-async def _fetch(url: str) -> bytes | OutboundError:
+async def _fetch(url: str, max_bytes: int) -> bytes | OutboundError:
     try:
         return await get(
             url,
             timeout=settings.INPUT_TIMEOUT_S,
             allowed=settings.PRIVATE_CALLBACKS,
-            max_bytes=settings.MAX_INPUT_BYTES,
+            max_bytes=max_bytes,
         )
     except OutboundError as error:
         return error

@@ -65,14 +65,17 @@ def with_texts(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str,
 async def translate(texts: Sequence[str], model: ImageModel) -> Translated:
     """Raises nothing."""
     target = languages_of(model)[0]
-    left = [text for text in texts if (target, text) not in _kept]
+    known = {text: _kept[target, text] for text in texts if (target, text) in _kept}
+    left = [text for text in texts if text not in known]
     try:
         if sum(map(len, left)) > MAX_CHARACTERS:
             raise OutboundError(f"there are more than {MAX_CHARACTERS} characters to translate")
         if left:
             with _slots.hold(*_AT_ONCE):
-                _keep(target, dict(zip(left, await _asked(left, target), strict=True)))
-        return Translated({text: _kept[target, text] for text in texts})
+                new = dict(zip(left, await _asked(left, target), strict=True))
+            _keep(target, new)
+            known |= new
+        return Translated(known)
     except (OutboundError, SlotsFull, ValueError, KeyError, TypeError) as error:
         _log.warning("not translated: %s: %s", type(error).__name__, error)
         return Translated(warning="the prompt was not translated, because the translator did not answer")
@@ -98,7 +101,6 @@ async def _asked(texts: Sequence[str], target: str) -> list[str]:
 
 
 def _keep(target: str, texts: Mapping[str, str]) -> None:
-    """Called on the event loop of one process."""
     for text, translation in texts.items():
         _kept[target, text] = translation
     while len(_kept) > _KEPT:

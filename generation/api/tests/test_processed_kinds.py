@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from redis import Redis
 
-from fixtures.rows import picture_bytes
+from fixtures.rows import Receiver, picture_bytes
 from generation.accounts.models import Plan, User
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile
@@ -222,3 +222,15 @@ def test_a_retry_needs_a_plan_that_allows_the_size(
     client.post(f"/api/v1/image/task/{data['task_id']}/cancel")
     plan = Plan.objects.create(name="small", title="Small", max_side=256, max_images=1, super_resolution=True)
     assert client_of(owner, plan=plan).post(f"/api/v1/image/task/{data['task_id']}/retry").status_code == 403
+
+
+def test_pictures_from_addresses_are_together_no_longer_than_a_body(
+    client: Client, receiver: Receiver, settings: Any
+) -> None:
+    settings.PRIVATE_CALLBACKS = ["127.0.0.1/32"]
+    data = picture_bytes((64, 64))
+    settings.MAX_BODY_BYTES = 2 * len(data)
+    receiver.answers = [(200, {"content-type": "image/png"}, data)]
+    assert post(client, {"image_urls": [f"{receiver.url}/{number}" for number in range(2)]}).status_code == 202
+    answer = post(client, {"image_urls": [f"{receiver.url}/{number}" for number in range(3)]})
+    assert faults(answer) == {f"image_urls[{number}]": "not_fetched" for number in range(3)}

@@ -26,6 +26,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from generation.api.kind_forms import MOST_PICTURES
 from generation.catalogue import file_notes, samplers
 from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
@@ -74,7 +75,8 @@ def with_pictures(asked: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str
     strength = min(max(0.05, number(asked, "denoising_strength", 0.75)), 1.0)
     params = {**body["params"], "strength": strength}
     if len(pictures) > 1:
-        given: dict[str, Any] = {"images": pictures * max(1, whole(asked, "n_iter", 1))}
+        rounds = min(max(1, whole(asked, "n_iter", 1)), MOST_PICTURES + 1)  # more are refused in any case
+        given: dict[str, Any] = {"images": pictures * rounds}
         params["num_images"] = 1
     else:
         given = {"image": pictures[0]}

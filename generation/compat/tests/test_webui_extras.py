@@ -183,3 +183,9 @@ def test_lists_of_the_programs(client: Client) -> None:
     kinds = client.get("/controlnet/control_types").json()["control_types"]
     assert kinds["Canny"]["module_list"] == ["none", "canny"]
     assert post(client, "/sdapi/v1/refresh-checkpoints", {}).json() == {}
+
+
+def test_rounds_of_several_pictures_are_bounded(client: Client) -> None:
+    body = {"prompt": "x", "init_images": [picture(), picture()], "n_iter": 10**9}
+    answer = post(client, IMG, body)
+    assert (answer.status_code, "no more than 16" in answer.json()["detail"]) == (400, True)
