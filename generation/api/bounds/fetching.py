@@ -130,8 +130,8 @@ class _Pictures:
 
 
 async def _fetch_all(addresses: Mapping[str, str]) -> dict[str, bytes]:
-    """The pictures by their fields, together no longer than a body may be. Raises InvalidRequest with each that can't be
-    had, TooManyRequests.
+    """The pictures by their fields, together no longer than a body may be. Raises InvalidRequest with each that can't
+    be had, TooManyRequests.
     """
     most = min(settings.MAX_INPUT_BYTES, settings.MAX_BODY_BYTES // len(addresses))
     found = await asyncio.gather(*(_fetch(url, most) for url in addresses.values()))
