@@ -1,5 +1,5 @@
 """Which models GPU workers have in memory, as each publishes it (gq:models:{worker}), and the command by which an
-operator has one loaded or dropped: Celery's own control messages, so `celery control` and Flower know it, too.
+operator has one loaded or dropped: a control message of Celery to that worker alone.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`celery control model load NAME`, and `unload`: a model enters or leaves a worker's memory by hand.
+"""The control message `model` (generation/queue/model_memory.py): a model enters or leaves a worker's memory by hand.
 
 Celery's thread takes the command and looks up the row; the engine's thread carries it out between two steps. A model
 leaves with its last sample, and comes back when a task asks for it.
