@@ -28,7 +28,7 @@ FAILURES: Final[dict[int, tuple[str, str]]] = {
 _OWN: Final = {COMPONENT, FILE, "x-spec-enum-id"}  # marks that are for the making of the document only
 _SHARED_FIELDS: Final = {
     "callback_url": "CallbackUrl", "deadline_seconds": "DeadlineSeconds", "priority": "PriorityClass",
-    "loras": "LorasOfRequest", "sampler": "SamplerName",
+    "loras": "LoraChoices", "sampler": "SamplerName",
 }  # fmt: skip
 _RETRY_AFTER: Final = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
 _WAIT: Final = {429, 503}  # always with `Retry-After`

@@ -38,8 +38,14 @@ class SdapiView(CompatView):
             return {"detail": _WORDS[error.http_status]}
         detail = error.message
         if isinstance(error, InvalidRequest):
-            detail = " ".join(fault.sentence(self.fields) for fault in error.faults)
+            detail = " ".join(fault.sentence(self._names(fault.field)) for fault in error.faults)
         return {"error": error.code, "detail": detail, "body": "", "errors": detail}
+
+    def _names(self, field: str) -> dict[str, str]:
+        """Theirs for our field; one of a list keeps its number."""
+        name, bracket, rest = field.partition("[")
+        numbered = {field: f"{self.fields[name]}{bracket}{rest}"} if bracket and name in self.fields else {}
+        return {**self.fields, **numbered}
 
 
 class PicturesView(SdapiView):

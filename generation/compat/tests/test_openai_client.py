@@ -15,7 +15,7 @@ from django.db import connection
 from openai.types import ImagesResponse
 from PIL import Image as Pillow
 
-from fixtures.rows import finish, picture_bytes
+from fixtures.rows import finish, picture_bytes, process_pictures
 from generation.accounts.models import User
 from generation.compat.base import TaskCanceled, TaskFailed, succeeded
 from generation.policy import rules
@@ -24,7 +24,6 @@ from generation.tasks import states
 from generation.tasks.models import Status, Task
 from imagegenx_site.errors import ApiError, InvalidRequest
 from storage.store import get_store
-from workers.stages.postprocess import postprocess
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,8 +49,7 @@ def working() -> Iterator[None]:
                     states.fail(task.id, code="out_of_memory", message="The picture is too large for this GPU.")
                 else:
                     finish(task, task.params["num_images"])
-            for task in Task.objects.filter(status=Status.GENERATED, model=None):
-                postprocess(str(task.id))  # and what follows
+            process_pictures()
         connection.close()
 
     thread = threading.Thread(target=work)
