@@ -1,16 +1,16 @@
 """Models, the presets that they are made of, and styles."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from generation.admin import model_memory, model_trial
-from generation.admin.base import HelpTextAdmin
+from generation.admin.base import HelpTextAdmin, StaffAdmin
 from generation.catalogue import model_rules, samplers, snapshot
 from generation.catalogue.kinds import model_kinds
 from generation.catalogue.models import ImageModel, ModelPreset, Style
@@ -18,6 +18,8 @@ from generation.catalogue.presets import registry, requested
 from generation.catalogue.presets.hub import PullError
 from generation.catalogue.presets.memory import human, largest_bytes, weights_bytes
 from imagegenx_site.errors import Busy
+
+_OF_REMOTE: Final = ("family", "source", "options")
 
 
 class CatalogueAdmin(HelpTextAdmin):
@@ -35,6 +37,7 @@ class CatalogueAdmin(HelpTextAdmin):
 class ModelForm(forms.ModelForm):
     """What can be chosen is chosen; the rest is checked by the row itself (ImageModel.clean)."""
 
+    by_superuser = False
     family = forms.ChoiceField(
         choices=[(name, f"{name}: {', '.join(kinds)}") for name, kinds in model_rules.FAMILIES.items()],
         widget=UnfoldAdminSelectWidget,
@@ -57,6 +60,17 @@ class ModelForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self.earlier = self.instance.fingerprint if self.instance.pk else ""
         """What the row had workers load before this form."""
+        self.place = {name: getattr(self.instance, name) for name in _OF_REMOTE}
+        """Where it was. `initial` and `changed_data` go by hidden fields, which the browser sends."""
+
+    def clean(self) -> dict[str, Any]:
+        """Workers send the key of a remote model to its address: who could change either would read keys."""
+        values: dict[str, Any] = super().clean() or {}
+        place = {name: values.get(name) for name in _OF_REMOTE}
+        remote = model_rules.REMOTE in (place["family"], self.place["family"])
+        if remote and not self.by_superuser and place != self.place:
+            raise ValidationError("Where a remote model is, and which key it gets, is a superuser's to change.")
+        return values
 
 
 @admin.register(ImageModel)
@@ -76,6 +90,11 @@ class ImageModelAdmin(CatalogueAdmin):
         "source": "A folder in diffusers' format below MODELS_DIR. `manage.py models pull` and `import` make such "
         "folders, and their rows: docs/models.md.",
     }
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        form.by_superuser = bool(request.user.is_superuser)  # a class of this request's own
+        return form
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -119,14 +138,23 @@ class ImageModelAdmin(CatalogueAdmin):
 
 
 @admin.register(ModelPreset)
-class ModelPresetAdmin(ModelAdmin):
-    """`manage.py models pull NAME` makes a model of one. Rows can be added."""
+class ModelPresetAdmin(StaffAdmin):
+    """`manage.py models pull NAME` makes a model of one. Superusers add and change rows, which say what this machine
+    fetches and from where; other staff pull them.
+    """
 
     list_display = ("name", "title", "kind", "download", "memory", "licence", "must_accept", "gated", "state")
     list_filter = ("kind", "must_accept", "gated")
     search_fields = ("name", "title", "repository")
     readonly_fields = ("state",)
     actions = ("pull", "pull_accepting")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        every = [field.name for field in ModelPreset._meta.fields if field.editable]
+        return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, *every)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
 
     @admin.action(description="Pull", permissions=["change"])
     def pull(self, request: HttpRequest, queryset: QuerySet[ModelPreset]) -> None:

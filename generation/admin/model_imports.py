@@ -5,9 +5,9 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from generation.admin.base import StaffAdmin
 from generation.catalogue.models import ModelImport
 from generation.catalogue.presets import incoming
 
@@ -30,7 +30,7 @@ class ImportForm(forms.ModelForm):
 
 
 @admin.register(ModelImport)
-class ModelImportAdmin(ModelAdmin):
+class ModelImportAdmin(StaffAdmin):
     """Added to import, never changed."""
 
     form = ImportForm

@@ -12,10 +12,10 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from redis.exceptions import RedisError
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.views import ChangeList
 
-from generation.admin.base import CappedPaginator, Choices, ReadOnlyMixin, choice_filter
+from generation.admin.base import CappedPaginator, Choices, ReadOnlyMixin, StaffAdmin, choice_filter
 from generation.admin.queues import queues_page
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import task_kinds
@@ -86,7 +86,7 @@ class TaskList(ChangeList):
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnlyMixin, ModelAdmin):
+class TaskAdmin(ReadOnlyMixin, StaffAdmin):
     """Read-only; actions change tasks through the same functions as the API."""
 
     list_display = (

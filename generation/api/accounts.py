@@ -159,7 +159,7 @@ class KeysView(ApiView):
             "account",
             data=NewKeyBody,
             code=201,
-            also=(422,),
+            also=(409, 422),
             request=KeySerializer,
             parameters=[PARAMETER],
         )
@@ -198,7 +198,7 @@ class KeyRotateView(ApiView):
             "account",
             data=NewKeyBody,
             code=201,
-            also=(404, 422),
+            also=(404, 409, 422),
             request=RotateSerializer,
             parameters=[PARAMETER],
         )

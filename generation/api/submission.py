@@ -12,7 +12,7 @@ from generation.accounts import plans
 from generation.accounts.models import ApiKey, Plan
 from generation.accounts.plans import plan_of
 from generation.admission import priority
-from generation.api.bounds import translation
+from generation.api.bounds import texts, translation
 from generation.api.bounds.input_pictures import PIXELS, size_and_inputs, whole_picture
 from generation.api.bounds.translation import Translated
 from generation.api.forms import RequestContext, parse, style_of
@@ -93,7 +93,8 @@ class CheckedRequest:
             return self
         values = translation.with_texts(self.values, translated.texts)
         style = style_of(snapshot.current(), values.get("params", {}))
-        if found := rules.faults(self.api_key, subjects.of_request(values, style, self.kind.task_kind)):
+        subject = subjects.of_request(values, style, self.kind.task_kind)
+        if found := texts.faults(subject) or rules.faults(self.api_key, subject):
             raise InvalidRequest(found)
         return replace(self, values=values, original=self.values)
 
@@ -101,11 +102,11 @@ class CheckedRequest:
         parsed = self._decided(fetched)
         if self.original is None:
             return parsed
-        texts, negative = _texts(self.original), self.original.get("params", {}).get("negative_text", "")
-        texts = texts if len(texts) == len(parsed.submissions) else list(texts) * len(parsed.submissions)
+        written, negative = _texts(self.original), self.original.get("params", {}).get("negative_text", "")
+        written = written if len(written) == len(parsed.submissions) else list(written) * len(parsed.submissions)
         now = self.values.get("params", {}).get("negative_text", "")
         read = now if now != negative else ""
-        made = (_of_original(one, text, read) for one, text in zip(parsed.submissions, texts, strict=True))
+        made = (_of_original(one, text, read) for one, text in zip(parsed.submissions, written, strict=True))
         return replace(parsed, submissions=tuple(made))
 
     def _decided(self, fetched: Mapping[str, bytes]) -> ParsedRequest:
@@ -117,9 +118,9 @@ class CheckedRequest:
         if SEVERAL in self.values:
             return ParsedRequest(tuple(self._of_each_picture(checked, warnings)), dry_run, batch_size=0)
         style = style_of(snapshot.current(), checked.get("params", {}))
-        texts = _texts(checked)
-        first = replace(_submission(checked, texts[0], kind, style, self.api_key), warnings=warnings)
-        rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(texts) if number)
+        written = _texts(checked)
+        first = replace(_submission(checked, written[0], kind, style, self.api_key), warnings=warnings)
+        rest = (_with_text(first, number, text, style, checked) for number, text in enumerate(written) if number)
         batch_size = checked.get("batch_size", 0) if kind.many_texts else None
         return ParsedRequest((first, *rest), dry_run, batch_size)
 
@@ -155,7 +156,8 @@ def check_request(data: Any, *, kind: Kind, api_key: ApiKey, host: str = "") -> 
     try:
         checked = parse(asked.body, form, context, asked.faults)
         style = style_of(known, checked.get("params", {}))
-        if found := rules.faults(api_key, subjects.of_request(checked, style, kind.task_kind)):
+        subject = subjects.of_request(checked, style, kind.task_kind)
+        if found := texts.faults(subject) or rules.faults(api_key, subject):
             raise InvalidRequest(found)
     except InvalidRequest as error:
         raise asked.as_sent(error) from error
@@ -170,8 +172,8 @@ def _of_original(made: Submission, text: str, negative: str) -> Submission:
 
 
 def _texts(checked: Mapping[str, Any]) -> Sequence[str]:
-    texts: Sequence[str] = checked.get("texts") or [checked.get("text", "")]
-    return texts
+    written: Sequence[str] = checked.get("texts") or [checked.get("text", "")]
+    return written
 
 
 def _submission(checked: Mapping[str, Any], text: str, kind: Kind, style: Style | None, api_key: ApiKey) -> Submission:

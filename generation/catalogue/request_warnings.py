@@ -31,6 +31,7 @@ _SMALL_WORDS: Final = frozenset(
     ("with", "from", "over", "this", "that", "into", "some", "very", "each", "only", "under")
 )
 _MOST_NAMED: Final = 8
+_MOST_BYTES: Final = 1 << 20  # of a vocabulary
 
 
 def submission_warnings(parameters: Parameters, model: ImageModel | None) -> list[str]:
@@ -92,11 +93,15 @@ def known_words(model: ImageModel) -> frozenset[str]:
 
 @lru_cache(8)
 def _vocabulary(path: str) -> frozenset[str]:
-    """Empty where this process cannot read it."""
+    """Empty where this process cannot read it, and for what is no list of words: everybody is shown what is in it."""
+    file = Path(path)
     try:
-        return frozenset(json.loads(Path(path).read_text("utf-8"))) | _SMALL_WORDS
+        words = json.loads(file.read_text("utf-8")) if file.is_file() and file.stat().st_size <= _MOST_BYTES else None
     except (OSError, ValueError):
         return frozenset()
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return frozenset()
+    return frozenset(words) | _SMALL_WORDS
 
 
 def _languages(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from generation.queue.values import BatchKey
@@ -21,7 +21,9 @@ class Room(Protocol):
 
 
 class EngineLike(Room, Protocol):
-    """Samples in, events out."""
+    """Samples in, events out. `wake` is called, from any thread, when there is something for `step` to go on with."""
+
+    wake: Callable[[], None]
 
     @property
     def idle(self) -> bool: ...

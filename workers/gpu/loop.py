@@ -94,6 +94,7 @@ class EngineLoop(threading.Thread):
         try:
             self.watchdog.loading()
             self._pool, self._engine = self._start_engine()
+            self._engine.wake = self.tickets.wake
             self.ready.set()
             while self._stop_at is None or self._something_left(self._stop_at):
                 self.turn()

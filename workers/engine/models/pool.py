@@ -125,6 +125,12 @@ class ModelPool:
         """The precision in which a declared model is loaded."""
         return self._lowered.get(key) or resolved(self._specs[key].precision, self.device)
 
+    def variant_of(self, key: str) -> str:
+        """What decides the times of a loaded model: its precision, and the runtime if that is not torch."""
+        entry = self._entries.get(key)
+        hosted = entry is not None and entry.settled and bool(getattr(entry.model, "hosted", None))
+        return f"{self.precision_of(key)} onnx" if hosted else self.precision_of(key)
+
     def lower_precision(self, key: str, why: str) -> bool:
         """The next loading of a model will be in the next lower precision; the present one leaves with its last sample.
         False: there is none."""
