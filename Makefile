@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 TEST_PROCESSES ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 4 ? 8 : 2 * cores)))
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help run install models logs test test-browser test-ops audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost clean
+.PHONY: help run install models logs test test-browser test-ops audit test-s3 test-faults test-attacks bench-postprocess lint format manage backup restore restore-to drill-restore bench-overhead bench-engine bench-queue bench-grouping bench-api bench-cache bench-cost bench-models clean
 
 help:
 	@echo "make run              start everything; PORT and VAR_DIR choose the port and the data folder, HOST the address"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-faults      break one process or server at a time under work; FAULTS=all for every fault at every moment"
 	@echo "make test-attacks     one customer attacks the running product, another one's answers are timed"
 	@echo "make bench-overhead   what the platform adds to a task; bench-engine, bench-queue, bench-grouping: the parts"
+	@echo "make bench-models     the shipped models by each runtime: passes, whole pictures, likeness, the judge"
 	@echo "make bench-postprocess  images/s and memory of each step beside plain OpenCV and Pillow"
 
 install:
@@ -99,6 +100,9 @@ bench-overhead bench-engine bench-queue bench-grouping: install
 
 bench-cost: install
 	@exec $(PY) -m deploy.bench.cost $(ARGS)
+
+bench-models: install
+	@exec $(PY) -m deploy.bench.models $(ARGS)
 
 bench-postprocess: install
 	@exec $(PY) -m deploy.bench.postprocess $(ARGS)

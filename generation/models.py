@@ -1,7 +1,7 @@
 """The tables of the product."""
 
 from generation.accounts.models import ApiKey, Plan, Team, User
-from generation.catalogue.models import ImageModel, Lora, ModelPreset, Style
+from generation.catalogue.models import ImageModel, Lora, ModelImport, ModelPreset, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 from generation.tasks.models import OPEN, OWNER_GIVEN_UP, TERMINAL, Batch, IdempotencyKey, Image, Status, Task, UsageDay
 from generation.telemetry.job_leases import JobLease
@@ -16,6 +16,7 @@ __all__ = [
     "Alert",
     "ImageModel",
     "Lora",
+    "ModelImport",
     "ModelPreset",
     "Style",
     "BlockedTerm",

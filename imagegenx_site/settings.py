@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from imagegenx_site import log_lines
 from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
 from imagegenx_site.environment import (
+    address,
     ascending,
     choice,
     counts,
@@ -112,7 +113,13 @@ STEP_MAX_MS = number("STEP_MAX_MS", 1000 * GpuConfig.step_max_s, 1, 60_000)
 GPU_ROW_BUCKETS = ascending("GPU_ROW_BUCKETS")
 # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
 GPU_PRECISION = choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8"))
+# pictures decoded at once beside the steps, a CPU thread each; -1: as many as processors on a CPU, none on a GPU
+DECODER_THREADS = int(number("DECODER_THREADS", -1, -1, 64))
 TORCH_THREADS = int(number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
+# what runs the models on a CPU that name none; auto: measured once here, where a model has graphs beside it
+GPU_RUNTIME = choice("GPU_RUNTIME", "auto", ("auto", "onnx", "eager"))
+# which runtime was quicker, by graph and machine; workers may share the file
+RUNTIMES_FILE = str(Path(env.str("RUNTIMES_FILE", str(Path(CALIBRATION_FILE).with_name("runtimes.json")))))
 # seconds that a stopping GPU worker may still spend on its tasks
 STOP_SECONDS = number("STOP_SECONDS", GpuConfig.stop_s, 0, 3600)
 # seconds without a finished step, after which the watchdog kills a worker
@@ -246,6 +253,9 @@ WEBHOOKS_PER_USER = int(number("WEBHOOKS_PER_USER", 4, 1, 1000))  # attempts of 
 WEBHOOKS_PER_HOST = int(number("WEBHOOKS_PER_HOST", 8, 1, 1000))  # attempts at one host at once, of all workers
 HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept
 PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
+# translator of prompts that a model does not read (generation/api/bounds/translation.py) and its key; empty: none
+TRANSLATOR_URL, TRANSLATOR_KEY = address("TRANSLATOR_URL"), env.str("TRANSLATOR_KEY", "")
+TRANSLATOR_TIMEOUT_S = number("TRANSLATOR_TIMEOUT_S", 5, 0.1, 60)  # s for a request's texts; then they stay as they are
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
 IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")
 IMAGE_CHECK = choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it

@@ -14,11 +14,12 @@ from generation.catalogue.samplers import NAMES
 
 FAMILIES: Final = BY_FAMILY
 REMOTE: Final = "remote-openai"
+RUNTIMES: Final = ("auto", "onnx", "onnx-int8", "eager")
 SPEED: Final = ("attention", "channels_last", "compile", "offload", "vae_slicing", "vae_tiling")
 _OF_ALL: Final[Mapping[str, type | tuple[type, ...]]] = {"style_prompts": bool, "languages": list, "vocabulary": str}
 _OF_DIFFUSERS: Final[Mapping[str, type | tuple[type, ...]]] = {
-    **_OF_ALL, "adapter": str, "controlnets": dict, "int8": dict, "preprocessors": dict, "scheduler": dict,
-    "speed": dict, "vae": str,
+    **_OF_ALL, "adapter": str, "controlnets": dict, "int8": dict, "preprocessors": dict, "runtime": str,
+    "scheduler": dict, "speed": dict, "vae": str,
 }  # fmt: skip
 _OF_REMOTE: Final[Mapping[str, type | tuple[type, ...]]] = {
     **_OF_ALL, "api_key_env": str, "concurrency": int, "model": str, "response_format": str, "sizes": list,
@@ -52,6 +53,9 @@ def option_faults(family: str, options: Any) -> Iterator[str]:
             yield "api_key_env is the name of a variable that ends in _API_KEY, such as OPENAI_API_KEY."
         elif name == "vocabulary" and value != Path(str(value)).name:
             yield "vocabulary is the name of a file in the model's folder."
+    runtime = options.get("runtime", RUNTIMES[0])
+    if isinstance(runtime, str) and runtime not in RUNTIMES:
+        yield f"There is no runtime {runtime!r}. Known: {', '.join(RUNTIMES)}."
     speed = options.get("speed")
     for name in speed if isinstance(speed, dict) else ():
         if name not in SPEED:

@@ -10,7 +10,7 @@ from auditlog.registry import auditlog
 from django.db import models
 
 from generation.accounts.models import ApiKey, Plan, Team, User
-from generation.catalogue.models import ImageModel, Lora, Style
+from generation.catalogue.models import ImageModel, Lora, ModelImport, Style
 from generation.policy.models import BlockedTerm, PolicyProfile
 from generation.webhooks.models import WebhookEndpoint
 
@@ -19,6 +19,7 @@ AUDITED: Final[dict[type[models.Model], list[str]]] = {
     BlockedTerm: [],
     ImageModel: ["updated_at"],
     Lora: ["uses"],
+    ModelImport: ["state", "note", "at"],
     Plan: [],
     PolicyProfile: [],
     Style: [],

@@ -12,8 +12,9 @@ import copy
 import functools
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -102,16 +103,32 @@ def shared(module: torch.nn.Module, phase: Phase, *, method: str = "forward") ->
 def suspend(call: Call) -> Any:
     """Wait in the engine for the result of `call`; outside a pipeline's greenlet, compute it here and now."""
     sample = getcurrent()
+    call.context = getattr(sample, "context", None)
     if sample.parent is None:
         return call.future.result() if call.future is not None else call.run()
-    call.context = getattr(sample, "context", None)
     return sample.parent.switch(call)
+
+
+@contextmanager
+def in_context(context: Hashable) -> Iterator[None]:
+    """Calls inside have this context, for the length of the block. In the engine they have that of their sample."""
+    current = getcurrent()
+    before = getattr(current, "context", None)
+    current.context = context
+    try:
+        yield
+    finally:
+        current.context = before
 
 
 def await_future(future: Future) -> Any:
     """Wait for a future without stopping the engine: other samples step on meanwhile."""
-    record = SharedModule(None, future.result, None, Phase.REMOTE, inspect.Signature())
-    return suspend(Call(record, {}, future=future))
+    return suspend(elsewhere(future))
+
+
+def elsewhere(future: Future) -> Call:
+    """The call of a sample that waits for that future."""
+    return Call(SharedModule(None, future.result, None, Phase.REMOTE, inspect.Signature()), {}, future=future)
 
 
 def _named(signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """What runs the heavy modules of models whose options do not say (runtimes/). `threads`: of a forward pass; 0: one
+    for each core. `choices`: the file that keeps what was measured here for "auto"."""
+
+    default: str = "eager"
+    threads: int = 0
+    choices: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,7 @@ class ModelSpec:
     source: str
     precision: str = "auto"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    runtime: RuntimeConfig = RuntimeConfig()
 
     @property
     def key(self) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from generation.tasks.reasons import Code, codes
 from storage.store import get_store, lora_files
 from workers.engine.prompt_weights import parse
 from workers.engine.requests import LoraUse, SampleId, SampleRequest, TaskBatch
-from workers.engine.spec import ModelSpec
+from workers.engine.spec import ModelSpec, RuntimeConfig
 
 PREVIEW_EVERY = 5  # steps between previews, where a request asks for them
 
@@ -28,6 +29,7 @@ def spec_of(model: ImageModel) -> ModelSpec:
         source=_located(model.source),
         precision=model.precision if model.precision != "auto" else settings.GPU_PRECISION,
         options=dict(model.options),
+        runtime=RuntimeConfig(settings.GPU_RUNTIME, settings.TORCH_THREADS, Path(settings.RUNTIMES_FILE)),
     )
 
 
@@ -44,7 +46,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     first = SampleRequest(
         sample_id=SampleId(str(task.id), 0),
         parameters=parameters,
-        model=task.model.key,
+        model=task.drawing_model.key,
         priority=task.priority,
         image=_picture(parameters.image_key),
         mask=_mask(parameters.mask_key),

@@ -72,7 +72,7 @@ def test_the_document_is_openapi(document: dict[str, Any]) -> None:
 def test_the_document_stays_small(document: dict[str, Any]) -> None:
     """Every client that starts reads it, and generators make a file of every schema."""
     assert len(json.dumps(document, separators=(",", ":"))) < 100_000
-    assert len(document["components"]["schemas"]) < 100
+    assert len(document["components"]["schemas"]) < 110
 
 
 def test_one_credential_is_enough_and_names_its_scope(document: dict[str, Any]) -> None:

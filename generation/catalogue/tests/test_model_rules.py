@@ -8,6 +8,7 @@ from generation.catalogue import model_rules, snapshot
 from generation.catalogue.models import ImageModel, Style
 from workers.engine.models.families import FAMILIES
 from workers.engine.models.registry import MODEL_CLASSES
+from workers.engine.runtimes.measured_choice import RUNTIMES
 
 
 def row(**changes):
@@ -22,11 +23,12 @@ def refusal(**changes):
     return field, " ".join(messages)
 
 
-def test_the_families_are_those_of_the_engine():
+def test_families_and_runtimes_are_those_of_the_engine():
     assert set(model_rules.FAMILIES) == set(MODEL_CLASSES)
     for name, family in FAMILIES.items():
         able = {"controlnet" if kind.startswith("controlnet") else kind for kind in family.pipelines or {"text2img"}}
         assert set(model_rules.FAMILIES[name]) == able
+    assert model_rules.RUNTIMES == RUNTIMES
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,8 @@ def test_the_families_are_those_of_the_engine():
         ({"options": {"speeed": True}}, "options", "no option 'speeed'"),
         ({"options": {"speed": {"offlode": True}}}, "options", "no speed setting 'offlode'"),
         ({"options": {"speed": True}}, "options", "speed is an object"),
+        ({"options": {"runtime": "tensorflow"}}, "options", "no runtime 'tensorflow'. Known: auto"),
+        ({"options": {"runtime": 3}}, "options", "runtime is a text"),
         ({"options": []}, "options", "are an object"),
         ({"source": "~/nowhere"}, "source", "MODELS_DIR"),
         ({"source": "stabilityai/stable-diffusion-xl-base-1.0"}, "source", "manage.py models presets"),

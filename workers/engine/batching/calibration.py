@@ -1,5 +1,5 @@
-"""The best number of rows of a pass, measured on the steps that are made anyway, once per model, size, precision and
-device, and kept in a file.
+"""The best number of rows of a pass, measured on the steps that are made anyway, once per model, size, precision,
+runtime and device, and kept in a file.
 
 Up to a knee, more rows in a batch make each row cheaper; beyond it they only add latency. Until enough full batches of
 a size were measured its limit is that of the table (limits.py); afterwards, and after every later start, it is the
@@ -48,7 +48,8 @@ def knee(seconds: Mapping[int, float]) -> int:
 
 
 class CalibrationTable:
-    """Row limits by "model|size|precision|device" in a JSON file, which workers may share."""
+    """Row limits by "model|size|variant|device" in a JSON file, which workers may share. The variant is
+    that of ModelPool.variant_of: precision and runtime."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -118,15 +119,15 @@ class Calibrator:
         self._step_max_s = step_max_s
         self._measured: dict[str, _Measured] = {}
 
-    def known(self, batch_key: BatchKey, precision: str, kind: PassKind = DENOISE) -> int | None:
+    def known(self, batch_key: BatchKey, variant: str, kind: PassKind = DENOISE) -> int | None:
         """The row limit of a batch key, if it was measured before."""
-        return self._table.get(self._key(batch_key, precision, kind))
+        return self._table.get(self._key(batch_key, variant, kind))
 
-    def allowed(self, batch_key: BatchKey, precision: str, ceiling: int, kind: PassKind = DENOISE) -> int:
+    def allowed(self, batch_key: BatchKey, variant: str, ceiling: int, kind: PassKind = DENOISE) -> int:
         """Rows that a pass may have while its limit is being measured: twice as many again and again, as long as that
         stays within `step_max_s` or makes rows cheaper, up to `ceiling`.
         """
-        measured = self._measured.get(self._key(batch_key, precision, kind), _Measured())
+        measured = self._measured.get(self._key(batch_key, variant, kind), _Measured())
         rows = kind.least_rows
         while rows < ceiling and self._may_double(measured, rows):
             rows *= 2
@@ -154,14 +155,14 @@ class Calibrator:
         return time.perf_counter()
 
     def record(
-        self, batch_key: BatchKey, precision: str, rows: int, seconds: float, ceiling: int, kind: PassKind = DENOISE
+        self, batch_key: BatchKey, variant: str, rows: int, seconds: float, ceiling: int, kind: PassKind = DENOISE
     ) -> int | None:
         """Record a pass. The row limit, once enough batches up to near what is `allowed` were measured; else None."""
-        key = self._key(batch_key, precision, kind)
+        key = self._key(batch_key, variant, kind)
         measured = self._measured.setdefault(key, _Measured())
         measured.add(rows, seconds)
         reliable = measured.reliable(MIN_PASSES)
-        allowed = self.allowed(batch_key, precision, ceiling, kind)
+        allowed = self.allowed(batch_key, variant, ceiling, kind)
         most = max(reliable, default=0)
         if len(reliable) < _row_counts(max(most, allowed)) or most < 0.75 * allowed:
             return None
@@ -171,9 +172,9 @@ class Calibrator:
         logger.info("%s: batches of up to %d rows (ms by rows: %s)", key, limit, _milliseconds(reliable))
         return limit
 
-    def _key(self, batch_key: BatchKey, precision: str, kind: PassKind) -> str:
+    def _key(self, batch_key: BatchKey, variant: str, kind: PassKind) -> str:
         size = f"{batch_key.width}x{batch_key.height}"
-        key = f"{batch_key.model}|{size}|{precision}|{_device_name(self._device)}"
+        key = f"{batch_key.model}|{size}|{variant}|{_device_name(self._device)}"
         return f"{key}|{kind.name}" if kind.name else key
 
 

@@ -43,8 +43,8 @@ class RowTuner:
         if not self._pool.knows(batch_key.model):  # asked before its first task is here
             return min(most, kind.least_rows)
         ceiling = limits.ceiling(batch_key, batch_key.width, batch_key.height)
-        precision = self._pool.precision_of(batch_key.model)
-        return min(most, self._calibrator.allowed(batch_key, precision, ceiling, kind))
+        variant = self._pool.variant_of(batch_key.model)
+        return min(most, self._calibrator.allowed(batch_key, variant, ceiling, kind))
 
     def recall(self, request: SampleRequest) -> None:
         """Before the first sample of a size: its limits, if an earlier process has measured them."""
@@ -52,7 +52,7 @@ class RowTuner:
             return
         for kind, limits in self._limits.items():
             if not limits.is_calibrated(request.batch_key):
-                known = self._calibrator.known(request.batch_key, self._pool.precision_of(request.model), kind)
+                known = self._calibrator.known(request.batch_key, self._pool.variant_of(request.model), kind)
                 if known is not None:
                     limits.calibrate(request.batch_key, known)
 
@@ -71,8 +71,8 @@ class RowTuner:
         yield
         taken = self._calibrator.now() - started
         if plain and limits.rows(request.batch_key, request.width, request.height) == ceiling:
-            precision = self._pool.precision_of(request.model)
-            limit = self._calibrator.record(request.batch_key, precision, rows, taken, ceiling, kind)
+            variant = self._pool.variant_of(request.model)
+            limit = self._calibrator.record(request.batch_key, variant, rows, taken, ceiling, kind)
             if limit is not None:
                 limits.calibrate(request.batch_key, limit)
 

@@ -16,7 +16,7 @@ import torch
 
 from generation.catalogue.samplers import AUTO
 from workers.engine.errors import InvalidSample, ModelUnavailable, NotFinite
-from workers.engine.interception import Phase, SharedModule, await_future, shared
+from workers.engine.interception import Phase, SharedModule, await_future, in_context, shared
 from workers.engine.interface import Generated, OnStep
 from workers.engine.models.component_loader import load_components, load_controlnets, own_family
 from workers.engine.models.embedding_cache import EmbeddingCache
@@ -34,6 +34,7 @@ from workers.engine.models.prompts import PromptEncoder
 from workers.engine.models.schedulers import choose_scheduler
 from workers.engine.models.speed import apply_speed, wants_tiles
 from workers.engine.requests import SampleRequest
+from workers.engine.runtimes.hosting import HostedModule, host
 from workers.engine.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class DiffusersModel:
         self.components: dict[str, Any] = {}
         self.controlnets: dict[str, torch.nn.Module] = {}
         self.heavy: dict[str, SharedModule] = {}
+        self.hosted: dict[str, HostedModule] = {}  # by another runtime than torch
         self._speed = spec.options.get("speed", {})
         self._tiled: dict[str, Any] = {}
         self._pipelines = PipelineMaker(device)
@@ -71,6 +73,7 @@ class DiffusersModel:
         for module in self._modules():
             module.eval().requires_grad_(False)
         apply_speed(self.components, self.family.denoiser, self._speed, self.device)
+        self.hosted = host(self.components, self.family.denoiser, self.spec, self.device)
         offloaded = OneOnDevice(self._modules()) if self._offloads else None
         if hasattr(self.components["vae"], "enable_tiling"):
             self._tiled["vae"] = copy.copy(self.components["vae"])
@@ -107,12 +110,13 @@ class DiffusersModel:
         accepted = parameters_of(type(pipeline).__call__)
         callbacks = {"callback_on_step_end": after_step, "callback": after_step_of_old}
         name = next((name for name in callbacks if name in accepted), None)
-        pictures = pipeline(**arguments, **({name: callbacks[name]} if name else {})).images
+        with in_context(request.loras):
+            pictures = pipeline(**arguments, **({name: callbacks[name]} if name else {})).images
         return Generated(_to_array(pictures[0]), tuple(warnings))
 
     def release(self) -> None:
         """Forget the weights."""
-        for parts in (self.components, self.controlnets, self.heavy, self._tiled, self._pipelines):
+        for parts in (self.components, self.controlnets, self.heavy, self.hosted, self._tiled, self._pipelines):
             parts.clear()
         if hasattr(self, "prompts"):
             self.prompts.close()
@@ -121,9 +125,10 @@ class DiffusersModel:
 
     def memory_bytes(self) -> int:
         """Bytes of all parameters and buffers that are on the device at once: of an offloaded model those of its
-        largest module."""
+        largest module. Another runtime has weights of its own beside torch's."""
         sizes = [sum(part.nbytes for part in (*one.parameters(), *one.buffers())) for one in self._modules()]
-        return max(sizes, default=0) if self._offloads else sum(sizes)
+        packed = sum(one.session.bytes for one in self.hosted.values())
+        return max(sizes, default=0) if self._offloads else sum(sizes) + packed
 
     # ---- a pipeline for one sample
 

@@ -31,12 +31,12 @@ def models(tmp_path_factory):
     return folder
 
 
-def engine_for(*specs):
+def engine_for(*specs, decoders=0):
     pool = ModelPool(PoolConfig(device="cpu"))
     for spec in specs:
         pool.ensure(spec)
     pool.preload([spec.key for spec in specs])
-    return Engine(pool, EngineConfig(batch_limits={2048: 8}, capacity=200))
+    return Engine(pool, EngineConfig(batch_limits={2048: 8}, capacity=200, decoders=decoders))
 
 
 def drawn(kind, sampler, chance, model, **changes):
@@ -103,21 +103,28 @@ def every_kind_and_sampler(chance, model, kinds=KINDS, samplers=(*SAMPLERS, "aut
     return [drawn(kind, sampler, chance, model) for kind in kinds for sampler in samplers]
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_all_kinds_times_all_samplers(models, monkeypatch, seed):
-    chance = random.Random(seed)
-    engine = engine_for(ModelSpec("sd", "1", "sd15", str(models / "sd"), options=CONTROLNETS))
-    requests = every_kind_and_sampler(chance, "sd@1")
+@pytest.mark.parametrize(
+    ("runtime", "samplers"), [("eager", (*SAMPLERS, "auto")), ("onnx", ("euler", "dpm++_sde", "heun", "lcm"))]
+)
+def test_all_kinds_times_all_samplers(models, monkeypatch, runtime, samplers):
+    chance = random.Random(1)
+    engine = engine_for(ModelSpec("sd", "1", "sd15", str(models / "sd"), options=CONTROLNETS | {"runtime": runtime}))
+    requests = every_kind_and_sampler(chance, "sd@1", samplers=samplers)
     neighbours = [drawn(chance.choice(KINDS), "euler", chance, "sd@1") for _ in range(8)]
     found = differences(engine, Stock(models / "sd"), requests, chance, monkeypatch, neighbours)
     print("worst of", len(found), ":", max(found.values()), max(found, key=found.get))
-    assert len(found) == 66
+    assert len(found) == 6 * len(samplers)
     assert max(found.values()) <= 1e-4
+    hosted = engine._pool.get("sd@1").hosted
+    assert [(name, one.fallbacks) for name, one in hosted.items() if runtime == "onnx"] == [
+        (name, 0) for name in hosted
+    ]
+    assert len(hosted) == (3 if runtime == "onnx" else 0)
 
 
 def test_sdxl_all_kinds(models, monkeypatch):
     chance = random.Random(2)
-    engine = engine_for(ModelSpec("xl", "1", "sdxl", str(models / "xl"), options=CONTROLNETS))
+    engine = engine_for(ModelSpec("xl", "1", "sdxl", str(models / "xl"), options=CONTROLNETS), decoders=2)
     requests = every_kind_and_sampler(chance, "xl@1", samplers=["euler", "euler_a", "dpm++_karras", "lcm", "unipc"])
     found = differences(engine, Stock(models / "xl", name="StableDiffusionXL"), requests, chance, monkeypatch)
     print("worst of", len(found), ":", max(found.values()), max(found, key=found.get))
