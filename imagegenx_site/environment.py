@@ -122,3 +122,11 @@ def worker_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", text):
         raise ImproperlyConfigured(f"{name} is {text!r}; it may be up to 63 letters, digits or . _ -")
     return text
+
+
+def secure_address(name: str) -> str:
+    """An https:// address, or one of this machine; empty: none."""
+    text = env.str(name, "")
+    if text and not text.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be an address that begins with https://.")
+    return text

@@ -29,6 +29,7 @@ from imagegenx_site.environment import (
     networks,
     number,
     proxies,
+    secure_address,
     shares,
     worker_name,
 )
@@ -274,10 +275,12 @@ OAUTH2_PROVIDER = {
     "SCOPES": {
         "generate": "Make, cancel and repeat tasks",
         "read": "See tasks, pictures and usage",
+        "sort": "Approve and reject pictures, and put them on boards",
         "delete": "Delete tasks",
         "lora": "Upload and change LoRAs",
         "webhooks": "Change webhook endpoints",
         "keys": "Make, rotate and revoke API keys",
+        "team": "Change the roles of the team's members",
     },
     "DEFAULT_SCOPES": ["generate", "read"],
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
@@ -293,7 +296,11 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
 }
 LOGIN_URL = "/accounts/login/"
-LOGIN_REDIRECT_URL = "/"
+# identity provider for logins to the page (OpenID Connect), as its discovery document names itself; empty: none
+OIDC_ISSUER = secure_address("OIDC_ISSUER")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")  # of this server there
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")  # needed with OIDC_ISSUER
+OIDC_NAME = env.str("OIDC_NAME", "SSO")  # what the button says: log in with ...
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
     "DESCRIPTION": "Text and pictures in, pictures out. "
@@ -385,6 +392,7 @@ UNFOLD = {
     "SITE_HEADER": "ImageGenX",
     "SITE_SYMBOL": "image",  # of Material Symbols
     "SHOW_HISTORY": True,
+    "LOGIN": {"form": "generation.admission.login_forms.AdminLoginForm"},
     "SIDEBAR": {"navigation": "generation.admin.navigation.navigation"},
 }
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from generation.accounts import second_factor
 from generation.accounts.models import ApiKey, Plan, Team, User
 from generation.admin.base import HelpTextAdmin, StaffAdmin
 from generation.admission import failures
@@ -62,9 +63,15 @@ class UserAdmin(DjangoUserAdmin, StaffAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "team", "email", "is_active", "is_staff", "last_login")
-    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ("team",)}))
-    actions = ("unlock",)
+    list_display = ("username", "team", "role", "email", "is_active", "is_staff", "last_login")
+    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ("team", "role")}))
+    actions = ("unlock", "switch_off_factor")
+
+    @admin.action(description="Switch off the second factor (device lost)", permissions=["change"])
+    def switch_off_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        mine = [user for user in queryset if self.has_change_permission(request, user)]
+        found = sum(second_factor.switch_off(user) for user in mine)
+        self.message_user(request, f"{found} user(s) log in without a code now.")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         found = super().get_readonly_fields(request, obj)

@@ -16,6 +16,7 @@ from unfold.admin import TabularInline
 from unfold.views import ChangeList
 
 from generation.admin.base import CappedPaginator, Choices, ReadOnlyMixin, StaffAdmin, choice_filter
+from generation.admin.overview import overview_page
 from generation.admin.queues import queues_page
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import task_kinds
@@ -128,8 +129,12 @@ class TaskAdmin(ReadOnlyMixin, StaffAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view(queues_page(self))
-        return [path("queues/", page, name="generation_task_queues"), *super().get_urls()]
+        pages = {"overview": overview_page(self), "queues": queues_page(self)}
+        own = [
+            path(f"{name}/", self.admin_site.admin_view(page), name=f"generation_task_{name}")
+            for name, page in pages.items()
+        ]
+        return [*own, *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TaskList

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from generation.tasks import results
 from generation.tasks.cancel import cancel_task
-from generation.tasks.models import Task
+from generation.tasks.models import BoardPicture, Task
 from imagegenx_site import caches
 from storage.errors import StorageError
 from storage.store import get_store
@@ -35,3 +35,4 @@ def delete_task(task: Task) -> None:
         _log.warning("objects of a deleted task stay until its day is dropped: %s: %s", task.id, error)
     results.delete_of(task.id)
     task.image_rows.delete()
+    BoardPicture.objects.filter(task_id=task.pk).delete()

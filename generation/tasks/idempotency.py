@@ -5,8 +5,6 @@ answer for the day that the key lives (`answer`): encrypted under SECRET_KEY, be
 are in such answers and stand nowhere else.
 """
 
-import base64
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -14,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from cryptography.fernet import Fernet
-from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, connection, transaction
 
 from generation.accounts.models import ApiKey
+from generation.accounts.sealing import sealing
 from generation.tasks.models import Batch, IdempotencyKey, Task
 from imagegenx_site.errors import ApiError, Conflict, Unprocessable
+
+_PURPOSE = "idempotent answers"
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Idempotency:
                     row.delete()
                     refusal = error
                 else:
-                    row.answer = _sealing().encrypt(json.dumps([status, body]).encode())
+                    row.answer = sealing(_PURPOSE).encrypt(json.dumps([status, body]).encode())
                     row.save(update_fields=["answer"])
             if refusal is not None:
                 raise refusal
@@ -96,7 +95,7 @@ class Idempotency:
         row = self._row()
         if row is None or row.answer is None:
             return None
-        status, body = json.loads(_sealing().decrypt(bytes(row.answer)))
+        status, body = json.loads(sealing(_PURPOSE).decrypt(bytes(row.answer)))
         return status, body
 
     def _take_lock(self) -> None:
@@ -121,13 +120,6 @@ class Idempotency:
 def _under_way() -> Conflict:
     message = "The first request with this Idempotency-Key is still under way. Try again in a second."
     return Conflict(message, retry_after=1)
-
-
-@functools.cache
-def _sealing() -> Fernet:
-    return Fernet(
-        base64.urlsafe_b64encode(hashlib.sha256(f"idempotent answers:{settings.SECRET_KEY}".encode()).digest())
-    )
 
 
 def _file_hash(file: UploadedFile) -> str:

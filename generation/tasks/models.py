@@ -187,6 +187,14 @@ class Task(models.Model):
         return self.saved_images if self.saved_images is not None else list(self.image_rows)
 
 
+class Mark(models.TextChoices):
+    """What somebody thinks of a picture."""
+
+    NONE = "", "not marked"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
 class Image(models.Model):
     """One finished picture of a task. Its id follows from the task's (imagegenx_site.ids.image_id), so storing
     twice meets the same row.
@@ -204,15 +212,53 @@ class Image(models.Model):
     height = models.PositiveIntegerField()
     bytes = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
+    mark = models.CharField(max_length=8, choices=Mark, default=Mark.NONE, db_default="", blank=True)
     archived_at = models.DateTimeField(null=True, blank=True, help_text="Its original lies in the archive since then.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["task", "index"], name="image_task")]
+        indexes = [
+            models.Index(fields=["task", "index"], name="image_task"),
+            models.Index(fields=["mark", "id"], name="image_marked", condition=~models.Q(mark="")),
+        ]
 
     def __str__(self) -> str:
         return f"{to_public(self.task_id)}/{self.index}"
+
+
+class Board(models.Model):
+    """Pictures that belong together: a folder. Whoever made it, and of a shared one the team, sees it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="boards")
+    name = models.CharField(max_length=100)
+    shared = models.BooleanField(default=False, help_text="The team sees it; its members put pictures on it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def public_id(self) -> str:
+        """The id that clients see."""
+        return to_public(self.id, "brd")
+
+
+class BoardPicture(models.Model):
+    """A picture on a board. It holds plain ids, so that it never blocks a partition's end."""
+
+    board = models.ForeignKey(Board, on_delete=models.CASCADE, related_name="pictures")
+    task_id = models.UUIDField()
+    index = models.PositiveSmallIntegerField()
+    added_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["board", "task_id", "index"], name="on_board_once")]
+        indexes = [models.Index(fields=["task_id"], name="board_picture_task")]
 
 
 class IdempotencyKey(models.Model):

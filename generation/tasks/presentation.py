@@ -92,6 +92,7 @@ class OutputBody(TypedDict):
     bytes: int
     sha256: str
     seed: int
+    mark: Annotated[Literal["approved", "rejected"] | None, "Of `POST /api/v1/image/marks`."]
 
 
 class FailureBody(TypedDict):
@@ -173,6 +174,7 @@ def _output(image: Image, base_url: str) -> OutputBody:
         "bytes": image.bytes,
         "sha256": image.sha256,
         "seed": image.seed,
+        "mark": cast(Literal["approved", "rejected"] | None, image.mark or None),
     }
 
 
