@@ -309,23 +309,13 @@ SPECTACULAR_SETTINGS = {
 # ---- Django --------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
+    *(f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")),
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "auditlog",
     "oauth2_provider",
-    "imagegenx_site",
-    "generation",
-    "workers",
-    "postprocessing",
-    "storage",
-    "fixtures",
+    *("imagegenx_site", "generation", "workers", "postprocessing", "storage", "fixtures"),
 ]
 MIDDLEWARE = [
     "imagegenx_site.http.forwarded.named_proxies_only",

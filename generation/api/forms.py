@@ -176,7 +176,6 @@ class ParamsSerializer(BlockParams):
 class RequestSerializer(StrictSerializer):
     """What the requests of every kind have."""
 
-    params = BlockParams(required=False)
     callback_url = AddressField(
         required=False, allow_null=True, allow_blank=True, help_text="URL for a signed webhook."
     )

@@ -135,6 +135,8 @@ class ProcessedParams(OptionRules, BlockParams):
 class ProcessedSerializer(PictureRules, RequestSerializer):
     """Of a kind whose pictures are only processed: its `params` get the whole block."""
 
+    params = BlockParams(required=False)
+
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         values = super().validate(values)
         params = values.get("params", {})
