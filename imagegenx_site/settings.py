@@ -17,7 +17,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from imagegenx_site import log_lines
-from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
+from imagegenx_site.config import SCOPES, GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
 from imagegenx_site.environment import (
     address,
     ascending,
@@ -262,16 +262,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 OAUTH2_PROVIDER = {
-    "SCOPES": {
-        "generate": "Make, cancel and repeat tasks",
-        "read": "See tasks, pictures and usage",
-        "sort": "Approve and reject pictures, and put them on boards",
-        "delete": "Delete tasks",
-        "lora": "Upload and change LoRAs",
-        "webhooks": "Change webhook endpoints",
-        "keys": "Make, rotate and revoke API keys",
-        "team": "Change the roles of the team's members",
-    },
+    "SCOPES": dict(SCOPES),
     "DEFAULT_SCOPES": ["generate", "read"],
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
     "REFRESH_TOKEN_EXPIRE_SECONDS": 30 * 86400,

@@ -11,18 +11,8 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from generation.catalogue.kinds import KINDS
+from imagegenx_site.config import SCOPES as SCOPES
 from postprocessing.recipe import Recipe, RecipeError
-
-SCOPES = {
-    "generate": "Make, cancel and repeat tasks.",
-    "read": "See tasks, pictures and usage.",
-    "sort": "Approve and reject pictures, and put them on boards.",
-    "delete": "Delete tasks.",
-    "lora": "Upload and change LoRAs.",
-    "webhooks": "Change webhook endpoints and send deliveries again.",
-    "keys": "Make, rotate and revoke API keys.",
-    "team": "Change the roles of the team's members.",
-}
 
 keys_updated = Signal()  # sent by an UPDATE of keys, inside its transaction; `prefixes`: the changed keys
 

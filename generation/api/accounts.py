@@ -138,7 +138,7 @@ class AccountView(ApiView):
                 "plan": plan.name,
                 "key": key.prefix,
                 "role": request.user.role,
-                "scopes": [scope for scope in SCOPES if scope in allowed],
+                "scopes": [scope for scope in key.scopes or SCOPES if scope in allowed],
                 "profile": _profile(request),
                 "quotas": left,
             }

@@ -44,7 +44,8 @@ def find_images(references: Collection[tuple[UUID, int]], user: User, *, change:
     """
     wanted = {image_id(task_id, index): (task_id, index) for task_id, index in references}
     rows = Image.objects.select_related("task__user").filter(pk__in=wanted, task__deleted_at=None)
-    found = {image.pk: image for image in rows if may_see(image.task, user)}
+    named = (image for image in rows if wanted[image.pk] == (image.task_id, image.index))  # ids are derived, not proof
+    found = {image.pk: image for image in named if may_see(image.task, user)}
     for identifier, (task_id, index) in wanted.items():
         if identifier not in found:
             raise NotFound(f"There is no picture {index} of a task {to_public(task_id)} of yours.")

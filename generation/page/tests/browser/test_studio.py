@@ -140,13 +140,16 @@ def test_a_picture_is_extended_and_only_what_is_new_is_painted(studio: Studio, s
     assert page.locator(".view").evaluate("view => view.scrollWidth > view.clientWidth * 1.4")
     page.get_by_role("button", name="Zoom out").click()
     page.get_by_role("button", name="Extend the picture").click()
-    handle, picture = page.locator(".handle.right"), page.locator(".outpaint > img").bounding_box()
+    handle, picture = page.locator(".handle.of-right"), page.locator(".outpaint > img").bounding_box()
     box = handle.bounding_box()
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     page.mouse.down()
     page.mouse.move(picture["x"] + picture["width"] * 1.5, box["y"] + 5, steps=5)
     page.mouse.up()
     assert page.get_by_label("Right (%)").input_value() == "50"
+    frame = page.locator(".outpaint .frame").bounding_box()
+    assert abs(frame["x"] - picture["x"]) < 4
+    assert abs(frame["width"] - 1.5 * picture["width"]) < 6
     assert "384 × 256" in page.locator(".outpaint-form output").inner_text()
     look(page, "extend")
     page.locator(".outpaint-form").get_by_role("button", name="Extend", exact=True).click()

@@ -57,7 +57,7 @@ function placeFrame(frame, image, grown) {
 }
 
 function handle(side, image, grow) {
-  const made = make("span", { className: `handle ${side}`, aria: { hidden: "true" } });
+  const made = make("span", { className: `handle of-${side}`, aria: { hidden: "true" } });
   made.addEventListener("pointerdown", (event) => {
     event.preventDefault();
     made.setPointerCapture(event.pointerId);
