@@ -1,7 +1,7 @@
 """The tables of the product."""
 
 from generation.accounts.models import ApiKey, ExternalLogin, Plan, Role, SecondFactor, Team, User
-from generation.catalogue.models import ImageModel, Lora, ModelPreset, Style
+from generation.catalogue.models import ImageModel, Lora, ModelImport, ModelPreset, Style
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
 from generation.tasks.models import (
     OPEN,
@@ -31,6 +31,7 @@ __all__ = [
     "Alert",
     "ImageModel",
     "Lora",
+    "ModelImport",
     "ModelPreset",
     "Style",
     "BlockedTerm",

@@ -19,6 +19,14 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def address(name: str) -> str:
+    """An http:// or https:// address; empty when unset."""
+    value = env.str(name, "")
+    if value and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+        raise ImproperlyConfigured(f"{name} is {value!r}; it may be an address such as http://127.0.0.1:5000.")
+    return value
+
+
 def number(name: str, default: float, low: float, high: float) -> float:
     """A number within bounds."""
     value = env.float(name, default)

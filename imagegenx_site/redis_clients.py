@@ -39,6 +39,8 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     [workers/recovery]
     gq:epoch                    string  Unix time of the last rebuild of the queue; absent: Redis    for ever
                                         was emptied
+    [generation/queue/model_memory.py]
+    gq:models:{worker}          string  JSON: node, device, bytes and precision of models in memory      30 s
     [workers/simulation/run.py]
     gq:clock                    string  simulated ms, in a simulation's own database                 its run
     [generation/tasks/estimates.py]

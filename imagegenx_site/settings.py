@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from imagegenx_site import log_lines
 from imagegenx_site.config import SCOPES, GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
 from imagegenx_site.environment import (
+    address,
     ascending,
     choice,
     counts,
@@ -205,18 +206,8 @@ COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 
 # its profile must allow child-safe styles only; empty: these doors want a key like all others
 CHILDREN_KEY = env.str("CHILDREN_KEY", "")
 # names for which /v1 takes the default model, unless a model has the name itself
-OPENAI_ALIASES = env.list(
-    "OPENAI_ALIASES",
-    default=[
-        "gpt-image-1",
-        "gpt-image-1-mini",
-        "gpt-image-1.5",
-        "gpt-image-2",
-        "chatgpt-image-latest",
-        "dall-e-2",
-        "dall-e-3",
-    ],
-)
+_OPENAI = ["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest"]
+OPENAI_ALIASES = env.list("OPENAI_ALIASES", default=[*_OPENAI, "dall-e-2", "dall-e-3"])
 # CIDR blocks that webhooks and picture URLs may reach although private
 PRIVATE_CALLBACKS = networks("PRIVATE_CALLBACKS")
 WEB_THREADS = int(number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
@@ -253,6 +244,9 @@ WEBHOOKS_PER_USER = int(number("WEBHOOKS_PER_USER", 4, 1, 1000))  # attempts of 
 WEBHOOKS_PER_HOST = int(number("WEBHOOKS_PER_HOST", 8, 1, 1000))  # attempts at one host at once, of all workers
 HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept
 PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
+# translator of prompts that a model does not read (generation/api/bounds/translation.py) and its key; empty: none
+TRANSLATOR_URL, TRANSLATOR_KEY = address("TRANSLATOR_URL"), env.str("TRANSLATOR_KEY", "")
+TRANSLATOR_TIMEOUT_S = number("TRANSLATOR_TIMEOUT_S", 5, 0.1, 60)  # s for a request's texts; then they stay as they are
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
 IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")
 IMAGE_CHECK = choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it
@@ -306,23 +300,13 @@ SPECTACULAR_SETTINGS = {
 # ---- Django --------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
+    *(f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")),
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "auditlog",
     "oauth2_provider",
-    "imagegenx_site",
-    "generation",
-    "workers",
-    "postprocessing",
-    "storage",
-    "fixtures",
+    *("imagegenx_site", "generation", "workers", "postprocessing", "storage", "fixtures"),
 ]
 MIDDLEWARE = [
     "imagegenx_site.http.forwarded.named_proxies_only",

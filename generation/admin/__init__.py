@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 
-from generation.admin import accounts, alerts, audit, catalogue, loras, policy, tasks, webhooks
+from generation.admin import accounts, alerts, audit, catalogue, loras, model_imports, policy, tasks, webhooks
 
 admin.site.login_template = "admin/coded_login.html"
 
-__all__ = ["accounts", "alerts", "audit", "catalogue", "loras", "policy", "tasks", "webhooks"]
+__all__ = ["accounts", "alerts", "audit", "catalogue", "loras", "model_imports", "policy", "tasks", "webhooks"]

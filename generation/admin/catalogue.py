@@ -9,10 +9,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from generation.admin import model_trial
+from generation.admin import model_memory, model_trial
 from generation.admin.base import HelpTextAdmin, StaffAdmin
 from generation.catalogue import model_rules, samplers, snapshot
-from generation.catalogue.kinds import task_kinds
+from generation.catalogue.kinds import model_kinds
 from generation.catalogue.models import ImageModel, ModelPreset, Style
 from generation.catalogue.presets import registry, requested
 from generation.catalogue.presets.hub import PullError
@@ -44,7 +44,7 @@ class ModelForm(forms.ModelForm):
         help_text="Which class loads it, and what that can do.",
     )
     kinds = forms.MultipleChoiceField(
-        choices=[(kind, kind) for kind in task_kinds()],
+        choices=[(kind, kind) for kind in model_kinds()],
         widget=forms.CheckboxSelectMultiple,
         help_text="What clients may ask this model for.",
     )
@@ -78,11 +78,13 @@ class ImageModelAdmin(CatalogueAdmin):
     """A new or changed model is tried at once by a task of its own, so that no customer is the first to find out."""
 
     form = ModelForm
-    list_display = ("name", "title", "family", "revision", "precision", "enabled", "position", "fallback", "loading")
+    list_display = (
+        "name", "title", "family", "revision", "precision", "enabled", "position", "fallback", "loading", "in_memory",
+    )  # fmt: skip
     list_filter = ("family", "enabled")
     search_fields = ("name", "title")
     filter_horizontal = ("plans", "teams")
-    readonly_fields = ("loading", "tried_at", "problem")
+    readonly_fields = ("loading", "tried_at", "problem", "in_memory", "memory")
     actions = ("try_it",)
     help_texts: ClassVar = {
         "source": "A folder in diffusers' format below MODELS_DIR. `manage.py models pull` and `import` make such "
@@ -105,6 +107,21 @@ class ImageModelAdmin(CatalogueAdmin):
         if model.loads is None:
             return "not loaded yet"
         return "loaded" if model.loads else f"failed: {model.problem[:200]}"
+
+    @admin.display(description="in memory of")
+    def in_memory(self, model: ImageModel) -> str:
+        return model_memory.places(model)
+
+    @admin.display(description="memory of its weights")
+    def memory(self, model: ImageModel) -> str:
+        return model_memory.needs(model)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """To load and unload on each worker that lives, beside those of the class."""
+        found: dict[str, Any] = super().get_actions(request)
+        if self.has_change_permission(request):
+            found |= model_memory.actions()
+        return found
 
     @admin.action(description="Try it: a worker loads it and makes a picture", permissions=["change"])
     def try_it(self, request: HttpRequest, queryset: QuerySet[ImageModel]) -> None:

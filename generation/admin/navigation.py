@@ -16,6 +16,7 @@ GROUPS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "Catalogue": (
         ("Models", "deployed_code", "generation.imagemodel"),
         ("Presets of models", "cloud_download", "generation.modelpreset"),
+        ("Imports of models", "upload_file", "generation.modelimport"),
         ("Styles", "palette", "generation.style"),
         ("LoRAs", "tune", "generation.lora"),
     ),

@@ -62,7 +62,8 @@ def listed(item: Any) -> Schema:
 
 def _named(inner: Schema, form: str) -> Schema:
     """The name of a schema round another, made of that one's."""
-    return {COMPONENT: form.format(inner[COMPONENT])} if COMPONENT in inner else {}
+    named = [one.get(COMPONENT) for one in inner.get("anyOf", [inner])]
+    return {COMPONENT: form.format("Or".join(named))} if all(named) else {}
 
 
 def failures(*statuses: int) -> dict[Any, OpenApiResponse]:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('generation', '0015_vocabulary_of_mini'),
+        ('generation', '0018_model_memory_and_imports'),
     ]
 
     operations = [

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import models
 from django.utils import timezone
 
+from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
 from imagegenx_site.ids import family_of, moment_of, to_public, uuid7
 from postprocessing.recipe import Recipe
@@ -83,14 +84,23 @@ class Task(models.Model):
     kind = models.CharField(max_length=20)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     priority = models.PositiveSmallIntegerField(default=2, help_text="0 (P0, urgent) to 3 (P3, test).")
-    model = models.ForeignKey("generation.ImageModel", on_delete=models.PROTECT, related_name="+")
-    model_key = models.CharField(max_length=130, help_text="name@revision that the task is bound to.")
+    model = models.ForeignKey(
+        "generation.ImageModel",
+        on_delete=models.PROTECT,
+        related_name="+",
+        null=True,
+        blank=True,
+        help_text="None for a picture that is only processed.",
+    )
+    model_key = models.CharField(
+        max_length=130, blank=True, help_text="name@revision that the task is bound to; empty where there is no model."
+    )
     style = models.CharField(max_length=50, blank=True)
     text = models.TextField(help_text="The prompt as the client gave it.")
     params = models.JSONField(help_text="generation.catalogue.parameters.Parameters, with its schema version.")
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
-    batch_key = models.CharField(max_length=160, help_text="What may share a forward pass.")
+    batch_key = models.CharField(max_length=160, blank=True, help_text="What may share a forward pass.")
     cost = models.FloatField(default=0, help_text="Megapixel-steps: the weight in fair sharing and quotas.")
     progress = models.PositiveSmallIntegerField(default=0, help_text="0 to 100.")
     warnings = models.JSONField(default=list, blank=True)
@@ -131,6 +141,13 @@ class Task(models.Model):
     def public_id(self) -> str:
         """The id that clients see."""
         return to_public(self.id)
+
+    @property
+    def drawing_model(self) -> ImageModel:
+        """The model of a task that a GPU worker has: there is one. Raises ValueError."""
+        if self.model is None:
+            raise ValueError(f"{self.public_id} has no model")
+        return self.model
 
     @property
     def parameters(self) -> Parameters:

@@ -10,7 +10,7 @@ from auditlog.registry import auditlog
 from django.db import models
 
 from generation.accounts.models import ApiKey, ExternalLogin, Plan, SecondFactor, Team, User
-from generation.catalogue.models import ImageModel, Lora, Style
+from generation.catalogue.models import ImageModel, Lora, ModelImport, Style
 from generation.policy.models import BlockedTerm, PolicyProfile
 from generation.webhooks.models import WebhookEndpoint
 
@@ -20,6 +20,7 @@ AUDITED: Final[dict[type[models.Model], list[str]]] = {
     ExternalLogin: [],
     ImageModel: ["updated_at"],
     Lora: ["uses"],
+    ModelImport: ["state", "note", "at"],
     Plan: [],
     PolicyProfile: [],
     SecondFactor: ["secret", "last_step", "recovery"],

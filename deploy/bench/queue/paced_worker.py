@@ -111,6 +111,18 @@ class EmptyPool:
     def loaded(self) -> None:
         """Not known."""
 
+    def sizes(self) -> dict[str, tuple[int, str]]:
+        return {}
+
+    def request(self, key: str) -> None:
+        pass
+
+    def settle_requested(self) -> dict[str, Exception]:
+        return {}
+
+    def retire(self, key: str) -> None:
+        pass
+
     def unload_idle(self) -> list[str]:
         return []
 

@@ -23,7 +23,8 @@ MAX_NAME: Final = 200  # characters of a field's name
 MAX_TEXT: Final = 200_000  # characters of a text that is no picture
 # Fields that may hold a picture in base64, of all doors
 PICTURES: Final = (
-    frozenset({"image[]", "init_images", "images", "input_image", "source_image", "source_mask"}) | spellings.PICTURES
+    frozenset({"data", "image[]", "init_images", "images", "input_image", "source_image", "source_mask"})
+    | spellings.PICTURES
 )
 _MOST_FAULTS: Final = 20
 _PIECE: Final = 64 << 10  # bytes of a text that are looked at in one go

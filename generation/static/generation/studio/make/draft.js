@@ -11,7 +11,7 @@ const EMPTY = {
   steps: null, guidance: null, sampler: "", seed: "", seedLocked: false, format: "", watermark: "", upscale: 0, white: false,
   strength: 0.75, feather: 8, controlType: "", controlStrength: 1, exact: "",
 };
-export const PATHS = { text2img: "generate", img2img: "img2img", inpaint: "inpaint", controlnet: "controlnet" };
+export const PATHS = { text2img: "generate", img2img: "img2img", inpaint: "inpaint", controlnet: "controlnet", upscale: "upscale" };
 
 class Draft extends EventTarget {
   values = { ...EMPTY };
@@ -112,7 +112,7 @@ class Draft extends EventTarget {
   use(task) {
     const { input } = task, block = input.postprocess ?? {};
     this.set({
-      text: input.text, negative: input.negative_text ?? "", model: input.model.split("@")[0], style: input.style ?? "",
+      text: input.text, negative: input.negative_text ?? "", model: input.model?.split("@")[0] ?? "", style: input.style ?? "",
       ...shapeOf(input.resolution), count: input.num_images ?? 1, steps: input.steps ?? null, guidance: input.cfg_scale ?? null,
       sampler: input.sampler ?? "", seed: String(task.outputs[0]?.seed ?? input.seed ?? ""), seedLocked: false,
       loras: input.loras.map(({ name, weight }) => ({ name: name.split("@")[0], weight })),

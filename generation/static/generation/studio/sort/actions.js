@@ -93,12 +93,11 @@ export async function variations({ task, index }) {
   location.hash = "#create";
 }
 
-/** The picture larger: redrawn as little as the API allows, then enlarged. */
+/** The picture larger, not drawn anew. */
 export async function enlarge({ task, index }) {
   const output = task.outputs[index];
   const image = await pictureOf(task.task_id, output.index);
-  const params = { ...again(task), num_images: 1, strength: 0.05, postprocess: { upscale: { scale: 2, late: false } } };
-  tasks.add(await submit("img2img", task.input.text, params, { image }));
+  tasks.add(await submit("upscale", null, { scale: 2 }, { image }));
   location.hash = "#create";
 }
 
@@ -107,5 +106,5 @@ function again(task) {
   const names = ["resolution", "style", "negative_text", "steps", "cfg_scale", "sampler", "postprocess"];
   const same = Object.fromEntries(names.filter((name) => input[name]).map((name) => [name, input[name]]));
   const loras = input.loras.length ? { loras: input.loras } : {};
-  return { ...same, ...loras, model: input.model.split("@")[0], num_images: Math.min(VARIATIONS, 4) };
+  return { ...same, ...loras, ...(input.model && { model: input.model.split("@")[0] }), num_images: Math.min(VARIATIONS, 4) };
 }
