@@ -18,7 +18,6 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     gq:work                     hash    class -> sum of their weights                                for ever
     gq:tickets                  hash    class -> number of its last ticket (below)                   for ever
     gq:run:{worker}             set     ids that a worker holds                                      while held
-    gq:models:{worker}          string  JSON: keys of the models that it has in memory               1 min
     gq:lease                    zset    worker -> end of its lease (ms)                              while it lives
     gq:lastbeat                 string  ms of the last lease renewal by anybody                      for ever
     gq:grace                    string  ms when an outage of Redis ended: other workers' tasks are   10 s

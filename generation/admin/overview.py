@@ -1,6 +1,5 @@
 """The page that an operator opens first: what waits, who works with which models, what is wrong, what came out."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,10 +12,10 @@ from redis.exceptions import RedisError
 from unfold.views import UnfoldModelAdminViewMixin
 
 from generation.admin import queues
+from generation.queue import model_memory
 from generation.telemetry import alerts, throughput
 from generation.telemetry.models import Alert
 from generation.telemetry.throughput import Bucket
-from imagegenx_site import redis_clients
 
 _WIDTH, _HEIGHT = 600, 120  # of a plot, in its own units
 _MOST_ALERTS: Final = 20
@@ -86,9 +85,8 @@ def overview_page(model_admin: Any) -> Callable[[HttpRequest], HttpResponseBase]
 def workers() -> list[dict[str, Any]]:
     """The GPU workers, their tasks, and the models that they have in memory. Raises RedisError."""
     found = queues.workers()
-    kept = redis_clients.text_client().mget([f"gq:models:{one['name']}" for one in found]) if found else []
-    for one, models in zip(found, kept, strict=True):
-        one["models"] = json.loads(models) if models else []
+    for one, memory in zip(found, model_memory.of([worker["name"] for worker in found]), strict=True):
+        one["models"] = sorted(memory.models) if memory else []
     return found
 
 

@@ -3,7 +3,7 @@ operator has one loaded or dropped: a control message of Celery to that worker a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -38,16 +38,23 @@ def withdraw(worker: str) -> None:
     redis_clients.text_client().delete(f"gq:models:{worker}")
 
 
+def of(workers: Sequence[str]) -> list[WorkerModels | None]:
+    """Of these workers, by the names of their leases; None for one that has published nothing. Raises RedisError."""
+    keys = [f"gq:models:{worker}" for worker in workers]
+    return [_read(entry) if entry else None for entry in (redis_clients.text_client().mget(keys) if keys else [])]
+
+
 def held() -> list[WorkerModels]:
     """Of every living GPU worker, by name. Raises RedisError."""
     client = redis_clients.text_client()
     keys = list(client.scan_iter("gq:models:*", count=1000))
-    entries = [json.loads(entry) for entry in (client.mget(keys) if keys else []) if entry]
-    found = [
-        WorkerModels(one["node"], one["device"], {key: (size, how) for key, (size, how) in one["models"].items()})
-        for one in entries
-    ]
+    found = [_read(entry) for entry in (client.mget(keys) if keys else []) if entry]
     return sorted(found, key=lambda one: one.node)
+
+
+def _read(entry: str) -> WorkerModels:
+    one = json.loads(entry)
+    return WorkerModels(one["node"], one["device"], {key: (size, how) for key, (size, how) in one["models"].items()})
 
 
 def ask(node: str, action: Action, name: str) -> None:

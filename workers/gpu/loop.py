@@ -170,7 +170,6 @@ class EngineLoop(threading.Thread):
             if now >= self._next_check:
                 self._next_check = now + self.config.check_every
                 self.queue.requeue_orphans(self._intake.claimed_ids() | self._running.keys())
-                self.queue.note_models(self._pool.loaded() or ())
             if tick.lease_expired:
                 self.queue.requeue_dead()
         except RedisError as error:

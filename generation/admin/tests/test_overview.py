@@ -11,6 +11,8 @@ from redis.exceptions import ConnectionError as RedisGone
 
 from generation.accounts.models import User
 from generation.admin import overview
+from generation.queue import model_memory
+from generation.queue.model_memory import WorkerModels
 from generation.tasks.models import Status, Task, UsageDay
 from generation.telemetry import throughput
 from generation.telemetry.models import Alert
@@ -70,7 +72,8 @@ def test_an_operator_sees_workers_models_alerts_and_plots(
 ) -> None:
     redis = redis_clients.text_client()
     redis.zadd("gq:lease", {"gpu1-x": datetime.now(UTC).timestamp() * 1000 + 60_000})
-    redis.set("gq:models:gpu1-x", '["mini@1", "sdxl@base"]')
+    sizes = {"mini@1": (5, "fp32"), "sdxl@base": (9, "bf16")}
+    model_memory.publish("gpu1-x", WorkerModels("celery@gpu1", "cuda", sizes))
     Alert.objects.create(kind=Alert.Kind.WORKER_LOST, worker="gpu7", message="went <b>silent</b>")
     make_task(Status.SUCCEEDED, finished_at=datetime.now(UTC))
     with django_assert_max_num_queries(20):

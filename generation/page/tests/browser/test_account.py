@@ -52,6 +52,7 @@ def test_the_account_signs_in_with_a_second_factor(
     look(page, "second-factor")
     page.locator(".factor").get_by_label("Code").fill(pyotp.TOTP(secret).generate_otp(int(time.time()) // 30))
     page.get_by_role("button", name="Switch on").click()
+    page.locator(".recovery").wait_for()
     codes = page.locator(".recovery code").all_inner_texts()
     assert len(codes) == 10
     page.get_by_role("button", name="Done").click()
@@ -72,7 +73,8 @@ def test_an_owner_changes_the_roles_of_the_team(
     make_user("mate", team="shop")
     page = log_in(live, key_of(person))
     go(page, "account")
-    page.locator(".team tr", has_text="mate").get_by_role("combobox").select_option("viewer")
+    with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        page.locator(".team tr", has_text="mate").get_by_role("combobox").select_option("viewer")
     until(page, "() => document.querySelector('.team select').value === 'viewer'")
     assert User.objects.get(username="mate").role == Role.VIEWER
     look(page, "team")

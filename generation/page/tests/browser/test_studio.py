@@ -232,7 +232,7 @@ def test_a_batch_is_filled_mended_and_downloaded(studio: Studio) -> None:
 def test_keys_are_made_and_ended_and_usage_is_shown(studio: Studio) -> None:
     page = studio()
     go(page, "account")
-    page.get_by_label("Name").fill("shop")
+    page.get_by_label("Name", exact=True).fill("shop")
     page.get_by_role("button", name="Create key").click()
     secret = page.locator(".secret code")
     secret.wait_for()

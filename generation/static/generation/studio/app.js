@@ -37,6 +37,7 @@ async function show() {
 
 async function enter() {
   gate.hidden = true;
+  gate.replaceChildren(); // what was typed is nobody's any more
   document.getElementById("nav").hidden = document.getElementById("logout").hidden = place.hidden = false;
   place.replaceChildren(Object.assign(document.createElement("p"), { className: "loading", textContent: t("loading") }));
   try {
