@@ -301,6 +301,7 @@ def test_no_screen_has_a_barrier_or_is_wider_than_the_window(
     for screen in ("gallery", "batch", "account"):
         go(page, screen)
         page.wait_for_selector({"gallery": ".tile img", "batch": "#batch-text", "account": ".plot"}[screen])
+        until(page, "() => [...document.querySelectorAll('#main img')].every(one => one.complete)")
         look(page, screen, axe=axe)
         if screen == "gallery":
             page.locator(".tile").first.click()
