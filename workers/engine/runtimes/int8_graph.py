@@ -65,7 +65,7 @@ def _sensitive(model: Any) -> Iterator[str]:
 def _reader(calls: Sequence[Call]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Calls(CalibrationDataReader):  # type: ignore[misc]
+    class Calls(CalibrationDataReader):
         def __init__(self) -> None:
             self._left = iter(calls)
 
