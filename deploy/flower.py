@@ -2,7 +2,7 @@
 
 Flower compares HTTP Basic credentials without a limit, and shows /metrics to everybody. Here a wrong login is counted
 like a wrong password at the admin (generation/admission/failures.py), and only /healthcheck and its static files are
-open.
+open. Browsers keep the login: a page of another site could have them stop workers, so it is refused.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from flower.views.monitor import Metrics
 
 from generation.admission import failures, rates
 from imagegenx_site.errors import TooManyRequests
+from imagegenx_site.http.origins import of_another_site
 
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _compare = BaseHandler.get_current_user
 
 
 def counted_user(handler: Any) -> Any:
-    """Flower's `get_current_user`: the user, or an answer of 401; 429 during a pause."""
+    """Flower's `get_current_user`: the user, or an answer of 401; 429 during a pause, 403 for a change that another
+    site's page made a browser ask for.
+    """
+    if handler.request.method not in _SAFE and of_another_site(handler.request.headers):
+        raise tornado.web.HTTPError(403, "a page of another site")
     account = _account(handler.request.headers.get("Authorization", ""))
     if account is None or not handler.application.options.basic_auth:
         return _compare(handler)

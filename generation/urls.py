@@ -5,11 +5,12 @@ from django.contrib.auth.views import LoginView
 from django.urls import include, path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from generation.admission.login_forms import LoginForm
 from generation.api import health, openapi_schema
 from generation.api.bounds import bodies
 from generation.api.oauth import urlpatterns as oauth_urls
 from generation.compat.comfyui import socket
-from generation.page import views
+from generation.page import oidc, sign_in, views
 from generation.telemetry import prometheus
 
 websockets = {
@@ -24,7 +25,8 @@ handler500 = "generation.compat.refusals.server_error"
 urlpatterns = [
     path("", views.create, name="create"),
     path("kids", views.kids, name="kids"),
-    path("session", views.session, name="page-session"),
+    path("session", sign_in.session, name="page-session"),
+    path("session/factor", sign_in.factor, name="second-factor"),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema", openapi_schema.document, name="schema"),
     path(
@@ -35,7 +37,9 @@ urlpatterns = [
     path("", include("generation.compat.urls")),
     path("", include("storage.urls")),
     path("admin/", admin.site.urls),
-    path("accounts/login/", LoginView.as_view(), name="login"),
+    path("accounts/login/", LoginView.as_view(authentication_form=LoginForm), name="login"),
+    path("accounts/oidc/", oidc.start, name="oidc"),
+    path("accounts/oidc/callback", oidc.callback, name="oidc-callback"),
     path("oauth/", include((oauth_urls, "oauth2_provider"))),
     path("healthz", health.live),
     path("healthz/workers", health.workers),

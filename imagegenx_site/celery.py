@@ -7,6 +7,7 @@
     io         upload(id), notify(id)  IO workers (threads)    PROCESSED -> STORED -> SUCCEEDED
     enlarge    enlarge(id)             enlarge workers         larger pictures after delivery, at low priority
     webhooks   send_webhook(delivery)  webhook workers         one attempt; nothing else waits for receivers
+    cpu        preview(id)             CPU workers (prefork)   a picture as it will be used; belongs to no task
     io         maintenance.*           IO workers              by the clock: workers/housekeeping/schedule.py
 
 cpu, io, enlarge and webhooks are four queues each, cpu.p0 to cpu.p3, one for each class of tasks, and one without a

@@ -10,6 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+# What keys and OAuth applications may be bound to, each with what people read.
+SCOPES: Mapping[str, str] = {
+    "generate": "Make, cancel and repeat tasks.",
+    "read": "See tasks, pictures and usage.",
+    "sort": "Approve and reject pictures, and put them on boards.",
+    "delete": "Delete tasks.",
+    "lora": "Upload and change LoRAs.",
+    "webhooks": "Change webhook endpoints and send deliveries again.",
+    "keys": "Make, rotate and revoke API keys.",
+    "team": "Change the roles of the team's members.",
+}
+
 
 def _batch_limits() -> Mapping[int, int]:
     return MappingProxyType({512: 16, 1024: 8, 2048: 2})

@@ -19,6 +19,14 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def address(name: str) -> str:
+    """An http:// or https:// address; empty when unset."""
+    value = env.str(name, "")
+    if value and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+        raise ImproperlyConfigured(f"{name} is {value!r}; it may be an address such as http://127.0.0.1:5000.")
+    return value
+
+
 def number(name: str, default: float, low: float, high: float) -> float:
     """A number within bounds."""
     value = env.float(name, default)
@@ -113,4 +121,12 @@ def worker_name(name: str) -> str:
     text = env.str(name, "")
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", text):
         raise ImproperlyConfigured(f"{name} is {text!r}; it may be up to 63 letters, digits or . _ -")
+    return text
+
+
+def secure_address(name: str) -> str:
+    """An https:// address, or one of this machine; empty: none."""
+    text = env.str(name, "")
+    if text and not text.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        raise ImproperlyConfigured(f"{name} is {text!r}; it may be an address that begins with https://.")
     return text

@@ -18,6 +18,7 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     gq:work                     hash    class -> sum of their weights                                for ever
     gq:tickets                  hash    class -> number of its last ticket (below)                   for ever
     gq:run:{worker}             set     ids that a worker holds                                      while held
+    gq:models:{worker}          string  JSON: keys of the models that it has in memory               1 min
     gq:lease                    zset    worker -> end of its lease (ms)                              while it lives
     gq:lastbeat                 string  ms of the last lease renewal by anybody                      for ever
     gq:grace                    string  ms when an outage of Redis ended: other workers' tasks are   10 s
@@ -38,6 +39,8 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     [workers/recovery]
     gq:epoch                    string  Unix time of the last rebuild of the queue; absent: Redis    for ever
                                         was emptied
+    [generation/queue/model_memory.py]
+    gq:models:{worker}          string  JSON: node, device, bytes and precision of models in memory      30 s
     [workers/simulation/run.py]
     gq:clock                    string  simulated ms, in a simulation's own database                 its run
     [generation/tasks/estimates.py]
@@ -84,6 +87,9 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     gx:webhook:host:{host}      zset    the same, of all users at one host                           its end
     [generation/webhooks/messages.py]
     gx:webhook:waiting:{delivery id} string  "1": a message for it is in the queue                   1 min
+    [generation/tasks/previews/exchange.py]
+    gx:preview:asked:{id}       string  JSON: what to do, a line feed, the picture                   1 min
+    gx:preview:made:{id}        string  JSON: a fault or none, a line feed, the picture              1 min
     [generation/compat/base.py]
     gx:compat:{key id}:{digest} string  id of the task that a request's body made                    15 min
     [generation/compat/a1111/choice.py]

@@ -17,8 +17,9 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from imagegenx_site import log_lines
-from imagegenx_site.config import GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
+from imagegenx_site.config import SCOPES, GpuConfig, QueueConfig, SpoolConfig, SurgeConfig
 from imagegenx_site.environment import (
+    address,
     ascending,
     choice,
     counts,
@@ -28,6 +29,7 @@ from imagegenx_site.environment import (
     networks,
     number,
     proxies,
+    secure_address,
     shares,
     worker_name,
 )
@@ -112,6 +114,8 @@ STEP_MAX_MS = number("STEP_MAX_MS", 1000 * GpuConfig.step_max_s, 1, 60_000)
 GPU_ROW_BUCKETS = ascending("GPU_ROW_BUCKETS")
 # of models that name none; auto: bf16 on a GPU, fp32 on a CPU; lower ones are taken where memory is short
 GPU_PRECISION = choice("GPU_PRECISION", "auto", ("auto", "fp32", "fp16", "bf16", "int8"))
+# pictures decoded at once beside the steps, a CPU thread each; -1: as many as processors on a CPU, none on a GPU
+DECODER_THREADS = int(number("DECODER_THREADS", -1, -1, 64))
 TORCH_THREADS = int(number("TORCH_THREADS", 0, 0, 256))  # CPU threads of the engine; 0: one for each core it may use
 # what runs the models on a CPU that name none; auto: measured once here, where a model has graphs beside it
 GPU_RUNTIME = choice("GPU_RUNTIME", "auto", ("auto", "onnx", "eager"))
@@ -202,18 +206,8 @@ COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 
 # its profile must allow child-safe styles only; empty: these doors want a key like all others
 CHILDREN_KEY = env.str("CHILDREN_KEY", "")
 # names for which /v1 takes the default model, unless a model has the name itself
-OPENAI_ALIASES = env.list(
-    "OPENAI_ALIASES",
-    default=[
-        "gpt-image-1",
-        "gpt-image-1-mini",
-        "gpt-image-1.5",
-        "gpt-image-2",
-        "chatgpt-image-latest",
-        "dall-e-2",
-        "dall-e-3",
-    ],
-)
+_OPENAI = ["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest"]
+OPENAI_ALIASES = env.list("OPENAI_ALIASES", default=[*_OPENAI, "dall-e-2", "dall-e-3"])
 # CIDR blocks that webhooks and picture URLs may reach although private
 PRIVATE_CALLBACKS = networks("PRIVATE_CALLBACKS")
 WEB_THREADS = int(number("WEB_THREADS", 12, 1, 500))  # threads, and Postgres connections, of one web process
@@ -250,6 +244,9 @@ WEBHOOKS_PER_USER = int(number("WEBHOOKS_PER_USER", 4, 1, 1000))  # attempts of 
 WEBHOOKS_PER_HOST = int(number("WEBHOOKS_PER_HOST", 8, 1, 1000))  # attempts at one host at once, of all workers
 HISTORY_DAYS = int(number("HISTORY_DAYS", 90, 1, 3650))  # days that tasks and pictures are kept
 PARTITIONS_AHEAD_DAYS = int(number("PARTITIONS_AHEAD_DAYS", 7, 1, 60))  # daily partitions made before they are needed
+# translator of prompts that a model does not read (generation/api/bounds/translation.py) and its key; empty: none
+TRANSLATOR_URL, TRANSLATOR_KEY = address("TRANSLATOR_URL"), env.str("TRANSLATOR_KEY", "")
+TRANSLATOR_TIMEOUT_S = number("TRANSLATOR_TIMEOUT_S", 5, 0.1, 60)  # s for a request's texts; then they stay as they are
 # class that looks at finished pictures (workers/stages/picture_check.py); empty: none
 IMAGE_CHECKER = env.str("IMAGE_CHECKER", "")
 IMAGE_CHECK = choice("IMAGE_CHECK", "all", ("all", "profiles"))  # at all, or at those of profiles that ask for it
@@ -265,14 +262,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 OAUTH2_PROVIDER = {
-    "SCOPES": {
-        "generate": "Make, cancel and repeat tasks",
-        "read": "See tasks, pictures and usage",
-        "delete": "Delete tasks",
-        "lora": "Upload and change LoRAs",
-        "webhooks": "Change webhook endpoints",
-        "keys": "Make, rotate and revoke API keys",
-    },
+    "SCOPES": dict(SCOPES),
     "DEFAULT_SCOPES": ["generate", "read"],
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
     "REFRESH_TOKEN_EXPIRE_SECONDS": 30 * 86400,
@@ -287,7 +277,11 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
 }
 LOGIN_URL = "/accounts/login/"
-LOGIN_REDIRECT_URL = "/"
+# identity provider for logins to the page (OpenID Connect), as its discovery document names itself; empty: none
+OIDC_ISSUER = secure_address("OIDC_ISSUER")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")  # of this server there
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")  # needed with OIDC_ISSUER
+OIDC_NAME = env.str("OIDC_NAME", "SSO")  # what the button says: log in with ...
 SPECTACULAR_SETTINGS = {
     "TITLE": "ImageGenX",
     "DESCRIPTION": "Text and pictures in, pictures out. "
@@ -306,23 +300,13 @@ SPECTACULAR_SETTINGS = {
 # ---- Django --------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
+    *(f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")),
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "auditlog",
     "oauth2_provider",
-    "imagegenx_site",
-    "generation",
-    "workers",
-    "postprocessing",
-    "storage",
-    "fixtures",
+    *("imagegenx_site", "generation", "workers", "postprocessing", "storage", "fixtures"),
 ]
 MIDDLEWARE = [
     "imagegenx_site.http.forwarded.named_proxies_only",
@@ -379,6 +363,7 @@ UNFOLD = {
     "SITE_HEADER": "ImageGenX",
     "SITE_SYMBOL": "image",  # of Material Symbols
     "SHOW_HISTORY": True,
+    "LOGIN": {"form": "generation.admission.login_forms.AdminLoginForm"},
     "SIDEBAR": {"navigation": "generation.admin.navigation.navigation"},
 }
 

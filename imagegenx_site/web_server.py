@@ -1,4 +1,4 @@
-"""The web process: uvicorn with bounds on the head of a request and on clients that do not read.
+"""The web process: uvicorn with bounds on the head of a request, on clients that do not read, and on websockets.
 
 `python -m imagegenx_site.web_server` takes its arguments.
 
@@ -16,6 +16,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import Server
 
 from imagegenx_site import heartbeat, log_lines
@@ -25,6 +26,7 @@ MAX_HEAD: Final = 64 << 10  # bytes of a request's head
 HEAD_S: Final = 10.0  # s from a connection, or the first byte of a later request, to the end of the head
 READ_S: Final = 30.0  # s in which a client must take READ_BYTES of an answer that is ready
 READ_BYTES: Final = 32 << 10
+SOCKET_BYTES: Final = 256 << 10  # that a websocket's client may send in all: ours only listen, and answer pings
 SWITCH_S: Final = (
     0.001  # a thread that computes lets others go on: one's request does not wait 5 ms behind each other's
 )
@@ -42,6 +44,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _between = False  # a whole request has come, and nothing of the next
     _head_timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ws_protocol_class = BoundedSocket
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -105,7 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         """A head that comes while the request before it is answered waits for that."""
         self._head_timer = None
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it is a websocket's now
             return
         if self.cycle is not None and not self.cycle.response_complete:
             self._expect_head()
@@ -132,6 +138,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(_TOO_LARGE)
         self.transport.close()
         return False
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """Drops a websocket whose client sends more than SOCKET_BYTES. Nothing is unpacked: 16 KiB can stand for 16 MiB.
+
+    uvicorn keeps messages of 16 MiB, in parts too, and answers pings into a buffer without a bound.
+    """
+
+    _received = 0
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        config.ws_max_size, config.ws_per_message_deflate = SOCKET_BYTES, False
+        super().__init__(config, *args, **kwargs)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > SOCKET_BYTES + MAX_HEAD:  # the handshake comes here, too
+            self.transport.abort()
+            return
+        super().data_received(data)
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:

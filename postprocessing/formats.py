@@ -120,7 +120,7 @@ def _metadata_options(output: Output, notes: Notes | None) -> dict[str, Any]:
     """Pillow's save options for profile and metadata."""
     options: dict[str, Any] = {"icc_profile": srgb_profile()} if output.icc else {}
     packet = metadata.xmp(notes.edited if notes else False)
-    full = notes if output.metadata == "full" else None
+    full = notes if output.metadata == "full" and notes and notes.steps else None
     if output.format != "png":
         options["xmp"] = packet
         if full:

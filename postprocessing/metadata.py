@@ -35,7 +35,8 @@ _CUT = "…"
 class Notes:
     """How one picture was generated. `width`, `height`: generated size in pixels; `extra`: further "Name: value" pairs.
 
-    `edited`: made from a customer's picture (img2img, inpaint), which has another source type.
+    `edited`: made from a customer's picture (img2img, inpaint), which has another source type. `steps` 0: a picture
+    that nothing is written of but its source type.
     """
 
     prompt: str

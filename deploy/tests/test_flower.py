@@ -69,3 +69,11 @@ def test_guesses_are_counted_together_with_those_at_the_admin(flower: str) -> No
     failures.unlock(LOGIN[0])
     assert get(f"{flower}/metrics", LOGIN[1]).status_code == 200
     assert get(f"{flower}/metrics", LOGIN[1], **{"X-Forwarded-For": "203.0.113.9"}).status_code == 200
+
+
+@pytest.mark.parametrize("said", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_a_page_of_another_site_stops_no_worker(flower: str, said: dict[str, str]) -> None:
+    """A browser sends the login that it keeps whoever asks."""
+    address = f"{flower}/api/worker/shutdown/gpu1@nowhere"
+    assert httpx.post(address, auth=LOGIN, headers=said, trust_env=False, timeout=20).status_code == 403
+    assert httpx.post(address, auth=LOGIN, trust_env=False, timeout=20).status_code == 404

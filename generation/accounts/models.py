@@ -11,16 +11,8 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from generation.catalogue.kinds import KINDS
+from imagegenx_site.config import SCOPES as SCOPES
 from postprocessing.recipe import Recipe, RecipeError
-
-SCOPES = {
-    "generate": "Make, cancel and repeat tasks.",
-    "read": "See tasks, pictures and usage.",
-    "delete": "Delete tasks.",
-    "lora": "Upload and change LoRAs.",
-    "webhooks": "Change webhook endpoints and send deliveries again.",
-    "keys": "Make, rotate and revoke API keys.",
-}
 
 keys_updated = Signal()  # sent by an UPDATE of keys, inside its transaction; `prefixes`: the changed keys
 
@@ -79,9 +71,18 @@ class Team(models.Model):
         return self.name
 
 
+class Role(models.TextChoices):
+    """What a member may do; generation/accounts/rights.py says what follows."""
+
+    OWNER = "owner", "owner: also changes the members"
+    MEMBER = "member", "member: makes and changes pictures"
+    VIEWER = "viewer", "viewer: sees the team's pictures"
+
+
 class User(AbstractUser):
     """A person or a service account of one team."""
 
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER, db_default="member")
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="members", null=True, blank=True)
 
 
@@ -123,6 +124,12 @@ class ApiKey(models.Model):
         help_text="Bounds what may be drawn.",
     )
     must_sign = models.BooleanField(default=False, help_text="Only signed requests are taken.")
+    of_page = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Stands for a user who signed in to the page; has no secret.",
+    )
     oauth_client = models.CharField(
         max_length=100, blank=True, editable=False, help_text="Stands for this OAuth application; has no secret."
     )
@@ -153,7 +160,10 @@ class ApiKey(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["user", "oauth_client"], name="key_of_oauth_client", condition=~models.Q(oauth_client="")
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["user"], name="key_of_page", condition=models.Q(of_page=True, revoked_at__isnull=True)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -175,3 +185,31 @@ class ApiKey(models.Model):
     def effective_plan(self) -> Plan | None:
         """The key's own plan, else its team's."""
         return self.plan or (self.user.team.plan if self.user.team else None)
+
+
+class SecondFactor(models.Model):
+    """An authenticator app of a user (generation/accounts/second_factor.py). It counts from `confirmed_at` on."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="second_factor")
+    secret = models.BinaryField(editable=False, help_text="Sealed under SECRET_KEY.")
+    last_step = models.BigIntegerField(default=0, editable=False, help_text="Time step of the last code taken.")
+    recovery = models.JSONField(default=list, editable=False, help_text="SHA-256 of the recovery codes that are left.")
+    confirmed_at = models.DateTimeField(null=True, editable=False)
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user_id}"
+
+
+class ExternalLogin(models.Model):
+    """A person at an identity provider (OpenID Connect) who is one of our users."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="external_logins")
+    issuer = models.CharField(max_length=300)
+    subject = models.CharField(max_length=255, help_text="Who it is there; never given to another.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="external_login_once")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"

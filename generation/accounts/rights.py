@@ -1,11 +1,21 @@
-"""What a key may do, as a value that can be compared: a key makes, replaces and ends only what is not above itself."""
+"""Who may do what, decided in one place.
+
+A key may what its scopes and the role of its user allow (`scopes_of`), on what is its user's or the team's (`may_see`,
+`may_change`). Its rights are a value that can be compared (`Rights`): a key makes, replaces and ends only what is not
+above itself.
+
+    role      scopes            things of team-mates
+    owner     all               sees and changes them; changes the members and their roles
+    member    all but team      sees and changes them
+    viewer    read              sees them
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
 
-from generation.accounts.models import SCOPES, ApiKey, Plan
+from generation.accounts.models import SCOPES, ApiKey, Plan, Role, User
 
 # Limits of a plan by which way leads up. What is not named here has no order: it must be equal.
 _MORE_IS_ABOVE: Final = (
@@ -21,6 +31,31 @@ _MORE_IS_ABOVE: Final = (
     "queue_seconds",
 )
 _LESS_IS_ABOVE: Final = ("priority_cap", "priority_default")
+_OF_ROLE: Final = {
+    Role.OWNER: frozenset(SCOPES),
+    Role.MEMBER: frozenset(SCOPES) - {"team"},
+    Role.VIEWER: frozenset({"read"}),
+}
+
+
+def scopes_of(key: ApiKey) -> frozenset[str]:
+    """What the key may do: its own scopes, as far as the role of its user goes."""
+    return frozenset(key.scopes or SCOPES) & _OF_ROLE[Role(key.user.role)]
+
+
+def may_see(owner: User, user: User) -> bool:
+    """Whether the user sees what belongs to `owner`: the own, and the team's."""
+    return owner.pk == user.pk or is_team_mate(owner.team_id, user)
+
+
+def may_change(owner: User, user: User) -> bool:
+    """Whether the user changes and deletes what belongs to `owner`; a viewer nothing."""
+    return may_see(owner, user) and user.role != Role.VIEWER
+
+
+def is_team_mate(team_id: int | None, user: User) -> bool:
+    """Whether the user belongs to the team."""
+    return team_id is not None and team_id == user.team_id
 
 
 @dataclass(frozen=True)
@@ -44,7 +79,7 @@ class Rights:
         """The rights of a key; `ends` and `grant` of an access token are its own (accounts/oauth.py)."""
         return cls(
             user=key.user_id,
-            scopes=frozenset(key.scopes or SCOPES),
+            scopes=scopes_of(key),
             plan=key.effective_plan,
             own_plan=key.plan_id is not None,
             profile=key.profile_id,

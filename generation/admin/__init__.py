@@ -1,5 +1,9 @@
 """The pages of operators: tasks, catalogue, accounts, policy, webhooks, alerts."""
 
-from generation.admin import accounts, alerts, audit, catalogue, loras, policy, tasks, webhooks
+from django.contrib import admin
 
-__all__ = ["accounts", "alerts", "audit", "catalogue", "loras", "policy", "tasks", "webhooks"]
+from generation.admin import accounts, alerts, audit, catalogue, loras, model_imports, policy, tasks, webhooks
+
+admin.site.login_template = "admin/coded_login.html"
+
+__all__ = ["accounts", "alerts", "audit", "catalogue", "loras", "model_imports", "policy", "tasks", "webhooks"]

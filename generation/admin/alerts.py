@@ -4,15 +4,14 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from redis.exceptions import RedisError
-from unfold.admin import ModelAdmin
 
-from generation.admin.base import ReadOnlyMixin
+from generation.admin.base import ReadOnlyMixin, StaffAdmin
 from generation.telemetry import alerts
 from generation.telemetry.models import Alert
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyMixin, ModelAdmin):
+class AlertAdmin(ReadOnlyMixin, StaffAdmin):
     """A pool that is whole again clears its alerts itself. Those of a removed worker are cleared here."""
 
     list_display = ("worker", "pool", "kind", "message", "raised_at", "cleared_at")

@@ -4,9 +4,8 @@ from auditlog.models import LogEntry
 from django.contrib import admin
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 
-from generation.admin.base import CappedPaginator, ReadOnlyMixin, choice_filter
+from generation.admin.base import CappedPaginator, ReadOnlyMixin, StaffAdmin, choice_filter
 from generation.telemetry.audit import AUDITED
 
 admin.site.unregister(LogEntry)  # auditlog's own page does not have the look of the others
@@ -15,7 +14,7 @@ _SHOWN = 80  # characters of a value in the list
 
 
 @admin.register(LogEntry)
-class LogEntryAdmin(ReadOnlyMixin, ModelAdmin):
+class LogEntryAdmin(ReadOnlyMixin, StaffAdmin):
     list_display = ("timestamp", "actor", "action", "what", "object_repr", "changed")
     list_filter = (
         "action",

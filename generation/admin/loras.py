@@ -8,10 +8,10 @@ from django.contrib import admin
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
 
 from generation.accounts.models import User
+from generation.admin.base import StaffAdmin
 from generation.catalogue import loras
 from generation.catalogue.models import Lora
 from imagegenx_site.errors import InvalidRequest
@@ -62,7 +62,7 @@ class UploadForm(forms.ModelForm):
 
 
 @admin.register(Lora)
-class LoraAdmin(ModelAdmin):
+class LoraAdmin(StaffAdmin):
     """Only title and state of a version change. Its row is never deleted, so that no version number is reused."""
 
     list_display = (

@@ -8,6 +8,7 @@ from django.urls import reverse
 # (title, icon, table, URL name if it is not the table's list)
 GROUPS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "Operations": (
+        ("Overview", "monitoring", "generation.task", "admin:generation_task_overview"),
         ("Tasks", "image", "generation.task"),
         ("Queues and workers", "speed", "generation.task", "admin:generation_task_queues"),
         ("Alerts", "warning", "generation.alert"),
@@ -15,6 +16,7 @@ GROUPS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "Catalogue": (
         ("Models", "deployed_code", "generation.imagemodel"),
         ("Presets of models", "cloud_download", "generation.modelpreset"),
+        ("Imports of models", "upload_file", "generation.modelimport"),
         ("Styles", "palette", "generation.style"),
         ("LoRAs", "tune", "generation.lora"),
     ),
@@ -52,9 +54,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 def _page(request: HttpRequest, title: str, icon: str, table: str, url_name: str = "") -> dict[str, Any]:
     link = reverse(url_name or f"admin:{table.replace('.', '_')}_changelist")
-    # The path of this page begins with that of the tasks.
-    on_queues = link != request.path and request.path == reverse("admin:generation_task_queues")
-    return {"title": title, "icon": icon, "link": link, "active": request.path.startswith(link) and not on_queues}
+    # The paths of these pages begin with that of the tasks.
+    own = {reverse(f"admin:generation_task_{name}") for name in ("overview", "queues")} - {link}
+    active = request.path.startswith(link) and request.path not in own
+    return {"title": title, "icon": icon, "link": link, "active": active}
 
 
 def _may_open(request: HttpRequest, page: tuple[str, ...]) -> bool:

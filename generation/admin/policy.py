@@ -4,9 +4,8 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
-from generation.admin.base import CappedPaginator, HelpTextAdmin, ReadOnlyMixin, choice_filter
+from generation.admin.base import CappedPaginator, HelpTextAdmin, ReadOnlyMixin, StaffAdmin, choice_filter
 from generation.catalogue.kinds import task_kinds
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile, PolicyRefusal
@@ -39,7 +38,7 @@ class BlockedTermAdmin(PolicyAdmin):
 
 
 @admin.register(PolicyRefusal)
-class PolicyRefusalAdmin(ReadOnlyMixin, ModelAdmin):
+class PolicyRefusalAdmin(ReadOnlyMixin, StaffAdmin):
     list_display = ("created_at", "reason", "rule", "kind", "user", "api_key")
     list_filter = (
         choice_filter("reason", lambda: [(word, word) for word in refusal_reasons()]),

@@ -12,10 +12,11 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from redis.exceptions import RedisError
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.views import ChangeList
 
-from generation.admin.base import CappedPaginator, Choices, ReadOnlyMixin, choice_filter
+from generation.admin.base import CappedPaginator, Choices, ReadOnlyMixin, StaffAdmin, choice_filter
+from generation.admin.overview import overview_page
 from generation.admin.queues import queues_page
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import task_kinds
@@ -86,7 +87,7 @@ class TaskList(ChangeList):
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnlyMixin, ModelAdmin):
+class TaskAdmin(ReadOnlyMixin, StaffAdmin):
     """Read-only; actions change tasks through the same functions as the API."""
 
     list_display = (
@@ -128,8 +129,12 @@ class TaskAdmin(ReadOnlyMixin, ModelAdmin):
     )
 
     def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view(queues_page(self))
-        return [path("queues/", page, name="generation_task_queues"), *super().get_urls()]
+        pages = {"overview": overview_page(self), "queues": queues_page(self)}
+        own = [
+            path(f"{name}/", self.admin_site.admin_view(page), name=f"generation_task_{name}")
+            for name, page in pages.items()
+        ]
+        return [*own, *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TaskList

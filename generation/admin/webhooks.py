@@ -4,22 +4,21 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 
-from generation.admin.base import CappedPaginator, ReadOnlyMixin, choice_filter
+from generation.admin.base import CappedPaginator, ReadOnlyMixin, StaffAdmin, choice_filter
 from generation.webhooks.events import EVENTS
 from generation.webhooks.models import Delivery, WebhookEndpoint
 
 
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(ModelAdmin):
+class WebhookEndpointAdmin(StaffAdmin):
     list_display = ("__str__", "user", "events", "disabled_at", "disabled_reason")
     search_fields = ("url", "user__username")
     exclude = ("secret", "previous_secret")
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
+class DeliveryAdmin(ReadOnlyMixin, StaffAdmin):
     list_display = ("event_type", "task", "url", "state", "attempts", "response_status", "next_at", "delivered_at")
     list_filter = ("state", choice_filter("event_type", lambda: [(event, event) for event in EVENTS]))
     list_select_related = ("task",)

@@ -4,7 +4,11 @@ address. Each counter allows some failures, then makes pauses that double; after
     door        account            account+address    account            address
     PASSWORD    user name          5, up to 15 min    20, up to 30 s     30, up to 5 min
     CLIENT      OAuth client id    5, up to 15 min    20, up to 30 s     30, up to 5 min
+    CODE        user name          5, up to 15 min    10, up to 15 min   30, up to 5 min
     KEY         key id             30, up to 1 min    -                  100, up to 1 min
+
+CODE counts the codes of second factors: only who knows the password gets so far, and a code is short, so all addresses
+together have few tries.
 
 Nobody can lock another out for long: only who sits at the same address can make the long pause, strangers elsewhere
 make the account's short one, and that does not hold where the account has come in before (30 days), nor does the
@@ -67,6 +71,7 @@ class Door:
 
 PASSWORD: Final = Door("password", Counter(5, 900), Counter(20, 30, lifted=True), Counter(30, 300, lifted=True))
 CLIENT: Final = Door("client", Counter(5, 900), Counter(20, 30, lifted=True), Counter(30, 300, lifted=True))
+CODE: Final = Door("code", Counter(5, 900), Counter(10, 900), Counter(30, 300, lifted=True))
 KEY: Final = Door("key", Counter(30, 60), None, Counter(100, 60))
 
 
@@ -91,7 +96,8 @@ def refund(door: Door, account: str, address: str) -> None:
 def unlock(account: str) -> int:
     """Forget all failures of an account, at every door; how many counters there were."""
     client, digest = redis_clients.text_client(), _digest(account)
-    found = [key for door in (PASSWORD, CLIENT, KEY) for key in client.scan_iter(f"rl:fail:{door.name}:{digest}:*")]
+    names = [f"rl:fail:{door.name}:{digest}:*" for door in (PASSWORD, CLIENT, CODE, KEY)]
+    found = [key for name in names for key in client.scan_iter(name)]
     return int(client.delete(*found)) if found else 0
 
 

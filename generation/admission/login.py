@@ -1,4 +1,6 @@
-"""Logins with a password, wherever one is asked for: counted before the password is hashed (failures.py)."""
+"""Logins with a password, wherever one is asked for: counted before the password is hashed (failures.py). Then the
+code of the second factor, where the user has one.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +9,8 @@ from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from generation.accounts import second_factor
+from generation.accounts.models import User
 from generation.admission import failures, rates
 from imagegenx_site.errors import TooManyRequests
 
@@ -29,6 +33,16 @@ class CountedBackend(ModelBackend):
         if user is not None:
             failures.succeeded(failures.PASSWORD, username, address)
         return user
+
+
+def code_is_right(request: HttpRequest, user: User, code: str) -> bool:
+    """Whether it is a code of the user's second factor, which is used up then. Raises TooManyRequests."""
+    name, address = user.get_username(), rates.client_address(request)
+    failures.begin(failures.CODE, name, address)
+    right = second_factor.verify(user, code)
+    if right:
+        failures.succeeded(failures.CODE, name, address)
+    return right
 
 
 def refused_logins(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:

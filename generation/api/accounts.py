@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Final, NotRequired, TypedDict
+from typing import Annotated, Any, ClassVar, Final, Literal, NotRequired, TypedDict
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from generation.accounts.models import SCOPES, ApiKey
 from generation.accounts.plans import plan_of
+from generation.accounts.rights import scopes_of
 from generation.admission import quotas
 from generation.api import new_keys, openapi_docs
 from generation.api.authentication import KeyRequest
@@ -106,6 +107,7 @@ class ProfileBody(TypedDict):
 class AccountBody(TypedDict):
     user: str
     team: str | None
+    role: Literal["owner", "member", "viewer"]
     plan: str
     key: Annotated[str, "The prefix of this key."]
     scopes: list[str]
@@ -123,7 +125,7 @@ class AccountView(ApiView):
     )
     def get(self, request: KeyRequest) -> Response:
         """The user and team behind the key, its plan, scopes and profile, and its quotas."""
-        key, plan = request.auth, plan_of(request.auth)
+        key, plan, allowed = request.auth, plan_of(request.auth), scopes_of(request.auth)
         left = [
             {"name": one.name, "limit": one.quota, "left": one.left, "resets_in": one.reset}
             for one in quotas.standing(request.user, plan, open_tasks.look_up)
@@ -135,7 +137,8 @@ class AccountView(ApiView):
                 "team": team.name if team else None,
                 "plan": plan.name,
                 "key": key.prefix,
-                "scopes": key.scopes or list(SCOPES),
+                "role": request.user.role,
+                "scopes": [scope for scope in key.scopes or SCOPES if scope in allowed],
                 "profile": _profile(request),
                 "quotas": left,
             }
@@ -159,7 +162,7 @@ class KeysView(ApiView):
             "account",
             data=NewKeyBody,
             code=201,
-            also=(422,),
+            also=(409, 422),
             request=KeySerializer,
             parameters=[PARAMETER],
         )
@@ -198,7 +201,7 @@ class KeyRotateView(ApiView):
             "account",
             data=NewKeyBody,
             code=201,
-            also=(404, 422),
+            also=(404, 409, 422),
             request=RotateSerializer,
             parameters=[PARAMETER],
         )

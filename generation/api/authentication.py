@@ -18,8 +18,10 @@ from generation.accounts import key_cache, page_session, signatures, uuid_keys
 from generation.accounts.models import ApiKey, User
 from generation.accounts.oauth import is_alive, key_of_token
 from generation.admission import failures, rates
-from imagegenx_site.errors import Unauthorised
+from imagegenx_site.errors import Forbidden, Unauthorised
+from imagegenx_site.http.origins import of_another_site
 
+_SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _HOW: Final = "Send your key as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`."
 
 
@@ -125,11 +127,15 @@ def _of_signature(request: HttpRequest) -> ApiKey:
 
 
 def key_text(request: HttpRequest) -> str | None:
-    """The key as it was sent; None for none, also where its place is empty (an unset variable of a shell)."""
+    """The key as it was sent; None for none, also where its place is empty (an unset variable of a shell). Raises
+    Forbidden for Basic credentials that another site's page made a browser send.
+    """
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip() or None
     if scheme.lower() == "basic":
+        if request.method not in _SAFE and of_another_site(request.headers):
+            raise Forbidden("A page of another site can't use the credentials that a browser keeps for this one.")
         return _password(value) or None
     return request.headers.get("X-API-Key") or request.headers.get("apikey") or None  # the latter is the AI Horde's
 

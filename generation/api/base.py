@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from generation.accounts import actor
 from generation.accounts.models import ApiKey
 from generation.accounts.plans import plan_of
+from generation.accounts.rights import scopes_of
 from generation.admission import rates
 from generation.api.wait import base_url
 from imagegenx_site.errors import Allowance, Forbidden, WrongMethod
@@ -114,6 +115,10 @@ def allowances_of(request: Any) -> list[Allowance]:
 
 
 def require_scope(key: ApiKey, scope: str) -> None:
-    """Raises Forbidden when the key is bound to scopes and this one is not among them."""
+    """Raises Forbidden when the key's scopes, or the role of its user, do not include this one."""
+    allowed = scopes_of(key)
+    if scope in allowed:
+        return
     if key.scopes and scope not in key.scopes:
         raise Forbidden(f"This key may not do that: it lacks the scope `{scope}`. It has {', '.join(key.scopes)}.")
+    raise Forbidden(f"As {key.user.role} of the team you may not do that: it needs the scope `{scope}`.")

@@ -148,7 +148,7 @@ def as_api_error(raised: Exception) -> ApiError | None:
     if isinstance(raised, exceptions.NotAuthenticated):
         return Unauthorised("No API key. Send it as `Authorization: Bearer igx_…` or `X-API-Key: igx_…`.")
     if isinstance(raised, exceptions.ParseError):
-        return InvalidRequest([Fault("", "not_json", f"The body is not JSON: {raised.detail}")])
+        return InvalidRequest([Fault("", "not_json", str(raised.detail))])
     if isinstance(raised, exceptions.Throttled):
         return TooManyRequests(str(raised.detail), retry_after=int(getattr(raised, "wait", None) or 1))
     if isinstance(raised, Http404):

@@ -20,6 +20,7 @@ from generation.api.requests import spellings
 from generation.api.requests.choices import OneOf
 from generation.api.validation import NumberField, StrictSerializer, validated
 from generation.catalogue import loras, samplers
+from generation.catalogue.kinds import needs_model
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import MAX_SEED, SIDE_STEP, SIDES, LoraChoice, parse_resolution
 from generation.catalogue.presets import registry
@@ -53,7 +54,36 @@ class SamplerField(serializers.ChoiceField):
         return found
 
 
-class ParamsSerializer(StrictSerializer):
+class BlockParams(StrictSerializer):
+    """What `params` of every kind have: what is done to a finished picture."""
+
+    saturation = NumberField(required=False, min_value=0.5, max_value=2.0)
+    format = OneOf(FORMATS, also=spellings.FORMATS, required=False)
+    postprocess = PostprocessField(required=False)
+
+    def validate_postprocess(self, block: Any) -> Any:
+        try:
+            recipe = Recipe.from_json(block, path="params.postprocess")
+        except RecipeError as error:
+            self.context["faults"].extend(error.faults)
+            return {}
+        _check_plan(self.context, upscale=recipe.upscale is not None)
+        if recipe.output.provenance and not settings.C2PA_CERTIFICATE:
+            raise _fault("not_available", "This server has no certificate to sign with; leave `provenance` out.")
+        return block or {}
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What stands beside the postprocess block is part of it; together they may still contradict each other."""
+        block = {name: values[name] for name in ("format", "saturation") if name in values}
+        block |= values.get("postprocess", {})
+        try:
+            Recipe.from_json(block, path="params.postprocess")
+        except RecipeError as error:
+            self.context["faults"].extend(error.faults)
+        return {**values, "postprocess": block}
+
+
+class ParamsSerializer(BlockParams):
     """`params` of a text-to-image request. Defaults come from the model and the plan."""
 
     resolution = ResolutionField(
@@ -83,8 +113,6 @@ class ParamsSerializer(StrictSerializer):
         required=False, min_value=-1, max_value=MAX_SEED, help_text="The same seed gives the same image. -1: random."
     )
     num_images = serializers.IntegerField(required=False, min_value=1, max_value=16)
-    saturation = NumberField(required=False, min_value=0.5, max_value=2.0)
-    format = OneOf(FORMATS, also=spellings.FORMATS, required=False)
     deterministic = serializers.BooleanField(
         required=False, help_text="Run in a batch of one: bit-identical images on one machine, slower."
     )
@@ -94,7 +122,6 @@ class ParamsSerializer(StrictSerializer):
     )
     loras = LorasField(required=False)
     preview = serializers.BooleanField(required=False, help_text="Send small preview images in the event stream.")
-    postprocess = PostprocessField(required=False)
 
     def validate_loras(self, asked: Any) -> tuple[LoraChoice, ...]:
         entry = loras.VersionField(self.context["user"], self.context["model"], self.context["plan"])
@@ -145,33 +172,10 @@ class ParamsSerializer(StrictSerializer):
         _check_plan(self.context, images=count)
         return count
 
-    def validate_postprocess(self, block: Any) -> Any:
-        try:
-            recipe = Recipe.from_json(block, path="params.postprocess")
-        except RecipeError as error:
-            self.context["faults"].extend(error.faults)
-            return {}
-        _check_plan(self.context, upscale=recipe.upscale is not None)
-        if recipe.output.provenance and not settings.C2PA_CERTIFICATE:
-            raise _fault("not_available", "This server has no certificate to sign with; leave `provenance` out.")
-        return block or {}
 
-    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
-        """What stands beside the postprocess block is part of it; together they may still contradict each other."""
-        block = {name: values[name] for name in ("format", "saturation") if name in values}
-        block |= values.get("postprocess", {})
-        try:
-            Recipe.from_json(block, path="params.postprocess")
-        except RecipeError as error:
-            self.context["faults"].extend(error.faults)
-        return {**values, "postprocess": block}
-
-
-class GenerateSerializer(StrictSerializer):
+class RequestSerializer(StrictSerializer):
     """What the requests of every kind have."""
 
-    text = serializers.CharField(max_length=MAX_TEXT, help_text="The prompt, in any language.")
-    params = ParamsSerializer(required=False)
     callback_url = AddressField(
         required=False, allow_null=True, allow_blank=True, help_text="URL for a signed webhook."
     )
@@ -199,6 +203,13 @@ class GenerateSerializer(StrictSerializer):
         return priority
 
 
+class GenerateSerializer(RequestSerializer):
+    """What the requests of every kind that draws have."""
+
+    text = serializers.CharField(max_length=MAX_TEXT, help_text="The prompt, in any language.")
+    params = ParamsSerializer(required=False)
+
+
 @dataclass(frozen=True)
 class RequestContext:
     """What a request is checked against: its kind, who sends it under which plan, and what there is to ask for."""
@@ -211,15 +222,19 @@ class RequestContext:
 
 
 def parse(
-    body: Any, form: type[GenerateSerializer], context: RequestContext, found: Sequence[Fault] = ()
+    body: Any, form: type[RequestSerializer], context: RequestContext, found: Sequence[Fault] = ()
 ) -> dict[str, Any]:
-    """The checked values of a request body. Raises InvalidRequest with every fault, those `found` before among them."""
+    """The checked values of a request body, with its `model`: None where the kind needs none. Raises InvalidRequest
+    with every fault, those `found` before among them.
+    """
     kind, catalogue = context.kind, context.catalogue
     params = body.get("params") if isinstance(body, Mapping) else None
     named = params.get("model") if isinstance(params, Mapping) else None
     model = catalogue.model(named) if isinstance(named, str) else catalogue.default_model(kind)
     found = [*found, *plans.faults(context.plan, kind=kind)]
-    if model is None and named is None:
+    if not needs_model(kind):
+        model = None
+    elif model is None and named is None:
         found.append(Fault("params.model", "unknown_model", "No model is enabled that can do this. Ask the operator."))
     values, faults = validated(form, body, {**vars(context), "model": model, "faults": found})
     if found or faults:

@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from generation.accounts.models import User
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
@@ -22,6 +23,8 @@ from generation.tasks import access, history
 from generation.tasks.history import LARGEST_PAGE, Filters
 from generation.tasks.models import Status
 from generation.tasks.presentation import TaskBody, task_body
+from generation.tasks.sorting import boards
+from generation.tasks.sorting.picks import MARKS, Picks
 
 
 class FiltersSerializer(StrictSerializer):
@@ -38,6 +41,10 @@ class FiltersSerializer(StrictSerializer):
     resolution = ResolutionField(required=False)
     text = serializers.CharField(required=False, max_length=200, help_text="Text that the prompt contains.")
     batch_id = serializers.CharField(required=False, max_length=60)
+    mark = OneOf(MARKS, required=False, help_text="Tasks with such pictures; `outputs` has only these.")
+    board_id = serializers.CharField(
+        required=False, max_length=60, help_text="Tasks with pictures on this board; `outputs` has only these."
+    )
     team = serializers.BooleanField(required=False, default=False, help_text="Include tasks of your team.")
 
     def validate_resolution(self, text: str) -> tuple[int, int]:
@@ -65,14 +72,17 @@ class HistoryView(ApiView):
             "List tasks, newest first",
             "image",
             data=PageBody,
+            also=(404,),
             parameters=[FiltersSerializer],
         )
     )
     def get(self, request: KeyRequest) -> Response:
         """A page of tasks and the cursor of the next."""
         asked = checked(FiltersSerializer, request.query_params.dict())
-        page = history.page(request.user, _filters(asked), limit=asked["limit"], cursor=asked.get("cursor", ""))
+        filters = _filters(asked, request.user)
+        page = history.page(request.user, filters, limit=asked["limit"], cursor=asked.get("cursor", ""))
         images = access.images_of([task.id for task in page.tasks if task.status == Status.SUCCEEDED])
+        images = filters.picks.among(images)
         base = base_url(request)
         items = [task_body(task, images.get(task.id, []), base_url=base) for task in page.tasks]
         body: PageBody = {
@@ -90,7 +100,8 @@ def _style(name: str) -> str:
     return style.name if style else name
 
 
-def _filters(asked: dict[str, Any]) -> Filters:
+def _filters(asked: dict[str, Any], user: User) -> Filters:
+    board = boards.find(asked["board_id"], user) if "board_id" in asked else None
     return Filters(
         first_day=asked.get("since"),
         last_day=asked.get("until"),
@@ -101,5 +112,6 @@ def _filters(asked: dict[str, Any]) -> Filters:
         sides=asked.get("resolution"),
         text=asked.get("text", ""),
         batch=asked.get("batch_id", ""),
-        team=asked["team"],
+        picks=Picks(asked.get("mark", ""), board.pk if board else None),
+        team=asked["team"] or (board is not None and board.shared),
     )

@@ -85,7 +85,7 @@ class LoraUploadView(ApiView):
             "lora",
             data=LoraBody,
             code=201,
-            also=(413, 415, 422),
+            also=(409, 413, 415, 422),
             request={"multipart/form-data": UploadSerializer},
             parameters=[PARAMETER],
         )

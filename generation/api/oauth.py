@@ -3,7 +3,7 @@ secrets of applications are hashed like passwords.
 """
 
 import base64
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -12,9 +12,12 @@ from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider import views
+from oauth2_provider.models import get_application_model
 
 from generation.admission import failures, rates
 from imagegenx_site.errors import TooManyRequests
+
+_LONGEST: Final = {"client_id": 100, "code_challenge": 128, "code_challenge_method": 10, "nonce": 255}  # their columns
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -37,7 +40,11 @@ class CountedAuthorizationView(views.AuthorizationView):
     """A user allows an application. Requests for applications that are none count for the address."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
+        response: HttpResponseBase = (
+            super().dispatch(request, *args, **kwargs)
+            if _can_be_kept(request)
+            else JsonResponse({"error": "invalid_request"}, status=400)
+        )
         if response.status_code < 400:
             return response
         try:
@@ -45,6 +52,19 @@ class CountedAuthorizationView(views.AuthorizationView):
         except TooManyRequests as error:
             return _slow_down(error)
         return response
+
+
+def _can_be_kept(request: HttpRequest) -> bool:
+    """Whether a code can be made of what came. The toolkit writes fields of the form as they are, and looks up the
+    application that the form names after it has checked the address's.
+    """
+    for given in (request.GET, request.POST):
+        if any("\0" in value for _, values in given.lists() for value in values):
+            return False
+        if any(len(given.get(name, "")) > most for name, most in _LONGEST.items()):
+            return False
+    named = request.POST.get("client_id")
+    return named is None or get_application_model().objects.filter(client_id=named).exists()
 
 
 def _counted(request: HttpRequest, answer: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -62,10 +62,11 @@ def listed(item: Any) -> Schema:
 
 def _named(inner: Schema, form: str) -> Schema:
     """The name of a schema round another, made of that one's."""
-    return {COMPONENT: form.format(inner[COMPONENT])} if COMPONENT in inner else {}
+    named = [one.get(COMPONENT) for one in inner.get("anyOf", [inner])]
+    return {COMPONENT: form.format("Or".join(named))} if all(named) else {}
 
 
-def _failures(*statuses: int) -> dict[Any, OpenApiResponse]:
+def failures(*statuses: int) -> dict[Any, OpenApiResponse]:
     """Placeholders for the shared answers of these statuses (openapi/components.py)."""
     return {status: OpenApiResponse(None, FAILURES[status][1]) for status in sorted({*ALWAYS, *statuses})}
 
@@ -87,7 +88,7 @@ def operation(
     """Arguments of `extend_schema` for one method of an endpoint; `data` is the type of its answer."""
     if any(getattr(one, "name", "") == "Idempotency-Key" for one in rest.get("parameters", ())):
         also = (*also, 409, 422)
-    responses = {code: OpenApiResponse(enveloped(data), "Success."), **_failures(*also), **rest.pop("responses", {})}
+    responses = {code: OpenApiResponse(enveloped(data), "Success."), **failures(*also), **rest.pop("responses", {})}
     return {"operation_id": name, "summary": summary, "tags": [tag], "responses": responses, **rest}
 
 
@@ -149,7 +150,7 @@ def picture() -> dict[str, Any]:
     found[(202, "application/json")] = OpenApiResponse(
         enveloped(ArchivedBody), "In the archive; ask again after `Retry-After` seconds."
     )
-    failures = _failures(404, 409, 503)
+    failed = failures(404, 409, 503)
     asked = [
         OpenApiParameter(
             "index", {"type": "integer", "minimum": 0, "maximum": 9999}, description="The picture's number, from 0."
@@ -161,7 +162,7 @@ def picture() -> dict[str, Any]:
         "operation_id": "task-image",
         "summary": "Get an image of a task",
         "tags": ["image"],
-        "responses": found | failures,
+        "responses": found | failed,
         "parameters": asked,
     }
 
@@ -169,5 +170,5 @@ def picture() -> dict[str, Any]:
 def download(name: str, summary: str, **rest: Any) -> dict[str, Any]:
     """A ZIP file."""
     archive = {(200, "application/zip"): OpenApiResponse(OpenApiTypes.BINARY, "The pictures, streamed.")}
-    failures = _failures(404, 409)
-    return {"operation_id": name, "summary": summary, "tags": ["image"], "responses": archive | failures, **rest}
+    failed = failures(404, 409)
+    return {"operation_id": name, "summary": summary, "tags": ["image"], "responses": archive | failed, **rest}

@@ -12,7 +12,7 @@ from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload, allowances_of
 from generation.api.batches import BatchBody, batch_body
 from generation.api.bounds.fetching import names_address, refuse_without_slot, with_pictures
-from generation.api.kind_forms import body_of
+from generation.api.kind_forms import body_of, several
 from generation.api.requests.idempotency import PARAMETER, idempotency_of
 from generation.api.submission import ParsedRequest, check_request
 from generation.api.validation import JSONParser, MultiPartParser
@@ -87,7 +87,8 @@ def submit_view(kind: Kind) -> type[SubmitView]:
         return self.submit(request)
 
     post.__doc__ = kind.description
-    accepted, done = (BatchBody, PriceBody) if kind.many_texts else (TaskBody, TaskBody | PriceBody)
+    done = PriceBody if kind.many_texts else TaskBody | PriceBody
+    accepted = BatchBody if kind.many_texts else TaskBody | BatchBody if several(kind) else TaskBody
     described = extend_schema(**openapi_docs.submit_operation(kind, accepted, done))(post)
     name = f"{kind.path.title().replace('-', '')}View"
     return type(name, (SubmitView,), {"__doc__": kind.summary, "kind": kind, "post": described})
@@ -178,7 +179,7 @@ def price_body(parsed: ParsedRequest) -> PriceBody:
         "priority": first.priority,
         "estimated_time": estimates.seconds_of([one.parameters for one in parsed.submissions], first.priority),
         "warnings": [*first.warnings, *submission_warnings(first.parameters, first.model)],
-        "input": input_body(first.text, first.model.key, first.parameters.to_json()),
+        "input": input_body(first.text, first.model.key if first.model else "", first.parameters.to_json()),
     }
 
 

@@ -15,6 +15,9 @@ from generation.api import (
     tasks,
     webhooks,
 )
+from generation.api.previews import pictures
+from generation.api.sorting import boards, marks, sheet
+from generation.api.team import members
 from generation.catalogue.kinds import KINDS
 
 AUTHENTICATION = openapi_schema.KeyScheme  # drf-spectacular learns of our authentication when its class is imported
@@ -47,6 +50,14 @@ urlpatterns = [
     path("image/task/<str:public_id>/image", outputs.TaskImageView.as_view(), name="task-image"),
     path("image/task/<str:public_id>/events", event_stream.task_events, name="task-events"),
     path("image/task/<str:public_id>/events/token", event_stream.EventTokenView.as_view(), name="task-events-token"),
+    path("image/preview", pictures.PreviewView.as_view(), name="preview"),
+    path("image/marks", marks.MarksView.as_view(), name="marks"),
+    path("image/sheet", sheet.SheetView.as_view(), name="sheet"),
+    path("boards", boards.BoardsView.as_view(), name="boards"),
+    path("boards/<str:board_id>", boards.BoardView.as_view(), name="board"),
+    path("boards/<str:board_id>/pictures", boards.BoardPicturesView.as_view(), name="board-pictures"),
+    path("team", members.TeamView.as_view(), name="team"),
+    path("team/members/<str:username>", members.MemberView.as_view(), name="member"),
     path("models", catalogue.ModelsView.as_view(), name="models"),
     path("styles", catalogue.StylesView.as_view(), name="styles"),
     path("plans", catalogue.PlansView.as_view(), name="plans"),

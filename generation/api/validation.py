@@ -1,6 +1,7 @@
 """Bodies parsed and validated by forms: unknown fields are refused, every fault has its path and one of our codes."""
 
 import difflib
+import json
 import math
 import re
 import threading
@@ -18,6 +19,8 @@ from imagegenx_site.errors import Fault, InvalidRequest
 
 FIRST_DAY: Final = date(1970, 1, 2)
 LAST_DAY: Final = date(9998, 12, 30)  # days beyond these have no ids
+_SHOWN: Final = 15  # characters before and after the place of a fault
+_HOW: Final = 'Send one object in UTF-8 with `Content-Type: application/json`, such as {"text": "a red circle"}.'
 _UNESCAPED_PLUS: Final = re.compile(r"(T[\d:.]+) (?=\d\d:?\d\d$)")
 
 
@@ -34,7 +37,20 @@ class JSONParser(parsers.BaseParser):
         try:
             return documents.parse(text)
         except ValueError as error:
-            raise ParseError(str(error)) from error
+            raise ParseError(_where(error, text)) from error
+
+
+def _where(error: ValueError, text: bytes) -> str:
+    """Where a text stops being JSON, and how one is sent."""
+    if not text.strip():
+        return f"The body is empty. {_HOW}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"The body is not UTF-8: byte {error.start + 1} is none. {_HOW}"
+    if not isinstance(error, json.JSONDecodeError):
+        return f"The body is not JSON: {error} {_HOW}"
+    near = " ".join(error.doc[max(0, error.pos - _SHOWN) : error.pos + _SHOWN].split())
+    place = f"line {error.lineno}, column {error.colno}"
+    return f"The body is not JSON: {error.msg} at {place}, near `{near}`. {_HOW}"
 
 
 class MultiPartParser(parsers.MultiPartParser):
@@ -42,7 +58,10 @@ class MultiPartParser(parsers.MultiPartParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """The form. Raises ParseError, TooMuch."""
-        form = super().parse(stream, media_type, parser_context)
+        try:
+            form = super().parse(stream, media_type, parser_context)
+        except ParseError as error:
+            raise ParseError(f"The body is not a form: {error.detail}") from error
         documents.check_value(dict(form.data.lists()))
         return form
 

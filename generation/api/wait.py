@@ -28,15 +28,15 @@ class DeferredResponse(Deferrable, Response):
 
 
 def when_ended(
-    task_id: UUID,
+    task_ids: tuple[UUID, ...],
     seconds: float,
     answer: Callable[[bool, HttpResponseBase], HttpResponseBase],
     abandon: Callable[[], None] | None = None,
 ) -> Deferred:
-    """`answer(whether the task has ended, the 202)` after `seconds` at most; `abandon` when the client
+    """`answer(whether the tasks have ended, the 202)` after `seconds` at most; `abandon` when the client
     disconnects first.
     """
-    wait = partial(watchers.until_ended, (task_id,), seconds)
+    wait = partial(watchers.until_ended, task_ids, seconds)
     return Deferred(wait, answer, abandon) if abandon else Deferred(wait, answer)
 
 
@@ -65,7 +65,7 @@ def prefer_wait(request: HttpRequest, response: DeferredResponse, task_id: UUID)
             now["ETag"] = task.etag
         return now
 
-    response.deferred = when_ended(task_id, seconds, answer)
+    response.deferred = when_ended((task_id,), seconds, answer)
 
 
 def finished_instead(accepted: HttpResponseBase, body: bytes, status: int = 200) -> HttpResponse:

@@ -172,7 +172,7 @@ class RotateSecretView(ApiView):
             "Rotate a secret",
             "webhooks",
             data=SecretBody,
-            also=(404, 422),
+            also=(404, 409, 422),
             request=None,
             parameters=[PARAMETER],
         )

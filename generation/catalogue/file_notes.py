@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from generation.catalogue.kinds import needs_model
 from generation.catalogue.parameters import LoraChoice, Parameters
 from generation.catalogue.samplers import SAMPLERS
 from postprocessing.metadata import Notes
@@ -10,7 +11,11 @@ _HASH_DIGITS: Final = 12  # of a LoRA's SHA-256, as many as A1111 shows
 
 
 def notes_of(asked: Parameters, model_key: str, number: int) -> Notes:
-    """Of picture `number` of a task."""
+    """Of picture `number` of a task. Of one that was only processed nothing is known but that: it is marked like one
+    that a model had a part in, so that no mark is lost by an enlargement.
+    """
+    if not needs_model(asked.kind):
+        return Notes(prompt="", edited=True)
     return Notes(
         prompt=prompt_of(asked),
         negative_prompt=asked.negative_text,

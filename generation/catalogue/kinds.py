@@ -3,7 +3,7 @@ engine's words are made of it, so a kind is added by an entry here (and a pipeli
 forward pass is new).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -49,7 +49,8 @@ class Option:
 class Kind:
     """One kind. `path` is its endpoint below /api/v1/image/. `made_as`: it is only a door, its tasks are of that kind.
     `engine_kinds`: the engine's word for it with pictures of these roles; else its name. `printed`: a request as older
-    documents print it (generation/api/requests/spellings.py).
+    documents print it (generation/api/requests/spellings.py). `block`: what such a task does to its picture, as a
+    `postprocess` block, from the request's `params`; with it the kind needs no model and no GPU.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Kind:
     engine_kinds: tuple[tuple[frozenset[str], str], ...] = ()
     made_as: str = ""
     many_texts: bool = False
+    block: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     printed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,6 +70,11 @@ class Kind:
     def task_kind(self) -> str:
         """The kind of the tasks that a request makes."""
         return self.made_as or self.name
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a model draws its pictures: not where the picture that came with it is only processed."""
+        return self.block is None
 
     @property
     def roles(self) -> dict[str, str]:
@@ -140,6 +147,26 @@ _CONTROL: Final = (
         stored="control_ready",
     ),
 )
+SCALES: Final = (2, 4)
+
+
+def _enlarged(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`scale`, or the scale of the request's own block, or 2."""
+    block = params.get("postprocess", {})
+    scale = params.get("scale") or (block.get("upscale") or {}).get("scale", SCALES[0])
+    return _in_one_version({**block, "upscale": {"scale": scale}})
+
+
+def _whitened(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _in_one_version({**params.get("postprocess", {}), "white_background": True})
+
+
+def _in_one_version(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nothing is delivered before the whole is done: what is sent later is found by the raw pictures of the engine."""
+    upscale = block.get("upscale")
+    return {**block, "upscale": {**upscale, "late": False}} if upscale else block
+
+
 _TABLE: Final = (
     Kind(
         name="text2img",
@@ -253,6 +280,27 @@ _TABLE: Final = (
             "batch_size": 8,
         },
     ),
+    Kind(
+        name="upscale",
+        path="upscale",
+        summary="Enlarge an image",
+        description="Enlarges an image 2 or 4 times by super-resolution. No model, no GPU.",
+        pictures=(Picture("image", "image"),),
+        options=(Option("scale", Choice(SCALES, help="Default: 2.")),),
+        block=_enlarged,
+        example={"image": "https://example.com/circle.png", "params": {"scale": 4, "format": "png"}},
+        printed={"image_url": "https://example.com/circle.png", "scale": "2x"},
+    ),
+    Kind(
+        name="background",
+        path="background",
+        summary="Make an image's background white",
+        description="Makes the background of an image pure white, where it is plain. No model, no GPU.",
+        pictures=(Picture("image", "image"),),
+        block=_whitened,
+        example={"image": "https://example.com/shoe.jpg", "params": {"format": "png"}},
+        printed={"image_url": "https://example.com/shoe.jpg", "super_resolution": "2x"},
+    ),
 )
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _TABLE}
 ROLES: Final = tuple(dict.fromkeys(picture.role for kind in _TABLE for picture in kind.pictures))
@@ -261,6 +309,16 @@ ROLES: Final = tuple(dict.fromkeys(picture.role for kind in _TABLE for picture i
 def task_kinds() -> list[str]:
     """The kinds that a task may have."""
     return [kind.name for kind in KINDS.values() if not kind.made_as]
+
+
+def model_kinds() -> list[str]:
+    """The kinds that a model may be able to make."""
+    return [name for name in task_kinds() if KINDS[name].needs_model]
+
+
+def needs_model(name: str) -> bool:
+    """Whether tasks of the kind of that name have a model; also of one that is no longer in the table."""
+    return name not in KINDS or KINDS[name].needs_model
 
 
 def of_pictures(roles: Collection[str]) -> Kind:

@@ -4,6 +4,7 @@ The engine's own tables (workers/engine/models) are behind torch, which the web 
 two together.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,8 @@ _OF_REMOTE: Final[Mapping[str, type | tuple[type, ...]]] = {
     **_OF_ALL, "api_key_env": str, "concurrency": int, "model": str, "response_format": str, "sizes": list,
     "timeout_s": (int, float),
 }  # fmt: skip
+# Of an environment that also has SECRET_KEY and the passwords of Postgres and Redis: its value goes to a stranger.
+_KEY_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 _OPTIONS: Final = {"lama": _OF_ALL, REMOTE: _OF_REMOTE}
 _WORDS: Final[Mapping[Any, str]] = {
     bool: "true or false",
@@ -46,6 +49,10 @@ def option_faults(family: str, options: Any) -> Iterator[str]:
         elif not isinstance(value, known[name]):
             kind = known[name]
             yield f"{name} is {_WORDS.get(kind, 'a number')}."
+        elif name == "api_key_env" and not _KEY_VARIABLE.fullmatch(str(value)):
+            yield "api_key_env is the name of a variable that ends in _API_KEY, such as OPENAI_API_KEY."
+        elif name == "vocabulary" and value != Path(str(value)).name:
+            yield "vocabulary is the name of a file in the model's folder."
     runtime = options.get("runtime", RUNTIMES[0])
     if isinstance(runtime, str) and runtime not in RUNTIMES:
         yield f"There is no runtime {runtime!r}. Known: {', '.join(RUNTIMES)}."

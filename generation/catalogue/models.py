@@ -67,6 +67,9 @@ class ImageModel(models.Model):
     tried = models.CharField(max_length=64, blank=True, editable=False)
     tried_at = models.DateTimeField(null=True, blank=True, editable=False)
     problem = models.TextField(blank=True, editable=False)
+    measured_memory = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="By precision, as workers measured it: bytes, revision ..."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -259,3 +262,35 @@ class ModelPreset(models.Model):
     @property
     def aliases(self) -> list[Any]:
         return list(self.row.get("aliases", []))
+
+
+class ModelImport(models.Model):
+    """A file or folder of an operator that is to become a model, a LoRA, a ControlNet ...: asked for in the admin, done
+    by a housekeeping process (generation/catalogue/presets/incoming.py).
+    """
+
+    class State(models.TextChoices):
+        ASKED = "asked", "waits"
+        RUNNING = "running", "is being imported"
+        DONE = "done", "imported"
+        FAILED = "failed", "failed"
+
+    file = models.CharField(max_length=255, help_text="In MODELS_DIR/.incoming.")
+    name = models.SlugField(blank=True, help_text="Of the model. Empty: that of the file.")
+    family = models.CharField(max_length=40, blank=True, help_text="Where the file does not show it: sd15, sdxl ...")
+    like = models.CharField(max_length=50, blank=True, help_text="Preset whose size, steps and guidance it gets.")
+    models_for = models.JSONField(
+        default=list, blank=True, help_text="Names of the models that a ControlNet or a VAE is for."
+    )
+    control_type = models.CharField(max_length=20, blank=True, help_text="Of a ControlNet: canny, depth ...")
+    parts = models.CharField(max_length=200, blank=True, help_text="Model here that brings what the file lacks.")
+    replace = models.BooleanField(default=False, help_text="The model of that name, if there is one.")
+    state = models.CharField(max_length=8, choices=State, default=State.ASKED, editable=False)
+    note = models.TextField(blank=True, editable=False)
+    at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.file

@@ -65,6 +65,8 @@ class Parameters:
     preview: bool = False
     cache: bool = False  # an identical request's picture may answer this one: only where the client chose the seed
     check_images: bool = False  # the key's profile wants every picture looked at before it is given out
+    translated_text: str = ""  # what of the client's text and negative text was translated for the model, as it is read
+    translated_negative_text: str = ""
     lowered_from: str = ""  # the resolution that was asked for, when a surge made it smaller
     schema: int = SCHEMA
 

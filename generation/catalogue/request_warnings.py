@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -31,10 +31,13 @@ _SMALL_WORDS: Final = frozenset(
     ("with", "from", "over", "this", "that", "into", "some", "very", "each", "only", "under")
 )
 _MOST_NAMED: Final = 8
+_MOST_BYTES: Final = 1 << 20  # of a vocabulary
 
 
-def submission_warnings(parameters: Parameters, model: ImageModel) -> list[str]:
+def submission_warnings(parameters: Parameters, model: ImageModel | None) -> list[str]:
     """For the client, in the order of the request."""
+    if model is None:
+        return list(_output(parameters))
     return [
         *_smaller(parameters), *_unread(parameters, model), *_unknown(parameters, model), *_style(parameters, model),
         *_output(parameters),
@@ -49,15 +52,25 @@ def _smaller(parameters: Parameters) -> Iterator[str]:
 
 def _unread(parameters: Parameters, model: ImageModel) -> Iterator[str]:
     """Words in languages that the model was not trained on."""
-    languages = model.options.get("languages") or (["en"] if model.family in _ENGLISH_ONLY else None)
+    languages = languages_of(model)
     if not languages:
         return
     known = " and ".join({"en": "English", "zh": "Chinese"}.get(one, one) for one in languages)
     for title, text in (("prompt", parameters.text), ("negative prompt", parameters.negative_text)):
-        strange = [name for name in _languages(text) if not _READ_BY[name] & set(languages)]
-        if strange:
+        if strange := unread(text, languages):
             words = " and ".join(strange)
             yield f"the {title} has {words} words, and model {model.name} reads only {known}: they hardly count"
+
+
+def languages_of(model: ImageModel) -> list[str]:
+    """The languages that the model was trained on (ISO 639-1); none where they are not known."""
+    found: list[str] = model.options.get("languages") or (["en"] if model.family in _ENGLISH_ONLY else [])
+    return found
+
+
+def unread(text: str, languages: Collection[str]) -> list[str]:
+    """The scripts of a text that are of none of these languages."""
+    return [name for name in _languages(text) if not _READ_BY[name] & set(languages)]
 
 
 def _unknown(parameters: Parameters, model: ImageModel) -> Iterator[str]:
@@ -80,11 +93,15 @@ def known_words(model: ImageModel) -> frozenset[str]:
 
 @lru_cache(8)
 def _vocabulary(path: str) -> frozenset[str]:
-    """Empty where this process cannot read it."""
+    """Empty where this process cannot read it, and for what is no list of words: everybody is shown what is in it."""
+    file = Path(path)
     try:
-        return frozenset(json.loads(Path(path).read_text("utf-8"))) | _SMALL_WORDS
+        words = json.loads(file.read_text("utf-8")) if file.is_file() and file.stat().st_size <= _MOST_BYTES else None
     except (OSError, ValueError):
         return frozenset()
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return frozenset()
+    return frozenset(words) | _SMALL_WORDS
 
 
 def _languages(text: str) -> list[str]:

@@ -27,7 +27,7 @@ from generation.api.wait import DeferredResponse, finished_instead, when_ended
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import Kind
 from generation.catalogue.snapshot import Catalogue
-from generation.tasks import access, cancel, submit
+from generation.tasks import access, cancel, history, submit
 from generation.tasks.models import Image, Status, Task
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import ApiError, Conflict, Fault, InvalidRequest, TooManyRequests
@@ -36,6 +36,7 @@ from storage.store import get_store
 
 REPEAT_S = 900  # s in which a repeated request is taken for the one before it
 Answer = Callable[[Task, Sequence[Image]], Any]  # of a finished task and its pictures
+BatchAnswer = Callable[[Sequence[tuple[Task, Sequence[Image]]]], Any]  # of the finished tasks of a batch
 _log = logging.getLogger(__name__)
 
 
@@ -70,6 +71,7 @@ class CompatView(ApiView):
     renderer_classes = [JSONRenderer]
     schema = None  # not of our own documents
     challenge: ClassVar[str] = 'Bearer realm="ImageGenX"'
+    answers_partly: ClassVar[bool] = False  # of several tasks, those that somebody canceled have no pictures
 
     @classmethod
     def upload(cls) -> Upload:
@@ -121,15 +123,38 @@ class CompatView(ApiView):
 
     def when_finished(self, answer: Answer, task_id: UUID) -> Response:
         """The answer comes when the task has ended."""
-        response = DeferredResponse({"task_id": str(task_id)}, status=202)
+        return self._deferred((task_id,), partial(self._answered, task_id, answer))
+
+    def generate_each(self, request: KeyRequest, body: Mapping[str, Any], kind: Kind, answer: BatchAnswer) -> Response:
+        """Submit a request of several pictures, and answer `answer(its tasks with theirs)` when all have succeeded."""
+        return self.submit(request, body, kind, partial(self._when_all_finished, answer))
+
+    def _when_all_finished(self, answer: BatchAnswer, first: UUID) -> Response:
+        task = Task.objects.get(pk=first)
+        ids = [one.id for one in history.tasks_of(task.batch)] if task.batch else [first]
+
+        def answered(ended: bool) -> Any:
+            if not ended:
+                give_up(*ids)
+            rows, images = Task.objects.in_bulk(ids), access.images_of(ids)
+            return answer([(self._or_canceled(rows[one]), images[one]) for one in ids])
+
+        return self._deferred(tuple(ids), answered)
+
+    def _or_canceled(self, task: Task) -> Task:
+        partly = self.answers_partly and task.status == Status.CANCELLED
+        return task if partly else succeeded(task)
+
+    def _deferred(self, ids: tuple[UUID, ...], answered: Callable[[bool], Any]) -> Response:
+        response = DeferredResponse({"task_id": str(ids[0])}, status=202)
 
         def finished(ended: bool, accepted: HttpResponseBase) -> HttpResponseBase:
             try:
-                return finished_instead(accepted, json_bytes(self._answered(task_id, answer, ended)))
+                return finished_instead(accepted, json_bytes(answered(ended)))
             except (ApiError, APIException) as error:
                 return self._failure_instead(error, accepted)
 
-        response.deferred = when_ended(task_id, settings.COMPAT_WAIT_SECONDS, finished, partial(abandon, task_id))
+        response.deferred = when_ended(ids, settings.COMPAT_WAIT_SECONDS, finished, partial(abandon, *ids))
         return response
 
     def canceled(self, task: Task, answer: Answer) -> Any:
@@ -153,7 +178,7 @@ class CompatView(ApiView):
         return failed
 
     def _submit(self, request: KeyRequest, parsed: ParsedRequest) -> UUID:
-        made = submit.submit(parsed.submissions, user=request.user, api_key=request.auth)
+        made = submit.submit(parsed.submissions, user=request.user, api_key=request.auth, batch_size=parsed.batch_size)
         allowances_of(request).extend(made.allowances)
         task_id = made.tasks[0].id
         try:
@@ -198,15 +223,17 @@ def _is_canceled(task_id: UUID) -> bool:
     return Task.objects.filter(pk=task_id, status=Status.CANCELLED).exists()
 
 
-def give_up(task_id: UUID) -> None:
+def give_up(*task_ids: UUID) -> None:
     """The time is over. Raises TookTooLong."""
-    abandon(task_id)
+    abandon(*task_ids)
     raise TookTooLong(f"The pictures were not finished within {settings.COMPAT_WAIT_SECONDS:g} s. Try again later.")
 
 
-def abandon(task_id: UUID) -> None:
-    """Nobody waits for the task any more, and nobody else knows its id."""
-    cancel.cancel_task(Task.objects.get(pk=task_id))
+def abandon(*task_ids: UUID) -> None:
+    """Nobody waits for the tasks any more, and nobody else knows their ids."""
+    for task in Task.objects.filter(pk__in=task_ids):
+        if not task.terminal:
+            cancel.cancel_task(task)
 
 
 def in_base64(image: Image) -> str:

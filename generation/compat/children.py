@@ -6,6 +6,7 @@ limits hold for them all together, and they see the tasks of that key alone.
 """
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -19,7 +20,8 @@ from generation.accounts.models import ApiKey, User
 from generation.api import health as readiness
 from generation.api.authentication import ApiKeyAuthentication, KeyRequest, check_alive
 from generation.api.base import Upload, allowances_of
-from generation.api.submission import check_request
+from generation.api.bounds.fetching import with_pictures
+from generation.api.submission import ParsedRequest, check_request
 from generation.api.wait import base_url
 from generation.catalogue import snapshot
 from generation.catalogue.kinds import of_pictures
@@ -87,7 +89,10 @@ class ChildrenGenerateView(ChildrenView):
         params = {"style": _style(asked.get("style")), "format": "png"}
         body = {"text": asked.get("prompt", ""), "params": params}
         checked = check_request(body, kind=of_pictures(()), api_key=request.auth, host=request.get_host())
-        made = submit.submit(checked.parsed({}).submissions, user=request.user, api_key=request.auth)
+        return with_pictures(self, request, checked, partial(self._begun, request))
+
+    def _begun(self, request: KeyRequest, parsed: ParsedRequest) -> Response:
+        made = submit.submit(parsed.submissions, user=request.user, api_key=request.auth)
         allowances_of(request).extend(made.allowances)
         return Response({"task_id": made.tasks[0].public_id, "message": "Your picture is being made."})
 

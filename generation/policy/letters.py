@@ -19,6 +19,7 @@ Both sides of a comparison are read so, so a term in Cyrillic still finds itself
 
 import functools
 import re
+import sys
 import unicodedata
 from typing import Final
 
@@ -56,6 +57,9 @@ _SUBSTITUTES: Final = {sign: letter for letter, signs in _BY_LETTER.items() for 
 SUBSTITUTE: Final = re.compile("[" + re.escape("".join(_SUBSTITUTES)) + "]|(?<=[^\\W\\dA-Z_])I|I(?=[^\\W\\dA-Z_])")
 _LOOSE_SYMBOL: Final = re.compile(r"[!|+](?![\w@$!|+○◯●◎⭕⚪⚫⊙])|[!|+]+(?=\s|$)")
 _REVERSED: Final = re.compile("\u202e([^\u202c\u2069\n]*)")  # what a right-to-left override shows from its end
+# Marks on one letter: Unicode sorts them, which takes the square of their number. No script has more than a few.
+_MARKS: Final = "".join(chr(code) for code in range(sys.maxunicode + 1) if unicodedata.combining(chr(code)))
+_MANY_MARKS: Final = re.compile(f"([{_MARKS}]{{20}})[{_MARKS}]+")
 _CAPITAL_I: Final = re.compile("(?<=[^\\W\\dA-Z_])I|I(?=[^\\W\\dA-Z_])")  # within or before small letters
 SOLID: Final = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3040-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3130-\u318f"
@@ -80,7 +84,8 @@ def shown(text: str) -> list[str]:
     an override turns a part of it round, as it is seen.
     """
     orders = [text, _REVERSED.sub(lambda found: found[1][::-1], text)] if "\u202e" in text else [text]
-    return [_DIGIT.sub(_plain_digit, unicodedata.normalize("NFKC", order)) for order in orders]
+    few = [_MANY_MARKS.sub(r"\1", order) for order in orders]
+    return [_DIGIT.sub(_plain_digit, unicodedata.normalize("NFKC", order)) for order in few]
 
 
 def plain(text: str) -> str:

@@ -43,9 +43,11 @@ class Term:
 def faults(key: ApiKey, subject: PolicySubject) -> list[Fault]:
     """Why the request is refused; empty when it is not. Each refusal is recorded."""
     found = [*_term_faults(key, subject)]
-    if key.profile_id and subject.prompts:  # an upload draws nothing
-        profile = _rules.get().profiles.get(key.profile_id)
-        found += _profile_faults(profile, subject) if profile else []
+    profile = _rules.get().profiles.get(key.profile_id) if key.profile_id else None
+    if profile and subject.makes_pictures:
+        found += _no_checker(profile)
+    if profile and subject.prompts:
+        found += _profile_faults(profile, subject)
     for fault, rule in found:
         PolicyRefusal.objects.create(user_id=key.user_id, api_key=key, reason=fault.code, rule=rule, kind=subject.kind)
         _log.info("refused by policy", extra={"reason": fault.code, "rule": rule, "key": key.prefix})
@@ -103,11 +105,15 @@ def _blamed(field: str, terms: Iterable[Term]) -> Iterator[tuple[Fault, str]]:
         yield Fault(field, f"policy_{reason}", "The content policy does not allow this text."), f"term:{term.row}"
 
 
-def _profile_faults(profile: PolicyProfile, subject: PolicySubject) -> Iterable[tuple[Fault, str]]:
-    rule = f"profile:{profile.pk}"
+def _no_checker(profile: PolicyProfile) -> Iterable[tuple[Fault, str]]:
     if profile.check_images and not settings.IMAGE_CHECKER:
         message = "This key's pictures must be checked, and there is no checker. Ask the operator to set IMAGE_CHECKER."
-        yield Fault("key", "policy_no_checker", message), rule
+        yield Fault("key", "policy_no_checker", message), f"profile:{profile.pk}"
+
+
+def _profile_faults(profile: PolicyProfile, subject: PolicySubject) -> Iterable[tuple[Fault, str]]:
+    """What a profile says of what is drawn."""
+    rule = f"profile:{profile.pk}"
     if profile.child_safe_styles and (subject.style is None or not subject.style.child_safe):
         message = "This key may use styles that are marked as child-safe only; see /api/v1/styles."
         yield Fault("params.style", "policy_style", message), rule

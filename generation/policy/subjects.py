@@ -14,13 +14,15 @@ Names of uploaded pictures are never kept or drawn. Words of styles and of a pla
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from generation.catalogue import prompts
 from generation.catalogue.models import ImageModel, Style
 from generation.catalogue.parameters import Parameters
 from workers.engine import prompt_weights
+
+LORA: Final = "lora"  # the kind of an upload
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class PolicySubject:
     model: ImageModel | None = None
     kind: str = ""
 
+    @property
+    def makes_pictures(self) -> bool:
+        """Not an upload of a LoRA, which draws nothing."""
+        return self.kind != LORA
+
 
 def readings(text: str) -> tuple[str, ...]:
     """A text as given and, where that differs, as the engine reads it: without its weights."""
@@ -55,27 +62,32 @@ def readings(text: str) -> tuple[str, ...]:
 def of_request(checked: Mapping[str, Any], style: Style | None, kind: str) -> PolicySubject:
     """Of a checked request (generation/api/forms.py)."""
     params: Mapping[str, Any] = checked.get("params", {})
-    model: ImageModel = checked["model"]
+    model: ImageModel | None = checked["model"]
     keywords = params.get("style_keywords", ())
     if "texts" in checked:
         given = tuple((f"texts[{number}]", text) for number, text in enumerate(checked["texts"]))
     else:
-        given = (("text", checked["text"]),)
+        given = (("text", checked["text"]),) if "text" in checked else ()
     texts = {
         "params.style_keywords": " ".join(keywords),
         "params.negative_text": params.get("negative_text", ""),
         "params.postprocess.watermark": _marks(params.get("postprocess", {})),
         "params.loras": _names(params.get("loras", ())),
     }
-    words = prompts.words_of(style, model)
+    words = prompts.words_of(style, model) if model else None
     joined = tuple(_composed(field, text, words, keywords) for field, text in given) if keywords or words else ()
     return PolicySubject(given, _present(texts), joined, style, model, kind)
 
 
-def of_task(parameters: Parameters, text: str, style: Style | None, model: ImageModel, kind: str) -> PolicySubject:
+def of_task(
+    parameters: Parameters, text: str, style: Style | None, model: ImageModel | None, kind: str
+) -> PolicySubject:
     """Of a task that is made again. Its prompts were composed when it was first made, maybe of a style's other words:
     what the style says now is the operator's.
     """
+    if model is None:
+        marks = {"params.postprocess.watermark": _marks(parameters.postprocess)}
+        return PolicySubject(texts=_present(marks), kind=kind)
     words = prompts.words_of(style, model)
     composed = (
         Composed("text", parameters.text, prompts.composed("", words)),
@@ -91,7 +103,7 @@ def of_task(parameters: Parameters, text: str, style: Style | None, model: Image
 def of_lora(name: str, file: str, triggers: Sequence[str]) -> PolicySubject:
     """Of an upload."""
     texts = {"name": name, "file": f"{file.removesuffix('.safetensors')}, {', '.join(triggers)}"}
-    return PolicySubject(texts=_present(texts), kind="lora")
+    return PolicySubject(texts=_present(texts), kind=LORA)
 
 
 def _composed(field: str, text: str, style: Style | None, keywords: Sequence[str]) -> Composed:

@@ -6,6 +6,7 @@ first reply was lost would claim twice. Lost replies are found by `requeue_orpha
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from redis import Redis
 from generation.queue.lua import load_script
 from generation.queue.values import BatchKey, EntryState, Release
 from imagegenx_site.config import QueueConfig
+
+_MODELS_KEPT_S = 60
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class WorkerQueue:
     def __init__(self, redis: Redis, config: WorkerQueueConfig) -> None:
         self.redis = redis
         self.config = config
+        self._noted = ("", 0.0)  # models in memory as they were written, and when (monotonic s)
         own = ("worker", "own_queue", "models", "affinity_ms", "min_batch", "shares", "cold_ms")
         self._own = {name: getattr(config, name) for name in own}
         self._scripts = {
@@ -145,6 +149,13 @@ class WorkerQueue:
     def beat(self) -> bool:
         """Renews this worker's lease; whether it had none."""
         return bool(self._run("beat", self.config.worker, self.config.lease_ms))
+
+    def note_models(self, loaded: Iterable[str]) -> None:
+        """For operators: what this worker has in memory. Written when it changes, and before Redis forgets it."""
+        models, now = json.dumps(sorted(loaded)), time.monotonic()
+        if self._noted[0] != models or now - self._noted[1] > _MODELS_KEPT_S / 2:
+            self.redis.set(f"gq:models:{self.config.worker}", models, ex=_MODELS_KEPT_S)
+            self._noted = (models, now)
 
     def requeue_dead(self, worker: str = "", cause: str = "lease", *, alone: bool = False) -> Requeued:
         """Requeues the tasks of a dead worker, or of every worker whose lease ran out.

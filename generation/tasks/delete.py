@@ -1,18 +1,20 @@
 """Deletion of a task with its text and pictures."""
 
 import logging
+from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
 
 from generation.tasks import results
 from generation.tasks.cancel import cancel_task
-from generation.tasks.models import Task
+from generation.tasks.models import BoardPicture, Task
 from imagegenx_site import caches
 from storage.errors import StorageError
 from storage.store import get_store
 from storage.variants import delete_task as delete_objects
 
+_TEXTS: Final = ("text", "negative_text", "translated_text", "translated_negative_text")  # of the parameters
 _log = logging.getLogger(__name__)
 
 
@@ -24,7 +26,7 @@ def delete_task(task: Task) -> None:
     if not task.terminal:
         cancel_task(task)
     caches.tasks().block(str(task.id))
-    params = {**task.params, "text": "", "negative_text": ""}
+    params = {**task.params, **dict.fromkeys(_TEXTS, "")}
     Task.objects.filter(pk=task.pk).update(deleted_at=timezone.now(), text="", params=params)
     transaction.on_commit(lambda: caches.tasks().invalidate(str(task.id)))
     try:
@@ -33,3 +35,4 @@ def delete_task(task: Task) -> None:
         _log.warning("objects of a deleted task stay until its day is dropped: %s: %s", task.id, error)
     results.delete_of(task.id)
     task.image_rows.delete()
+    BoardPicture.objects.filter(task_id=task.pk).delete()

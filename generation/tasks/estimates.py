@@ -16,6 +16,7 @@ from typing import Final
 import redis
 from django.conf import settings
 
+from generation.catalogue.kinds import needs_model
 from generation.catalogue.parameters import Parameters
 from generation.queue import client as queue_client
 from generation.tasks.models import Status, Task
@@ -63,17 +64,22 @@ def outlook(task: Task) -> Outlook:
 
 
 def seconds_of(wanted: Sequence[Parameters], priority: int) -> float:
-    """Seconds until tasks that nobody has made yet would all have ended, behind everything of their class."""
-    cost = sum(one.cost for one in wanted)
+    """Seconds until tasks that nobody has made yet would all have ended, behind everything of their class; of those
+    without a model as long as the stages after the GPU take.
+    """
+    with_model = [one for one in wanted if needs_model(one.kind)]
+    cost = sum(one.cost for one in with_model)
     try:
         place = queue_client.queue_position("", "")
     except redis.RedisError:
         return round(cost * FIRST_GUESS_S + AFTER_GPU_S, 2)
     full, after = place.s_per_megapixel_step or FIRST_GUESS_S, place.s_after_gpu or AFTER_GPU_S
+    if not with_model:
+        return round(after, 2)
     behind = replace(place, ahead=place.backlog.tasks[priority])
     _, before = before_it(behind, priority, settings.QUEUE_SHARES)
     shared = (before / 1e6 + cost) * full / max(1, place.backlog.workers)
-    return round(max(shared, max(one.steps for one in wanted) * (place.s_per_step or 0.0)) + after, 2)
+    return round(max(shared, max(one.steps for one in with_model) * (place.s_per_step or 0.0)) + after, 2)
 
 
 def outlook_from(task: Task, place: queue_client.QueuePosition | None) -> Outlook:

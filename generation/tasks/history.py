@@ -13,6 +13,7 @@ from generation.accounts.models import User
 from generation.tasks.access import may_see
 from generation.tasks.models import Batch, Status, Task
 from generation.tasks.presentation import PUBLIC_STATUS, JointStatus
+from generation.tasks.sorting.picks import ALL_PICTURES, Picks
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 from imagegenx_site.ids import first_id_of, from_public
 
@@ -41,6 +42,7 @@ class Filters:
     sides: tuple[int, int] | None = None
     text: str = ""
     batch: str = ""
+    picks: Picks = ALL_PICTURES
     team: bool = False
 
 
@@ -90,7 +92,7 @@ def _narrowed(rows: QuerySet[Task], filters: Filters) -> QuerySet[Task]:
     if filters.batch:
         batch_id = from_public(filters.batch, "bat")
         rows = rows.filter(batch_id=batch_id) if batch_id else rows.none()
-    return rows
+    return filters.picks.narrowed(rows)
 
 
 def find_batch(public_id: str, user: User) -> Batch:

@@ -5,8 +5,6 @@ answer for the day that the key lives (`answer`): encrypted under SECRET_KEY, be
 are in such answers and stand nowhere else.
 """
 
-import base64
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -14,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from cryptography.fernet import Fernet
-from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from generation.accounts.models import ApiKey
+from generation.accounts.sealing import sealing
 from generation.tasks.models import Batch, IdempotencyKey, Task
 from imagegenx_site.errors import ApiError, Conflict, Unprocessable
+
+_PURPOSE = "idempotent answers"
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,7 @@ class Idempotency:
         tasks = Task.objects.filter(batch=batch) if batch else Task.objects.filter(pk=row.task_id)
         found = tuple(tasks.order_by("id"))
         if not found:
-            raise Conflict(
-                "The first request with this Idempotency-Key is still under way. Try again in a second.", retry_after=1
-            )
+            raise _under_way()
         return found, batch
 
     def save(self, made: UUID) -> None:
@@ -64,13 +61,16 @@ class Idempotency:
     def answer(self, make: Callable[[], tuple[int, Any]]) -> tuple[int, Any, bool]:
         """Status and body of `make`'s answer, or of the first request's with this key; and whether it is new.
 
-        `make` runs in the transaction that binds the key: a second request at the same moment waits for its end. A
-        refusal leaves the key unused, and what it wrote (the policy's record of it) stays. Raises Unprocessable, and
-        what `make` raises.
+        `make` runs in the transaction that binds the key. A second request meanwhile is refused, as it would hold its
+        thread until the end of an upload. A refusal leaves the key unused, and what it wrote (the policy's record of
+        it) stays. Raises Unprocessable, Conflict while the first is under way, and what `make` raises.
         """
+        if kept := self._kept():
+            return *kept, False
         refusal = None
         try:
             with transaction.atomic():
+                self._take_lock()
                 row = IdempotencyKey.objects.create(
                     api_key=self.api_key, key=self.key, route=self.route, fingerprint=self.fingerprint
                 )
@@ -80,17 +80,32 @@ class Idempotency:
                     row.delete()
                     refusal = error
                 else:
-                    row.answer = _sealing().encrypt(json.dumps([status, body]).encode())
+                    row.answer = sealing(_PURPOSE).encrypt(json.dumps([status, body]).encode())
                     row.save(update_fields=["answer"])
             if refusal is not None:
                 raise refusal
             return status, body, True
-        except IntegrityError:
-            first = self._row()
-            if first is None or first.answer is None:
-                raise
-        status, body = json.loads(_sealing().decrypt(bytes(first.answer)))
-        return status, body, False
+        except IntegrityError:  # the first has ended since this one looked
+            if kept := self._kept():
+                return *kept, False
+            raise
+
+    def _kept(self) -> tuple[int, Any] | None:
+        """Status and body of the answer to the first request; None while there is none. Raises Unprocessable."""
+        row = self._row()
+        if row is None or row.answer is None:
+            return None
+        status, body = json.loads(sealing(_PURPOSE).decrypt(bytes(row.answer)))
+        return status, body
+
+    def _take_lock(self) -> None:
+        """Until the end of the transaction. Raises Conflict when another request has it."""
+        name = f"idempotency:{self.api_key.pk}:{self.route}:{self.key}".encode()
+        number = int.from_bytes(hashlib.sha256(name).digest()[:8], "big", signed=True)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+            if not cursor.fetchone()[0]:
+                raise _under_way()
 
     def _row(self) -> IdempotencyKey | None:
         """What the key was used for before. Raises Unprocessable when that was another body."""
@@ -102,11 +117,9 @@ class Idempotency:
         return row
 
 
-@functools.cache
-def _sealing() -> Fernet:
-    return Fernet(
-        base64.urlsafe_b64encode(hashlib.sha256(f"idempotent answers:{settings.SECRET_KEY}".encode()).digest())
-    )
+def _under_way() -> Conflict:
+    message = "The first request with this Idempotency-Key is still under way. Try again in a second."
+    return Conflict(message, retry_after=1)
 
 
 def _file_hash(file: UploadedFile) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import models
 from django.utils import timezone
 
+from generation.catalogue.models import ImageModel
 from generation.catalogue.parameters import Parameters
 from imagegenx_site.ids import family_of, moment_of, to_public, uuid7
 from postprocessing.recipe import Recipe
@@ -83,14 +84,23 @@ class Task(models.Model):
     kind = models.CharField(max_length=20)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     priority = models.PositiveSmallIntegerField(default=2, help_text="0 (P0, urgent) to 3 (P3, test).")
-    model = models.ForeignKey("generation.ImageModel", on_delete=models.PROTECT, related_name="+")
-    model_key = models.CharField(max_length=130, help_text="name@revision that the task is bound to.")
+    model = models.ForeignKey(
+        "generation.ImageModel",
+        on_delete=models.PROTECT,
+        related_name="+",
+        null=True,
+        blank=True,
+        help_text="None for a picture that is only processed.",
+    )
+    model_key = models.CharField(
+        max_length=130, blank=True, help_text="name@revision that the task is bound to; empty where there is no model."
+    )
     style = models.CharField(max_length=50, blank=True)
     text = models.TextField(help_text="The prompt as the client gave it.")
     params = models.JSONField(help_text="generation.catalogue.parameters.Parameters, with its schema version.")
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
-    batch_key = models.CharField(max_length=160, help_text="What may share a forward pass.")
+    batch_key = models.CharField(max_length=160, blank=True, help_text="What may share a forward pass.")
     cost = models.FloatField(default=0, help_text="Megapixel-steps: the weight in fair sharing and quotas.")
     progress = models.PositiveSmallIntegerField(default=0, help_text="0 to 100.")
     warnings = models.JSONField(default=list, blank=True)
@@ -133,6 +143,13 @@ class Task(models.Model):
         return to_public(self.id)
 
     @property
+    def drawing_model(self) -> ImageModel:
+        """The model of a task that a GPU worker has: there is one. Raises ValueError."""
+        if self.model is None:
+            raise ValueError(f"{self.public_id} has no model")
+        return self.model
+
+    @property
     def parameters(self) -> Parameters:
         """What `params` says. Parsed once for each value that the field is given: assign it, don't change it in place.
         Raises ValueError for a row that a newer program wrote.
@@ -170,6 +187,14 @@ class Task(models.Model):
         return self.saved_images if self.saved_images is not None else list(self.image_rows)
 
 
+class Mark(models.TextChoices):
+    """What somebody thinks of a picture."""
+
+    NONE = "", "not marked"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
 class Image(models.Model):
     """One finished picture of a task. Its id follows from the task's (imagegenx_site.ids.image_id), so storing
     twice meets the same row.
@@ -187,15 +212,53 @@ class Image(models.Model):
     height = models.PositiveIntegerField()
     bytes = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
+    mark = models.CharField(max_length=8, choices=Mark, default=Mark.NONE, db_default="", blank=True)
     archived_at = models.DateTimeField(null=True, blank=True, help_text="Its original lies in the archive since then.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["task", "index"], name="image_task")]
+        indexes = [
+            models.Index(fields=["task", "index"], name="image_task"),
+            models.Index(fields=["mark", "id"], name="image_marked", condition=~models.Q(mark="")),
+        ]
 
     def __str__(self) -> str:
         return f"{to_public(self.task_id)}/{self.index}"
+
+
+class Board(models.Model):
+    """Pictures that belong together: a folder. Whoever made it, and of a shared one the team, sees it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey("generation.User", on_delete=models.CASCADE, related_name="boards")
+    name = models.CharField(max_length=100)
+    shared = models.BooleanField(default=False, help_text="The team sees it; its members put pictures on it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def public_id(self) -> str:
+        """The id that clients see."""
+        return to_public(self.id, "brd")
+
+
+class BoardPicture(models.Model):
+    """A picture on a board. It holds plain ids, so that it never blocks a partition's end."""
+
+    board = models.ForeignKey(Board, on_delete=models.CASCADE, related_name="pictures")
+    task_id = models.UUIDField()
+    index = models.PositiveSmallIntegerField()
+    added_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["board", "task_id", "index"], name="on_board_once")]
+        indexes = [models.Index(fields=["task_id"], name="board_picture_task")]
 
 
 class IdempotencyKey(models.Model):

@@ -56,7 +56,9 @@ class InputBody(TypedDict):
     """The parameters as they were decided, so that the same request can be sent again; kinds add their own."""
 
     text: str
-    model: Annotated[str, "`name@revision`."]
+    model: NotRequired[Annotated[str, "`name@revision`; of kinds that need one."]]
+    translated_text: NotRequired[Annotated[str, "What the model reads instead, where it does not know the language."]]
+    translated_negative_text: NotRequired[str]
     resolution: str
     lowered_from: NotRequired[Annotated[str, "The resolution asked for, where a surge made it smaller."]]
     loras: list[LoraInput]
@@ -90,6 +92,7 @@ class OutputBody(TypedDict):
     bytes: int
     sha256: str
     seed: int
+    mark: Annotated[Literal["approved", "rejected"] | None, "Of `POST /api/v1/image/marks`."]
 
 
 class FailureBody(TypedDict):
@@ -171,6 +174,7 @@ def _output(image: Image, base_url: str) -> OutputBody:
         "bytes": image.bytes,
         "sha256": image.sha256,
         "seed": image.seed,
+        "mark": cast(Literal["approved", "rejected"] | None, image.mark or None),
     }
 
 
@@ -196,13 +200,16 @@ def image_url(key: str, base_url: str) -> str:
 
 
 def input_body(text: str, model_key: str, params: Mapping[str, Any]) -> InputBody:
-    names = ("steps", "cfg_scale", "sampler", "seed", "num_images", "style", "postprocess")
     kind = KINDS.get(params["kind"])  # None: a row from before the kind was taken out of the table
+    drawn = ("steps", "cfg_scale", "sampler", "seed", "num_images", "style") if model_key else ()
+    names = (*drawn, "postprocess")
     shown = {name: params[name] for name in (*names, *(kind.stored if kind else ())) if name in params}
     sides = f"{params['width']}x{params['height']}"
     loras = [{"name": lora["name"], "weight": lora["weight"]} for lora in params.get("loras", ())]
-    lowered = {"lowered_from": params["lowered_from"]} if params.get("lowered_from") else {}
-    found = {"text": text, "model": model_key, "resolution": sides, **lowered, "loras": loras, **shown}
+    decided = ("translated_text", "translated_negative_text", "lowered_from")
+    lowered = {name: params[name] for name in decided if params.get(name)}
+    model = {"model": model_key} if model_key else {}
+    found = {"text": text, **model, "resolution": sides, **lowered, "loras": loras, **shown}
     return cast(InputBody, found)
 
 

@@ -57,12 +57,14 @@ def repeat_for_owner(task: Task) -> Task:
 def _check_model(task: Task, plan: Plan, user: User) -> None:
     """Raises Forbidden for a model that is kept for others."""
     known = snapshot.current()
+    if task.model is None:
+        return
     if task.model in known.models and task.model not in known.usable_by(plan, user.team_id).models:
         raise Forbidden(f"Your plan does not include the model {task.model.name}.")
 
 
 def _again(task: Task, parameters: Parameters, new_priority: int, queue_seconds: int) -> Submission:
-    if task.deleted_at is not None or not task.model.enabled:
+    if task.deleted_at is not None or (task.model and not task.model.enabled):
         raise Conflict("The task can't be made again: its text or its model is gone.")
     return Submission(
         replace(parameters, cache=False),  # a repeat asks for new pictures
@@ -91,12 +93,15 @@ def _inputs(parameters: Parameters) -> tuple[InputPicture, ...]:
 
 def _check_plan(task: Task, plan: Plan) -> None:
     parameters = task.parameters
+    upscale = task.recipe.upscale
+    sides = (parameters.width, parameters.height)
     found = plans.faults(
         plan,
         kind=parameters.kind,
-        sides=(parameters.width, parameters.height),
+        sides=sides if task.model else None,
+        finished=None if task.model else plans.enlarged(sides, upscale.scale if upscale else 1),
         images=parameters.num_images,
-        upscale=task.recipe.upscale is not None,
+        upscale=upscale is not None,
     )
     if found:
         raise Forbidden(" ".join(fault.message for fault in found))

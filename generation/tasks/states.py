@@ -4,11 +4,13 @@
               +-----------+
               v           |
     (new) -> queued -> running -> generated -> processed -> stored -> succeeded
-              |  |      |   ^|        |            |
-              |  |      |   +'        |            |        running -> running: claimed anew after its worker died
+              |  |      |   ^|     ^  |   |        |
+              |  |      |   +'     |  |   |        |        running -> running: claimed anew after its worker died
               |  |      +-------------+------------+------> failed | cancelled
               |  +----------------------------------------> failed | cancelled
-              +-------------------------------------------> expired
+              +---------------------------+---------------> expired
+                                   |
+    (new, without a model) --------+   its picture came with the request; no GPU sees it. Expires until a stage begins
 
 Every move is one compare-and-set UPDATE: it names the states it may leave and the fence (worker and attempt while
 running, the stage's owner afterwards), and its answer says whether this caller made it. No row moved means that
@@ -40,7 +42,7 @@ from imagegenx_site.row_statements import AnyOf, Sql, row_of, update
 MOVES: Final[Mapping[str, frozenset[str]]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.EXPIRED, Status.FAILED}),
     Status.RUNNING: frozenset({Status.RUNNING, Status.QUEUED, Status.GENERATED, Status.CANCELLED, Status.FAILED}),
-    Status.GENERATED: frozenset({Status.PROCESSED, Status.CANCELLED, Status.FAILED}),
+    Status.GENERATED: frozenset({Status.PROCESSED, Status.CANCELLED, Status.FAILED, Status.EXPIRED}),
     Status.PROCESSED: frozenset({Status.STORED, Status.CANCELLED, Status.FAILED}),
     Status.STORED: frozenset({Status.SUCCEEDED}),
     Status.SUCCEEDED: frozenset(),
@@ -52,6 +54,18 @@ MOVES: Final[Mapping[str, frozenset[str]]] = {
 
 # Clients see no difference between the states before and after: no poll is made anew, nothing is published.
 UNSEEN: Final = frozenset({Status.PROCESSED, Status.STORED})
+
+
+_NOT_BEGUN: Final = Sql("status = 'queued' OR started_at IS NULL")  # a claim and a stage's lease set `started_at`
+
+
+def first_state(task: Task) -> None:
+    """The state in which a new row is written, and its first entry of history."""
+    if task.model_id is None:
+        task.status, task.generated_at = Status.GENERATED, task.created_at
+    else:
+        task.status = Status.QUEUED
+    task.history = [{"at": task.created_at.isoformat(timespec="milliseconds"), "to": str(task.status)}]
 
 
 class IllegalMove(Exception):
@@ -233,6 +247,7 @@ def _lease(owner: str, seconds: float) -> dict[str, object]:
         "stage_owner": owner,
         "stage_until": until,
         "stage_attempts": Sql("stage_attempts + 1"),
+        "started_at": Sql("COALESCE(started_at, %s)", (now,)),
         "updated_at": now,
     }
 
@@ -342,7 +357,7 @@ def cancel_if_requested(task_id: UUID, among: Sequence[str] | None = None, **fen
 
 
 def request_cancel(task_id: UUID) -> bool:
-    """Record a cancel request for an open task. A queued one is cancelled at once.
+    """Record a cancel request for an open task. One that nobody has begun is cancelled at once.
 
     Answers whether the task is still to be stopped elsewhere (running, or in a later stage).
     """
@@ -350,17 +365,21 @@ def request_cancel(task_id: UUID) -> bool:
     stoppable = Task.objects.filter(pk=task_id, status__in=_sources(Status.CANCELLED))
     if not stoppable.update(cancel_requested=True, updated_at=now):
         return False
-    return not cancel_if_requested(task_id, among=[Status.QUEUED])
+    asked, waiting = {"cancel_requested": True}, [Status.QUEUED, Status.GENERATED]
+    return not _end(
+        task_id, Status.CANCELLED, among=waiting, fence=asked, conditions=[_NOT_BEGUN], finished_at=timezone.now()
+    )
 
 
 def expire_due(limit: int = 500) -> list[UUID]:
-    """queued -> expired for tasks that waited longer than their plan or deadline allows; the ids moved."""
-    due = Task.objects.filter(status=Status.QUEUED, expires_at__lte=timezone.now()).order_by("id")
+    """-> expired for tasks that nobody has begun for longer than their plan or deadline allows; the ids moved."""
+    waiting = Q(status=Status.QUEUED) | Q(status=Status.GENERATED, started_at=None)
+    due = Task.objects.filter(waiting, expires_at__lte=timezone.now()).order_by("id")
     moved = []
     for task_id in due.values_list("id", flat=True)[:limit]:
         message = "No worker was free before the task's deadline. Send it again, or with a later deadline."
         changes = {"error_code": "expired", "error_message": message, "finished_at": timezone.now()}
-        due_now = [Sql("expires_at <= %s", (timezone.now(),))]
+        due_now = [Sql("expires_at <= %s", (timezone.now(),)), _NOT_BEGUN]
         if _end(task_id, Status.EXPIRED, conditions=due_now, **changes):
             moved.append(task_id)
     return moved

@@ -19,7 +19,7 @@ from generation.catalogue.parameters import Parameters
 from generation.catalogue.request_warnings import submission_warnings
 from generation.policy import rules
 from generation.queue import client as queue_client
-from generation.tasks import estimates, move_log, open_tasks
+from generation.tasks import estimates, move_log, open_tasks, stages, states
 from generation.tasks.enqueue import entry_of
 from generation.tasks.idempotency import Idempotency
 from generation.tasks.inputs import InputPicture
@@ -36,12 +36,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Submission:
-    """A request that has passed every check: what to make, on which model, how urgent, and which address to call.
-    `warnings`: what of it does not count.
+    """A request that has passed every check: what to make, on which model (None: a picture is only processed), how
+    urgent, and which address to call. `warnings`: what of it does not count.
     """
 
     parameters: Parameters
-    model: ImageModel
+    model: ImageModel | None
     text: str
     priority: int
     callback_url: str = ""
@@ -156,7 +156,12 @@ def _write(
             insert(tasks)
     else:
         insert(tasks)
-    transaction.on_commit(lambda: places.extend(queue_client.enqueue(list(map(entry_of, tasks))) or ()))
+    to_engine = [task for task in tasks if task.model_id is not None]
+    if to_engine:
+        transaction.on_commit(lambda: places.extend(queue_client.enqueue(list(map(entry_of, to_engine))) or ()))
+    for task in tasks:
+        if task.model_id is None:
+            transaction.on_commit(lambda task=task: stages.send_stages(task.id, task.priority))  # type: ignore[misc]
     transaction.on_commit(lambda: move_log.submitted(list(tasks)))
     return places
 
@@ -172,12 +177,12 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
         kind=parameters.kind,
         priority=submission.priority,
         model=model,
-        model_key=model.key,
+        model_key=model.key if model else "",
         style=parameters.style,
         text=submission.text,
         width=parameters.width,
         height=parameters.height,
-        batch_key=str(parameters.batch_key(model.key)),
+        batch_key=str(parameters.batch_key(model.key)) if model else "",
         cost=parameters.cost,
         callback_url=submission.callback_url,
         warnings=[
@@ -185,11 +190,11 @@ def _new_row(task_id: UUID, submission: Submission, user: User, api_key: ApiKey 
             *submission_warnings(parameters, model),
             *(one.warning for one in submission.inputs if one.warning),
         ],
-        history=[{"at": created.isoformat(timespec="milliseconds"), "to": "queued"}],
         created_at=created,
         expires_at=created + timedelta(seconds=submission.queue_seconds),
     )
     task.parameters = parameters
+    states.first_state(task)
     return task
 
 

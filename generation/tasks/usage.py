@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Count, F, IntegerField, Q, Sum
+from django.db.models import Count, IntegerField, Q, Sum, Value
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, TruncDate
+from django.db.models.functions import Cast, Coalesce, TruncDate
 
 from generation.accounts.models import User
 from generation.tasks.models import Status, Task, UsageDay
@@ -20,6 +20,7 @@ from imagegenx_site.ids import first_id_of
 
 GROUPS: Final = {"day": "day", "model": "model_name", "kind": "kind", "key": "api_key__prefix"}
 _COUNTED: Final = ("tasks", "succeeded", "images", "megapixel_steps")
+_MODEL_NAME: Final = Coalesce("model__name", Value(""))  # empty: a picture that was only processed
 _UNPAID: Final = (Status.FAILED, Status.EXPIRED)
 
 
@@ -62,7 +63,7 @@ def _of_tasks(first: date, last: date, user: User | None = None) -> list[dict[st
     rows = rows.filter(user=user) if user else rows
     done = Q(status=Status.SUCCEEDED)
     images = Cast(KT("params__num_images"), IntegerField())
-    grouped = rows.order_by().annotate(model_name=F("model__name"), day=TruncDate("created_at"))
+    grouped = rows.order_by().annotate(model_name=_MODEL_NAME, day=TruncDate("created_at"))
     summed = grouped.values("day", "user_id", "api_key_id", "api_key__prefix", "model_name", "kind").annotate(
         tasks=Count("id"),
         succeeded=Count("id", filter=done),

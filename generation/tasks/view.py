@@ -98,6 +98,6 @@ def _full(link: str | None, base_url: str) -> str | None:
 def _etag(task: Task, images: list[Image]) -> str:
     """Changes with the task's state and pictures, and before the signed addresses in the answer run out."""
     period = int(time.time() // (settings.URL_SECONDS / 2)) if images else 0
-    pictures = hashlib.sha256("".join(image.key for image in images).encode()).hexdigest()[:8]
+    pictures = hashlib.sha256("".join(image.key + image.mark for image in images).encode()).hexdigest()[:8]
     enlarging = int(enlargement.is_due(task, images))
     return f'W/"{task.status}-{task.progress}-{task.attempt}-{task.priority}-{pictures}-{enlarging}-{period}"'

@@ -9,18 +9,21 @@ from typing import Final
 from auditlog.registry import auditlog
 from django.db import models
 
-from generation.accounts.models import ApiKey, Plan, Team, User
-from generation.catalogue.models import ImageModel, Lora, Style
+from generation.accounts.models import ApiKey, ExternalLogin, Plan, SecondFactor, Team, User
+from generation.catalogue.models import ImageModel, Lora, ModelImport, Style
 from generation.policy.models import BlockedTerm, PolicyProfile
 from generation.webhooks.models import WebhookEndpoint
 
 AUDITED: Final[dict[type[models.Model], list[str]]] = {
     ApiKey: ["digest", "last_used_at"],
     BlockedTerm: [],
+    ExternalLogin: [],
     ImageModel: ["updated_at"],
     Lora: ["uses"],
+    ModelImport: ["state", "note", "at"],
     Plan: [],
     PolicyProfile: [],
+    SecondFactor: ["secret", "last_step", "recovery"],
     Style: [],
     Team: [],
     User: ["password", "last_login"],

@@ -101,6 +101,19 @@ async def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float
                 return answer.status_code
 
 
+async def ask(
+    url: str, body: bytes, headers: dict[str, str], *, timeout: float, allowed: Sequence[str], max_bytes: int
+) -> bytes:
+    """POST once and give the body of the answer. Raises as `get` does."""
+    async with _attempt(timeout, allowed) as (client, budget):
+        _check(url)
+        with _at_host(url):
+            budget.left = 2 * max_bytes + MAX_HEAD
+            plain = {"accept-encoding": "identity"}
+            async with client.stream("POST", url, content=body, headers=headers | plain) as answer:
+                return await _body(answer, max_bytes)
+
+
 async def get(url: str, *, timeout: float, allowed: Sequence[str], max_bytes: int) -> bytes:
     """GET the body. `timeout` in s for all of it, redirects included.
 

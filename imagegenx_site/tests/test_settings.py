@@ -113,3 +113,13 @@ def test_every_setting_has_its_comment_before_or_beside_it() -> None:
     ]
     assert bare == []
     assert not [line for line in lines if re.match(r"\).*  # ", line)]
+
+
+def test_an_address_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("", "http://127.0.0.1:5000", "https://translate.example/api/"):
+        monkeypatch.setenv("TRANSLATOR_URL", text)
+        assert environment.address("TRANSLATOR_URL") == text
+    for text in ("127.0.0.1:5000", "ftp://x", "http://", "http://x/?a=b", "http://a b/"):
+        monkeypatch.setenv("TRANSLATOR_URL", text)
+        with pytest.raises(ImproperlyConfigured, match="TRANSLATOR_URL is"):
+            environment.address("TRANSLATOR_URL")

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import struct
+import time
 import zlib
 from typing import Any
 from urllib.parse import quote, quote_from_bytes
@@ -257,3 +258,53 @@ def test_every_form_of_a_picture_in_a_text_is_read(text: str) -> None:
 def test_another_text_is_no_picture(text: str) -> None:
     with pytest.raises(ValueError):
         decoded_text(text)
+
+
+# ---- files of too many pieces
+
+
+def _pieces(name: bytes, data: bytes, count: int) -> bytes:
+    return png(64, 64, 8, 2, b"\0" * (64 * 193), *[(name, data)] * count)
+
+
+def _segments(piece: bytes, size: int = 2 << 20) -> bytes:
+    plain = written(Image.new("RGB", (64, 64), GREEN), "JPEG")
+    return plain[:2] + piece * (size // len(piece)) + plain[2:]
+
+
+INTRICATE = {
+    "texts": _pieces(b"tEXt", b"a\0b", 1000),
+    "unknown chunks": _pieces(b"aaAa", b"", 1000),
+    "empty data": _pieces(b"IDAT", b"", 21_000),
+    "packed profiles": _pieces(b"iCCP", b"x\0\0" + zlib.compress(bytes(1_000_000)), 2),
+    "packed texts": _pieces(b"zTXt", b"x\0\0" + zlib.compress(b"A" * 1_000_000), 10),
+    "empty segments": _segments(b"\xff\xe1\0\2"),
+    "comments": _segments(b"\xff\xfe\0\3x"),
+    "tables": _segments(b"\xff\xdb\0\x43\0" + bytes(range(1, 65))),
+    "filling": _segments(b"\xff"),
+    "stuffing": _segments(b"\xff\0"),
+    "junk": _segments(b"\xff\xe1\0\2" + bytes(2000)),
+}
+
+
+@pytest.mark.parametrize("name", INTRICATE)
+def test_a_file_of_too_many_pieces_is_refused_before_it_is_read(name: str) -> None:
+    """Pillow reads them one by one in Python: 20 MiB of them took half a minute, and nobody else was served."""
+    began = time.process_time()
+    with pytest.raises(PictureFault) as refused:
+        read(INTRICATE[name])
+    assert (refused.value.code, time.process_time() - began < 0.5) == ("not_a_picture", True)
+
+
+def test_large_profiles_and_notes_are_no_such_pieces() -> None:
+    notes: dict[str, Any] = {"icc_profile": bytes(15 << 20), "xmp": bytes(60_000), "comment": b"x" * 60_000}
+    assert read(written(Image.new("RGB", (64, 64), GREEN), "JPEG", **notes)).picture.size == (64, 64)
+    assert read(_pieces(b"tEXt", b"a\0b", 200)).picture.size == (64, 64)
+
+
+def test_percent_encoding_is_undone_at_once() -> None:
+    """20 MiB written so took 12 s."""
+    data, began = bytes(range(256)) * 20_000, time.process_time()
+    assert decoded_text("data:," + "".join(f"%{byte:02x}" for byte in data)) == data
+    assert time.process_time() - began < 4
+    assert decoded_text("data:,a%3Db=c%0d%0A \t%20") == b"a=b=c\r\n \t "

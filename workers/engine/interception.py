@@ -123,8 +123,12 @@ def in_context(context: Hashable) -> Iterator[None]:
 
 def await_future(future: Future) -> Any:
     """Wait for a future without stopping the engine: other samples step on meanwhile."""
-    record = SharedModule(None, future.result, None, Phase.REMOTE, inspect.Signature())
-    return suspend(Call(record, {}, future=future))
+    return suspend(elsewhere(future))
+
+
+def elsewhere(future: Future) -> Call:
+    """The call of a sample that waits for that future."""
+    return Call(SharedModule(None, future.result, None, Phase.REMOTE, inspect.Signature()), {}, future=future)
 
 
 def _named(signature: inspect.Signature, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class TaskBatch:
 
 _NOT_PIXELS: Final = {
     "num_images", "style", "image_key", "mask_key", "control_key", "postprocess", "style_tone", "plan_watermark",
-    "preview", "cache", "check_images", "lowered_from", "schema",
+    "preview", "cache", "check_images", "lowered_from", "schema", "translated_text", "translated_negative_text",
 }  # fmt: skip
 """Parameters that do not change what the engine makes. Any other one is part of a sample's identity."""
 

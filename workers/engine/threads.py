@@ -1,4 +1,4 @@
-"""How many CPU threads a forward pass is spread over."""
+"""How many CPU threads a forward pass is spread over, and how many decoders run beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 BESIDE_A_GPU = 4  # the CPU only launches kernels there, and steps what is kept on it
+MOST_DECODERS = 8  # each holds the activations of a picture
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -17,6 +18,12 @@ def engine_threads(device: torch.device) -> int:
     the processor counts, which torch does not see."""
     cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0)), _granted())
     return max(1, cores if device.type == "cpu" else min(cores, BESIDE_A_GPU))
+
+
+def decoder_threads(device: torch.device) -> int:
+    """One for each processor that this process may use, where the CPU computes and has more than one."""
+    processors = min(len(os.sched_getaffinity(0)), _granted(), MOST_DECODERS)
+    return processors if device.type == "cpu" and processors > 1 else 0
 
 
 def _granted() -> int:

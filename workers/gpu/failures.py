@@ -49,7 +49,7 @@ def after_device_loss(history: History, *, alone: bool) -> Release:
 
 def usable_fallback(task: Task) -> ImageModel | None:
     """The model that may stand in for the task's own, if it can do what the task asks for."""
-    model = task.model.fallback
+    model = task.drawing_model.fallback
     if model is None or not model.enabled:
         return None
     fits = task.kind in model.kinds and max(task.width, task.height) <= model.max_side

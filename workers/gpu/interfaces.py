@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from generation.queue.values import BatchKey
@@ -21,7 +21,9 @@ class Room(Protocol):
 
 
 class EngineLike(Room, Protocol):
-    """Samples in, events out."""
+    """Samples in, events out. `wake` is called, from any thread, when there is something for `step` to go on with."""
+
+    wake: Callable[[], None]
 
     @property
     def idle(self) -> bool: ...
@@ -37,5 +39,9 @@ class PoolLike(Protocol):
 
     def ensure(self, spec: ModelSpec) -> None: ...
     def loaded(self) -> Collection[str] | None: ...
+    def sizes(self) -> dict[str, tuple[int, str]]: ...
+    def request(self, key: str) -> None: ...
+    def settle_requested(self) -> Mapping[str, Exception]: ...
+    def retire(self, key: str) -> None: ...
     def unload_idle(self) -> list[str]: ...
     def trim(self) -> None: ...

@@ -19,9 +19,11 @@ from generation.queue.worker import WorkerQueue
 from imagegenx_site import readiness
 from imagegenx_site.config import GpuConfig
 from workers.engine.requests import Cancelled, Event, Failed, Finished, Progress
-from workers.gpu import worker_alerts
+from workers.gpu import model_health, worker_alerts
 from workers.gpu.intake import Intake
 from workers.gpu.interfaces import EngineLike, PoolLike
+from workers.gpu.model_commands import ModelCommands
+from workers.gpu.model_memory import MemoryReporter
 from workers.gpu.outcomes import End, Outcome
 from workers.gpu.progress import ProgressReporter
 from workers.gpu.running_tasks import RunningTask
@@ -71,6 +73,8 @@ class EngineLoop(threading.Thread):
         self._side_threads = ThreadPoolExecutor(4, thread_name_prefix="side")
         self._intake = Intake(queue, self._side_threads, wake=tickets.wake)
         self._settler = Settler(queue, tickets, self._side_threads, config.persistence_patience)
+        self.model_commands = ModelCommands(wake=tickets.wake)
+        self.memory = MemoryReporter(queue.config.worker)
         self._redis_from = self._next_tick = self._next_check = self._next_unload = self._trim_at = 0.0
 
     # ---- what other threads may call
@@ -90,10 +94,12 @@ class EngineLoop(threading.Thread):
         try:
             self.watchdog.loading()
             self._pool, self._engine = self._start_engine()
+            self._engine.wake = self.tickets.wake
             self.ready.set()
             while self._stop_at is None or self._something_left(self._stop_at):
                 self.turn()
             self._side_threads.shutdown(wait=True)
+            self.memory.leave()
             self.watchdog.leave()
         except BaseException as error:
             self.broken = error
@@ -117,7 +123,7 @@ class EngineLoop(threading.Thread):
         self._evict_paused()
         self._note(events)
         self._settle()
-        self._unload_idle()
+        self._tend_models()
         if not events:
             self._pause()
 
@@ -164,6 +170,7 @@ class EngineLoop(threading.Thread):
             if now >= self._next_check:
                 self._next_check = now + self.config.check_every
                 self.queue.requeue_orphans(self._intake.claimed_ids() | self._running.keys())
+                self.queue.note_models(self._pool.loaded() or ())
             if tick.lease_expired:
                 self.queue.requeue_dead()
         except RedisError as error:
@@ -242,12 +249,18 @@ class EngineLoop(threading.Thread):
             self._trim_at = 0.0
             self._pool.trim()
 
-    def _unload_idle(self) -> None:
-        """Models that were unused for long leave the memory, also under a steady load of another."""
+    def _tend_models(self) -> None:
+        """What operators ask for. Models that were unused for long leave the memory, also under a steady load of
+        another.
+        """
+        self.model_commands.carry_out(self._pool)
         now = time.monotonic()
         if now >= self._next_unload:
             self._next_unload = now + self.config.unload_every
             self._pool.unload_idle()
+            for key, error in self._pool.settle_requested().items():
+                self._side_threads.submit(model_health.note_failed_key, key, error)
+            self.memory.report(self._pool.sizes(), str(getattr(self._pool, "device", "")), self._side_threads)
 
     @property
     def _busy(self) -> bool:

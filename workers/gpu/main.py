@@ -24,7 +24,7 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     from workers.engine import Engine, EngineConfig, EngineError, ModelPool, ModelUnavailable, PoolConfig
     from workers.engine.batching.calibration import CalibrationTable, Calibrator
     from workers.engine.batching.scheduler import Policy
-    from workers.engine.threads import engine_threads
+    from workers.engine.threads import decoder_threads, engine_threads
     from workers.gpu import model_health, preload
     from workers.gpu.samples import spec_of
 
@@ -32,12 +32,14 @@ def start_engine() -> tuple[PoolLike, EngineLike]:
     budget = int(settings.GPU_MEMORY_GB * 2**30)
     pool = ModelPool(PoolConfig(settings.GPU_DEVICE, budget, settings.GPU_IDLE_UNLOAD_S))
     threads = settings.TORCH_THREADS or engine_threads(pool.device)
+    decoders = settings.DECODER_THREADS if settings.DECODER_THREADS >= 0 else decoder_threads(pool.device)
     step_max_s = settings.STEP_MAX_MS / 1000
     table = CalibrationTable(Path(settings.CALIBRATION_FILE))
     calibrator = Calibrator(table, pool.device, step_max_s=step_max_s)
     policy = Policy(row_buckets=settings.GPU_ROW_BUCKETS)
     config = EngineConfig(
         threads=threads,
+        decoders=decoders,
         step_max_s=step_max_s,
         batch_limits=settings.BATCH_LIMITS,
         paused_bytes=int(settings.GPU_PAUSED_GB * 2**30),

@@ -33,7 +33,7 @@ def note_loaded(model: ImageModel) -> None:
         logger.error("that %s was loaded is not noted: %s", model.key, error)
 
 
-def note_failed(model: ImageModel, error: ModelUnavailable) -> None:
+def note_failed(model: ImageModel, error: Exception) -> None:
     """It could not be loaded. Best effort; the log has it in any case."""
     logger.error("%s", error, extra={"model": model.key})
     _noted.discard(model.fingerprint)
@@ -43,6 +43,14 @@ def note_failed(model: ImageModel, error: ModelUnavailable) -> None:
         alerts.raise_for_model(model.name, str(error))
     except Error as fault:
         logger.error("that %s cannot be loaded is not noted: %s", model.key, fault)
+
+
+def note_failed_key(key: str, error: Exception) -> None:
+    """The same of a model that an operator asked for, by `name@revision`."""
+    name, _, revision = key.partition("@")
+    model = ImageModel.objects.filter(name=name, revision=revision).first()
+    if model is not None:
+        note_failed(model, error)
 
 
 def for_customers(error: BaseException, model: ImageModel) -> str:

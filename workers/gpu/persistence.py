@@ -38,7 +38,7 @@ def _persist(running: RunningTask, worker: str) -> None:
     if states.mark_generated(task.id, worker=worker, attempt=task.attempt, warnings=warnings):
         send_stages(task.id, task.priority)
         if len(running.reused) < len(running.samples):
-            model_health.note_loaded(task.model)
+            model_health.note_loaded(task.drawing_model)
         for index, sample in enumerate(running.samples):
             if sample.cacheable and index not in running.reused:
                 results.keep(task.id, sample.identity, results.Result(pictures[index], tuple(running.warnings)))

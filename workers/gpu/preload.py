@@ -26,7 +26,8 @@ def wanted_models() -> Iterable[ImageModel]:
     if not is_auto():
         return ImageModel.objects.filter(name__in=settings.GPU_PRELOAD, enabled=True)
     since = timezone.now() - LOOKED_AT
-    used = Task.objects.filter(created_at__gte=since).values("model_id").annotate(count=Count("id")).order_by("-count")
+    drawn = Task.objects.filter(created_at__gte=since, model__isnull=False)
+    used = drawn.values("model_id").annotate(count=Count("id")).order_by("-count")
     ids = [entry["model_id"] for entry in used[:10]]
     rows = ImageModel.objects.in_bulk(ids)
     default = snapshot.current().default_model(TEXT_TO_IMAGE)

@@ -46,7 +46,7 @@ def samples_of(task: Task, *, alone: bool) -> tuple[SampleRequest, ...]:
     first = SampleRequest(
         sample_id=SampleId(str(task.id), 0),
         parameters=parameters,
-        model=task.model.key,
+        model=task.drawing_model.key,
         priority=task.priority,
         image=_picture(parameters.image_key),
         mask=_mask(parameters.mask_key),

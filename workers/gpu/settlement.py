@@ -146,8 +146,8 @@ def settle_row(claimed: Claimed, task: Task | None, outcome: Outcome, worker: st
 def _settle_failure(task: Task, outcome: Outcome, worker: str) -> Release:
     error = outcome.error or RuntimeError("the engine gave no reason")
     if isinstance(error, ModelUnavailable):
-        model_health.note_failed(task.model, error)
-    text = model_health.for_customers(error, task.model)
+        model_health.note_failed(task.drawing_model, error)
+    text = model_health.for_customers(error, task.drawing_model)
     cause = f"inference failed: {type(error).__name__}: {text}"
     fallback = failures.usable_fallback(task)
     release = failures.after_failure(task.history, retryable=outcome.retryable, has_fallback=fallback is not None)

@@ -67,5 +67,5 @@ def _running_task(claim: Claimed, task: Task) -> RunningTask:
     cached = dict.fromkeys(warning for result in found.values() for warning in result.warnings)
     own = failures.fallback_warnings(task.history)
     return RunningTask(
-        claim, task, spec_of(task.model), samples, images=images, warnings=list(cached), own_warnings=own
+        claim, task, spec_of(task.drawing_model), samples, images=images, warnings=list(cached), own_warnings=own
     )

@@ -29,6 +29,7 @@ from generation.queue.read_order import ReadOrder
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from imagegenx_site import redis_clients
 from imagegenx_site.celery import app as site_app
+from workers.gpu import model_commands
 from workers.gpu.interfaces import EngineLike, PoolLike
 from workers.gpu.loop import EngineLoop, LoopConfig
 from workers.gpu.progress import ProgressReporter
@@ -115,6 +116,7 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
     loop = EngineLoop(
         queue, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_terminate_process
     )
+    model_commands.commands, loop.memory.node = loop.model_commands, str(worker.hostname)  # type: ignore[attr-defined]
     ReadOrder.gate = staticmethod(lambda: loop.idle and tickets.unclaimed < TICKETS_AHEAD)
     return loop
 

@@ -1,15 +1,16 @@
-"""Starts the pulls that were asked for in the admin."""
+"""Starts the pulls and imports that were asked for in the admin."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from celery import shared_task
 from django.db import connection
 
-from generation.catalogue.models import ModelPreset
-from generation.catalogue.presets import requested
+from generation.catalogue.presets import incoming, requested
 
-_pulling: Final = threading.Lock()  # one at a time in a process: each fetches several files at once
+_busy: Final = threading.Lock()  # one at a time in a process: each fetches or writes several files at once
 
 
 @shared_task(name="maintenance.start_model_pulls")
@@ -17,18 +18,26 @@ def start_model_pulls() -> None:
     """In a thread of its own: a pull takes hours, and other jobs go on. It ends with this process, and another takes it
     up (generation/catalogue/presets/requested.py).
     """
-    if not _pulling.acquire(blocking=False):
+    if not _busy.acquire(blocking=False):
         return
-    preset = requested.claim()
-    if preset is None:
-        _pulling.release()
+    work = _next()
+    if work is None:
+        _busy.release()
         return
-    threading.Thread(target=_pull, args=(preset,), name=f"pull-{preset.name}", daemon=True).start()
+    threading.Thread(target=_do, args=(work,), name="model", daemon=True).start()
 
 
-def _pull(preset: ModelPreset) -> None:
+def _next() -> Callable[[], None] | None:
+    if preset := requested.claim():
+        return partial(requested.run, preset)
+    if wanted := incoming.claim():
+        return partial(incoming.run, wanted)
+    return None
+
+
+def _do(work: Callable[[], None]) -> None:
     try:
-        requested.run(preset)
+        work()
     finally:
         connection.close()
-        _pulling.release()
+        _busy.release()

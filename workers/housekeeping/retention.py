@@ -4,7 +4,7 @@ partitions. Nothing is left behind, nothing points at nothing.
     1 objects of the day, in the store and in the spool    an interrupted run finds rows, and comes again
     2 rows in the DEFAULT partition, the day's partitions  a task of that day no longer exists
     3 objects once more                                    what somebody made of them during 1 and 2
-    4 what refers to the day by id alone: batches, refused requests
+    4 what refers to the day by id alone: batches, pictures on boards, refused requests
 """
 
 import logging
@@ -21,7 +21,7 @@ from django.db import connection, transaction
 
 from generation.policy.models import PolicyRefusal
 from generation.tasks import partitions
-from generation.tasks.models import Batch
+from generation.tasks.models import Batch, BoardPicture
 from generation.telemetry import job_leases
 from imagegenx_site.ids import first_id_of, moment_of
 from storage import keys
@@ -78,6 +78,7 @@ def _end(first_kept: date, owner: str) -> Ended:
         _log.info("history ended", extra={"day": day.isoformat(), "objects": objects})
     # A batch's tasks lie in its day or the next.
     Batch.objects.filter(id__lt=first_id_of(first_kept - timedelta(days=1)))._raw_delete(Batch.objects.db)
+    BoardPicture.objects.filter(task_id__lt=first_id_of(first_kept))._raw_delete(BoardPicture.objects.db)
     start = datetime.combine(first_kept, time(), UTC)
     PolicyRefusal.objects.filter(created_at__lt=start).delete()
     return Ended(len(days), objects, dropped)

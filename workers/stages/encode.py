@@ -14,6 +14,7 @@ from postprocessing.provenance import SignerConfig
 from postprocessing.recipe import Recipe
 from postprocessing.superres import SuperResConfig
 from storage import keys, raw
+from storage.store import get_store
 from workers.stages.lease import LeaseRenewer
 from workers.stages.step_times import StepTimes
 
@@ -21,13 +22,18 @@ Lossless = Mapping[int, np.ndarray]  # pictures of one task by number: uint8 [H,
 
 
 def read_lossless(task: Task, numbers: Iterable[int]) -> Lossless:
-    """What the engine made of the task, from the raw store. Raises ValueError for a damaged file."""
+    """What the engine made of the task, from the raw store; of a task without a model the picture that came with it.
+    Raises ValueError for a damaged file.
+    """
     return {number: _decoded(task, number) for number in numbers}
 
 
 def _decoded(task: Task, number: int) -> np.ndarray:
-    data = np.frombuffer(raw.read(keys.raw_key(task.id, number, task.attempt)), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    if task.model_id is None:
+        stored = get_store("images").read(task.parameters.image_key)
+    else:
+        stored = raw.read(keys.raw_key(task.id, number, task.attempt))
+    picture = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise ValueError(f"raw picture {number} of attempt {task.attempt} is damaged")
     return picture

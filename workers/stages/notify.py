@@ -68,7 +68,7 @@ def observe_success(task: Task) -> None:
 
 def _note_time_after_gpu(task: Task) -> None:
     """For the estimates, which may do without."""
-    if task.generated_at is None:
+    if task.generated_at is None or task.model_id is None:
         return
     try:
         seconds = (timezone.now() - task.generated_at).total_seconds()

@@ -13,7 +13,9 @@ from redis import Redis
 
 from fixtures.fleet import ROOT, Fleet, all_ended, statuses, submit, wait_until
 from generation.accounts.models import User
+from generation.catalogue.models import ImageModel
 from generation.queue import client as queue_client
+from generation.queue import model_memory
 from generation.tasks.models import Status, Task
 from imagegenx_site.celery import app
 
@@ -117,3 +119,23 @@ def test_purge_loses_nothing(fleet: Fleet, user: User, redis: Redis) -> None:
     app.control.revoke(str(busy))
     wait_until(lambda: statuses(ids)["generated"] == 30, 30, lambda: str(statuses(ids)))
     wait_until(lambda: lengths(redis) == [0, 0, 0, 0], 10)
+
+
+def test_a_worker_loads_and_drops_models_by_hand(fleet: Fleet, user: User, redis: Redis) -> None:
+    """And publishes what it has, here nothing: its engine only sleeps."""
+    fleet.only("gpu1")
+    wait_until(lambda: redis.keys("gq:models:*"), 20)
+    (worker,) = model_memory.held()
+    assert (worker.node, worker.models) == ("gpu1@test", {})
+
+    def ask(action: str, name: str) -> dict[str, str]:
+        answers = app.control.broadcast(
+            "model", arguments={"action": action, "name": name}, destination=["gpu1@test"], reply=True, timeout=5
+        )
+        return dict(answers[0]["gpu1@test"]) if answers else {}
+
+    assert ask("load", "mini") == {"ok": f"{ImageModel.objects.get(name='mini').key}: load"}
+    assert "there is no enabled model" in ask("load", "nothing")["error"]
+    assert "load, unload" in ask("burn", "mini")["error"]
+    model_memory.ask("gpu1@test", "unload", "mini")
+    wait_until(lambda: "unload, by hand" in fleet.tail("gpu1"), 10)

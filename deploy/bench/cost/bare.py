@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from deploy.bench.product import ROOT
-from deploy.commands import ALLOCATOR
+from deploy.commands import ENGINE_ENVIRONMENT
 
 TEXT: Final = "a red circle, white background"
 MODELS: Final = ROOT / "fixtures" / "models"
@@ -19,7 +19,7 @@ MODELS: Final = ROOT / "fixtures" / "models"
 
 @dataclass(frozen=True)
 class BareSetting:
-    """How the pipeline is run. `allocator`: with the product's allocator; `layout`: with channels last."""
+    """How the pipeline is run. `allocator`: with the variables of the product's GPU worker; `layout`: channels last."""
 
     batch: int = 8
     threads: int = 1
@@ -42,8 +42,8 @@ SETTINGS: Final = [
 def measure(model: str, steps: int, side: int, count: int, setting: BareSetting) -> dict[str, float]:
     """Pictures/s and CPU ms a picture of one setting, in a process of its own."""
     case = {"model": model, "steps": steps, "side": side, "count": count, "setting": asdict(setting)}
-    allocator = ALLOCATOR if setting.allocator else {}
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | allocator
+    ours = ENGINE_ENVIRONMENT if setting.allocator else {}
+    env = {name: value for name, value in os.environ.items() if name not in ENGINE_ENVIRONMENT} | ours
     env["OMP_NUM_THREADS"] = str(setting.threads)
     command = [sys.executable, "-m", "deploy.bench.cost.bare", json.dumps(case)]
     answer = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ class PacedEngine:
 
     def __init__(self) -> None:
         self.warm_key: BatchKey | None = None
+        self.wake: Callable[[], None] = lambda: None
         self._samples: dict[SampleId, SampleRequest] = {}
         self._done: Counter[SampleId] = Counter()
         self._passed_over: Counter[SampleId] = Counter()
@@ -108,6 +110,18 @@ class EmptyPool:
 
     def loaded(self) -> None:
         """Not known."""
+
+    def sizes(self) -> dict[str, tuple[int, str]]:
+        return {}
+
+    def request(self, key: str) -> None:
+        pass
+
+    def settle_requested(self) -> dict[str, Exception]:
+        return {}
+
+    def retire(self, key: str) -> None:
+        pass
 
     def unload_idle(self) -> list[str]:
         return []

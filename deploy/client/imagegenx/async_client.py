@@ -24,6 +24,7 @@ from imagegenx.parameters import (
     InpaintParameters,
     Parameters,
     Picture,
+    ProcessingParameters,
 )
 from imagegenx.retries import Retries
 
@@ -74,10 +75,10 @@ class AsyncClient(AsyncCatalogue):
     ) -> Task:
         return await self._connection.send(calls.controlnet(text, control_image, image, mask, parameters))
 
-    async def upscale(self, image: Picture, scale: int = 2, **parameters: Unpack[ImageParameters]) -> Task:
+    async def upscale(self, image: Picture, scale: int = 2, **parameters: Unpack[ProcessingParameters]) -> Task:
         return await self._connection.send(calls.upscale(image, scale, parameters))
 
-    async def remove_background(self, image: Picture, **parameters: Unpack[ImageParameters]) -> Task:
+    async def remove_background(self, image: Picture, **parameters: Unpack[ProcessingParameters]) -> Task:
         return await self._connection.send(calls.remove_background(image, parameters))
 
     async def batch(self, texts: Sequence[str], **parameters: Unpack[BatchParameters]) -> Batch:

@@ -24,6 +24,7 @@ class Output:
     bytes: int = 0
     sha256: str = ""
     seed: int = 0
+    mark: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from imagegenx.parameters import BESIDE_PARAMS, Picture
 from imagegenx.pictures import FilePart, picture_part
 
 API = "/api/v1"
-LEAST_STRENGTH = 0.05  # of image-to-image; for what shall change only in post-processing
 T = TypeVar("T")
 
 
@@ -86,19 +85,11 @@ def controlnet(
 
 
 def upscale(image: Picture, scale: int, fields: Mapping[str, Any]) -> Call[Task]:
-    """The API has no kind that only enlarges: image-to-image that changes as little as it can, then enlarged."""
-    return _only_processed(image, {"upscale": {"scale": scale, "late": False}}, fields)
+    return submission("upscale", task_of, {"scale": scale, **fields}, {"image": image})
 
 
 def remove_background(image: Picture, fields: Mapping[str, Any]) -> Call[Task]:
-    """Likewise; the background becomes pure white."""
-    return _only_processed(image, {"white_background": True}, fields)
-
-
-def _only_processed(image: Picture, steps: Mapping[str, Any], fields: Mapping[str, Any]) -> Call[Task]:
-    rest = {"text": "a photo", "strength": LEAST_STRENGTH, **fields}
-    block = {**steps, **(rest.pop("postprocess", None) or {})}
-    return submission("img2img", task_of, {**rest, "postprocess": block}, {"image": image})
+    return submission("background", task_of, fields, {"image": image})
 
 
 def batch(texts: Sequence[str], fields: Mapping[str, Any]) -> Call[Batch]:

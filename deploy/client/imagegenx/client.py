@@ -24,6 +24,7 @@ from imagegenx.parameters import (
     InpaintParameters,
     Parameters,
     Picture,
+    ProcessingParameters,
 )
 from imagegenx.retries import Retries
 
@@ -86,12 +87,12 @@ class Client(Catalogue):
         """A picture with the lines, depth or pose of another."""
         return self._connection.send(calls.controlnet(text, control_image, image, mask, parameters))
 
-    def upscale(self, image: Picture, scale: int = 2, **parameters: Unpack[ImageParameters]) -> Task:
-        """Twice or four times as large, redrawn as little as the API can."""
+    def upscale(self, image: Picture, scale: int = 2, **parameters: Unpack[ProcessingParameters]) -> Task:
+        """Twice or four times as large."""
         return self._connection.send(calls.upscale(image, scale, parameters))
 
-    def remove_background(self, image: Picture, **parameters: Unpack[ImageParameters]) -> Task:
-        """On pure white, redrawn as little as the API can."""
+    def remove_background(self, image: Picture, **parameters: Unpack[ProcessingParameters]) -> Task:
+        """On pure white, where the background is plain."""
         return self._connection.send(calls.remove_background(image, parameters))
 
     def batch(self, texts: Sequence[str], **parameters: Unpack[BatchParameters]) -> Batch:

@@ -23,8 +23,16 @@ class RequestFields(TypedDict, total=False):
     prefer_wait: int
 
 
-class Parameters(RequestFields, total=False):
-    """Of every kind."""
+class ProcessingParameters(RequestFields, total=False):
+    """Of every kind: what is done to the finished picture."""
+
+    saturation: float
+    format: str
+    postprocess: dict[str, Any]
+
+
+class Parameters(ProcessingParameters, total=False):
+    """Of every kind that draws."""
 
     resolution: str
     model: str
@@ -36,13 +44,10 @@ class Parameters(RequestFields, total=False):
     sampler: str
     seed: int
     num_images: int
-    saturation: float
-    format: str
     deterministic: bool
     cache: bool
     loras: list[Any]
     preview: bool
-    postprocess: dict[str, Any]
 
 
 class ImageParameters(Parameters, total=False):

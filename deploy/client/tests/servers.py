@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 from django.db import connection
-from fixtures.rows import finish
+from fixtures.rows import finish, process_pictures
 from generation.accounts.models import User
 from generation.tasks import states
 from generation.tasks.models import Status, Task
@@ -83,6 +83,7 @@ def working(live: str) -> Iterator[None]:
                 else:
                     with contextlib.suppress(ValueError):  # canceled a moment ago: nothing to claim
                         finish(task, task.params["num_images"])
+            process_pictures()
         connection.close()
 
     thread = threading.Thread(target=work)

@@ -51,7 +51,7 @@ def test_every_kind_of_picture(client: Client, tmp_path: Any) -> None:
         client.upscale(picture, 2),
         client.remove_background(picture),
     ]
-    kinds = ["img2img", "inpaint", "inpaint", "controlnet", "controlnet", "img2img", "img2img"]
+    kinds = ["img2img", "inpaint", "inpaint", "controlnet", "controlnet", "upscale", "background"]
     assert [client.wait(task).kind for task in made] == kinds
     blocks = [task.input["postprocess"] for task in made[-2:]]
     assert blocks[0]["upscale"]["scale"] == 2

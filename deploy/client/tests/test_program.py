@@ -63,7 +63,7 @@ def test_pictures_become_pictures(program: Program, tmp_path: Path) -> None:
         ("remove-background", "a.png"),
     ]
     made = [program.json(*command, "-o", f"{number}.webp") for number, command in enumerate(commands)]
-    kinds = ["img2img", "inpaint", "inpaint", "controlnet", "img2img", "img2img"]
+    kinds = ["img2img", "inpaint", "inpaint", "controlnet", "upscale", "background"]
     assert [one["task"]["kind"] for one in made] == kinds
     assert made[0]["task"]["input"]["strength"] == 0.6
     assert made[3]["task"]["input"]["control_type"] == "canny"

@@ -8,6 +8,8 @@ from django.test import Client
 from generation.accounts.models import User
 from generation.catalogue import snapshot
 from generation.catalogue.models import ImageModel, ModelPreset
+from generation.queue import model_memory
+from generation.queue.model_memory import WorkerModels
 from generation.tasks.models import Task
 
 ADD = "/admin/generation/imagemodel/add/"
@@ -112,3 +114,37 @@ def test_presets_are_rows_that_an_operator_can_add_to(staff: Client) -> None:
 def _afterwards() -> Any:
     yield
     snapshot.reload()
+
+
+def test_memory_is_measured_or_computed_and_says_which(staff: Client) -> None:
+    name = ModelPreset.objects.filter(kind="model", base="").exclude(parameters={}).values_list("name", flat=True)[0]
+    measured = {"bf16": {"bytes": 3_200_000_000, "device": "cuda:0", "revision": "1", "at": ""}}
+    facts = {"family": "sd15", "source": "mini", "kinds": ["text2img"]}
+    model = ImageModel.objects.create(name=name, title="Own", measured_memory=measured, **facts)
+    shown = page(staff.get(f"/admin/generation/imagemodel/{model.pk}/change/"))
+    assert "bf16: 3.2 GB, measured on cuda:0;" in shown
+    assert "computed" in shown
+    ImageModel.objects.filter(pk=model.pk).update(revision="2")
+    assert "of revision 1" in page(staff.get(f"/admin/generation/imagemodel/{model.pk}/change/"))
+    mini = ImageModel.objects.get(name="mini")
+    assert "not measured yet" in page(staff.get(f"/admin/generation/imagemodel/{mini.pk}/change/"))
+
+
+def test_a_worker_is_asked_to_load_and_drop(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the message does there: workers/tests/test_celery_commands.py."""
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(model_memory.app.control, "broadcast", lambda *what, **how: asked.append((*what, how)))
+    mini = ImageModel.objects.get(name="mini")
+    model_memory.publish("gpu7-1", WorkerModels("gpu7@host", "cpu", {mini.key: (5_000_000, "fp32")}))
+    try:
+        shown = page(staff.get("/admin/generation/imagemodel/"))
+        assert "gpu7@host (5.0 MB, fp32)" in shown
+        assert "Drop from the memory of gpu7@host" in shown
+        sent = {"action": "unload:gpu7@host", "_selected_action": [mini.pk]}
+        assert "gpu7@host is asked to unload mini" in page(
+            staff.post("/admin/generation/imagemodel/", sent, follow=True)
+        )
+    finally:
+        model_memory.withdraw("gpu7-1")
+    assert asked == [("model", {"arguments": {"action": "unload", "name": "mini"}, "destination": ["gpu7@host"]})]
+    assert "gpu7" not in page(staff.get("/admin/generation/imagemodel/"))

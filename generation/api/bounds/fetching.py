@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from generation.accounts.models import ApiKey
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView
+from generation.api.bounds.translation import Translated, translate
 from generation.api.submission import CheckedRequest, ParsedRequest
 from generation.api.wait import DeferredResponse
 from imagegenx_site.deferred import Deferred, may_defer
@@ -32,8 +33,10 @@ _requests, _fetches, _decodes = Slots(), Slots(), Slots()
 def with_pictures(
     view: ApiView, request: KeyRequest, checked: CheckedRequest, answer: Callable[[ParsedRequest], Response]
 ) -> Response:
-    """`answer` of the request with its pictures: at once where it brings none, else deferred."""
-    if not checked.has_pictures:
+    """`answer` of the request with its pictures, and in its model's language: at once where nothing is to be waited
+    for, else deferred.
+    """
+    if not checked.has_pictures and not checked.unread:
         return answer(checked.parsed({}))
     if checked.addresses:
         refuse_without_slot(checked.api_key)
@@ -65,8 +68,9 @@ def refuse_without_slot(key: ApiKey) -> None:
 def names_address(data: Any, roles: Collection[str]) -> bool:
     """Whether a body, as it came, has the address of a picture in one of these fields."""
     fields = [name for role in roles for name in (role, f"{role}_url")]
-    given = [data.get(name) for name in fields] if isinstance(data, Mapping) else []
-    return any(isinstance(one, str) and one[:4].lower() == "http" for one in given)
+    given = [data.get(name) for name in (*fields, "images", "image_urls")] if isinstance(data, Mapping) else []
+    flat = [one for value in given for one in (value if isinstance(value, list) else [value])]
+    return any(isinstance(one, str) and one[:4].lower() == "http" for one in flat)
 
 
 def _fetch_claims(user_id: int) -> tuple[Claim, ...]:
@@ -84,10 +88,15 @@ class _Pictures:
         self._decode = ((user, settings.PICTURES_PER_USER), (_ALL, max(1, settings.WEB_THREADS // 2)))
         self._holds_decode = False
         self._fetched: dict[str, bytes] = {}
+        self._translated = Translated()
         self._error: ApiError | None = None
 
     async def wait(self) -> bool:
-        """Fetch what has an address, then wait for the turn to decode. Errors are kept for `then`."""
+        """Translate, fetch what has an address, then wait for the turn to decode. Errors are kept for `then`."""
+        if texts := self._checked.unread:
+            self._translated = await translate(texts, self._checked.values["model"])
+        if not self._checked.has_pictures:
+            return True
         try:
             with _requests.hold(self._request):
                 if self._checked.addresses:
@@ -108,7 +117,7 @@ class _Pictures:
         try:
             if self._error:
                 raise self._error
-            parsed = self._checked.parsed(self._fetched)
+            parsed = self._checked.parsed(self._fetched, self._translated)
         finally:
             self.let_go()
         return answer(parsed)
@@ -121,8 +130,11 @@ class _Pictures:
 
 
 async def _fetch_all(addresses: Mapping[str, str]) -> dict[str, bytes]:
-    """The pictures by their fields. Raises InvalidRequest with each that can't be had, TooManyRequests."""
-    found = await asyncio.gather(*(_fetch(url) for url in addresses.values()))
+    """The pictures by their fields, together no longer than a body may be. Raises InvalidRequest with each that can't
+    be had, TooManyRequests.
+    """
+    most = min(settings.MAX_INPUT_BYTES, settings.MAX_BODY_BYTES // len(addresses))
+    found = await asyncio.gather(*(_fetch(url, most) for url in addresses.values()))
     answers = dict(zip(addresses, found, strict=True))
     if any(isinstance(answer, HostBusy) for answer in found):
         raise TooManyRequests("Too many pictures of this host are being fetched. Try again.", retry_after=2)
@@ -136,13 +148,13 @@ async def _fetch_all(addresses: Mapping[str, str]) -> dict[str, bytes]:
     return {field: answer for field, answer in answers.items() if isinstance(answer, bytes)}
 
 
-async def _fetch(url: str) -> bytes | OutboundError:
+async def _fetch(url: str, max_bytes: int) -> bytes | OutboundError:
     try:
         return await get(
             url,
             timeout=settings.INPUT_TIMEOUT_S,
             allowed=settings.PRIVATE_CALLBACKS,
-            max_bytes=settings.MAX_INPUT_BYTES,
+            max_bytes=max_bytes,
         )
     except OutboundError as error:
         return error

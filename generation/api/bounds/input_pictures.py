@@ -1,7 +1,7 @@
 """The pictures of a checked request: loaded, the task's size decided, everything brought to it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from PIL.Image import Image as Picture
@@ -18,6 +18,7 @@ from imagegenx_site.errors import InvalidRequest
 from postprocessing.client_pictures import ClientPicture
 
 Size = tuple[int, int]
+PIXELS: Final = "pixels"  # of checked values: what is left for a picture of several, instead of MAX_INPUT_PIXELS
 
 
 def size_and_inputs(
@@ -49,9 +50,16 @@ def size_and_inputs(
     return size, tuple(prepared)
 
 
+def whole_picture(checked: Mapping[str, Any]) -> tuple[Size, tuple[InputPicture, ...]]:
+    """The size of a picture that is only processed, and the picture as it is. Raises InvalidRequest."""
+    given = _load_all(checked, {"image": "image"})["image"]
+    size = given.picture.size
+    return size, (inputs.prepared("image", inputs.on_white(given.picture), size, animated=given.animated),)
+
+
 def _load_all(checked: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, ClientPicture]:
     """The pictures by their role, within the deployment's limits. Raises InvalidRequest."""
-    limits = inputs.InputLimits(settings.MAX_INPUT_BYTES, settings.MAX_INPUT_PIXELS)
+    limits = inputs.InputLimits(settings.MAX_INPUT_BYTES, checked.get(PIXELS, settings.MAX_INPUT_PIXELS))
     given = {name: checked[name] for name in roles if name in checked}
     return {roles[name]: _or_fault(name, inputs.load, picture, limits) for name, picture in given.items()}
 

@@ -26,6 +26,10 @@ FAILURES: Final[dict[int, tuple[str, str]]] = {
     503: ("Unavailable", "No room, or a server is away. `Retry-After` says when to come back."),
 }
 _OWN: Final = {COMPONENT, FILE, "x-spec-enum-id"}  # marks that are for the making of the document only
+_SHARED_FIELDS: Final = {
+    "callback_url": "CallbackUrl", "deadline_seconds": "DeadlineSeconds", "priority": "PriorityClass",
+    "loras": "LoraChoices", "sampler": "SamplerName",
+}  # fmt: skip
 _RETRY_AFTER: Final = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
 _WAIT: Final = {429, 503}  # always with `Retry-After`
 
@@ -45,6 +49,8 @@ def share(document: Schema) -> None:
     for operation in _operations(document):
         refer = failures(*(int(status) for status in operation["responses"] if status.isdigit() and int(status) >= 400))
         operation["responses"].update(refer)
+    components["parameters"] = _shared_parameters(document)
+    _name_shared_fields(components["schemas"])
     for part in ("paths", "webhooks"):
         document[part] = _lifted(document[part], schemas)
     for part in ("responses", "schemas"):
@@ -59,13 +65,32 @@ def share(document: Schema) -> None:
         del components["responses"][name]
 
 
+def _shared_parameters(document: Schema) -> Schema:
+    """Headers that several operations take, by their names; the operations refer to them."""
+    shared: Schema = {}
+    for operation in _operations(document):
+        for number, one in enumerate(operation.get("parameters", ())):
+            name = one["name"].replace("-", "")
+            if one["in"] == "header" and shared.setdefault(name, one) == one:
+                operation["parameters"][number] = {"$ref": f"#/components/parameters/{name}"}
+    return shared
+
+
+def _name_shared_fields(schemas: Schema) -> None:
+    """Long fields that all requests for tasks have become components."""
+    for schema in schemas.values():
+        for name, component in _SHARED_FIELDS.items():
+            if name in schema.get("properties", {}):
+                schema["properties"][name] = {**schema["properties"][name], COMPONENT: component}
+
+
 def _complete_body(body: Schema, schemas: Schema) -> None:
     """A body is required where a field of it is. A multipart form whose pictures are files has a schema of its own."""
     for kind, media in body.get("content", {}).items():
         name = media["schema"]["$ref"].rpartition("/")[2]
         fields = schemas[name]["properties"]
         files = {field: schema[FILE] for field, schema in fields.items() if FILE in schema}
-        if "required" in schemas[name]:
+        if "required" in schemas[name] or "then" in schemas[name]:
             body["required"] = True
         if files and kind == "multipart/form-data":
             form = name.removesuffix("Request") + "Form"

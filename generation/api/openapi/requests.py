@@ -15,4 +15,10 @@ class StrictForm(OpenApiSerializerExtension):
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        return {**schema, "additionalProperties": False}
+        instead = getattr(self.target, "instead", None)
+        return {**schema, **(_one_of(*instead) if instead else {}), "additionalProperties": False}
+
+
+def _one_of(field: str, other: str) -> dict[str, Any]:
+    """The field is required where the other is not given; not as `anyOf`, which generators take for two types."""
+    return {"if": {"not": {"required": [other]}}, "then": {"required": [field]}}

@@ -6,6 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from generation.api.requests import spellings
+
 
 def folded(word: str) -> str:
     """What is left of a word without case, spaces and signs."""
@@ -30,4 +32,16 @@ class OneOf(serializers.ChoiceField):
         if found is None:
             given = repr(data)[:60]
             raise serializers.ValidationError(f"{given} is none of: {', '.join(self.choices)}.", code="not_allowed")
+        return found
+
+
+class WholeNumber(serializers.ChoiceField):
+    """One of a few numbers, also written as `2x`."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        word = data.strip().lower() if isinstance(data, str) else data
+        found = spellings.SCALES.get(word) if isinstance(word, str | int) and not isinstance(word, bool) else None
+        if found not in self.choices:
+            known = " or ".join(map(str, self.choices))
+            raise serializers.ValidationError(f"{repr(data)[:60]} is not {known}.", code="not_allowed")
         return found

@@ -31,8 +31,14 @@ def idempotency_of(request: KeyRequest, route: str, body: Any) -> Idempotency | 
 
 
 def once(request: KeyRequest, route: str, body: Any, make: Callable[[], Response]) -> Response:
-    """`make`'s answer; under an Idempotency-Key that was sent before, the first request's."""
-    idempotency = idempotency_of(request, route, body)
+    """`make`'s answer; under an Idempotency-Key that was sent before, the first request's.
+
+    Access tokens of an application share a row of keys, and what one token made may be above another: a kept answer is
+    of the scopes and the grant that asked first.
+    """
+    key = request.auth
+    rights = [sorted(key.scopes), key.oauth_grant] if key.oauth_client else []
+    idempotency = idempotency_of(request, route, {"rights": rights, "body": body} if rights else body)
     if idempotency is None:
         return make()
 

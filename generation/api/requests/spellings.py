@@ -14,6 +14,7 @@ _FIELDS: Final = (
     ("image", "image_url", "init_image"),
     ("mask", "mask_url", "mask_image"),
     ("control_image", "control_image_url"),
+    ("images", "image_urls"),
     ("callback_url", "webhook_url"),
     ("negative_text", "negative_prompt"),
     ("steps", "num_inference_steps"),

@@ -47,7 +47,7 @@ def test_a_request_becomes_a_queued_row_with_everything_decided(client: Client, 
     assert (task.user, task.status, task.priority, task.width, task.height) == (owner, "queued", 2, 256, 256)
     assert task.params["steps"] == 20
     assert task.params["seed"] == 7
-    assert task.batch_key == f"{task.model.key}:256x256"
+    assert task.batch_key == f"{task.drawing_model.key}:256x256"
 
 
 def test_what_a_request_leaves_out_is_decided_once(client: Client) -> None:
@@ -91,6 +91,27 @@ def test_every_fault_is_named_at_once_and_nothing_is_made(client: Client) -> Non
     assert "Did you mean `steps`?" in response.content.decode()
     assert Task.objects.count() == 0
     assert queue_client.backlog() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ('{"text": "x",}', ("line 1, column 1", 'near `{"text": "x",}`')),
+        ('{\n  "text": x}', ("Expecting value at line 2, column 11",)),
+        (" ", ("The body is empty.",)),
+        ('{"text": NaN}', ("NaN is no JSON.",)),
+        ("a=b", ("line 1, column 1",)),
+    ],
+)
+def test_a_body_that_is_no_json_is_answered_with_the_place_and_the_way(
+    client: Client, body: str, says: tuple[str, ...]
+) -> None:
+    [fault] = post(client, body).json()["data"]["errors"]
+    assert fault["code"] == "not_json"
+    for part in (*says, "Content-Type: application/json"):
+        assert part in fault["message"]
+    latin = client.post("/api/v1/image/generate", b'{"text": "\xe9"}', content_type="application/json")
+    assert "byte 11" in latin.json()["data"]["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(

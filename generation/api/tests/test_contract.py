@@ -71,8 +71,8 @@ def test_the_document_is_openapi(document: dict[str, Any]) -> None:
 
 def test_the_document_stays_small(document: dict[str, Any]) -> None:
     """Every client that starts reads it, and generators make a file of every schema."""
-    assert len(json.dumps(document, separators=(",", ":"))) < 100_000
-    assert len(document["components"]["schemas"]) < 100
+    assert len(json.dumps(document, separators=(",", ":"))) < 125_000
+    assert len(document["components"]["schemas"]) < 130
 
 
 def test_one_credential_is_enough_and_names_its_scope(document: dict[str, Any]) -> None:

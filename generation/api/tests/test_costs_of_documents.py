@@ -81,3 +81,33 @@ def test_base64_of_single_characters_costs_no_more_than_other(client: Client) ->
     response = send(client, IMG2IMG, json.dumps({"text": "x", "image": "A " * (8 << 20)}))
     assert response.status_code == 400
     assert time.process_time() - began < 1
+
+
+DEAR_TEXTS = {
+    "signs of eighteen letters": "\ufdfa" * 9990,
+    "brackets": "(" * 9990,
+    "weights": "(a:1.1)" * 1400,
+    "words": "a cat " * 1600,
+}
+
+
+@pytest.mark.parametrize("what", DEAR_TEXTS)
+def test_the_texts_of_a_batch_have_a_bound_together(client: Client, able_model: Any, what: str) -> None:
+    """The policy reads each in several ways: a body of 1 MB took 12 s of a dry run, which no quota counts."""
+    texts = [DEAR_TEXTS[what] + str(number) for number in range(34)]
+    began = time.process_time()
+    response = send(client, "/api/v1/image/batch-generate", json.dumps({"texts": texts, "dry_run": True}))
+    assert (response.status_code, time.process_time() - began < 1) == (400, True), response.content[:300]
+
+
+def test_marks_upon_marks_are_sorted_no_further(client: Client, able_model: Any) -> None:
+    texts = ["a" + "\u0301\u0316" * 4500 + str(number) for number in range(10)]
+    began = time.process_time()
+    response = send(client, "/api/v1/image/batch-generate", json.dumps({"texts": texts, "dry_run": True}))
+    assert (response.status_code, time.process_time() - began < 0.5) == (200, True), response.content[:300]
+
+
+def test_texts_as_they_are_written_pass(client: Client, able_model: Any) -> None:
+    texts = ["a cat, ½ of it in ㎞, ﬁne light, 一只猫 " * 20 + str(number) for number in range(100)]
+    body = json.dumps({"texts": texts, "dry_run": True})
+    assert send(client, "/api/v1/image/batch-generate", body).status_code == 200

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from fixtures.rows import finish
+from fixtures.rows import finish, process_pictures
 from generation.accounts.models import User
 from generation.catalogue.models import ImageModel
 from generation.tasks.models import Status, Task
@@ -30,6 +30,7 @@ def worker(live: str) -> Iterator[None]:
         while not stopped.wait(0.05):
             for task in Task.objects.filter(status=Status.QUEUED, text="a red circle"):
                 finish(task)
+            process_pictures()
         connection.close()
 
     thread = threading.Thread(target=work)

@@ -268,6 +268,21 @@ def test_a_used_refresh_token_that_comes_again_ends_the_grant(application: Any, 
     assert refresh(application, second["refresh_token"]).status_code == 400
 
 
+def test_a_kept_answer_is_not_given_to_a_token_with_less(application: Any, owner: User) -> None:
+    """All tokens of an application share a row of keys, and with it the Idempotency-Keys."""
+    _, wide = token_of(application, owner, "keys generate read")
+    _, narrow = token_of(application, owner, "keys")
+
+    def ask(caller: Caller) -> Any:
+        headers = {"authorization": f"Bearer {caller.text}", "idempotency-key": "one"}
+        return Client().post(KEYS, "{}", content_type="application/json", headers=headers)
+
+    first, again = ask(wide), ask(wide)
+    assert (first.status_code, again.json()["data"]["api_key"]) == (201, first.json()["data"]["api_key"])
+    other = ask(narrow)
+    assert (other.status_code, "igx_" in other.content.decode()) == (422, False)
+
+
 def test_a_token_without_scopes_is_not_one_with_all(application: Any, owner: User) -> None:
     _, caller = token_of(application, owner, "")
     assert caller.send("GET", KEYS).status_code == 401

@@ -80,7 +80,8 @@ def test_plans_history_and_admin_offer_the_kinds_of_the_table(db: None) -> None:
 
 
 def test_the_engine_knows_every_word_and_tasks_keep_every_parameter() -> None:
-    words = {word for kind in KINDS.values() for _, word in kind.engine_kinds} | set(kinds.task_kinds())
+    words = {word for kind in KINDS.values() for _, word in kind.engine_kinds} | set(kinds.model_kinds())
+    assert set(kinds.task_kinds()) - set(kinds.model_kinds()) == {"upscale", "background"}
     assert words <= {word for family in FAMILIES.values() for word in family.pipelines}
     stored = {name for kind in KINDS.values() for name in kind.stored}
     keys = {f"{role}_key" for role in kinds.ROLES}
@@ -150,8 +151,9 @@ def test_a_format_beside_the_block_counts_for_every_kind(
     picture = base64.b64encode(picture_bytes((256, 256))).decode()
     for kind in KINDS.values():
         pictures = {one.field: picture for one in kind.pictures if one.required}
-        text = {"texts": ["x"]} if kind.many_texts else {"text": "x"}
-        body = {**text, **pictures, "params": {"format": "png", "model": "able"}}
+        text = {"texts": ["x"]} if kind.many_texts else {"text": "x"} if kind.needs_model else {}
+        model = {"model": "able"} if kind.needs_model else {}
+        body = {**text, **pictures, "params": {"format": "png", **model}}
         address = f"/api/v1/image/{kind.path}"
         assert client_of(owner).post(address, json.dumps(body), content_type="application/json").status_code == 202
-    assert [task.params["postprocess"] for task in Task.objects.all()] == [{"format": "png"}] * len(KINDS)
+    assert [task.params["postprocess"]["format"] for task in Task.objects.all()] == ["png"] * len(KINDS)

@@ -50,7 +50,7 @@ def test_a_model_kept_for_others_is_neither_listed_nor_used(client: Client, owne
     assert listed == ["mini-turbo"]
     assert "There is no model 'mini'" in message(ask(client, model="mini"))
     assert ask(client).status_code == 202
-    assert Task.objects.get().model.name == "mini-turbo"
+    assert Task.objects.get().drawing_model.name == "mini-turbo"
 
     assert owner.team
     mini.teams.add(owner.team)

@@ -15,20 +15,24 @@ from django.urls import reverse
 from django.utils import timezone
 
 from fixtures.rows import keep_picture
-from generation.accounts.models import ApiKey, User
+from generation.accounts import key_cache
+from generation.accounts.models import ApiKey, Role, User
 from generation.api.urls import urlpatterns
 from generation.catalogue.models import Lora
-from generation.tasks.models import Batch, Status, Task
+from generation.tasks.models import Batch, Board, Status, Task
 from generation.webhooks.models import Delivery, WebhookEndpoint
 
 TABLE = Path(django_settings.BASE_DIR) / "docs" / "rights.md"
-WHO = ("owner", "team-mate", "stranger", "free plan", "read-only key", "revoked key", "no key")
+WHO = ("owner", "team-mate", "viewer", "stranger", "free plan", "read-only key", "revoked key", "no key")
 METHODS = ("GET", "POST", "PATCH", "DELETE")
 _BODIES: dict[str, Any] = {
     "generate": {"text": "x"},
     "batch-generate": {"texts": ["x"]},
     "webhooks": {"url": "https://hook.example/"},
     "keys": {"scopes": ["read"]},
+    "boards": {"name": "x"},
+    "board": {"name": "y"},
+    "member": {"role": "viewer"},
 }
 
 
@@ -49,9 +53,13 @@ def test_who_may_what_is_as_the_table_says(
 def table(owner: User, make_user: Callable[..., User], make_task: Callable[..., Task]) -> list[str]:
     """One line for each endpoint and method."""
     owner.team.plan.__class__.objects.update(requests_per_second=100_000)  # type: ignore[union-attr]
+    viewer = make_user("viewer", team="shop")
+    viewer.role = Role.VIEWER
+    viewer.save()
     people = {
         "owner": ApiKey.make(owner)[1],
         "team-mate": ApiKey.make(make_user("mate", team="shop"))[1],
+        "viewer": ApiKey.make(viewer)[1],
         "stranger": ApiKey.make(make_user("stranger"))[1],
         "free plan": ApiKey.make(make_user("guest", plan="free"))[1],
         "read-only key": ApiKey.make(owner, scopes=["read"])[1],
@@ -75,9 +83,9 @@ def table(owner: User, make_user: Callable[..., User], make_task: Callable[..., 
 
 def ask(pattern: Any, method: str, key: str, named: dict[str, Any]) -> str:
     """What one caller is answered, on things of the owner."""
-    tasks = {"task_ids": [named.pop("listed")]} if "listed" in named else {}
+    tasks = named.pop("body", {})
     address = reverse(pattern.name, kwargs=named)
-    body = json.dumps(_BODIES.get(pattern.name or "", tasks))
+    body = json.dumps(_BODIES.get(pattern.name or "", {}) | tasks)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     response = Client().generic(method, address, body, content_type="application/json", headers=headers)
     return str(response.status_code)
@@ -94,7 +102,21 @@ def things(pattern: Any, owner: User, make_task: Callable[..., Task]) -> dict[st
             keep_picture(task, 0)
         found["public_id"] = batch.public_id if batch else task.public_id
     if pattern.name == "download":
-        found["listed"] = make_task(Status.SUCCEEDED).public_id
+        found["body"] = {"task_ids": [make_task(Status.SUCCEEDED).public_id]}
+    if pattern.name in ("marks", "sheet", "board-pictures"):
+        task = make_task(Status.SUCCEEDED)
+        keep_picture(task, 0)
+        picture = [{"task_id": task.public_id}]
+        named = {"board-pictures": {"add": picture}, "marks": {"pictures": picture, "mark": "approved"}}
+        found["body"] = named.get(pattern.name, {"pictures": picture})
+    if "board_id" in names:
+        found["board_id"] = Board.objects.create(user=owner, name="x", shared=True).public_id
+    if "username" in names:
+        User.objects.filter(username="ward").delete()
+        User.objects.create(username="ward", team=owner.team)
+        User.objects.filter(pk=owner.pk).update(role=Role.OWNER)
+        key_cache.clear()
+        found["username"] = "ward"
     if "prefix" in names:
         found["prefix"] = ApiKey.make(owner)[0].prefix
     if "pk" in names or "delivery_id" in names:
@@ -126,9 +148,9 @@ _HEAD = """# Access rights
 
 The tests (`generation/api/tests/test_rights.py`) write this page from the status that each caller got for objects of
 the owner. 2xx: done. 400: allowed, but this request lacks something (a picture, a file). 403: not allowed. 404: does
-not exist for this caller. The stranger and the free plan belong to other teams; the revoked key and the read-only key
-belong to the owner.
+not exist for this caller. The owner also owns the team, the team-mate is a member, the viewer has that role. The
+stranger and the free plan belong to other teams; the revoked key and the read-only key belong to the owner.
 
-| method | address | owner | team-mate | stranger | free plan | read-only key | revoked key | no key |
-|---|---|---|---|---|---|---|---|---|
+| method | address | owner | team-mate | viewer | stranger | free plan | read-only key | revoked key | no key |
+|---|---|---|---|---|---|---|---|---|---|
 """

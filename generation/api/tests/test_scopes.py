@@ -2,7 +2,7 @@
 
 import pytest
 
-from generation.accounts.models import SCOPES, Plan, User
+from generation.accounts.models import SCOPES, Plan, Role, User
 from generation.api.tests.test_key_rights import KEYS, made, plans  # noqa: F401  # a fixture
 
 CALLS = {
@@ -10,6 +10,7 @@ CALLS = {
         ("POST", "/api/v1/image/generate"),
         ("POST", "/api/v1/image/img2img"),
         ("POST", "/api/v1/image/batch-generate"),
+        ("POST", "/api/v1/image/preview"),
         ("POST", "/api/v1/image/task/x/cancel"),
         ("POST", "/api/v1/image/task/x/retry"),
         ("POST", "/api/v1/image/batch/x/cancel"),
@@ -33,6 +34,9 @@ CALLS = {
         ("GET", "/api/v1/image/batch/x"),
         ("GET", "/api/v1/image/batch/x/download"),
         ("POST", "/api/v1/image/download"),
+        ("GET", "/api/v1/boards"),
+        ("GET", "/api/v1/team"),
+        ("POST", "/api/v1/image/sheet"),
         ("GET", "/api/v1/usage"),
         ("GET", "/api/v1/account"),
         ("GET", "/api/v1/lora"),
@@ -45,6 +49,17 @@ CALLS = {
         ("POST", "/sdapi/v1/png-info"),
         ("GET", "/sdapi/v1/progress"),
         ("GET", "/sdapi/v1/options"),
+    ],
+    "sort": [
+        ("POST", "/api/v1/image/marks"),
+        ("POST", "/api/v1/boards"),
+        ("PATCH", "/api/v1/boards/x"),
+        ("DELETE", "/api/v1/boards/x"),
+        ("POST", "/api/v1/boards/x/pictures"),
+    ],
+    "team": [
+        ("PATCH", "/api/v1/team/members/x"),
+        ("DELETE", "/api/v1/team/members/x"),
     ],
     "delete": [("DELETE", "/api/v1/image/task/x")],
     "lora": [
@@ -72,6 +87,8 @@ CALLS = {
 
 @pytest.mark.parametrize("scope", CALLS)
 def test_a_call_needs_its_scope_and_no_other(owner: User, plans: dict[str, Plan], scope: str) -> None:  # noqa: F811
+    owner.role = Role.OWNER
+    owner.save()
     _, all_but_this = made(owner, scopes=[name for name in SCOPES if name != scope])
     _, only_this = made(owner, scopes=[scope])
     for method, path in CALLS[scope]:

@@ -83,8 +83,7 @@ def listing(repository: str, revision: str, patterns: Sequence[str], hashes: Map
     for entry in info.siblings:
         if patterns and not any(fnmatch.fnmatchcase(entry.rfilename, pattern) for pattern in patterns):
             continue
-        if ".." in Path(entry.rfilename).parts or Path(entry.rfilename).is_absolute():
-            raise PullError(f"{repository} has a file outside of itself: {entry.rfilename!a}.")
+        _check_inside(repository, entry.rfilename)
         sha256 = entry.lfs.sha256 if entry.lfs else ""
         if hashes.get(entry.rfilename, sha256) != sha256:
             raise PullError(f"{repository}: {entry.rfilename} on this hub is not the file that the preset names.")
@@ -94,7 +93,14 @@ def listing(repository: str, revision: str, patterns: Sequence[str], hashes: Map
     return Listing(info.sha, tuple(files))
 
 
+def _check_inside(repository: str, name: str) -> None:
+    """Raises PullError for a name that leads out of the folder that files are fetched into."""
+    if not name or ".." in Path(name).parts or Path(name).is_absolute():
+        raise PullError(f"{repository} has a file outside of itself: {name!a}.")
+
+
 def _at_address(address: str, name: str, hashes: Mapping[str, str]) -> RemoteFile:
+    _check_inside(address, name)
     if name not in hashes:
         raise PullError(f"{name} comes from an address that states no hash, and the preset names none.")
     return RemoteFile(name, 0, hashes[name])

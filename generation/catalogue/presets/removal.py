@@ -20,6 +20,8 @@ def remove(name: str) -> str:
     """A sentence about what became of it. Raises PullError."""
     if name in SHIPPED:
         raise PullError(f"{name} ships with the product. It can be disabled in the admin.")
+    if not name or name != Path(name).name or name.startswith("."):  # `..` would take more than models away
+        raise PullError(f"There is no model {name} here.")
     row = ImageModel.objects.filter(name=name).first()
     if row is None and not folder_of(name).is_dir():
         raise PullError(f"There is no model {name} here.")

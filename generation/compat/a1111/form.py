@@ -11,8 +11,9 @@ change the picture, `info.notes` of the answer says so, or the request is refuse
     batch_size x n_iter                          params.num_images
     sampler_name | sampler_index, scheduler      params.sampler; none, or Automatic: the model's own; unknown: refused
     override_settings.sd_model_checkpoint        params.model
-    init_images (one), mask (white, or what is opaque, is repainted: generation/api/bounds/masks.py),
-    inpainting_mask_invert, mask_blur, denoising_strength
+    init_images (of several each makes n_iter pictures; every picture has the next seed),
+    mask (white, or what is opaque, is repainted: generation/api/bounds/masks.py), inpainting_mask_invert, mask_blur,
+    denoising_strength
     enable_hr, hr_scale, hr_resize_x, hr_resize_y   params.postprocess.upscale (hires.py)
     alwayson_scripts.controlnet (one unit)       a ControlNet request (controlnet.py)
 
@@ -25,6 +26,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from generation.api.kind_forms import MOST_PICTURES
 from generation.catalogue import file_notes, samplers
 from generation.catalogue.kinds import KINDS
 from generation.catalogue.models import ImageModel
@@ -38,6 +40,7 @@ from postprocessing.metadata import parameters_text
 
 _LORA: Final = re.compile(r"<(?:lora|lyco):([^<>]*)>", re.IGNORECASE)
 _NO_LORA: Final = "none"  # programs write it where somebody has chosen no LoRA
+_OF_EACH_PICTURE: Final = ("all_prompts", "all_negative_prompts", "all_seeds", "infotexts")
 _DECIMAL: Final = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 
 
@@ -68,16 +71,21 @@ def with_pictures(asked: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str
     """Our body with the pictures of an img2img request. Raises InvalidRequest."""
     pictures = asked.get("init_images")
     if not isinstance(pictures, list) or not pictures or not isinstance(pictures[0], str):
-        raise InvalidRequest([Fault("init_images", "required", "Send one picture in base64.")])
-    if len(pictures) > 1:
-        raise InvalidRequest([Fault("init_images", "out_of_range", "Send one picture; several take a request each.")])
+        raise InvalidRequest([Fault("init_images", "required", "Send pictures in base64.")])
     strength = min(max(0.05, number(asked, "denoising_strength", 0.75)), 1.0)
     params = {**body["params"], "strength": strength}
+    if len(pictures) > 1:
+        rounds = min(max(1, whole(asked, "n_iter", 1)), MOST_PICTURES + 1)  # more are refused in any case
+        given: dict[str, Any] = {"images": pictures * rounds}
+        params["num_images"] = 1
+    else:
+        given = {"image": pictures[0]}
+    body = {**body, **given, "params": params}
     if not asked.get("mask"):
-        return {**body, "image": pictures[0], "params": params}
+        return body
     mask = GivenMask(asked["mask"], MaskRule.OPAQUE, inverted=flag(asked, "inpainting_mask_invert"))
     params["mask_feather"] = min(max(0, whole(asked, "mask_blur", 4)), 64)
-    return {**body, "image": pictures[0], "mask": mask, "params": params}
+    return {**body, "mask": mask}
 
 
 def model_titled(catalogue: Catalogue, title: str, kind: str) -> ImageModel | None:
@@ -187,6 +195,18 @@ def answer(task: Task, images: Sequence[Image], asked: Mapping[str, Any], notes:
         "parameters": shown,
         "info": json.dumps(_info(task, images) | {"notes": list(notes)}, ensure_ascii=False),
     }
+
+
+def answer_each(
+    asked: Mapping[str, Any], notes: Sequence[str], made: Sequence[tuple[Task, Sequence[Image]]]
+) -> dict[str, Any]:
+    """The same of several tasks, one for each picture that was sent."""
+    answers = [answer(task, images, asked, notes) for task, images in made]
+    infos = [json.loads(one["info"]) for one in answers]
+    joint: dict[str, Any] = {name: [entry for info in infos for entry in info[name]] for name in _OF_EACH_PICTURE}
+    joint["batch_size"] = len(joint["all_seeds"])
+    info = json.dumps(infos[0] | joint, ensure_ascii=False)
+    return {**answers[0], "images": [image for one in answers for image in one["images"]], "info": info}
 
 
 def _info(task: Task, images: Sequence[Image]) -> dict[str, Any]:

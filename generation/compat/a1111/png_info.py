@@ -1,18 +1,16 @@
 """`png-info`: what a picture's file says of how it was made. Only the head is read; no pixel is decoded."""
 
-import io
 import re
 from typing import ClassVar, Final
 
 from django.conf import settings
-from PIL import Image as Pillow
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
 from generation.compat.a1111 import form
 from generation.compat.a1111.views import SdapiView, object_of
 from imagegenx_site.errors import Fault, InvalidRequest
-from postprocessing.client_pictures import FORMATS, decoded_text
+from postprocessing.client_pictures import decoded_text, opened
 
 _EXIF: Final = 0x8769
 _COMMENT: Final = 0x9286
@@ -52,7 +50,7 @@ def _texts(image: str) -> dict[str, str]:
         data = decoded_text(image) if image else b""
         if not data or len(data) > settings.MAX_INPUT_BYTES:
             raise ValueError("no picture, or too large a one")
-        with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with opened(data) as picture:
             found = {
                 str(name): str(value)[:_MOST_TEXT] for name, value in picture.info.items() if isinstance(value, str)
             }

@@ -40,6 +40,9 @@ def wanted(asked: Mapping[str, Any], catalogue: Catalogue, chosen: str, *, from_
         body = form.with_pictures(asked, body)
     ignored = {name: why for name, why in _NO_EFFECT.items() if asked.get(name) and (masked or "paint" not in name)}
     notes = [f"{name}: {why}." for name, why in ignored.items()]
+    if unit and "images" in body:
+        message = "Send one picture with ControlNet; several take a request each."
+        raise InvalidRequest([Fault("init_images", "out_of_range", message)])
     if unit:
         body["control_image"] = unit.image or body.get("image", "")
         body["params"] |= unit.params

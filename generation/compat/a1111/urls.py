@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from generation.compat.a1111 import job, lists, png_info, views
+from generation.compat.a1111 import extras, job, lists, png_info, views
 
 urlpatterns = [
     path("sdapi/v1/txt2img", views.Txt2ImgView.as_view()),
     path("sdapi/v1/img2img", views.Img2ImgView.as_view()),
+    path("sdapi/v1/extra-single-image", extras.ExtraSingleImageView.as_view()),
+    path("sdapi/v1/extra-batch-images", extras.ExtraBatchImagesView.as_view()),
     path("sdapi/v1/png-info", png_info.PngInfoView.as_view()),
     path("sdapi/v1/progress", job.ProgressView.as_view()),
     path("sdapi/v1/interrupt", job.InterruptView.as_view()),

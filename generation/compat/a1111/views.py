@@ -18,6 +18,7 @@ from imagegenx_site.errors import ApiError, InvalidRequest
 _FIELDS: Final = {
     "text": "prompt",
     "image": "init_images[0]",
+    "images": "init_images",
     "control_image": "alwayson_scripts.controlnet.args[0].image",
     "params.resolution": "width, height",
     "params.style": "styles",
@@ -29,14 +30,22 @@ class SdapiView(CompatView):
     """Errors as A1111's server has them; keys also as HTTP Basic, the only way that its programs know."""
 
     challenge: ClassVar[str] = 'Basic realm="ImageGenX"'
+    answers_partly = True
+    fields: ClassVar[dict[str, str]] = _FIELDS  # of our form -> of theirs
 
     def failure(self, error: ApiError) -> dict[str, Any]:
         if error.http_status in _WORDS:
             return {"detail": _WORDS[error.http_status]}
         detail = error.message
         if isinstance(error, InvalidRequest):
-            detail = " ".join(fault.sentence(_FIELDS) for fault in error.faults)
+            detail = " ".join(fault.sentence(self._names(fault.field)) for fault in error.faults)
         return {"error": error.code, "detail": detail, "body": "", "errors": detail}
+
+    def _names(self, field: str) -> dict[str, str]:
+        """Theirs for our field; one of a list keeps its number."""
+        name, bracket, rest = field.partition("[")
+        numbered = {field: f"{self.fields[name]}{bracket}{rest}"} if bracket and name in self.fields else {}
+        return {**self.fields, **numbered}
 
 
 class PicturesView(SdapiView):
@@ -48,6 +57,8 @@ class PicturesView(SdapiView):
         """The pictures, or as many as there are when the caller interrupts."""
         asked = object_of(request)
         want = wanted(asked, catalogue_of(request), choice.of_key(request), from_pictures=self.from_pictures)
+        if "images" in want.body:
+            return self.generate_each(request, want.body, want.kind, partial(form.answer_each, asked, want.notes))
         return self.generate(request, want.body, want.kind, partial(_answer, asked, want.notes))
 
     def canceled(self, task: Task, answer: Answer) -> Any:

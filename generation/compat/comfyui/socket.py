@@ -5,7 +5,8 @@
     executed                 the pictures, for each node that saves
     execution_success | execution_error | execution_interrupted, then executing with node null     its end
 
-Nothing that a client sends is read. A user has STREAMS_PER_USER sockets and event streams of each kind.
+Nothing that a client sends is read, and it may send little (imagegenx_site/web_server.py). A user has STREAMS_PER_USER
+sockets and event streams of each kind. A socket ends when its key or token does, within RECHECK_S.
 """
 
 import asyncio
@@ -14,16 +15,18 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.db import InterfaceError, OperationalError, close_old_connections
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from generation.accounts.models import ApiKey
+from generation.accounts.oauth import is_alive
 from generation.accounts.plans import plan_of
 from generation.admission import rates
 from generation.api.authentication import key_of_request
@@ -34,10 +37,12 @@ from generation.compat.comfyui.views import open_tasks
 from generation.tasks import access, watchers
 from generation.tasks.models import Status, Task
 from imagegenx_site.errors import ApiError, Forbidden, Unauthorised
+from imagegenx_site.http.origins import of_another_site
 from imagegenx_site.slots import Slots, SlotsFull
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+RECHECK_S: Final = 60.0
 _open = Slots()
 _log = logging.getLogger(__name__)
 _END: Final = {
@@ -67,8 +72,7 @@ def _authorise(scope: Any) -> ApiKey:
     """The key of the handshake. Raises ApiError."""
     close_old_connections()
     request = ASGIRequest({**scope, "type": "http", "method": "GET"}, io.BytesIO())
-    origin = request.headers.get("Origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("Host"):
+    if of_another_site(request.headers):
         raise Forbidden("A page of another site.")  # a browser sends Basic credentials that it knows on its own
     key = key_of_request(request)
     if key is None:
@@ -93,18 +97,19 @@ class _Socket:
             await self._status()
             for record in await sync_to_async(self._under_way)():
                 self._follow(record)
-            leaving = asyncio.ensure_future(_until_left(receive))
+            ends = (asyncio.ensure_future(_until_left(receive)), asyncio.ensure_future(_until_ended(self._key)))
             try:
-                await self._listen(news, leaving)
+                await self._listen(news, ends)
             finally:
-                for task in (leaving, *self._followed.values()):
+                for task in (*ends, *self._followed.values()):
                     task.cancel()
-                await asyncio.gather(leaving, *self._followed.values(), return_exceptions=True)
+                await asyncio.gather(*ends, *self._followed.values(), return_exceptions=True)
 
-    async def _listen(self, news: watchers.Queue, leaving: asyncio.Future[None]) -> None:
-        while not leaving.done():
+    async def _listen(self, news: watchers.Queue, ends: tuple[asyncio.Future[None], ...]) -> None:
+        while not any(end.done() for end in ends):
             coming = asyncio.ensure_future(news.get())
-            await asyncio.wait((coming, leaving), return_when=asyncio.FIRST_COMPLETED)
+            awaited: list[asyncio.Future[Any]] = [coming, *ends]
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if not coming.done():
                 coming.cancel()
                 return
@@ -178,3 +183,22 @@ def _end_of(record: PromptRecord) -> list[tuple[str, dict[str, Any]]]:
 async def _until_left(receive: Receive) -> None:
     while (await receive())["type"] != "websocket.disconnect":
         continue
+
+
+async def _until_ended(key: ApiKey) -> None:
+    while await sync_to_async(_is_usable)(key):
+        await asyncio.sleep(RECHECK_S)
+
+
+def _is_usable(key: ApiKey) -> bool:
+    """Whether the key that opened a socket would open one now; yes while Postgres is away."""
+    close_old_connections()
+    try:
+        row = ApiKey.objects.filter(pk=key.pk, revoked_at=None, user__is_active=True).first()
+        if row is None:
+            return False
+        if key.oauth_client:  # of an access token, which has its own end and grant
+            row.expires_at, row.made_through_id, row.oauth_grant = key.expires_at, key.pk, key.oauth_grant
+        return (row.expires_at is None or row.expires_at > timezone.now()) and is_alive(row)
+    except (OperationalError, InterfaceError):
+        return True

@@ -1,24 +1,23 @@
 """Pictures of `upload/image`: kept for those graphs of the same user that name them, the newest MOST for KEPT_S.
 
 They lie among the inputs of the image store, under ids of no task, and are read by those who may submit: never served.
+What Redis has forgotten of them goes with the history of their day.
 """
 
 import hashlib
-import io
 import json
 import time
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.files.uploadedfile import SimpleUploadedFile, UploadedFile
-from PIL import Image as Pillow
+from django.core.files.uploadedfile import UploadedFile
 
 from generation.accounts.models import User
 from imagegenx_site import redis_clients
 from imagegenx_site.errors import Busy, Fault, InvalidRequest
 from imagegenx_site.ids import uuid7
-from postprocessing.client_pictures import FORMATS
+from postprocessing.client_pictures import opened
 from storage.errors import StorageError
 from storage.keys import input_key
 from storage.store import get_store
@@ -35,7 +34,7 @@ def keep(user: User, file: Any, subfolder: str) -> dict[str, str]:
         raise InvalidRequest([Fault("image", "required", message)])
     data = file.read()
     try:
-        with Pillow.open(io.BytesIO(data), formats=FORMATS):
+        with opened(data):
             pass  # only the head is read; the graph that names it decodes it
     except Exception as error:  # whatever a damaged file makes Pillow raise
         raise InvalidRequest([Fault("image", "not_a_picture", "Send a PNG, JPEG or WebP.")]) from error
@@ -51,16 +50,33 @@ def names(user: User) -> list[str]:
     return sorted(kept, key=lambda name: -json.loads(kept[name])["at"])
 
 
+class _KeptUpload(UploadedFile):
+    """Read from the store when it is decoded, not before: that waits for the user's turn, and of a hundred requests
+    that name a picture of 20 MiB only those in turn hold it.
+    """
+
+    def __init__(self, key: str, size: int) -> None:
+        super().__init__(None, "upload", size=size)
+        self._key = key
+
+    def seek(self, *_: int) -> int:
+        return 0
+
+    def read(self, _: int | None = None) -> bytes:
+        """All of it. Raises Busy."""
+        try:
+            return get_store("images").read(self._key)
+        except StorageError as error:
+            raise Busy("The picture could not be read. Send it again, or try in a moment.", retry_after=5) from error
+
+
 def find(user: User, name: str) -> UploadedFile | None:
     """The picture of that name, also written `name [input]`."""
     kept = redis_clients.text_client().hget(_place(user), name.removesuffix(" [input]")[: 2 * _MOST_NAME])
     if not kept:
         return None
-    try:
-        data = get_store("images").read(json.loads(kept)["key"])
-    except StorageError:
-        return None
-    return SimpleUploadedFile("upload", data)
+    row = json.loads(kept)
+    return _KeptUpload(row["key"], row["bytes"])
 
 
 def _store(user: User, name: str, data: bytes) -> None:
@@ -71,14 +87,15 @@ def _store(user: User, name: str, data: bytes) -> None:
         get_store("images").put(key, data, "image/png")
     except StorageError as error:
         raise Busy("The picture could not be stored. Try again in a moment.", retry_after=5) from error
-    before = client.hget(place, name)
-    client.hset(place, name, json.dumps({"key": key, "at": time.time()}))
-    client.expire(place, KEPT_S)
-    old = [json.loads(before)["key"]] if before else []
-    for forgotten in names(user)[MOST:]:
-        old.append(json.loads(client.hget(place, forgotten) or '{"key": ""}')["key"])
-        client.hdel(place, forgotten)
-    for one in filter(None, old):
+    row = json.dumps({"key": key, "bytes": len(data), "at": time.time()})
+    with client.pipeline() as pipe:  # one transaction: of two uploads of a name at once each takes away the one before
+        kept, *_ = pipe.hgetall(place).hset(place, name, row).expire(place, KEPT_S).execute()
+    before = {named: json.loads(one) for named, one in kept.items()}
+    old = [before.pop(name)["key"]] if name in before else []
+    for forgotten in sorted(before, key=lambda named: -before[named]["at"])[MOST - 1 :]:
+        if client.hdel(place, forgotten):
+            old.append(before[forgotten]["key"])
+    for one in old:
         get_store("images").delete(one)
 
 

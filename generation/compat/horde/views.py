@@ -16,7 +16,7 @@ from generation.compat.base import CompatView, catalogue_of
 from generation.compat.horde import form, jobs
 from generation.tasks import access, cancel, estimates
 from generation.tasks.models import Status
-from imagegenx_site.errors import ApiError, Unauthorised
+from imagegenx_site.errors import ApiError, Forbidden, Unauthorised
 
 ANONYMOUS: Final = "0000000000"
 _NO_STRANGERS: Final = "There are no anonymous requests here. Send a key of this server (igx_…) in the header `apikey`."
@@ -40,6 +40,8 @@ class HordeGenerateView(HordeView):
 
     def post(self, request: KeyRequest) -> Response:
         """202 with the id of the request; of a dry run 200 with its price in megapixel-steps."""
+        if request.auth.oauth_client:
+            raise Forbidden("Access tokens can't be used here, as who follows a request sends none. Send an API key.")
         asked = request.data if isinstance(request.data, dict) else {}
         kind, body = form.request_of(asked, catalogue_of(request))
         if asked.get("dry_run"):

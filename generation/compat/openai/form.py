@@ -34,6 +34,7 @@ _STEP_FACTORS: Final = {"low": 0.5, "medium": 1, "standard": 1, "high": 1.5, "hd
 _SIZES: Final = ("256x256", "512x512", "1024x1024", "1536x1024", "1024x1536", "1792x1024", "1024x1792")  # OpenAI's
 MOST_PARTIAL: Final = 3
 _FORMATS: Final = ("png", "webp", "jpeg")
+_MOST_TAGS: Final = 20  # LoRAs that are read of a model's name; the request's form has its own bound
 _WHOLE: Final = ("seed", "steps", "num_inference_steps", "n", "output_compression")
 _NUMBERS: Final = ("cfg_scale", "guidance_scale", "strength", "denoising_strength")
 _OWN: Final = {  # fields that OpenAI does not know -> ours
@@ -93,7 +94,7 @@ def with_loras(catalogue: Catalogue, name: Any) -> tuple[Any, list[dict[str, Any
     """
     if not isinstance(name, str) or "+" not in name or catalogue.model(name):
         return name, []
-    model, *tags = name.split("+")
+    model, *tags = name.split("+", _MOST_TAGS)
     return model.strip() or None, [_lora(tag) for tag in tags]
 
 

@@ -5,12 +5,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
 from django.utils import timezone
+from oauth2_provider.models import get_access_token_model, get_application_model
 
 from fixtures.rows import finish, picture_bytes
 from generation.accounts.models import ApiKey, User
@@ -155,3 +157,17 @@ def test_refusals_name_the_field(client: Client, body: dict[str, Any], field: st
 def test_a_text_as_seed_stands_for_a_number_always_the_same() -> None:
     assert form._seed("a cat") == form._seed("a cat") != form._seed("a dog")
     assert (form._seed("12"), form._seed(5)) == (12, 5)
+
+
+def test_an_access_token_is_refused_before_its_task_is_made(owner: User, able_model: ImageModel) -> None:
+    """Its request could not be followed: an id stands for a key that can be looked up."""
+    application = get_application_model().objects.create(
+        name="x", user=owner, client_type="confidential", authorization_grant_type="client-credentials"
+    )
+    row = get_access_token_model()(
+        user=owner, application=application, scope="generate read", expires=timezone.now() + timedelta(hours=1)
+    )
+    row._raw_token = "a token"
+    row.save()
+    answer = post(Client(headers={"apikey": "a token"}), {"prompt": "a cat"})
+    assert (answer.status_code, Task.objects.count()) == (403, 0), answer.json()

@@ -1,5 +1,6 @@
 """Numbers and texts that a door can't keep are refused with the field; what the imitated APIs take is taken."""
 
+import base64
 import itertools
 import json
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fixtures.rows import finish
+from fixtures.rows import finish, picture_bytes
 from generation.accounts.models import User
 from generation.catalogue.models import ImageModel, Lora
 from generation.compat.openai.form import answer as openai_answer
@@ -181,8 +182,9 @@ def test_an_unknown_quality_is_refused(client: Client) -> None:
         assert "quality" in named(post(client, OPENAI, {"prompt": "x", "quality": quality}))
 
 
-def test_several_pictures_for_a1111_are_refused(client: Client) -> None:
-    assert "init_images" in named(post(client, "/sdapi/v1/img2img", {"prompt": "x", "init_images": ["AAAA", "AAAA"]}))
+def test_of_several_pictures_for_a1111_the_wrong_one_is_named(client: Client) -> None:
+    sent = {"prompt": "x", "init_images": [base64.b64encode(picture_bytes((256, 256))).decode(), "AAAA"]}
+    assert "init_images[1]" in named(post(client, "/sdapi/v1/img2img", sent))
 
 
 def test_a_known_state_is_not_sent_again(make_task: Callable[..., Task], client: Client) -> None:

@@ -15,7 +15,7 @@ from django.db import connection
 from openai.types import ImagesResponse
 from PIL import Image as Pillow
 
-from fixtures.rows import finish, picture_bytes
+from fixtures.rows import finish, picture_bytes, process_pictures
 from generation.accounts.models import User
 from generation.compat.base import TaskCanceled, TaskFailed, succeeded
 from generation.policy import rules
@@ -37,7 +37,9 @@ def worker(live: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def working() -> Iterator[None]:
-    """Finishes every task that is submitted, as the workers do; texts that begin with `fail` fail, with `hold` wait."""
+    """Finishes every task that is submitted, as the workers do; texts that begin with `fail` fail, with `hold` wait.
+    Pictures that are only processed really are.
+    """
     done = threading.Event()
 
     def work() -> None:
@@ -47,6 +49,7 @@ def working() -> Iterator[None]:
                     states.fail(task.id, code="out_of_memory", message="The picture is too large for this GPU.")
                 else:
                     finish(task, task.params["num_images"])
+            process_pictures()
         connection.close()
 
     thread = threading.Thread(target=work)

@@ -179,3 +179,31 @@ def test_the_picture_of_an_upload_stays_out_of_the_answer(http: httpx.Client) ->
     answer = http.post("/sdapi/v1/img2img", json={"prompt": "x", "init_images": [f"data:image/png;base64,{picture}"]})
     assert answer.status_code == 200, answer.text
     assert "init_images" not in answer.json()["parameters"]
+
+
+def test_pictures_are_enlarged_without_being_drawn(webui: webuiapi.WebUIApi, http: httpx.Client) -> None:
+    small, large = Pillow.new("RGB", (40, 32), "red"), Pillow.new("RGB", (64, 64), "blue")
+    made = webui.extra_single_image(small, upscaler_1="Super-resolution", upscaling_resize=2)
+    assert (made.image.size, "Enlarged 2 times" in made.info) == ((80, 64), True)
+    made = webui.extra_batch_images([small, large], upscaler_1="Super-resolution", upscaling_resize=4)
+    assert [one.size for one in made.images] == [(160, 128), (256, 256)]
+    pixel = made.images[1].convert("RGB").getpixel((100, 100))
+    assert isinstance(pixel, tuple)
+    assert pixel[2] > 200
+    same = webui.extra_single_image(small, upscaler_1="None", upscaling_resize=4, gfpgan_visibility=1)
+    assert (same.image.size, "no face restoration" in same.info, Task.objects.count()) == ((40, 32), True, 3)
+    sized = {"image": base64.b64encode(picture_bytes((40, 32))).decode(), "upscaler_1": "Super-resolution"}
+    wish = {"resize_mode": 1, "upscaling_resize_w": 80, "upscaling_resize_h": 64}
+    answer = http.post("/sdapi/v1/extra-single-image", json=sized | wish)
+    assert Pillow.open(io.BytesIO(base64.b64decode(answer.json()["image"]))).size == (80, 64)
+
+
+def test_each_of_several_pictures_is_a_result(webui: webuiapi.WebUIApi) -> None:
+    pictures = [Pillow.new("RGB", (256, 256), colour) for colour in ("red", "blue")]
+    made = webui.img2img(images=pictures, prompt="x", seed=5, n_iter=2, width=256, height=256)
+    assert len(made.images) == 4
+    tasks = list(Task.objects.order_by("id"))
+    assert [(task.params["seed"], task.kind) for task in tasks] == [(5 + number, "img2img") for number in range(4)]
+    stored = [Pillow.open(io.BytesIO(get_store("images").read(task.params["image_key"]))) for task in tasks]
+    assert [one.getpixel((9, 9)) for one in stored] == [(255, 0, 0), (0, 0, 255)] * 2
+    assert (len(made.info["infotexts"]), made.info["seed"]) == (4, 5)

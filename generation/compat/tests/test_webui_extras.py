@@ -121,6 +121,33 @@ def test_what_has_no_effect_stands_in_the_notes(able_model: ImageModel, make_tas
     assert wanted({"prompt": "x", "subseed": -1}, snapshot.current(), "", from_pictures=False).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"upscaler_1": "R-ESRGAN 4x+"}, "no upscaler R-ESRGAN 4x+. Known: Super-resolution"),
+        ({"upscaling_resize": 3}, "3 times is not possible"),
+        ({"resize_mode": 1, "upscaling_resize_w": 512, "upscaling_resize_h": 256}, "does not become 512x256"),
+        ({"resize_mode": 1, "upscaling_resize_w": 300, "upscaling_resize_h": 300}, "1.17188 times is not possible"),
+        ({"image": ""}, "image: A picture in base64"),
+        ({"image": "%%", "resize_mode": 1}, "image: Send a PNG"),
+        ({"image": "%%"}, "neither an address nor base64"),
+    ],
+)
+def test_what_cannot_be_enlarged_is_refused_with_a_sentence(client: Client, changes: Any, told: str) -> None:
+    body = {"image": picture(), "upscaler_1": "Super-resolution", "upscaling_resize": 2} | changes
+    answer = post(client, "/sdapi/v1/extra-single-image", body)
+    assert answer.status_code == 400
+    assert told in answer.json()["detail"], answer.json()
+    listed = {**body, "imageList": [{"data": body.pop("image"), "name": "a.png"}, {"data": picture()}]}
+    assert post(client, "/sdapi/v1/extra-batch-images", listed).status_code == 400
+    assert Task.objects.count() == 0
+
+
+def test_several_pictures_take_no_control_unit(client: Client) -> None:
+    body = {**control({"module": "canny", "model": "None"}), "init_images": [picture(), picture()]}
+    assert "Send one picture with ControlNet" in post(client, IMG, body).json()["detail"]
+
+
 def test_no_lora_and_a_style_are_taken(client: Client) -> None:
     body = {"prompt": "a cat <lora:none:0.5> <lora:None:1>", **SIZE, "styles": ["cartoon"]}
     assert post(client, TXT, body).status_code == 202
@@ -156,3 +183,9 @@ def test_lists_of_the_programs(client: Client) -> None:
     kinds = client.get("/controlnet/control_types").json()["control_types"]
     assert kinds["Canny"]["module_list"] == ["none", "canny"]
     assert post(client, "/sdapi/v1/refresh-checkpoints", {}).json() == {}
+
+
+def test_rounds_of_several_pictures_are_bounded(client: Client) -> None:
+    body = {"prompt": "x", "init_images": [picture(), picture()], "n_iter": 10**9}
+    answer = post(client, IMG, body)
+    assert (answer.status_code, "no more than 16" in answer.json()["detail"]) == (400, True)

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from generation.accounts.models import ApiKey, Plan, Team, User
+from generation.accounts.models import ApiKey, Plan, Role, Team, User
 
 
 class Command(BaseCommand):
@@ -26,11 +26,11 @@ class Command(BaseCommand):
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         team, _ = Team.objects.get_or_create(name="demo", defaults={"plan": Plan.objects.get(name=options["plan"])})
-        user, _ = User.objects.get_or_create(username="demo", defaults={"team": team})
+        user, _ = User.objects.get_or_create(username="demo", defaults={"team": team, "role": Role.OWNER})
         _, key = ApiKey.make(user, name="demo")
         password = options["admin_password"] or secrets.token_urlsafe(12)
         admin, _ = User.objects.get_or_create(
-            username="admin", defaults={"is_staff": True, "is_superuser": True, "team": team}
+            username="admin", defaults={"is_staff": True, "is_superuser": True, "team": team, "role": Role.OWNER}
         )
         admin.set_password(password)
         admin.save(update_fields=["password"])

@@ -19,7 +19,19 @@ GENERATION = Path(settings.BASE_DIR) / "generation"
 STUDIO = GENERATION / "static/generation/studio"
 TEMPLATES = [GENERATION / f"templates/generation/{name}.html" for name in ("studio", "kids")]
 SCRIPTS = {path: path.read_text("utf-8") for path in sorted(STUDIO.rglob("*.js"))}
-FAMILIES = ("fault", "status", "reason", "kind", "control", "scope", "quota", "missing")  # names made in code
+FAMILIES = (
+    "fault",
+    "status",
+    "reason",
+    "kind",
+    "control",
+    "scope",
+    "quota",
+    "missing",
+    "mark",
+    "role",
+    "side",
+)  # names made in code
 
 
 def texts(language: str) -> dict[str, str]:

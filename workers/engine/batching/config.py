@@ -11,13 +11,15 @@ from workers.engine.batching.scheduler import Policy
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """`threads`: CPU threads of one forward pass. `batch_limits`: samples per batch by the longer side in pixels.
+    """`threads`: CPU threads of one forward pass. `decoders`: pictures that are decoded at once beside the steps, a
+    thread each; 0: the engine's thread decodes. `batch_limits`: samples per batch by the longer side in pixels.
     `step_max_s`: decoders that come after a step take about so long at most, in s.
     `capacity`: active samples at once, running or paused. `paused_bytes`: what paused samples may hold in memory.
     `policy`: see scheduler.py.
     """
 
     threads: int = 1
+    decoders: int = 0
     step_max_s: float = GpuConfig.step_max_s
     capacity: int = 64
     paused_bytes: int = GpuConfig().paused_bytes
@@ -27,6 +29,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ValueError(f"EngineConfig.threads is {self.threads}; it must be 1 or more")
+        if self.decoders < 0:
+            raise ValueError(f"EngineConfig.decoders is {self.decoders}; it must be 0 or more")
         if self.capacity < 1:
             raise ValueError(f"EngineConfig.capacity is {self.capacity}; it must be 1 or more")
         if self.paused_bytes < 0:

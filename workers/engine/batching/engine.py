@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import torch
 
@@ -17,12 +18,13 @@ from generation.queue.values import BatchKey, size_class
 from workers.engine.batching import batch_runner, scheduler
 from workers.engine.batching.calibration import DECODE, DENOISE, Calibrator, PassKind
 from workers.engine.batching.config import EngineConfig
+from workers.engine.batching.decoder_threads import DecoderThreads
 from workers.engine.batching.in_flight_dedup import InFlightDedup
 from workers.engine.batching.limits import RowLimits
 from workers.engine.batching.paused_memory import PausedMemory
 from workers.engine.batching.pipeline_greenlet import PipelineGreenlet
 from workers.engine.batching.row_tuner import RowTuner
-from workers.engine.errors import EngineError, ModelUnavailable
+from workers.engine.errors import EngineError, ModelUnavailable, is_out_of_memory
 from workers.engine.interception import Phase
 from workers.engine.metrics import BATCH, OUT_OF_MEMORY, PREEMPTED, ROWS, STEP
 from workers.engine.models.pool import ModelPool
@@ -37,14 +39,17 @@ class Engine:
     def __init__(
         self, pool: ModelPool, config: EngineConfig | None = None, calibrator: Calibrator | None = None
     ) -> None:
-        """Without a `calibrator` the row limits are those of the configuration."""
+        """Without a `calibrator` the row limits are those of the configuration. `wake` is called, from another thread,
+        when there is something for `step` to go on with; it may be set before the first step."""
         self.config = config or EngineConfig()
         self.limits = RowLimits(self.config.batch_limits)
         self.warm_key: BatchKey | None = None
+        self.wake: Callable[[], None] = lambda: None
         self._pool = pool
         self._tuner = RowTuner(self.limits, pool, calibrator)
         self._waiting: deque[SampleRequest] = deque()
         self._active: dict[SampleId, PipelineGreenlet] = {}
+        self._decoders = DecoderThreads(self.config.decoders, lambda: self.wake())
         self._dedup = InFlightDedup()
         self._paused = PausedMemory(self.config.paused_bytes)
         self._cancelled: set[SampleId] = set()
@@ -167,9 +172,16 @@ class Engine:
         """What was computed elsewhere and is done."""
         for sample in self._suspended(Phase.REMOTE):
             future = sample.call.future if sample.call else None
-            if future is not None and future.done():
-                error = future.exception()
-                sample.fail(error) if isinstance(error, Exception) else sample.resume(future.result())
+            if future is None or not future.done():
+                continue
+            decoding, error = self._decoders.take_back(sample.request.sample_id), future.exception()
+            if decoding is not None and error is not None and is_out_of_memory(error):
+                sample.call = decoding
+                self._run([sample], DECODE)  # once more, without others beside it
+            elif isinstance(error, Exception):
+                sample.fail(error)
+            else:
+                sample.resume(future.result())
 
     def _step_controls(self) -> None:
         """ControlNets of all that may be in this step, grouped."""
@@ -179,8 +191,15 @@ class Engine:
 
     def _step_decoders(self) -> None:
         """Pictures of samples whose steps are done, the oldest first, in passes as large as is worth while. What would
-        make the turn longer than a step may be waits for the next one.
+        make the turn longer than a step may be waits for the next one. With threads of their own they run beside the
+        steps, one picture each.
         """
+        if self._decoders:
+            for sample in self._not_paused(Phase.DECODE):
+                if not self._decoders.has_room(sample):
+                    return
+                self._decoders.start(sample)
+            return
         until = time.monotonic() + self.config.step_max_s
         while waiting := self._not_paused(Phase.DECODE):
             key = batch_runner.group_key(waiting[0])
@@ -276,6 +295,7 @@ class Engine:
         for sample_id, sample in list(self._active.items()):
             if sample.outcome is not None:
                 events.append(sample.outcome)
+                self._decoders.take_back(sample_id)
                 del self._active[sample_id]
                 self._pool.give_back(sample.request.model)
         self._paused.count(self._active.values())

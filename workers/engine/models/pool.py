@@ -80,6 +80,7 @@ class ModelPool:
         self._specs: dict[str, ModelSpec] = {}
         self._entries: dict[str, _Entry] = {}
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-loader")
+        self._requested: set[str] = set()  # whose loading no sample asked for
 
     # ---- declaring
 
@@ -95,6 +96,26 @@ class ModelPool:
         """Load these now and wait for them; a failure is raised as ModelUnavailable."""
         for key in keys:
             self.get(key)
+
+    def request(self, key: str) -> None:
+        """Begin to load a declared model that nobody uses yet; `settle_requested` says what became of it."""
+        self._requested.add(key)
+        self._entry(key)
+
+    def settle_requested(self) -> dict[str, EngineError]:
+        """Take note of requested loadings that are over: those that failed, and why."""
+        failed = {}
+        for key in list(self._requested):
+            entry = self._entries.get(key)
+            if entry is not None and not entry.loading.done():
+                continue
+            try:
+                over = entry is None or self._settled(key, entry)
+            except EngineError as error:
+                failed[key], over = error, True
+            if over:
+                self._requested.discard(key)
+        return failed
 
     def knows(self, key: str) -> bool:
         """Whether the model was declared by `ensure`."""
@@ -163,6 +184,12 @@ class ModelPool:
         entry = self._entries.get(key)
         self._drop_if(key, entry is not None and entry.users == 0)
 
+    def retire(self, key: str) -> None:
+        """Drop a model from memory with its last sample."""
+        if entry := self._entries.get(key):
+            entry.outdated = True
+            self._drop_if(key, entry.users == 0)
+
     def unload_idle(self) -> list[str]:
         """Drop every model that was unused for `idle_unload_s`. Returns their keys."""
         oldest = self._clock() - self.config.idle_unload_s
@@ -194,6 +221,10 @@ class ModelPool:
     def loaded(self) -> dict[str, int]:
         """Bytes of each model in memory."""
         return {key: entry.size for key, entry in self._entries.items() if entry.settled}
+
+    def sizes(self) -> dict[str, tuple[int, str]]:
+        """Bytes and precision of each model in memory."""
+        return {key: (entry.size, entry.precision) for key, entry in self._entries.items() if entry.settled}
 
     def close(self) -> None:
         """Drop everything and end the loader thread."""

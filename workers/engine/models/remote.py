@@ -32,6 +32,7 @@ from workers.engine.spec import ModelSpec
 
 LARGEST_ANSWER = 64 << 20  # bytes; no picture we ask for is larger
 MAX_PIXELS = 40_000_000  # of a picture in an answer
+FORMATS = ("PNG", "JPEG", "WEBP")  # Pillow reads more, some by programs of the machine (EPS)
 
 
 class RemoteModel:
@@ -135,7 +136,7 @@ class RemoteModel:
             if made.get("url") and not made.get("b64_json"):
                 message = f"model {self.spec.name} answered with an address; set its option response_format to b64_json"
                 raise RemoteModelError(message, retryable=False)
-            picture = Image.open(io.BytesIO(base64.b64decode(made["b64_json"])))
+            picture = Image.open(io.BytesIO(base64.b64decode(made["b64_json"])), formats=FORMATS)
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError("the picture has too many pixels")
             return picture.convert("RGB")

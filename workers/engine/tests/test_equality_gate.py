@@ -31,12 +31,12 @@ def models(tmp_path_factory):
     return folder
 
 
-def engine_for(*specs):
+def engine_for(*specs, decoders=0):
     pool = ModelPool(PoolConfig(device="cpu"))
     for spec in specs:
         pool.ensure(spec)
     pool.preload([spec.key for spec in specs])
-    return Engine(pool, EngineConfig(batch_limits={2048: 8}, capacity=200))
+    return Engine(pool, EngineConfig(batch_limits={2048: 8}, capacity=200, decoders=decoders))
 
 
 def drawn(kind, sampler, chance, model, **changes):
@@ -124,7 +124,7 @@ def test_all_kinds_times_all_samplers(models, monkeypatch, runtime, samplers):
 
 def test_sdxl_all_kinds(models, monkeypatch):
     chance = random.Random(2)
-    engine = engine_for(ModelSpec("xl", "1", "sdxl", str(models / "xl"), options=CONTROLNETS))
+    engine = engine_for(ModelSpec("xl", "1", "sdxl", str(models / "xl"), options=CONTROLNETS), decoders=2)
     requests = every_kind_and_sampler(chance, "xl@1", samplers=["euler", "euler_a", "dpm++_karras", "lcm", "unipc"])
     found = differences(engine, Stock(models / "xl", name="StableDiffusionXL"), requests, chance, monkeypatch)
     print("worst of", len(found), ":", max(found.values()), max(found, key=found.get))

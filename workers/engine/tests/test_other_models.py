@@ -172,6 +172,15 @@ def test_an_answer_with_an_address_says_which_option_is_missing(api):
     assert failed.retryable is False
 
 
+def test_an_answer_is_a_picture_of_the_usual_formats(api):
+    """Pillow has EPS drawn by Ghostscript, where that is there."""
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(data, "EPS")
+    api.answer = 200, {"data": [{"b64_json": base64.b64encode(data.getvalue()).decode()}]}
+    failed = run_to_end(engine_of(api.spec), [sample(model="dalle@1")]).events[-1]
+    assert "something else than a picture" in str(failed.error)
+
+
 def test_an_edit_sends_picture_and_mask(api):
     image, mask = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
     request = sample(model="dalle@1", kind="inpaint", image=image, mask=mask)

@@ -184,3 +184,20 @@ def test_a_cancelled_sample_frees_its_tensors(folder):
     engine.step()
     assert engine.idle
     assert tensors() <= while_running - 4 * 3, "latents, embeddings and schedules of four samples are gone"
+
+
+def test_a_model_is_loaded_and_dropped_by_hand(folder, tmp_path):
+    pool = pool_of(spec(folder), ModelSpec("gone", "1", "sd15", str(tmp_path / "gone")))
+    for key in ("a@1", "gone@1"):
+        pool.request(key)
+    failed = {}
+    while {"a@1"} - pool.sizes().keys() or not failed:
+        failed |= pool.settle_requested()
+    assert set(failed) == {"gone@1"}
+    (size, precision) = pool.sizes()["a@1"]
+    assert (size > 0, precision) == (True, "fp32")
+    assert pool.borrow("a@1")
+    pool.retire("a@1")
+    assert "a@1" in pool.sizes(), "a sample uses it"
+    pool.give_back("a@1")
+    assert pool.sizes() == {}

@@ -21,6 +21,13 @@ META = torch.device("meta")
 WIDE = {"block_out_channels": (64, 128), "norm_num_groups": 8}  # most of the weights are in layers that 8 bits take
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """What tests before these have left is not looked through each time that tensors are counted."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wide") / "sd"

@@ -21,20 +21,10 @@ _FORMATS = {".webp": "webp", ".avif": "avif", ".png": "png", ".jpg": "jpeg", ".j
 
 
 @dataclass(frozen=True)
-class MakingOptions:
+class FileOptions:
     """The options of every command that makes pictures."""
 
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder, or the file's name.")] = Path()
-    number: Annotated[Optional[int], typer.Option("-n", "--number", min=1, help="How many pictures.")] = None
-    size: Annotated[Optional[str], typer.Option("--size", help="Such as 512x512.")] = None
-    model: Annotated[Optional[str], typer.Option("--model", "-m")] = None
-    style: Annotated[Optional[str], typer.Option("--style", "-s")] = None
-    negative: Annotated[Optional[str], typer.Option("--negative", help="What should not appear.")] = None
-    steps: Annotated[Optional[int], typer.Option("--steps")] = None
-    cfg: Annotated[Optional[float], typer.Option("--cfg", help="How closely the picture follows the text.")] = None
-    sampler: Annotated[Optional[str], typer.Option("--sampler")] = None
-    seed: Annotated[Optional[int], typer.Option("--seed")] = None
-    lora: Annotated[Optional[list[str]], typer.Option("--lora", help="NAME or NAME:WEIGHT; up to three.")] = None
     format: Annotated[Optional[str], typer.Option("--format", help="webp, avif, png or jpeg.")] = None
     priority: Annotated[Optional[int], typer.Option("--priority", help="0 (urgent) to 3.")] = None
     param: Annotated[
@@ -48,6 +38,30 @@ class MakingOptions:
 
     def parameters(self) -> dict[str, Any]:
         """Of the request."""
+        found: dict[str, Any] = {"priority": self.priority, "format": self.format}
+        if self.format is None:  # the file's name says it
+            found["format"] = _FORMATS.get(self.out.suffix.lower())
+        found.update(dict(parameter(text) for text in self.param or ()))
+        return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class MakingOptions(FileOptions):
+    """The options of every command that draws."""
+
+    number: Annotated[Optional[int], typer.Option("-n", "--number", min=1, help="How many pictures.")] = None
+    size: Annotated[Optional[str], typer.Option("--size", help="Such as 512x512.")] = None
+    model: Annotated[Optional[str], typer.Option("--model", "-m")] = None
+    style: Annotated[Optional[str], typer.Option("--style", "-s")] = None
+    negative: Annotated[Optional[str], typer.Option("--negative", help="What should not appear.")] = None
+    steps: Annotated[Optional[int], typer.Option("--steps")] = None
+    cfg: Annotated[Optional[float], typer.Option("--cfg", help="How closely the picture follows the text.")] = None
+    sampler: Annotated[Optional[str], typer.Option("--sampler")] = None
+    seed: Annotated[Optional[int], typer.Option("--seed")] = None
+    lora: Annotated[Optional[list[str]], typer.Option("--lora", help="NAME or NAME:WEIGHT; up to three.")] = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Of the request."""
         found = {
             "num_images": self.number,
             "resolution": self.size,
@@ -55,12 +69,9 @@ class MakingOptions:
             "cfg_scale": self.cfg,
             "loras": [_lora(text) for text in self.lora or ()] or None,
         }
-        found.update({name: getattr(self, name) for name in ("model", "style", "steps", "sampler", "seed", "format")})
-        found["priority"] = self.priority
-        if self.format is None:  # the file's name says it
-            found["format"] = _FORMATS.get(self.out.suffix.lower())
-        found.update(dict(parameter(text) for text in self.param or ()))
-        return {name: value for name, value in found.items() if value is not None}
+        found.update({name: getattr(self, name) for name in ("model", "style", "steps", "sampler", "seed")})
+        given = {name: value for name, value in found.items() if value is not None}
+        return {**given, **super().parameters()}
 
 
 def _lora(text: str) -> Any:
@@ -82,17 +93,18 @@ def parameter(text: str) -> tuple[str, Any]:
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of MakingOptions, which it gets as `options`."""
-    hints = get_type_hints(MakingOptions, include_extras=True)
+    """The command with the options of the class of its `options`, which it gets there."""
+    kind = get_type_hints(command)["options"]
+    hints = get_type_hints(kind, include_extras=True)
     own = [one for one in inspect.signature(command).parameters.values() if one.name != "options"]
     common = [
         inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in fields(MakingOptions)
+        for one in fields(kind)
     ]
 
     @wraps(command)
     def run(**values: Any) -> None:
-        options = MakingOptions(**{one.name: values.pop(one.name) for one in common})
+        options = kind(**{one.name: values.pop(one.name) for one in common})
         command(**values, options=options)
 
     keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
@@ -159,20 +171,20 @@ def control(
 @with_options
 def upscale(
     image: Image,
-    options: MakingOptions,
+    options: FileOptions,
     scale: Annotated[int, typer.Option("--scale", "-x", help="2 or 4.")] = 2,
 ) -> None:
-    """Make a picture larger. The server redraws it a little: it has no task that only enlarges."""
+    """Make a picture larger."""
     make(options, lambda client, more: client.upscale(image, scale, **more))
 
 
 @with_options
-def remove_background(image: Image, options: MakingOptions) -> None:
-    """Make a picture's background white. The server redraws it a little, as for upscale."""
+def remove_background(image: Image, options: FileOptions) -> None:
+    """Make a picture's background white, where it is plain."""
     make(options, lambda client, more: client.remove_background(image, **more))
 
 
-def make(options: MakingOptions, send: Callable[[Client, dict[str, Any]], Task], **own: Any) -> None:
+def make(options: FileOptions, send: Callable[[Client, dict[str, Any]], Task], **own: Any) -> None:
     """Begin the task, wait for it, save its pictures and write where they are."""
     given = {name: value for name, value in own.items() if value is not None}
     parameters = {**options.parameters(), **given, "idempotency_key": uuid.uuid4().hex}

@@ -1,15 +1,18 @@
 """What comes twice under one Idempotency-Key is done once, for every request that makes something."""
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
 
 from fixtures.rows import finish
 from generation.accounts.models import ApiKey, User
+from generation.api import new_keys
 from generation.catalogue.models import Lora
 from generation.catalogue.tests.test_loras import lora_bytes
 from generation.policy import rules
@@ -87,3 +90,32 @@ def test_a_request_that_failed_leaves_its_key_unused(client: Client) -> None:
     path, body = "/api/v1/webhooks", json.dumps({"url": "https://a.example/h"})
     refused = client.post(path, body, content_type="application/json", headers={"idempotency-key": "k2"})
     assert (refused.status_code, IdempotencyKey.objects.count()) == (409, 1)
+
+
+@pytest.mark.attacks
+@pytest.mark.django_db(transaction=True)
+def test_a_repeat_while_the_first_is_under_way_holds_no_thread(client: Client, monkeypatch: Any) -> None:
+    """A dozen of them would hold every thread of the web process for as long as a large LoRA is received."""
+    began, go_on, create = threading.Event(), threading.Event(), new_keys.create
+
+    def slow(*args: Any) -> Any:
+        began.set()
+        assert go_on.wait(20)
+        return create(*args)
+
+    def first() -> None:
+        found.append(post(client, "/api/v1/keys", {"name": "shop"}))
+        connection.close()
+
+    monkeypatch.setattr(new_keys, "create", slow)
+    found: list[Any] = []
+    thread = threading.Thread(target=first)
+    thread.start()
+    try:
+        assert began.wait(20)
+        second = post(client, "/api/v1/keys", {"name": "shop"})
+    finally:
+        go_on.set()
+        thread.join(20)
+    assert (second.status_code, second["Retry-After"]) == (409, "1")
+    answers(found[0], post(client, "/api/v1/keys", {"name": "shop"}))

@@ -241,3 +241,19 @@ def test_a_preset_that_the_engine_cannot_run_says_so(db):
         pull("qwen-image-edit", "--accept-licence")
     with pytest.raises(PullError, match="There is no preset"):
         pulling.ordered(["nothing-like-that"])
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "a/../../outside", ""])
+def test_no_file_of_an_address_lies_outside_of_its_folder(models_dir, name):
+    with pytest.raises(PullError, match="outside of itself"):
+        hub_module.listing("https://evil.example/", "", [name], {name: "0" * 64})
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../keep", ".pulling"])
+def test_only_a_models_folder_is_removed(models_dir, name):
+    kept = models_dir.parent / "keep"
+    kept.mkdir()
+    with pytest.raises(CommandError, match="There is no model"):
+        call_command("models", "remove", name, stdout=StringIO())
+    assert kept.is_dir()
+    assert models_dir.is_dir()

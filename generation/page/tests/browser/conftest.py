@@ -4,13 +4,17 @@ among them violations of the Content-Security-Policy; exceptions; requests to an
 for those that a test means to get.
 """
 
+import io
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from deploy.browser import chromium
 
@@ -100,6 +104,7 @@ def log_in(open_page: Callable[..., Any]) -> Callable[..., Any]:
 
     def logged_in(url: str, key: str, **how: Any) -> Any:
         page = open_page(url, **how)
+        page.click(".with-key summary")
         page.fill("#key", key)
         page.press("#key", "Enter")
         page.wait_for_selector(".make")
@@ -112,3 +117,28 @@ def log_in(open_page: Callable[..., Any]) -> Callable[..., Any]:
 def studio(stack: Any, log_in: Callable[..., Any]) -> Callable[..., Any]:
     """The page of the running product, logged in as its demo user."""
     return lambda **how: log_in(stack.url, stack.api_key, **how)
+
+
+def go(page: Any, screen: str) -> None:
+    """Opens a screen by its address."""
+    page.evaluate(f"location.hash = '#{screen}'")
+    page.wait_for_selector({"create": ".make", "gallery": ".gallery", "batch": ".batch", "account": ".new-key"}[screen])
+
+
+def look(page: Any, screen: str, *, axe: bool = True) -> None:
+    """No barrier that axe finds, nothing beside the window; a picture of it where SCREENSHOTS names a folder."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.wait_for_timeout(100)
+    if folder := os.environ.get("SCREENSHOTS"):
+        width = page.viewport_size["width"]
+        name = f"{screen}.webp" if width == 1280 else f"{screen}-{width}.webp"
+        Image.open(io.BytesIO(page.screenshot())).save(Path(folder) / name, quality=80, method=6)
+    found = Axe().run(page, options=_AXE).response["violations"] if axe else []
+    told = [(one["id"], one["impact"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found]
+    assert told == [], f"{screen}: {json.dumps(told, indent=1, ensure_ascii=False)}"
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{screen} is {wide} px wider than the window"
+
+
+_AXE = {"resultTypes": ["violations"]}  # what passes is not described, which takes axe longer than to find it

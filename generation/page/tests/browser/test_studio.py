@@ -1,8 +1,6 @@
 """The page beside the whole product and the model that ships: what people do there, from the first word to the ZIP."""
 
 import io
-import json
-import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -14,15 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generation.page.tests.browser.conftest import until
+from generation.page.tests.browser.conftest import go, look, until
 
 FIRST_PAINT_BYTES = 100_000
 Studio = Callable[..., Any]
-
-
-def go(page: Any, screen: str) -> None:
-    page.evaluate(f"location.hash = '#{screen}'")
-    page.wait_for_selector({"create": ".make", "gallery": ".gallery", "batch": ".batch", "account": ".new-key"}[screen])
 
 
 def generate(page: Any, text: str) -> Any:
@@ -60,7 +53,7 @@ def test_words_become_pictures_and_nothing_is_lost_by_closing_the_page(studio: S
     assert "bicycle" in page.locator(".notes .warning").inner_text()
     until(page, "() => /^2 pictures · .* megapixel-steps · about/.test(document.querySelector('.estimate').innerText)")
     page.locator(".advanced summary").click()
-    page.get_by_role("spinbutton", name="Steps").fill("60")
+    page.get_by_role("spinbutton", name="Steps").fill("40")
     page.get_by_role("spinbutton", name="Steps").press("Tab")
     page.click(".press .primary")
     page.locator("task-card.running").first.wait_for()
@@ -69,7 +62,7 @@ def test_words_become_pictures_and_nothing_is_lost_by_closing_the_page(studio: S
     page = page.context.new_page()
     page.goto(stack.url)
     page.get_by_text("a red star with a bicycle", exact=True).first.wait_for()
-    until(page, "() => /step [0-9]+ of 60/.test(document.querySelector('.tasks').innerText)")
+    until(page, "() => /step [0-9]+ of 40/.test(document.querySelector('.tasks').innerText)")
     until(page, "() => document.querySelectorAll('task-card.succeeded img').length >= 2")
     assert page.locator("#prompt").input_value() == "a {red|blue} star with a bicycle"
     page.get_by_role("button", name="Earlier prompts").click()
@@ -133,6 +126,57 @@ def test_a_dropped_picture_is_the_start_of_another(studio: Studio, tmp_path: Pat
     card = generate(page, "an orange fish")
     card.locator(".preview button").click()
     assert "336 × 448" in page.locator(".viewer dl").inner_text()
+
+
+def test_a_picture_is_extended_and_only_what_is_new_is_painted(studio: Studio, stack: Any, tmp_path: Path) -> None:
+    """The frame is dragged to the right; the old part comes back as it was, but for its edge."""
+    page = studio()
+    file = tmp_path / "given.png"
+    Image.radial_gradient("L").convert("RGB").save(file)  # 256 x 256
+    page.locator(".sources label", has_text="Repaint").click()
+    page.set_input_files(".drop input[type=file]", file)
+    page.locator("mask-canvas canvas").wait_for()
+    page.get_by_role("button", name="Zoom in").click()
+    assert page.locator(".view").evaluate("view => view.scrollWidth > view.clientWidth * 1.4")
+    page.get_by_role("button", name="Zoom out").click()
+    page.get_by_role("button", name="Extend the picture").click()
+    handle, picture = page.locator(".handle.of-right"), page.locator(".outpaint > img").bounding_box()
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(picture["x"] + picture["width"] * 1.5, box["y"] + 5, steps=5)
+    page.mouse.up()
+    assert page.get_by_label("Right (%)").input_value() == "50"
+    frame = page.locator(".outpaint .frame").bounding_box()
+    assert abs(frame["x"] - picture["x"]) < 4
+    assert abs(frame["width"] - 1.5 * picture["width"]) < 6
+    assert "384 × 256" in page.locator(".outpaint-form output").inner_text()
+    look(page, "extend")
+    page.locator(".outpaint-form").get_by_role("button", name="Extend", exact=True).click()
+    until(page, "() => document.querySelector('mask-canvas canvas')?.width === 384")
+    card = generate(page, "a blue square, white background")
+    made = picture_of(stack, card.get_attribute("data-task"))
+    assert made.shape[:2] == (256, 384)
+    old = np.asarray(Image.open(file)).astype(float)
+    assert np.abs(made[8:-8, 8:200].astype(float) - old[8:-8, 8:200]).mean() < 8
+
+
+def test_lines_and_watermark_are_shown_before_anything_is_spent(studio: Studio, tmp_path: Path) -> None:
+    page = studio()
+    file = tmp_path / "given.png"
+    Image.radial_gradient("L").convert("RGB").save(file)
+    page.locator(".advanced summary").click()
+    page.get_by_label("Watermark", exact=True).fill("小熊 shop")
+    page.get_by_role("button", name="Watermark preview").click()
+    page.locator(".shown-mark img").wait_for()
+    page.keyboard.press("Escape")
+    if page.locator(".sources label", has_text="Lines").count() == 0:
+        return  # the shipped model has no ControlNet installed here
+    page.locator(".sources label", has_text="Lines").click()
+    page.set_input_files(".drop input[type=file]", file)
+    page.get_by_role("button", name="Show the lines").click()
+    page.locator(".control-preview img").wait_for()
+    assert page.evaluate("document.querySelector('.control-preview img').naturalWidth") == 256
 
 
 def test_pictures_are_found_looked_at_and_handed_over(studio: Studio) -> None:
@@ -247,33 +291,20 @@ def test_no_screen_has_a_barrier_or_is_wider_than_the_window(
     studio: Studio, stack: Any, open_page: Callable[..., Any], width: int, language: str, dark: bool
 ) -> None:
     how = {"width": width, "height": 2160 if width > 2000 else 800, "language": language, "dark": dark}
-    look(open_page(stack.url, **how), "login")
+    axe = width < 2000  # the widest has the colours and elements of the one before
+    look(open_page(stack.url, **how), "login", axe=axe)
     page = studio(**how)
     page.wait_for_selector("task-card")
     page.locator(".advanced summary").click()
     page.locator(".sources label").nth(1).click()
-    look(page, "create")
+    look(page, "create", axe=axe)
     for screen in ("gallery", "batch", "account"):
         go(page, screen)
-        page.wait_for_load_state("networkidle")
-        look(page, screen)
+        page.wait_for_selector({"gallery": ".tile img", "batch": "#batch-text", "account": ".plot"}[screen])
+        look(page, screen, axe=axe)
         if screen == "gallery":
             page.locator(".tile").first.click()
             page.locator(".viewer img").wait_for()
-            look(page, "viewer")
+            look(page, "viewer", axe=axe)
             page.keyboard.press("Escape")
-    look(open_page(f"{stack.url}/kids", **how), "kids")
-
-
-def look(page: Any, screen: str) -> None:
-    """No barrier that axe finds, nothing beside the window; a picture of it where SCREENSHOTS names a folder."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    page.wait_for_timeout(150)
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{screen}-{page.viewport_size['width']}.png")
-    found = Axe().run(page).response["violations"]
-    told = [(one["id"], one["impact"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found]
-    assert told == [], f"{screen}: {json.dumps(told, indent=1, ensure_ascii=False)}"
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0, f"{screen} is {wide} px wider than the window"
+    look(open_page(f"{stack.url}/kids", **how), "kids", axe=axe)

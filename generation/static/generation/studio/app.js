@@ -17,7 +17,6 @@ const SCREENS = {
 const shown = new Map(); // name -> element
 const place = document.getElementById("main");
 const gate = document.getElementById("gate");
-const login = document.getElementById("login");
 
 async function show() {
   const name = location.hash.slice(1).split("?")[0] in SCREENS ? location.hash.slice(1).split("?")[0] : "create";
@@ -62,25 +61,12 @@ function leave() {
   place.replaceChildren();
   place.hidden = document.getElementById("nav").hidden = document.getElementById("logout").hidden = true;
   gate.hidden = false;
-  login.elements.key.focus();
+  import("./account/gate.js").then(({ openGate }) => openGate(gate, enter)).catch(failure);
 }
-
-login.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const field = login.elements.key, said = document.getElementById("login-error");
-  said.textContent = "";
-  try {
-    await (await request("/session", { method: "POST", body: { key: field.value.trim() } })).text();
-  } catch (error) {
-    said.textContent = error.status === 401 ? t("bad_key") : error.message;
-    return;
-  }
-  field.value = "";
-  await enter();
-});
 
 document.getElementById("logout").addEventListener("click", async () => {
   await request("/session", { method: "DELETE" }).catch(() => undefined);
+  document.body.dataset.session = "no";
   forget();
   leave();
 });

@@ -6,18 +6,20 @@ import { catalogue } from "../core/catalogue.js";
 import { button, field, make, menu, styleSheet } from "../core/dom.js";
 import { failure, notice } from "../core/notice.js";
 import { momentText, numberText, t } from "../core/texts.js";
+import { factorPart } from "./factor.js";
 import { barPlot } from "./plot.js";
+import { teamPart } from "./team.js";
 
 const SHOWN_DAYS = 30;
-const SCOPES = ["generate", "read", "delete", "lora", "keys", "webhooks"];
+const SCOPES = ["generate", "read", "sort", "delete", "lora", "keys", "webhooks", "team"];
 
 export async function accountScreen() {
   await styleSheet(new URL("account.css", import.meta.url));
   const screen = make("div", { className: "account" });
   const fill = async () => {
     try {
-      const [account, usage, keys] = await Promise.all([standing(), used(), keyPart()]);
-      screen.replaceChildren(account, usage, keys);
+      const parts = await Promise.all([standing(), used(), teamPart(), factorPart(), keyPart()]);
+      screen.replaceChildren(...parts.filter(Boolean));
     } catch (error) {
       failure(error);
     }
@@ -112,7 +114,7 @@ async function keyPart() {
 function newKey({ load, secret }) {
   const name = make("input", { maxLength: 100, required: true, placeholder: t("key_name_example") });
   const days = make("input", { type: "number", min: 1, max: 3650, placeholder: t("never") });
-  const scopes = SCOPES.filter((scope) => catalogue.account.scopes.includes(scope)).map((scope) => make("input", { type: "checkbox", value: scope, checked: ["generate", "read"].includes(scope) }));
+  const scopes = SCOPES.filter((scope) => catalogue.account.scopes.includes(scope)).map((scope) => make("input", { type: "checkbox", value: scope, checked: ["generate", "read", "sort"].includes(scope) }));
   const child = make("input", { type: "checkbox" });
   const boxes = scopes.map((box) => make("label", { className: "check" }, box, make("span", {}, t(`scope_${box.value}`))));
   const send = async (event) => {

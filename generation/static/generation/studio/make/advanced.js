@@ -2,6 +2,7 @@
 
 import { catalogue } from "../core/catalogue.js";
 import { button, field, make, menu } from "../core/dom.js";
+import { failure } from "../core/notice.js";
 import { t } from "../core/texts.js";
 import { draft } from "./draft.js";
 
@@ -43,10 +44,24 @@ function controls() {
     field(t("sampler"), menu(samplers, values.sampler, (sampler) => draft.set({ sampler }))),
     seed(),
     field(t("format"), menu(formats, values.format, (format) => draft.set({ format }))),
-    field(t("watermark"), watermark),
+    watermarkField(watermark),
     catalogue.plan?.super_resolution ? field(t("upscale"), menu(scales, values.upscale, (scale) => draft.set({ upscale: Number(scale) }))) : null,
     make("label", { className: "check wide" }, white, make("span", {}, t("white_background"))),
   ].filter(Boolean);
+}
+
+function watermarkField(input) {
+  const show = async () => {
+    const { showWatermark } = await import("../pictures/preview.js");
+    await showWatermark(input.value.trim(), { given: draft.pictures.image, sides: draft.sides });
+  };
+  const look = button(t("watermark_preview"), { drawing: "picture", shown: false, kind: "square", disabled: !input.value.trim(), onclick: () => show().catch(failure) });
+  input.addEventListener("input", () => (look.disabled = !input.value.trim()));
+  const made = field(t("watermark"), input);
+  const row = make("div", { className: "joined" });
+  input.replaceWith(row);
+  row.append(input, look);
+  return made;
 }
 
 /** The seed counts while it is locked; open, every picture gets a new one. */

@@ -9,9 +9,9 @@ import { limitsOf, longerSides, shapeOf, sidesOf } from "./shape.js";
 const EMPTY = {
   kind: "text2img", text: "", negative: "", model: "", style: "", ratio: "1:1", longer: 0, count: 1, loras: [],
   steps: null, guidance: null, sampler: "", seed: "", seedLocked: false, format: "", watermark: "", upscale: 0, white: false,
-  strength: 0.75, feather: 8, controlType: "", controlStrength: 1,
+  strength: 0.75, feather: 8, controlType: "", controlStrength: 1, exact: "",
 };
-export const PATHS = { text2img: "generate", img2img: "img2img", inpaint: "inpaint", controlnet: "controlnet" };
+export const PATHS = { text2img: "generate", img2img: "img2img", inpaint: "inpaint", controlnet: "controlnet", upscale: "upscale" };
 
 class Draft extends EventTarget {
   values = { ...EMPTY };
@@ -24,9 +24,10 @@ class Draft extends EventTarget {
 
   /** Changes values, keeps them, and tells who listens. */
   set(changes) {
+    if (["ratio", "longer", "kind"].some((name) => name in changes)) this.values.exact = "";
     Object.assign(this.values, changes);
     this.settle();
-    write("draft", { ...this.values, kind: "text2img" });
+    write("draft", { ...this.values, kind: "text2img", exact: "" });
     this.dispatchEvent(new CustomEvent("change", { detail: Object.keys(changes) }));
   }
 
@@ -58,7 +59,9 @@ class Draft extends EventTarget {
     if (!catalogue.plan?.super_resolution) values.upscale = 0;
   }
 
+  /** Width and height; those of an extended picture are its own. */
   get sides() {
+    if (this.values.exact) return this.values.exact.split("x").map(Number);
     return sidesOf(this.values.ratio, this.values.longer);
   }
 
@@ -109,7 +112,7 @@ class Draft extends EventTarget {
   use(task) {
     const { input } = task, block = input.postprocess ?? {};
     this.set({
-      text: input.text, negative: input.negative_text ?? "", model: input.model.split("@")[0], style: input.style ?? "",
+      text: input.text, negative: input.negative_text ?? "", model: input.model?.split("@")[0] ?? "", style: input.style ?? "",
       ...shapeOf(input.resolution), count: input.num_images ?? 1, steps: input.steps ?? null, guidance: input.cfg_scale ?? null,
       sampler: input.sampler ?? "", seed: String(task.outputs[0]?.seed ?? input.seed ?? ""), seedLocked: false,
       loras: input.loras.map(({ name, weight }) => ({ name: name.split("@")[0], weight })),

@@ -15,7 +15,7 @@ export async function submit(kind, text, params, pictures = {}) {
 
 function formOf(text, params, pictures) {
   const form = new FormData();
-  form.append("text", text);
+  if (text !== null) form.append("text", text); // a picture that is only processed has none
   form.append("params", JSON.stringify(params));
   for (const [field, blob] of Object.entries(pictures)) form.append(field, blob, `${field}.png`);
   return form;

@@ -2,6 +2,7 @@
 
 import { button, make } from "../core/dom.js";
 import { t } from "../core/texts.js";
+import { zoomTools } from "./zoom.js";
 
 const LARGEST = 1024; // longer side of the mask in pixels
 const MOST_UNDO = 30;
@@ -17,6 +18,7 @@ class MaskCanvas extends HTMLElement {
   #part = 0.12; // of the shorter side: the brush
   #at = null;
   #stage = make("div", { className: "stage" });
+  #view = make("div", { className: "view" }, this.#stage);
 
   /** The picture to paint over, as an image element that has loaded. */
   set picture(image) {
@@ -31,7 +33,7 @@ class MaskCanvas extends HTMLElement {
 
   connectedCallback() {
     if (this.firstChild) return;
-    this.append(this.#stage, this.#tools());
+    this.append(this.#view, this.#tools());
     const canvas = this.#canvas;
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
@@ -40,6 +42,22 @@ class MaskCanvas extends HTMLElement {
     canvas.addEventListener("pointerleave", () => (this.#ring.hidden = true));
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => (this.#ring.hidden = true));
+  }
+
+  /** Paints what is white in a mask that was made elsewhere. */
+  async load(mask) {
+    const bitmap = await createImageBitmap(mask);
+    const { width, height } = this.#canvas;
+    this.#context.clearRect(0, 0, width, height);
+    this.#context.drawImage(bitmap, 0, 0, width, height);
+    const pixels = this.#context.getImageData(0, 0, width, height);
+    for (let at = 0; at < pixels.data.length; at += 4) pixels.data[at + 3] = pixels.data[at];
+    this.#context.putImageData(pixels, 0, 0);
+    this.#context.globalCompositeOperation = "source-in";
+    this.#context.fillStyle = PAINT;
+    this.#context.fillRect(0, 0, width, height);
+    this.#context.globalCompositeOperation = "source-over";
+    this.#changed();
   }
 
   get isEmpty() {
@@ -78,6 +96,7 @@ class MaskCanvas extends HTMLElement {
       button(t("invert"), { drawing: "invert", kind: "small", onclick: () => this.#invert() }),
       button(t("undo"), { drawing: "undo", kind: "small", onclick: () => this.undo() }),
       button(t("clear"), { kind: "small", onclick: () => this.#clear() }),
+      make("span", { className: "inline" }, ...zoomTools(this.#view, this.#stage)),
     );
   }
 

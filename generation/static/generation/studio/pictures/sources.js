@@ -4,10 +4,10 @@
 
 import { catalogue, modelsFor } from "../core/catalogue.js";
 import { button, field, make, menu } from "../core/dom.js";
-import { notice } from "../core/notice.js";
+import { failure, notice } from "../core/notice.js";
 import { t } from "../core/texts.js";
 import { draft } from "../make/draft.js";
-import { shapeOf } from "../make/shape.js";
+import { limitsOf, shapeOf } from "../make/shape.js";
 
 const FIELDS = { text2img: "", img2img: "image", inpaint: "image", controlnet: "control_image" };
 const TYPES = /^image\/(png|jpeg|webp)$/;
@@ -108,10 +108,25 @@ function maskPart(blob) {
     const image = loaded(blob);
     image.alt = "";
     canvas.addEventListener("mask", async () => draft.setPicture("mask", await canvas.toBlob()));
-    place.append(canvas, changeButtons("image"));
-    image.addEventListener("load", () => (canvas.picture = image), { once: true });
+    const extend = button(t("extend_picture"), { drawing: "larger", kind: "small", onclick: () => outpaint(blob).catch(failure) });
+    place.append(canvas, make("div", { className: "row" }, extend, changeButtons("image")));
+    const given = draft.pictures.mask;
+    image.addEventListener("load", () => {
+      canvas.picture = image;
+      if (given) canvas.load(given);
+    }, { once: true });
   });
   return place;
+}
+
+/** The picture with a larger frame: what is new is the mask. */
+async function outpaint(blob) {
+  const { askOutpaint } = await import("./outpaint.js");
+  const made = await askOutpaint(blob, limitsOf(draft.model, catalogue.plan));
+  if (!made) return;
+  draft.pictures.mask = made.mask;
+  draft.set({ exact: made.size, strength: 1 });
+  draft.setPicture("image", made.image);
 }
 
 function settings(kind) {
@@ -120,7 +135,18 @@ function settings(kind) {
   if (kind === "inpaint") return [strength, slider("feather", { min: 0, max: 64, step: 1, text: t("feather") })];
   const types = draft.model.control_types;
   const chosen = types.length > 1 ? [field(t("control_type"), menu(types.map((one) => [one, t(`control_${one}`)]), draft.values.controlType || types[0], (controlType) => draft.set({ controlType })))] : [];
-  return [make("p", { className: "hint" }, t("control_hint")), ...chosen, slider("controlStrength", { min: 0, max: 2, step: 0.05, text: t("control_strength") })];
+  return [make("p", { className: "hint" }, t("control_hint")), controlPreview(types), ...chosen, slider("controlStrength", { min: 0, max: 2, step: 0.05, text: t("control_strength") })];
+}
+
+/** What the model will get of the picture: drawn when it is asked for, before anything is spent. */
+function controlPreview(types) {
+  const place = make("div", { className: "control-preview", aria: { live: "polite" } });
+  const show = async () => {
+    const { showControl } = await import("./preview.js");
+    await showControl(place, draft.pictures.control_image, draft.values.controlType || types[0]);
+  };
+  const ask = button(t("control_show"), { drawing: "picture", kind: "small", onclick: () => show().catch(failure) });
+  return make("div", { className: "field" }, ask, place);
 }
 
 function slider(name, { text, hint = "", ...range }) {

@@ -11,6 +11,7 @@ import { tasks } from "../watch/tasks.js";
 const VARIATIONS = 4;
 const VARIED = 0.6; // how much of a picture changes
 const MOST_IN_ZIP = 1000;
+const MOST_MARKED = 1000; // of one request
 const waiting = new Map(); // ids that will be deleted -> timer
 
 export async function saveOne({ task, index }) {
@@ -23,6 +24,20 @@ export async function saveZip(items) {
   if (ids.length > MOST_IN_ZIP) throw new Error(t("too_many_for_zip", { n: MOST_IN_ZIP }));
   const answer = await request("/api/v1/image/download", { method: "POST", body: { task_ids: ids } });
   save(await answer.blob(), "pictures.zip");
+}
+
+/** Pictures as requests name them. */
+export const references = (items) =>
+  items.filter(({ task, index }) => task.outputs[index]).map(({ task, index }) => ({ task_id: task.task_id, index: task.outputs[index].index }));
+
+/** Approves, rejects, or (null) takes the mark away; the items hold it when it is done. */
+export async function markAs(items, mark) {
+  const marked = items.filter(({ task, index }) => task.outputs[index]);
+  for (let at = 0; at < marked.length; at += MOST_MARKED) {
+    await api("image/marks", { method: "POST", body: { pictures: references(marked.slice(at, at + MOST_MARKED)), mark } });
+  }
+  for (const { task, index } of marked) task.outputs[index].mark = mark;
+  return marked.length;
 }
 
 export async function copyLink({ task, index }) {
@@ -78,12 +93,11 @@ export async function variations({ task, index }) {
   location.hash = "#create";
 }
 
-/** The picture larger: redrawn as little as the API allows, then enlarged. */
+/** The picture larger, not drawn anew. */
 export async function enlarge({ task, index }) {
   const output = task.outputs[index];
   const image = await pictureOf(task.task_id, output.index);
-  const params = { ...again(task), num_images: 1, strength: 0.05, postprocess: { upscale: { scale: 2, late: false } } };
-  tasks.add(await submit("img2img", task.input.text, params, { image }));
+  tasks.add(await submit("upscale", null, { scale: 2 }, { image }));
   location.hash = "#create";
 }
 
@@ -92,5 +106,5 @@ function again(task) {
   const names = ["resolution", "style", "negative_text", "steps", "cfg_scale", "sampler", "postprocess"];
   const same = Object.fromEntries(names.filter((name) => input[name]).map((name) => [name, input[name]]));
   const loras = input.loras.length ? { loras: input.loras } : {};
-  return { ...same, ...loras, model: input.model.split("@")[0], num_images: Math.min(VARIATIONS, 4) };
+  return { ...same, ...loras, ...(input.model && { model: input.model.split("@")[0] }), num_images: Math.min(VARIATIONS, 4) };
 }

@@ -6,8 +6,8 @@ import { failure } from "../core/notice.js";
 import { momentText, t, titleOf } from "../core/texts.js";
 import * as actions from "./actions.js";
 
-/** Opens the picture `at` of a list of {task, index}. `ondelete` is told what was deleted. */
-export async function openViewer(list, at, { ondelete } = {}) {
+/** Opens the picture `at` of a list of {task, index}. `ondelete` gets what was deleted, `onmark` what was marked. */
+export async function openViewer(list, at, { ondelete, onmark } = {}) {
   await styleSheet(new URL("sort.css", import.meta.url));
   const dialog = make("dialog", { className: "viewer", aria: { label: t("picture") } });
   const before = document.activeElement;
@@ -27,11 +27,19 @@ export async function openViewer(list, at, { ondelete } = {}) {
          button(t("next"), { drawing: "right", shown: false, kind: "over right", onclick: () => move(1) })]
       : [];
     const done = () => dialog.close();
-    dialog.replaceChildren(make("div", { className: "whole" }, picture, close, ...arrows), about(item, done, ondelete));
+    dialog.replaceChildren(make("div", { className: "whole" }, picture, close, ...arrows), about(item, done, ondelete, mark));
+  };
+  const mark = async (wanted) => {
+    const item = list[number];
+    if (!item.task.outputs[item.index] || !catalogue.account.scopes.includes("sort")) return;
+    await actions.markAs([item], wanted).catch(failure);
+    onmark?.(item);
+    draw();
   };
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "ArrowLeft") move(-1);
     if (event.key === "ArrowRight") move(1);
+    if (event.key in MARK_KEYS && !event.ctrlKey && !event.metaKey) mark(MARK_KEYS[event.key]);
     if (event.key.startsWith("Arrow")) dialog.focus();
   });
   dialog.addEventListener("close", () => {
@@ -45,10 +53,21 @@ export async function openViewer(list, at, { ondelete } = {}) {
   dialog.focus();
 }
 
-function about(item, done, ondelete) {
+const MARK_KEYS = { a: "approved", x: "rejected", u: null };
+
+/** Two buttons that show the mark; pressing the one that is on takes it away. */
+function marking({ task, index }, mark) {
+  const now = task.outputs[index]?.mark;
+  if (!task.outputs[index] || !catalogue.account.scopes.includes("sort")) return null;
+  const choice = (name, text, drawing) =>
+    button(text, { drawing, kind: "small", aria: { pressed: String(now === name) }, onclick: () => mark(now === name ? null : name) });
+  return make("div", { className: "row" }, choice("approved", t("approve"), "check"), choice("rejected", t("reject"), "close"));
+}
+
+function about(item, done, ondelete, mark) {
   const { task, index } = item;
   const facts = make("dl", {}, ...factsOf(item).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
-  return make("aside", {}, make("h2", {}, task.input.text), doing(item, done, ondelete), facts,
+  return make("aside", {}, make("h2", {}, task.input.text), marking(item, mark), doing(item, done, ondelete), facts,
     ...(task.warnings ?? []).map((text) => make("p", { className: "hint warning" }, text)),
     make("p", { className: "hint" }, `${task.task_id} · ${index + 1}/${Math.max(1, task.outputs.length)}`));
 }
@@ -76,6 +95,7 @@ function doing(item, done, ondelete) {
     has && button(t("repaint"), { drawing: "brush", kind: "small", onclick: does((one) => actions.startFrom(one, "inpaint"), away) }),
     has && catalogue.plan.super_resolution && button(t("enlarge"), { drawing: "larger", kind: "small", onclick: does(actions.enlarge, away) }),
     has && button(t("copy_link"), { drawing: "link", kind: "small", onclick: does(actions.copyLink) }),
+    has && catalogue.account.scopes.includes("sort") && button(t("put_on_board"), { drawing: "board", kind: "small", onclick: does(async (one) => (await import("./boards.js")).chooseBoard([one])) }),
     button(t("delete"), { drawing: "bin", kind: "small danger", onclick: remove }),
   ].filter(Boolean));
 }

@@ -8,6 +8,7 @@
 
 import { make } from "../core/dom.js";
 import { t } from "../core/texts.js";
+import { rubberBand } from "./band.js";
 
 const SPARE_ROWS = 3; // above and below what is in sight
 const NEAR_END_ROWS = 12;
@@ -31,13 +32,14 @@ class WindowGrid extends HTMLElement {
       this.addEventListener("scroll", () => this.#later());
       this.#inner.addEventListener("click", (event) => this.#click(event));
       this.#inner.addEventListener("keydown", (event) => this.#key(event));
+      rubberBand(this, this.#inner);
       new ResizeObserver(() => this.#measure()).observe(this);
     }
     this.#measure();
   }
 
   static keyOf({ task, index }) {
-    return `${task.task_id}/${index}`;
+    return `${task.task_id}/${task.outputs[index]?.index ?? index}`;
   }
 
   /** Puts items after those that are there, or in their place. */
@@ -70,6 +72,42 @@ class WindowGrid extends HTMLElement {
   selectAll() {
     this.selected = new Set(this.items.map(WindowGrid.keyOf));
     this.#mark();
+  }
+
+  /** Selects these keys and no others. */
+  choose(keys) {
+    if (keys.size === this.selected.size && [...keys].every((key) => this.selected.has(key))) return;
+    this.selected = keys;
+    this.#mark();
+  }
+
+  /** The keys of the items that a rectangle meets, in px of the whole grid. */
+  inRect(left, top, right, bottom) {
+    const step = this.#side + GAP, found = [];
+    const clamp = (value, most) => Math.max(0, Math.min(most, value));
+    const columns = [clamp(Math.floor(left / step), this.#columns - 1), clamp(Math.floor(right / step), this.#columns - 1)];
+    for (let row = Math.max(0, Math.floor(top / step)); row <= Math.floor(bottom / step); row += 1) {
+      for (let column = columns[0]; column <= columns[1]; column += 1) {
+        const item = this.items[row * this.#columns + column];
+        if (item) found.push(WindowGrid.keyOf(item));
+      }
+    }
+    return found;
+  }
+
+  /** Draws items again that have changed. */
+  redraw(keys) {
+    for (const [number, tile] of this.#tiles) {
+      if (keys.has(WindowGrid.keyOf(this.items[number]))) this.#showMark(tile, this.items[number]);
+    }
+  }
+
+  #showMark(tile, { task, index }) {
+    const mark = task.outputs[index]?.mark ?? "";
+    tile.classList.toggle("approved", mark === "approved");
+    tile.classList.toggle("rejected", mark === "rejected");
+    const words = task.input.text.slice(0, 120) || t(task.status);
+    tile.setAttribute("aria-label", mark ? `${words} (${t(`mark_${mark}`)})` : words);
   }
 
   get chosen() {
@@ -128,9 +166,10 @@ class WindowGrid extends HTMLElement {
     const tile = make(
       "div",
       { className: "tile", tabIndex: number === this.#focus ? 0 : -1, data: { number }, attributes: { role: "option" },
-        aria: { selected: String(chosen), label: task.input.text.slice(0, 120) || t(task.status), setsize: this.items.length, posinset: number + 1 } },
+        aria: { selected: String(chosen), setsize: this.items.length, posinset: number + 1 } },
       face, make("span", { className: "mark", title: t("select") }),
     );
+    this.#showMark(tile, item);
     const column = number % this.#columns, row = Math.floor(number / this.#columns);
     Object.assign(tile.style, {
       width: `${this.#side}px`, height: `${this.#side}px`,

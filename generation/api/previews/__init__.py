@@ -1,0 +1,1 @@
+"""Previews: what a picture will become, before a task is made of it."""

@@ -1,0 +1,1 @@
+"""What people do with finished pictures: marks, boards, contact sheets."""

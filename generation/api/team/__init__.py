@@ -1,0 +1,1 @@
+"""The team of the caller and its members."""

@@ -1,0 +1,1 @@
+"""What a picture will become, shown before anything is spent: its control picture, its watermark."""
