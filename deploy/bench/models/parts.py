@@ -13,8 +13,8 @@ from deploy.bench.models.variants import CHANNELS_LAST, EAGER, ONNX, ONNX_INT8, 
 from workers.engine.models.component_loader import load_components
 from workers.engine.models.families import FAMILIES
 from workers.engine.runtimes.export import Graph
+from workers.engine.runtimes.form_values import Size
 from workers.engine.runtimes.graph_folder import GraphFolder
-from workers.engine.runtimes.graph_forms import Size
 from workers.engine.runtimes.hosting import HostedModule, Part, hosted_by_onnx, hosted_in_int8, parts_of
 from workers.engine.runtimes.weights_in_graph import with_weights
 from workers.engine.spec import ModelSpec

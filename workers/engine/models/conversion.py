@@ -19,8 +19,8 @@ from workers.engine.models.families import FAMILIES
 from workers.engine.models.registry import make_model
 from workers.engine.requests import SampleId, SampleRequest
 from workers.engine.runtimes.export import ExportError
+from workers.engine.runtimes.form_values import Feeds
 from workers.engine.runtimes.graph_folder import GraphFolder, int8_digest
-from workers.engine.runtimes.graph_forms import Feeds
 from workers.engine.runtimes.hosting import HostedModule, Part, compared, hosted_by_onnx, hosted_in_int8, parts_of
 from workers.engine.runtimes.int8_graph import quantised
 from workers.engine.runtimes.measured_choice import ONNX

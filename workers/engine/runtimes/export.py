@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import torch
 
-from workers.engine.runtimes.graph_forms import Feeds, GraphForm, Size
+from workers.engine.runtimes.form_values import Feeds, Size
+from workers.engine.runtimes.graph_forms import GraphForm
 
 logger = logging.getLogger(__name__)
 

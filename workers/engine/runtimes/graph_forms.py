@@ -7,33 +7,15 @@ torch then runs it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.modeling_clip import CLIPTextModelOutput
 
-Feeds = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of an example: rows, latent height and width, tokens."""
-
-    rows: int = 2
-    height: int = 37  # odd: the graph of a UNet then serves every size, not only those that it halves evenly
-    width: int = 35
-    tokens: int = 77
-
-
-@dataclass(frozen=True)
-class Example:
-    """An input of a graph with the names of its dynamic dimensions."""
-
-    tensor: torch.Tensor
-    dynamic: Mapping[int, str]
+from workers.engine.runtimes.form_values import Example, Feeds, Size, is_float32, others_given
+from workers.engine.runtimes.transformer_forms import Sd3Form
 
 
 class GraphForm(Protocol):
@@ -117,10 +99,10 @@ class UNetForm:
         )  # fmt: skip
 
     def feeds(self, module: Any, call: Mapping[str, Any]) -> Feeds | None:
-        if any(value is not None and name not in self._SERVED for name, value in call.items()):
+        if others_given(call, self._SERVED):
             return None
         config, sample, text = module.config, call.get("sample"), call.get("encoder_hidden_states")
-        if not _is_float32(sample) or not _is_float32(text):
+        if not is_float32(sample) or not is_float32(text):
             return None
         times = torch.as_tensor(call["timestep"], dtype=torch.float32).expand(len(sample))
         feeds = {"sample": sample, "timestep": times, "encoder_hidden_states": text}
@@ -167,7 +149,7 @@ class DecoderForm:
         return (module(feeds["sample"]),)
 
     def feeds(self, module: Any, call: Mapping[str, Any]) -> Feeds | None:
-        served = call.get("latent_embeds") is None and _is_float32(call.get("sample"))
+        served = call.get("latent_embeds") is None and is_float32(call.get("sample"))
         return {"sample": call["sample"]} if served else None
 
     def wanted(self, module: Any, call: Mapping[str, Any]) -> list[str]:
@@ -225,6 +207,7 @@ class ProjectedClipForm(ClipForm):
 
 _FORMS: Mapping[str, GraphForm] = {
     "UNet2DConditionModel": UNetForm(),
+    "SD3Transformer2DModel": Sd3Form(),
     "Decoder": DecoderForm(),
     "CLIPTextModel": ClipForm(),
     "CLIPTextModelWithProjection": ProjectedClipForm(),
@@ -235,10 +218,6 @@ def form_of(module: Any) -> GraphForm | None:
     """The form of a module's class, if there is one and its configuration fits."""
     form = _FORMS.get(type(module).__name__)
     return form if form is not None and form.fits(module) else None
-
-
-def _is_float32(value: Any) -> TypeGuard[torch.Tensor]:
-    return isinstance(value, torch.Tensor) and value.dtype is torch.float32 and value.device.type == "cpu"
 
 
 def _residual_count(unet: Any) -> int:

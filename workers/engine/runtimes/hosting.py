@@ -17,8 +17,9 @@ from typing import Any, Final
 import torch
 
 from workers.engine.runtimes.export import ExportError
+from workers.engine.runtimes.form_values import Feeds, Size
 from workers.engine.runtimes.graph_folder import GraphFolder, int8_digest, source_digest
-from workers.engine.runtimes.graph_forms import Feeds, GraphForm, Size, form_of
+from workers.engine.runtimes.graph_forms import GraphForm, form_of
 from workers.engine.runtimes.measured_choice import (
     AUTO,
     EAGER,

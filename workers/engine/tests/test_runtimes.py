@@ -343,3 +343,27 @@ def test_two_text_encoders_and_sdxls_extra_inputs(tmp_path):
     picture = model.infer(request, lambda *_: None).image
     assert worst(picture, Stock(tmp_path, name="StableDiffusionXL")(request)) <= 2e-4
     assert all(one.calls and not one.fallbacks for one in model.hosted.values())
+
+
+@pytest.mark.parametrize(
+    ("save", "family", "name", "hosted"),
+    [
+        (
+            tiny_models.save_sd3,
+            "sd3",
+            "StableDiffusion3",
+            {"transformer", "text_encoder", "text_encoder_2", "vae_decoder"},
+        ),
+        (tiny_models.save_flux, "flux", "Flux", {"text_encoder", "vae_decoder"}),
+    ],
+)
+def test_of_other_families_what_has_a_form_is_hosted_and_the_rest_stays_with_torch(
+    tmp_path, save, family, name, hosted
+):
+    save(tmp_path)
+    model = loaded(tmp_path, family=family)
+    assert model.hosted.keys() == hosted | {"text_encoder", "vae_decoder"}
+    request = sample(model="m@1", sampler="auto")
+    picture = model.infer(request, lambda *_: None).image
+    assert worst(picture, Stock(tmp_path, name=name)(request)) <= 1e-4
+    assert {part: one.fallbacks for part, one in model.hosted.items() if one.fallbacks} == {}
