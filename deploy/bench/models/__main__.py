@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from deploy.bench.models.comparison import as_json, compare, orders, table
 from deploy.bench.models.parts import PASSES, ROWS, rates
-from deploy.bench.models.pictures import Case
+from deploy.bench.models.pictures import PictureCase
 from deploy.bench.product import ROOT
 from deploy.commands import ALLOCATOR
 from workers.engine.models.conversion import convert_to_int8
@@ -114,7 +114,7 @@ def main() -> None:
         }
         results["pictures"] = {}
         for name, (options, steps, cfg, sampler) in CASES.items():
-            case = Case("mini", "sd15", model, steps, cfg, sampler, [order.prompt for order in wanted], options)
+            case = PictureCase("mini", "sd15", model, steps, cfg, sampler, [order.prompt for order in wanted], options)
             sheet = RESULTS / "models.webp" if name == next(iter(CASES)) else None
             results["pictures"][name] = compare(case, wanted, sheet)
             results["pictures"][name]["case"]["source"] = "mini"

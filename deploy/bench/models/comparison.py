@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from deploy.bench.models.likeness import psnr, ssim
-from deploy.bench.models.pictures import Case, run_case
+from deploy.bench.models.pictures import PictureCase, run_case
 from deploy.bench.models.sheet import save_sheet
 from deploy.bench.models.variants import EAGER, VARIANTS, here
 from fixtures.mini import evaluate
@@ -25,7 +25,7 @@ def orders(count: int) -> list[evaluate.Order]:
     return evaluate.orders(evaluate.Part(count, seed=7))
 
 
-def compare(case: Case, wanted: Sequence[evaluate.Order] | None, sheet: Path | None) -> dict[str, Any]:
+def compare(case: PictureCase, wanted: Sequence[evaluate.Order] | None, sheet: Path | None) -> dict[str, Any]:
     """Figures by runtime. `wanted`: of a shipped model, for the judge. Each runtime is run twice, in turns, and the
     quicker run counts."""
     names = [name for name in here() if not VARIANTS[name].only_parts]

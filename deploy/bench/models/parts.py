@@ -15,7 +15,7 @@ from workers.engine.models.families import FAMILIES
 from workers.engine.runtimes.export import Graph
 from workers.engine.runtimes.form_values import Size
 from workers.engine.runtimes.graph_folder import GraphFolder
-from workers.engine.runtimes.hosting import HostedModule, Part, hosted_by_onnx, hosted_in_int8, parts_of
+from workers.engine.runtimes.hosting import HostedModule, ModulePart, hosted_by_onnx, hosted_in_int8, parts_of
 from workers.engine.runtimes.weights_in_graph import with_weights
 from workers.engine.spec import ModelSpec
 
@@ -46,11 +46,11 @@ def measure_parts(spec: ModelSpec, threads: int, rows: Sequence[int] = ROWS, pas
 class _Ways:
     """The same pass of a module by each runtime."""
 
-    def __init__(self, part: Part, hosted: HostedModule, folder: GraphFolder, threads: int) -> None:
+    def __init__(self, part: ModulePart, hosted: HostedModule, folder: GraphFolder, threads: int) -> None:
         graph = folder.find(part.digest)
         self._hosted = hosted
         self._laid_out = HostedModule(
-            Part(part.name, copy.deepcopy(part.module).to(memory_format=torch.channels_last), part.component),
+            ModulePart(part.name, copy.deepcopy(part.module).to(memory_format=torch.channels_last), part.component),
             hosted.form,
             hosted.session,
         )
@@ -81,7 +81,7 @@ def _quickest(ways: Mapping[str, Pass], passes: int) -> dict[str, dict[str, floa
     return {name: {"ms": round(1000 * wall, 1), "cpu_ms": round(1000 * cpu, 1)} for name, (wall, cpu) in best.items()}
 
 
-def _openvino(graph: Graph, hosted: HostedModule, part: Part, threads: int) -> Callable[[Size], Pass]:
+def _openvino(graph: Graph, hosted: HostedModule, part: ModulePart, threads: int) -> Callable[[Size], Pass]:
     """OpenVINO with the same graph, its weights written into it."""
     import openvino
 

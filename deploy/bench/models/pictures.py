@@ -18,7 +18,7 @@ PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
-class Case:
+class PictureCase:
     """`prompts`: one picture each, the seed counts from 7 on. `at_once`: samples that the engine holds together."""
 
     name: str
@@ -35,7 +35,7 @@ class Case:
     at_once: int = 4
 
 
-def run_case(case: Case, saved: Path) -> dict[str, float]:
+def run_case(case: PictureCase, saved: Path) -> dict[str, float]:
     """Pictures/s, CPU ms a picture and memory of the process; the pictures as float32 [n, H, W, 3] in `saved`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     env = kept | ALLOCATOR | {"OMP_NUM_THREADS": str(case.threads)}
@@ -46,7 +46,7 @@ def run_case(case: Case, saved: Path) -> dict[str, float]:
     return dict(json.loads(answer.stdout.splitlines()[-1]))
 
 
-def _run(case: Case, saved: Path) -> dict[str, float]:
+def _run(case: PictureCase, saved: Path) -> dict[str, float]:
     import numpy as np
 
     from generation.catalogue.parameters import Parameters
@@ -92,4 +92,4 @@ def _run(case: Case, saved: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run(Case(**json.loads(sys.argv[1])), Path(sys.argv[2]))))
+    print(json.dumps(_run(PictureCase(**json.loads(sys.argv[1])), Path(sys.argv[2]))))

@@ -6,7 +6,7 @@ import pytest
 from deploy.bench.models import comparison, parts
 from deploy.bench.models.__main__ import page
 from deploy.bench.models.likeness import MOST_DB, psnr, ssim
-from deploy.bench.models.pictures import Case, run_case
+from deploy.bench.models.pictures import PictureCase, run_case
 from deploy.bench.models.variants import CHANNELS_LAST, EAGER, ONNX
 from deploy.bench.product import ROOT
 from workers.engine import ModelSpec
@@ -48,7 +48,7 @@ def test_a_comparison_is_judged_kept_and_shown(tmp_path, monkeypatch):
 
     monkeypatch.setattr(comparison, "run_case", run)
     wanted = comparison.orders(2)
-    case = Case("mini", "sd15", MINI, 1, 1.0, "lcm", [order.prompt for order in wanted])
+    case = PictureCase("mini", "sd15", MINI, 1, 1.0, "lcm", [order.prompt for order in wanted])
     found = comparison.compare(case, wanted, tmp_path / "sheet.webp")
     assert runs == ["eager", "onnx"] * 2
     assert found["runtimes"][ONNX]["psnr_min"] == pytest.approx(40, abs=0.1)
@@ -67,7 +67,9 @@ def test_a_comparison_is_judged_kept_and_shown(tmp_path, monkeypatch):
 
 
 def test_whole_pictures_are_made_by_a_process_of_their_own(tmp_path):
-    case = Case("mini", "sd15", MINI, 1, 1.0, "euler", ["a red circle", "蓝色的星星"], {"runtime": "onnx"}, 64, 64)
+    case = PictureCase(
+        "mini", "sd15", MINI, 1, 1.0, "euler", ["a red circle", "蓝色的星星"], {"runtime": "onnx"}, 64, 64
+    )
     figures = run_case(case, tmp_path / "pictures.npy")
     assert np.load(tmp_path / "pictures.npy").shape == (2, 64, 64, 3)
     assert figures["pictures_per_s"] > 0

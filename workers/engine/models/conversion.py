@@ -21,7 +21,7 @@ from workers.engine.requests import SampleId, SampleRequest
 from workers.engine.runtimes.export import ExportError
 from workers.engine.runtimes.form_values import Feeds
 from workers.engine.runtimes.graph_folder import GraphFolder, int8_digest
-from workers.engine.runtimes.hosting import HostedModule, Part, compared, hosted_by_onnx, hosted_in_int8, parts_of
+from workers.engine.runtimes.hosting import HostedModule, ModulePart, compared, hosted_by_onnx, hosted_in_int8, parts_of
 from workers.engine.runtimes.int8_graph import quantised
 from workers.engine.runtimes.measured_choice import ONNX
 from workers.engine.spec import ModelSpec
@@ -62,7 +62,7 @@ def convert_to_int8(spec: ModelSpec, prompts: Sequence[str], threads: int) -> Co
     if not isinstance(model, DiffusersModel) or name not in model.hosted:
         raise ModelUnavailable(f"the {name} of {spec.key} has no graph to quantise")
     module, folder = model.heavy[name].module, GraphFolder(spec.source)
-    part = Part(name, module, module, is_denoiser=True)
+    part = ModulePart(name, module, module, is_denoiser=True)
     calls = _calls(model, model.hosted[name], prompts)
     graph = folder.find(part.digest) or folder.make(name, module, model.hosted[name].form, part.digest)
     try:
@@ -117,7 +117,7 @@ def convert(spec: ModelSpec, anew: bool, threads: int) -> list[ConvertedPart]:
     return [_converted(part, folder, anew, threads) for part in parts_of(components, family.denoiser)]
 
 
-def _converted(part: Part, folder: GraphFolder, anew: bool, threads: int) -> ConvertedPart:
+def _converted(part: ModulePart, folder: GraphFolder, anew: bool, threads: int) -> ConvertedPart:
     try:
         if anew:
             folder.remove(part.digest)

@@ -43,7 +43,7 @@ OTHER_SIDE: Final = 16
 
 
 @dataclass(frozen=True)
-class Part:
+class ModulePart:
     """A module that may be hosted. `component`: the configured one that it is, or is a part of."""
 
     name: str
@@ -68,7 +68,7 @@ class Part:
 class HostedModule:
     """A module whose calls go to a session. `calls` were served by it, `fallbacks` by torch."""
 
-    def __init__(self, part: Part, form: GraphForm, session: OnnxSession) -> None:
+    def __init__(self, part: ModulePart, form: GraphForm, session: OnnxSession) -> None:
         self.name = part.name
         self.session = session
         self.calls = self.fallbacks = 0
@@ -113,13 +113,13 @@ class HostedModule:
         return self._plain(*args, **kwargs)
 
 
-def parts_of(components: Mapping[str, Any], denoiser: str) -> Iterator[Part]:
+def parts_of(components: Mapping[str, Any], denoiser: str) -> Iterator[ModulePart]:
     """Those that have a form for a graph."""
-    parts = [Part(denoiser, components[denoiser], components[denoiser], is_denoiser=True)]
+    parts = [ModulePart(denoiser, components[denoiser], components[denoiser], is_denoiser=True)]
     texts = {name: one for name, one in components.items() if name.startswith("text_encoder") and one is not None}
-    parts += [Part(name, one, one) for name, one in texts.items()]
+    parts += [ModulePart(name, one, one) for name, one in texts.items()]
     if hasattr(components.get("vae"), "decoder"):
-        parts.append(Part("vae_decoder", components["vae"].decoder, components["vae"]))
+        parts.append(ModulePart("vae_decoder", components["vae"].decoder, components["vae"]))
     return (part for part in parts if form_of(part.module) is not None)
 
 
@@ -168,7 +168,7 @@ def _obstacle(spec: ModelSpec, components: Mapping[str, Any], denoiser: str, dev
     return "" if find_spec("onnxruntime") else "onnxruntime is not installed"
 
 
-def _hosted(part: Part, folder: GraphFolder, threads: int, choices: KeptChoices | None) -> HostedModule | None:
+def _hosted(part: ModulePart, folder: GraphFolder, threads: int, choices: KeptChoices | None) -> HostedModule | None:
     """The part with its session; None: torch is as quick. With `choices` that is looked up, or measured."""
     import onnxruntime
 
@@ -186,7 +186,7 @@ def _hosted(part: Part, folder: GraphFolder, threads: int, choices: KeptChoices 
     return hosted
 
 
-def hosted_by_onnx(part: Part, folder: GraphFolder, threads: int) -> HostedModule:
+def hosted_by_onnx(part: ModulePart, folder: GraphFolder, threads: int) -> HostedModule:
     """The part with its session; its graph is made where there is none. Raises ExportError."""
     form = form_of(part.module)
     assert form is not None, "parts have a form"
@@ -194,7 +194,7 @@ def hosted_by_onnx(part: Part, folder: GraphFolder, threads: int) -> HostedModul
     return HostedModule(part, form, OnnxSession(graph.content, graph.weights, part.module, threads))
 
 
-def hosted_in_int8(part: Part, folder: GraphFolder, threads: int) -> HostedModule | None:
+def hosted_in_int8(part: ModulePart, folder: GraphFolder, threads: int) -> HostedModule | None:
     """The part with the session of its 8-bit graph, which only a command makes (conversion.py)."""
     form, graph = form_of(part.module), folder.find(int8_digest(part.digest, part.module))
     if form is None or graph is None:
