@@ -205,8 +205,8 @@ COMPAT_WAIT_SECONDS = number("COMPAT_WAIT_SECONDS", 300, 1, 3600)  # s that /v1 
 # id (igx_<id>_...) of the key that requests without one have at the children's doors (/generate, /status, /result);
 # its profile must allow child-safe styles only; empty: these doors want a key like all others
 CHILDREN_KEY = env.str("CHILDREN_KEY", "")
-# names for which /v1 takes the default model, unless a model has the name itself
 _OPENAI = ["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "chatgpt-image-latest"]
+# names for which /v1 takes the default model, unless a model has the name itself
 OPENAI_ALIASES = env.list("OPENAI_ALIASES", default=[*_OPENAI, "dall-e-2", "dall-e-3"])
 # CIDR blocks that webhooks and picture URLs may reach although private
 PRIVATE_CALLBACKS = networks("PRIVATE_CALLBACKS")
