@@ -12,10 +12,12 @@ from typing import Any
 @dataclass(frozen=True)
 class RuntimeConfig:
     """What runs the heavy modules of models whose options do not say (runtimes/). `threads`: of a forward pass; 0: one
-    for each core. `choices`: the file that keeps what was measured here for "auto"."""
+    for each core. `decoder_threads`: of a decoder's pass, 1 where pictures are decoded beside the steps; 0: as many.
+    `choices`: the file that keeps what was measured here for "auto"."""
 
     default: str = "eager"
     threads: int = 0
+    decoder_threads: int = 0
     choices: Path | None = None
 
 

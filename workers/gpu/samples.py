@@ -29,7 +29,12 @@ def spec_of(model: ImageModel) -> ModelSpec:
         source=_located(model.source),
         precision=model.precision if model.precision != "auto" else settings.GPU_PRECISION,
         options=dict(model.options),
-        runtime=RuntimeConfig(settings.GPU_RUNTIME, settings.TORCH_THREADS, Path(settings.RUNTIMES_FILE)),
+        runtime=RuntimeConfig(
+            settings.GPU_RUNTIME,
+            settings.TORCH_THREADS,
+            int(settings.DECODER_THREADS != 0),
+            Path(settings.RUNTIMES_FILE),
+        ),
     )
 
 

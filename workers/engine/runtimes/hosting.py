@@ -52,6 +52,10 @@ class ModulePart:
     is_denoiser: bool = False
 
     @property
+    def is_decoder(self) -> bool:
+        return self.name == "vae_decoder"
+
+    @property
     def sizes(self) -> Sequence[Size]:
         """Of the passes by which `auto` chooses."""
         if self.is_denoiser:
@@ -144,7 +148,8 @@ def host(
     hosted = {}
     for part in parts_of(components, denoiser):
         try:
-            one = _hosted(part, folder, threads, choices if wanted == AUTO else None)
+            count = (part.is_decoder and spec.runtime.decoder_threads) or threads
+            one = _hosted(part, folder, count, choices if wanted == AUTO else None)
             if wanted == ONNX_INT8 and part.is_denoiser:
                 one = hosted_in_int8(part, folder, threads) or one
         except (ExportError, ImportError) as error:

@@ -241,7 +241,7 @@ def test_auto_measures_once_and_keeps_the_answer(folder, tmp_path, monkeypatch):
         return Comparison(slow, quick) if hosted.name == "unet" else Comparison(quick, slow)
 
     monkeypatch.setattr(hosting, "compared", compared)
-    runtime = RuntimeConfig("auto", 1, kept)
+    runtime = RuntimeConfig("auto", 1, choices=kept)
     assert [loaded(folder, {}, runtime=runtime).hosted.keys() for _ in range(2)] == [{"unet"}, {"unet"}]
     assert measured == ["unet", "text_encoder", "vae_decoder"]
     entries = json.loads(kept.read_text())
@@ -251,6 +251,19 @@ def test_auto_measures_once_and_keeps_the_answer(folder, tmp_path, monkeypatch):
     kept.write_text("{")
     assert loaded(folder, {}, runtime=runtime).hosted.keys() == {"unet"}  # measured anew
     assert len(measured) == 6
+
+
+def test_a_decoder_beside_the_steps_has_one_thread(folder, monkeypatch):
+    counts = {}
+    real = hosting._hosted
+
+    def hosted(part, where, threads, choices):
+        counts[part.name] = threads
+        return real(part, where, threads, choices)
+
+    monkeypatch.setattr(hosting, "_hosted", hosted)
+    loaded(folder, runtime=RuntimeConfig(threads=2, decoder_threads=1))
+    assert counts == {"unet": 2, "text_encoder": 2, "vae_decoder": 1}
 
 
 def test_auto_does_nothing_for_a_model_without_graphs(tmp_path):
