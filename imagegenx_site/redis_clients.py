@@ -98,6 +98,7 @@ messenger, rebuilt from Postgres. One instance, no cluster: the queue's scripts 
     [generation/compat/comfyui/]
     gx:comfy:prompt:{task id}   string  JSON: graph, nodes that save, client id of a prompt              1 day
     gx:comfy:key:{key id}       list    task ids of the newest 100 prompts of a key                      1 day
+    gx:comfy:user:{user id}     list    the same of the newest 500 prompts of a user                         1 day
     gx:comfy:uploads:{user id}  hash    name of an uploaded picture -> JSON: object key, time; 20        1 day
 
 Celery's own: the lists p0 to p3, cpu.p0 and so on (imagegenx_site/celery.py) and dq.{worker} hold messages, `unacked*`

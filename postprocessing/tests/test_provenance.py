@@ -26,7 +26,7 @@ def chain(tmp_path_factory) -> Chain:
 
 def signed(chain: Chain, form: str, **block: Any) -> Encoded:
     recipe = Recipe.from_json({"format": form, "provenance": True, **block})
-    return process([scene(96, 96)], recipe, [Notes("a cat", seed=7)], signer=chain.signer)[0]
+    return process([scene(96, 96)], recipe, [Notes("a cat", seed=7, steps=20)], signer=chain.signer)[0]
 
 
 def reader(file: Encoded, root: str = "") -> c2pa.Reader:

@@ -129,6 +129,7 @@ INDIFFERENT = {
     "num_images": 2, "style": "other", "image_key": "other", "mask_key": "other", "control_key": "other",
     "postprocess": {"format": "png"}, "style_tone": {"saturation": 2}, "plan_watermark": {"text": "x"},
     "preview": True, "cache": True, "check_images": True, "lowered_from": "2048x2048", "schema": 0,
+    "translated_text": "a tree", "translated_negative_text": "fog",
 }  # fmt: skip
 
 
