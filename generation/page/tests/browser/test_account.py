@@ -62,9 +62,10 @@ def test_the_account_signs_in_with_a_second_factor(
     sign_in(page)
     page.locator("#login-account").get_by_label("Code").fill(codes[0])
     page.keyboard.press("Enter")
-    page.wait_for_selector(".make")
+    left = page.get_by_text("9 recovery codes are left")  # on the screen where the account was left
+    left.wait_for()
     page.reload()
-    page.wait_for_selector(".make")
+    left.wait_for()
 
 
 def test_an_owner_changes_the_roles_of_the_team(

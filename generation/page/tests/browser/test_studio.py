@@ -292,7 +292,9 @@ def test_no_screen_has_a_barrier_or_is_wider_than_the_window(
 ) -> None:
     how = {"width": width, "height": 2160 if width > 2000 else 800, "language": language, "dark": dark}
     axe = width < 2000  # the widest has the colours and elements of the one before
-    look(open_page(stack.url, **how), "login", axe=axe)
+    page = open_page(stack.url, **how)
+    page.locator(".gate h1").wait_for()
+    look(page, "login", axe=axe)
     page = studio(**how)
     page.wait_for_selector("task-card")
     page.locator(".advanced summary").click()
