@@ -52,18 +52,18 @@ def begin(user: User) -> tuple[str, str]:
 
 def confirm(user: User, code: str) -> list[str]:
     """The factor counts from now on; the recovery codes, which are shown once. Empty for a wrong code."""
-    if is_on(user) or not _take_code(user, code):
+    if is_on(user) or not _take_code(user, _plain(code)):
         return []
     codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
     row = SecondFactor.objects.get(user=user)
-    row.confirmed_at, row.recovery = timezone.now(), [_digest(code) for code in codes]
+    row.confirmed_at, row.recovery = timezone.now(), [_digest(_plain(code)) for code in codes]
     row.save(update_fields=["confirmed_at", "recovery"])
     return codes
 
 
 def verify(user: User, code: str) -> bool:
     """Whether it is a code of the user's app or one of the recovery codes; it is used up then."""
-    text = code.replace(" ", "").replace("-", "").casefold()
+    text = _plain(code)
     return _take_code(user, text) or _take_recovery(user, text)
 
 
@@ -113,5 +113,10 @@ def _recovery_code() -> str:
     return f"{letters[:5]}-{letters[5:]}"
 
 
-def _digest(code: str) -> str:
-    return hashlib.sha256(code.replace("-", "").casefold().encode("utf-8", "replace")).hexdigest()
+def _plain(code: str) -> str:
+    """A code without the signs by which people and apps part it."""
+    return code.replace(" ", "").replace("-", "").casefold()
+
+
+def _digest(plain: str) -> str:
+    return hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()

@@ -152,7 +152,6 @@ def _end_factor(request: HttpRequest) -> None:
 
 _FACTOR: Final[dict[str, Answer]] = {
     "GET": _factor_state,
-    "HEAD": _factor_state,
     "POST": _begin_factor,
     "PUT": _confirm_factor,
     "DELETE": _end_factor,

@@ -19,7 +19,6 @@ Both sides of a comparison are read so, so a term in Cyrillic still finds itself
 
 import functools
 import re
-import sys
 import unicodedata
 from typing import Final
 
@@ -58,7 +57,8 @@ SUBSTITUTE: Final = re.compile("[" + re.escape("".join(_SUBSTITUTES)) + "]|(?<=[
 _LOOSE_SYMBOL: Final = re.compile(r"[!|+](?![\w@$!|+○◯●◎⭕⚪⚫⊙])|[!|+]+(?=\s|$)")
 _REVERSED: Final = re.compile("\u202e([^\u202c\u2069\n]*)")  # what a right-to-left override shows from its end
 # Marks on one letter: Unicode sorts them, which takes the square of their number. No script has more than a few.
-_MARKS: Final = "".join(chr(code) for code in range(sys.maxunicode + 1) if unicodedata.combining(chr(code)))
+# Those of Unicode all lie here.
+_MARKS: Final = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.combining(chr(code)))
 _MANY_MARKS: Final = re.compile(f"([{_MARKS}]{{20}})[{_MARKS}]+")
 _CAPITAL_I: Final = re.compile("(?<=[^\\W\\dA-Z_])I|I(?=[^\\W\\dA-Z_])")  # within or before small letters
 SOLID: Final = re.compile(

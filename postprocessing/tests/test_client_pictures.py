@@ -3,9 +3,11 @@
 import base64
 import contextlib
 import io
+import re
 import struct
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_from_bytes
 
@@ -308,3 +310,20 @@ def test_percent_encoding_is_undone_at_once() -> None:
     assert decoded_text("data:," + "".join(f"%{byte:02x}" for byte in data)) == data
     assert time.process_time() - began < 4
     assert decoded_text("data:,a%3Db=c%0d%0A \t%20") == b"a=b=c\r\n \t "
+
+
+def test_pictures_of_strangers_are_opened_in_one_place() -> None:
+    """These open what this product or a remote model made; `opened` bounds the pieces of everything else."""
+    root = Path(__file__).resolve().parents[2]
+    ours = {
+        "generation/compat/openai/streaming.py", "generation/tasks/sorting/sheet.py", "postprocessing/decoding.py",
+        "postprocessing/thumbnails.py", "workers/stages/preview.py", "workers/engine/models/remote.py",
+    }  # fmt: skip
+    rooms = ("generation", "postprocessing", "storage", "workers")
+    product = (path for room in rooms for path in (root / room).rglob("*.py"))
+    found = {
+        str(path.relative_to(root))
+        for path in product
+        if "tests" not in path.parts and re.search(r"\b(Image|Pillow)\.open\(", path.read_text())
+    }
+    assert found == ours | {"postprocessing/client_pictures.py"}

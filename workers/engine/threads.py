@@ -16,20 +16,21 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 def engine_threads(device: torch.device) -> int:
     """One for each physical core that this process may use; more than that wait for each other. A container's share of
     the processor counts, which torch does not see."""
-    cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0)), _granted())
+    cores = min(torch.get_num_threads(), _processors())
     return max(1, cores if device.type == "cpu" else min(cores, BESIDE_A_GPU))
 
 
 def decoder_threads(device: torch.device) -> int:
     """One for each processor that this process may use, where the CPU computes and has more than one."""
-    processors = min(len(os.sched_getaffinity(0)), _granted(), MOST_DECODERS)
+    processors = min(_processors(), MOST_DECODERS)
     return processors if device.type == "cpu" and processors > 1 else 0
 
 
-def _granted() -> int:
-    """Processors that the control group grants, rounded up; very many where it sets no bound."""
+def _processors() -> int:
+    """Those that this process may use; what its control group grants is rounded up."""
+    found = len(os.sched_getaffinity(0))
     try:
         quota, period = _QUOTA.read_text().split()
     except (OSError, ValueError):
-        return 1 << 16
-    return math.ceil(int(quota) / int(period)) if quota.isdigit() else 1 << 16
+        return found
+    return min(found, math.ceil(int(quota) / int(period))) if quota.isdigit() else found

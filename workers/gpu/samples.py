@@ -30,10 +30,10 @@ def spec_of(model: ImageModel) -> ModelSpec:
         precision=model.precision if model.precision != "auto" else settings.GPU_PRECISION,
         options=dict(model.options),
         runtime=RuntimeConfig(
-            settings.GPU_RUNTIME,
-            settings.TORCH_THREADS,
-            int(settings.DECODER_THREADS != 0),
-            Path(settings.RUNTIMES_FILE),
+            default=settings.GPU_RUNTIME,
+            threads=settings.TORCH_THREADS,
+            decoder_threads=int(settings.DECODER_THREADS != 0),
+            choices=Path(settings.RUNTIMES_FILE),
         ),
     )
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from deploy.bench.queue.load import BATCH, COST
+from fixtures.empty_pool import EmptyPool
 from generation.queue.values import BatchKey
 from imagegenx_site.celery import app
 from workers.engine.batching import scheduler
 from workers.engine.requests import Cancelled, Event, Finished, Progress, SampleId, SampleRequest
-from workers.engine.spec import ModelSpec
 from workers.gpu.worker import install
 from workers.simulation.device import CAPACITY, POLICY
 
@@ -100,34 +100,6 @@ class PacedEngine:
             return [progress]
         del self._samples[request.sample_id], self._done[request.sample_id], self._passed_over[request.sample_id]
         return [progress, Finished(request.sample_id, np.zeros((request.height, request.width, 3), np.float32))]
-
-
-class EmptyPool:
-    """Every model is there."""
-
-    def ensure(self, spec: ModelSpec) -> None:
-        pass
-
-    def loaded(self) -> None:
-        """Not known."""
-
-    def sizes(self) -> dict[str, tuple[int, str]]:
-        return {}
-
-    def request(self, key: str) -> None:
-        pass
-
-    def settle_requested(self) -> dict[str, Exception]:
-        return {}
-
-    def retire(self, key: str) -> None:
-        pass
-
-    def unload_idle(self) -> list[str]:
-        return []
-
-    def trim(self) -> None:
-        pass
 
 
 install(app, lambda: (EmptyPool(), PacedEngine()))

@@ -12,13 +12,11 @@ The answer is a PNG.
 """
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
 
 from django.conf import settings
-from PIL import Image as Pillow
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
@@ -28,7 +26,7 @@ from generation.compat.a1111.views import SdapiView, object_of
 from generation.compat.base import in_base64
 from generation.tasks.models import Image, Task
 from imagegenx_site.errors import Fault, InvalidRequest
-from postprocessing.client_pictures import FORMATS, decoded_text
+from postprocessing.client_pictures import decoded_text, opened
 
 _NO_EFFECT: Final = ("gfpgan_visibility", "codeformer_visibility")
 _UNCHANGED: Final = "The pictures are as they were sent: "
@@ -120,7 +118,7 @@ def _size_of(image: str, name: str) -> tuple[int, int]:
         data = decoded_text(image)
         if len(data) > settings.MAX_INPUT_BYTES:
             raise ValueError("too large")
-        with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with opened(data) as picture:
             width, height = picture.size
             turned = picture.getexif().get(_ORIENTATION) in _TURNED
     except Exception as error:  # whatever a damaged file makes Pillow raise

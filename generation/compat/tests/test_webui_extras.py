@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -189,3 +190,15 @@ def test_rounds_of_several_pictures_are_bounded(client: Client) -> None:
     body = {"prompt": "x", "init_images": [picture(), picture()], "n_iter": 10**9}
     answer = post(client, IMG, body)
     assert (answer.status_code, "no more than 16" in answer.json()["detail"]) == (400, True)
+
+
+def test_the_size_of_a_file_of_too_many_pieces_is_not_looked_for(client: Client) -> None:
+    """Pillow reads a file's pieces one by one in Python: 20 MiB of them keep the interpreter for half a minute."""
+    plain = picture_bytes(kind="JPEG")
+    intricate = plain[:2] + b"\xff\xfe\0\3x" * 400_000 + plain[2:]
+    asked = {"image": base64.b64encode(intricate).decode(), "upscaler_1": "None"}
+    began = time.process_time()
+    refused = post(client, "/sdapi/v1/extra-single-image", asked)
+    assert refused.status_code == 400
+    assert "PNG, JPEG or WebP" in refused.content.decode()
+    assert time.process_time() - began < 1

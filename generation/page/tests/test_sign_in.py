@@ -153,7 +153,9 @@ def test_a_factor_is_set_up_asked_for_and_switched_off(person: User) -> None:
     assert begun["qr"].startswith("data:image/svg+xml")
     assert sign_in(Browser()).status_code == 200, "it does not count yet"
     assert call(browser, "PUT", code="000000").status_code == 400
-    codes = call(browser, "PUT", code=code_of(begun["secret"], -1)).json()["data"]["recovery_codes"]
+    shown = code_of(begun["secret"], -1)
+    typed = f"{shown[:3]} {shown[3:]}"  # as apps part it
+    codes = call(browser, "PUT", code=typed).json()["data"]["recovery_codes"]
     assert len(set(codes)) == second_factor.RECOVERY_CODES
     kept = SecondFactor.objects.get()
     assert begun["secret"].encode() not in bytes(kept.secret)

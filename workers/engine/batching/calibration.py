@@ -8,10 +8,8 @@ knee.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 
 from generation.queue.values import BatchKey
 from imagegenx_site.config import GpuConfig
+from workers.engine.measurements import Measurements
 
 logger = logging.getLogger(__name__)
 
@@ -47,37 +46,11 @@ def knee(seconds: Mapping[int, float]) -> int:
     return min(rows for rows, taken in seconds.items() if taken / rows <= best * (1 + TOLERANCE))
 
 
-class CalibrationTable:
-    """Row limits by "model|size|variant|device" in a JSON file, which workers may share. The variant is
-    that of ModelPool.variant_of: precision and runtime."""
+class CalibrationTable(Measurements[int]):
+    """Row limits by "model|size|variant|device". The variant is that of ModelPool.variant_of: precision and runtime."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows = self._read()
-
-    def get(self, key: str) -> int | None:
-        """The limit that was measured, by this process or an earlier one."""
-        return self._rows.get(key)
-
-    def put(self, key: str, rows: int) -> None:
-        """Remember a limit, beside what others have written meanwhile."""
-        self._rows = {**self._read(), key: rows}
-        partial = self._path.with_suffix(f".{uuid.uuid4().hex}.partial")  # in containers every process id is 1
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(self._rows, indent=1, sort_keys=True))
-            partial.replace(self._path)
-        except OSError as error:
-            logger.warning("the batch limit of %s is not kept: %s", key, error)
-
-    def _read(self) -> dict[str, int]:
-        try:
-            return {str(key): int(rows) for key, rows in json.loads(self._path.read_text()).items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, AttributeError, TypeError):
-            logger.warning("%s is not readable; batch limits are measured anew", self._path)
-            return {}
+        super().__init__(path, int, "batch limits")
 
 
 @dataclass

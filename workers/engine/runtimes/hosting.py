@@ -178,7 +178,7 @@ def _hosted(part: ModulePart, folder: GraphFolder, threads: int, choices: KeptCh
     import onnxruntime
 
     key = f"{part.name} {part.digest[:12]}, onnxruntime {onnxruntime.__version__}, {machine(threads)}"
-    kept = choices.get(key) if choices is not None else ONNX
+    kept = choices.runtime(key) if choices is not None else ONNX
     if kept == EAGER:
         return None
     hosted = hosted_by_onnx(part, folder, threads)

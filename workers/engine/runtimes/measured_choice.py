@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import platform
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-logger = logging.getLogger(__name__)
+from workers.engine.measurements import Measurements
 
 EAGER: Final = "eager"
 ONNX: Final = "onnx"
@@ -40,38 +37,15 @@ class Comparison:
         return {"runtime": self.winner, "ms_by_rows": ms}
 
 
-class KeptChoices:
-    """Answers by graph and machine in a JSON file, which workers may share; without a path only in this process."""
+class KeptChoices(Measurements[dict[str, Any]]):
+    """Entries of comparisons by graph and machine."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._answers = self._read()
+        super().__init__(path, dict, "runtimes")
 
-    def get(self, key: str) -> str | None:
-        """The runtime that was quicker when it was measured."""
-        return self._answers.get(key, {}).get("runtime")
-
-    def put(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Keep an answer, beside what others have written meanwhile."""
-        self._answers = {**self._read(), key: dict(entry)}
-        if self._path is None:
-            return
-        partial = self._path.with_suffix(f".{uuid.uuid4().hex}.partial")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(self._answers, indent=1, sort_keys=True))
-            partial.replace(self._path)
-        except OSError as error:
-            logger.warning("the runtime of %s is measured again at the next start: %s", key, error)
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            return dict(json.loads(self._path.read_text())) if self._path is not None else {}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError):
-            logger.warning("%s is not readable; runtimes are measured anew", self._path)
-            return {}
+    def runtime(self, key: str) -> str | None:
+        """The one that was quicker when it was measured."""
+        return (self.get(key) or {}).get("runtime")
 
 
 def quickest(passes: Mapping[str, Callable[[], object]], count: int = PASSES) -> dict[str, float]:
