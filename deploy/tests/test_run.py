@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -58,7 +59,7 @@ class Runs:
 
 
 def open_entries(folder: Path, but: set[str]) -> list[str]:
-    """What other accounts could read or enter, in the folders that they could reach."""
+    """What other accounts could read or enter, in the folders that they could reach: secrets.json, for one."""
     found = []
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in but]
@@ -67,61 +68,82 @@ def open_entries(folder: Path, but: set[str]) -> list[str]:
     return found
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    """A fresh data folder; what still runs at the end is stopped."""
-    made = Runs(tmp_path)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.terminate()
-        made.process.wait(60)
+@dataclass(frozen=True)
+class FirstRun:
+    """What was seen of a first start, before and after the run script was killed hard."""
+
+    runs: Runs
+    ready: dict[str, Any]
+    readyz: int
+    readable_by_others: list[str]
+    terminal: str
+    second_start: subprocess.CompletedProcess[str]
+    outlived_it: bool
+    ready_file_left: bool
 
 
-@pytest.mark.timeout(1200)  # two starts of everything, on a machine that may be busy
-def test_started_killed_started_again_and_stopped(runs: Runs) -> None:
-    # 1 a first start: everything is ready, the secrets are private, web answers
-    first_process = runs.start()
-    ready = runs.wait_ready()
-    assert set(ready["pids"]) >= PROCESSES
-    assert ready["url"] == f"http://127.0.0.1:{runs.port}"
-    assert ready["api_key"]
-    assert ready["admin"]["password"]
-    for name in ("ready.json", "secrets.json", "run/environment.json"):
-        assert (runs.var_dir / name).stat().st_mode & 0o777 == 0o600, name
-    assert open_entries(runs.var_dir, {"postgres-programs", "redis-programs"}) == []
-    assert ready["admin"]["password"] not in runs.terminal.read_text()
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstRun]:
+    """A fresh data folder in which the product ran once. What still runs at the end is stopped."""
+    runs = Runs(tmp_path_factory.mktemp("run"))
+    try:
+        yield _first_run(runs)
+    finally:
+        if runs.process is not None and runs.process.poll() is None:
+            runs.process.terminate()
+            runs.process.wait(60)
+
+
+def _first_run(runs: Runs) -> FirstRun:
+    process, ready = runs.start(), runs.wait_ready()
+    readable = open_entries(runs.var_dir, {"postgres-programs", "redis-programs"})
     with urlopen(ready["url"] + "/readyz") as answer:
-        assert answer.status == 200
-
-    # 2 another start beside it is refused with one sentence, and disturbs nothing
+        status = answer.status
     env = os.environ | {"VAR_DIR": str(runs.var_dir), "PORT": str(free_port())}
     second = subprocess.run([sys.executable, "-m", "deploy.run"], env=env, capture_output=True, text=True, check=False)
-    assert second.returncode == 1
-    assert second.stderr.startswith("error: ImageGenX already runs in")
-    assert first_process.poll() is None
-
-    # 3 a hard kill of the run script leaves nothing behind
-    first_process.kill()
-    first_process.wait()
+    outlived = process.poll() is None
+    process.kill()
+    process.wait()
     runs.wait_until_gone()
-    assert not (runs.var_dir / "ready.json").exists()
+    left = (runs.var_dir / "ready.json").exists()
+    return FirstRun(runs, ready, status, readable, runs.terminal.read_text(), second, outlived, left)
 
-    # 4 the next start finds its data, prepares nothing, keeps the key
-    began = time.monotonic()
+
+def test_a_first_start_is_ready_and_keeps_its_secrets(killed: FirstRun) -> None:
+    ready = killed.ready
+    assert set(ready["pids"]) >= PROCESSES
+    assert ready["url"] == f"http://127.0.0.1:{killed.runs.port}"
+    assert ready["api_key"]
+    assert ready["admin"]["password"]
+    assert killed.readyz == 200
+    assert killed.readable_by_others == []
+    assert ready["admin"]["password"] not in killed.terminal
+
+
+def test_another_start_beside_it_is_refused_and_disturbs_nothing(killed: FirstRun) -> None:
+    assert killed.second_start.returncode == 1
+    assert killed.second_start.stderr.startswith("error: ImageGenX already runs in")
+    assert killed.outlived_it
+
+
+def test_a_hard_kill_of_the_run_script_leaves_no_process_and_no_ready_file(killed: FirstRun) -> None:
+    """That no process is left was waited for."""
+    assert not killed.ready_file_left
+
+
+def test_the_next_start_finds_its_data_replaces_a_killed_process_and_stops(killed: FirstRun) -> None:
+    runs = killed.runs
     process = runs.start()
     again = runs.wait_ready()
-    print(f"second start: {time.monotonic() - began:.1f} s")
-    assert again["api_key"] == ready["api_key"]
+    assert again["api_key"] == killed.ready["api_key"]
     assert "schema" not in runs.terminal.read_text()
 
-    # 5 a killed process comes back under another id, and ready.json says so
     os.kill(again["pids"]["reconciler"], signal.SIGKILL)
     deadline = time.monotonic() + 30
     while runs.wait_ready()["pids"].get("reconciler") in (None, again["pids"]["reconciler"]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
-    # 6 SIGTERM stops everything
     process.terminate()
     assert process.wait(60) == 0
     assert not processes_with(str(runs.var_dir))
