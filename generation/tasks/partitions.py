@@ -11,12 +11,13 @@ because of the foreign keys.
 """
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations import CreateModel
 
@@ -24,6 +25,7 @@ from imagegenx_site.ids import first_id_of
 
 TABLES = ("generation_task", "generation_image", "generation_delivery")
 _LOCK = 0x1619_0001  # advisory lock: one process at a time makes or drops partitions
+_PAUSES_S = (0.1, 0.5, 2.0)  # between tries to make a day's partitions
 
 
 class CreatePartitionedModel(CreateModel):
@@ -50,15 +52,30 @@ def _partitioned(schema_editor: BaseDatabaseSchemaEditor) -> Iterator[None]:
 
 
 def ensure(first: date, days: int) -> list[str]:
-    """Make the partitions of `days` days from `first` on, where missing; the names of those made."""
-    made = []
-    for offset in range(days):
-        day = first + timedelta(days=offset)
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            present = existing_days()
-            made += _make_day(cursor, day, [table for table in TABLES if day not in present[table]])
-    return made
+    """Make the partitions of `days` days from `first` on, where missing; the names of those made. Raises
+    OperationalError when others held the tables at every try.
+    """
+    return [name for offset in range(days) for name in _ensure_day(first + timedelta(days=offset))]
+
+
+def _ensure_day(day: date) -> list[str]:
+    """A partition is attached with locks that a read of several tables can cross. This side gives way and tries again,
+    before Postgres looks for deadlocks (1 s) and ends the other one, which may be a client's request.
+    """
+    for pause in _PAUSES_S:
+        try:
+            return _ensure_day_now(day)
+        except OperationalError:
+            time.sleep(pause)
+    return _ensure_day_now(day)
+
+
+def _ensure_day_now(day: date) -> list[str]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute("SET LOCAL lock_timeout = '500ms'")
+        present = existing_days()
+        return _make_day(cursor, day, [table for table in TABLES if day not in present[table]])
 
 
 def _make_day(cursor: Any, day: date, tables: list[str]) -> list[str]:

@@ -371,10 +371,13 @@ def request_cancel(task_id: UUID) -> bool:
     )
 
 
-def expire_due(limit: int = 500) -> list[UUID]:
-    """-> expired for tasks that nobody has begun for longer than their plan or deadline allows; the ids moved."""
+def expire_due(since: UUID | None = None, limit: int = 500) -> list[UUID]:
+    """-> expired for tasks from the id `since` on that nobody has begun for longer than their plan or deadline allows;
+    the ids moved.
+    """
     waiting = Q(status=Status.QUEUED) | Q(status=Status.GENERATED, started_at=None)
     due = Task.objects.filter(waiting, expires_at__lte=timezone.now()).order_by("id")
+    due = due.filter(id__gte=since) if since else due
     moved = []
     for task_id in due.values_list("id", flat=True)[:limit]:
         message = "No worker was free before the task's deadline. Send it again, or with a later deadline."

@@ -47,15 +47,17 @@ Payload = Callable[[Delivery], Mapping[str, Any]]
 _log = logging.getLogger(__name__)
 
 
-def due(limit: int = 500) -> dict[int, list[UUID]]:
-    """Pending deliveries whose time has come, the oldest first, by the class of their task; of each user the same
-    number at most.
+def due(since: UUID | None = None, limit: int = 500) -> dict[int, list[UUID]]:
+    """Pending deliveries from the id `since` on whose time has come, the oldest first, by the class of their task; of
+    each user the same number at most.
     """
     place = Window(RowNumber(), partition_by=F("endpoint__user_id"), order_by=F("next_at").asc())
     rows = Delivery.objects.filter(state=Delivery.State.PENDING, next_at__lte=timezone.now())
+    rows = rows.filter(id__gte=since) if since else rows
     fair = rows.annotate(place=place).filter(place__lte=_DUE_PER_USER).order_by("next_at")
+    ids = list(fair.values_list("id", flat=True)[:limit])
+    listed = Delivery.objects.filter(pk__in=ids).order_by("next_at")  # by ids: not every day's partition is planned
     found: dict[int, list[UUID]] = {}
-    listed = Delivery.objects.filter(pk__in=fair.values("id")[:limit]).order_by("next_at")
     for delivery_id, priority in listed.values_list("id", "task__priority"):
         found.setdefault(priority, []).append(delivery_id)
     return found

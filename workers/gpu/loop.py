@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 class LoopConfig:
     """Times in seconds."""
 
-    idle_poll: float = 1.0  # between claims while nothing runs: a ticket ends the sleep, this is for one that was lost
+    idle_poll: float = 5.0  # between claims while nothing runs: a ticket ends the sleep, this is for one that was lost
     busy_poll: float = 0.02  # while a model loads; side threads end the sleep when they are done
     tick_every: float = 0.015  # at most so often, however fast the steps
     redis_backoff: float = 1.0  # after a failed call, while samples go on

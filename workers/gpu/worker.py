@@ -112,7 +112,8 @@ def make_loop(worker: object, start_engine: EngineStarter) -> EngineLoop:
         WorkerQueue(redis_clients.connect(settings.REDIS_URL, settings.REDIS_TIMEOUT_S), config)
     )
     queue = WorkerQueue(redis_clients.connect(settings.REDIS_URL, ENGINE_REDIS_TIMEOUT_S), config)
-    times = LoopConfig(stop_grace=settings.STOP_SECONDS)
+    looks = min(LoopConfig.idle_poll, settings.HANG_SECONDS / 4)  # an idle worker that sleeps longer seems to hang
+    times = LoopConfig(idle_poll=looks, stop_grace=settings.STOP_SECONDS)
     loop = EngineLoop(
         queue, watchdog, tickets, ProgressReporter(unique), start_engine, times, on_broken=_terminate_process
     )

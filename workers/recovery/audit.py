@@ -14,6 +14,7 @@ from generation.queue.values import EntryState
 from generation.queue.worker import WorkerQueue
 from generation.tasks import enqueue, states
 from generation.tasks.models import Status, Task
+from generation.tasks.open_tasks import RecentDays
 from generation.tasks.reasons import Code, Reason
 
 
@@ -57,13 +58,15 @@ class Audit:
     def __init__(self, redis: Redis, queue: WorkerQueue, config: AuditConfig) -> None:
         self._redis, self._queue, self._config = redis, queue, config
         self._orphans, self._without_ticket = _SecondLook(), _SecondLook()
-        self._cursor = UUID(int=0)
+        self._days = RecentDays(in_a_row=2)  # two rounds, as what is seen once is not believed
+        self._cursor: UUID | None = None  # the last row of a full page; None: a round begins
 
     def run(self) -> None:
         """One page; the next page at the next run."""
         rows = Task.objects.filter(status__in=[Status.QUEUED, Status.RUNNING], updated_at__lt=self._cutoff())
-        page = list(rows.filter(id__gt=self._cursor).order_by("id")[: self._config.page])
-        self._cursor = page[-1].id if len(page) == self._config.page else UUID(int=0)
+        rows = rows.filter(id__gt=self._cursor) if self._cursor else rows.filter(id__gte=self._days.first_id())
+        page = list(rows.order_by("id")[: self._config.page])
+        self._cursor = page[-1].id if len(page) == self._config.page else None
         entries, leases = self._read(page)
         self._resend_tickets(page, entries)
         for task, entry in zip(page, entries, strict=True):
@@ -77,7 +80,7 @@ class Audit:
                 self._repair_priority(task.id)
             elif self._is_orphaned(task, entry, leases) and self._orphans.confirms(task.id):
                 self._requeue(task, entry)
-        if self._cursor.int == 0:
+        if self._cursor is None:
             self._orphans.end_round()
             self._without_ticket.end_round()
 

@@ -9,6 +9,7 @@ from generation.queue import client as queue_client
 from generation.queue.values import Withdrawal
 from generation.tasks import states
 from generation.tasks.models import Status, Task
+from generation.tasks.open_tasks import RecentDays
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,11 @@ class CancelsConfig:
     page: int = 1000  # rows of one run
 
 
-def run(config: CancelsConfig) -> None:
+def run(config: CancelsConfig, days: RecentDays) -> None:
     cutoff = timezone.now() - timedelta(seconds=config.min_age_s)
-    asked = Task.objects.filter(cancel_requested=True, status__in=[Status.QUEUED, Status.RUNNING])
+    asked = Task.objects.filter(
+        id__gte=days.first_id(), cancel_requested=True, status__in=[Status.QUEUED, Status.RUNNING]
+    )
     for task_id, updated in asked.order_by("id").values_list("id", "updated_at")[: config.page]:
         found = queue_client.cancel(task_id)
         if found is not Withdrawal.SIGNALLED and updated < cutoff:

@@ -2,8 +2,9 @@
 
 from generation.queue import client as queue_client
 from generation.tasks import states
+from generation.tasks.open_tasks import RecentDays
 
 
-def run() -> None:
-    for task_id in states.expire_due():
+def run(days: RecentDays) -> None:
+    for task_id in states.expire_due(days.first_id()):
         queue_client.cancel(task_id)

@@ -7,6 +7,7 @@ from functools import partial
 from redis import Redis
 
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
+from generation.tasks.open_tasks import RecentDays
 from workers.recovery import cancels, expiry, leases, lost_workers, revoked
 from workers.recovery.audit import Audit, AuditConfig
 from workers.recovery.cancels import CancelsConfig
@@ -45,8 +46,8 @@ def repairs(redis: Redis, config: RecoveryConfig) -> tuple[Repair, ...]:
         Repair("leases", 0.5, 2.0, partial(leases.run, queue)),
         Repair("redis_epoch", 0.5, 2.0, RedisEpoch(redis, config.redis_epoch, rebuilt=stages.forget).run),
         Repair("processes", 1.0, 2.0, Processes().run),
-        Repair("expiry", 1.0, 5.0, expiry.run),
-        Repair("cancels", 1.0, 5.0, partial(cancels.run, config.cancels)),
+        Repair("expiry", 1.0, 5.0, partial(expiry.run, RecentDays())),
+        Repair("cancels", 1.0, 5.0, partial(cancels.run, config.cancels, RecentDays())),
         Repair("stages", 1.0, 5.0, stages.run),
         Repair("audit", 1.0, 5.0, Audit(redis, queue, config.audit).run),
     )

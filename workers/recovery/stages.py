@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from generation.tasks import stages
 from generation.tasks.models import Task
+from generation.tasks.open_tasks import RecentDays
 
 _BEFORE_A_STAGE: Final = [stage.source for stage in stages.STAGES if not stage.after_delivery]
 
@@ -28,13 +29,15 @@ class StageMessages:
     """Backs off, because a message may just be queued behind others."""
 
     def __init__(self, config: StageMessagesConfig) -> None:
-        self._config = config
+        self._config, self._days = config, RecentDays()
         self._sent: dict[UUID, tuple[float, float]] = {}  # (not again before, patience)
 
     def run(self) -> None:
         now = timezone.now()
         idle = Q(stage_owner="", updated_at__lt=now - timedelta(seconds=self._config.patience))
-        waiting = Task.objects.filter(idle | Q(stage_until__lt=now), status__in=_BEFORE_A_STAGE)
+        waiting = Task.objects.filter(
+            idle | Q(stage_until__lt=now), id__gte=self._days.first_id(), status__in=_BEFORE_A_STAGE
+        )
         urgent_first = waiting.order_by("priority", "id").values_list("id", "priority", "status")
         found = list(urgent_first[: self._config.page])
         for task_id, priority, status in found:

@@ -111,8 +111,8 @@ def test_purge_loses_nothing(fleet: Fleet, user: User, redis: Redis) -> None:
     ids = submit(user, count=30, steps=4)
     wait_until(lambda: lengths(redis) == [0, 0, 30, 0], 10)
     purge = [sys.executable, "-m", "celery", "-A", "imagegenx_site", "purge", "-f", "-Q", "p0,p1,p2,p3,cpu.p2,io.p2"]
-    subprocess.run(purge, cwd=ROOT, env=fleet.env, check=True, capture_output=True)
-    assert lengths(redis) == [0, 0, 0, 0]
+    said = subprocess.run(purge, cwd=ROOT, env=fleet.env, check=True, capture_output=True, text=True).stdout
+    assert "Purged 30 messages" in said  # by now they may be there again
     purged = time.monotonic()
     wait_until(lambda: lengths(redis) == list(queue_client.backlog().tasks) and lengths(redis)[2] > 0, 15)
     print(f"the queues had their tickets again after {time.monotonic() - purged:.1f} s")

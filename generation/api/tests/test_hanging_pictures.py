@@ -75,7 +75,7 @@ def test_a_hundred_hanging_addresses_hold_nobody_else(
     }
     assert late.headers["x-request-id"]
     assert late.headers["ratelimit"]
-    assert max(times) < settings.INPUT_TIMEOUT_S / 2, "nobody waited for a hanging server"
+    assert max(times) < settings.INPUT_TIMEOUT_S - 1, "nobody waited for a hanging server"
     assert not fetching._fetches._held
     assert not fetching._decodes._held
 

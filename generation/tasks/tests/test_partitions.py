@@ -1,13 +1,17 @@
 """The task table is partitioned by day: what is made, what is touched by a query, what is dropped."""
 
 import json
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
+import psycopg2
 import pytest
 from django.db import connection
 from django.db.models import QuerySet
 
+from fixtures.fleet import wait_until
 from generation.accounts.models import User
 from generation.tasks import partitions
 from generation.tasks.models import Image, Task
@@ -125,3 +129,33 @@ def test_derived_ids_share_the_partition_of_their_parent_and_are_one_for_each_pu
     assert derived(task_id, "a") == derived(task_id, "a") != derived(task_id, "b")
     assert moment_of(derived(task_id, "a")) == moment_of(image_id(task_id, 3)) == moment_of(task_id)
     assert len({image_id(task_id, index) for index in range(100)}) == 100
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_that_crosses_the_making_of_partitions_is_not_ended_as_a_deadlock() -> None:
+    """It has read pictures and asks for tasks, while the task's partition is attached and the pictures' one waits."""
+    day = today() + timedelta(days=40)
+    with closing(psycopg2.connect(**connection.get_connection_params())) as request, request.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM generation_image_default")
+        answers: list[int] = []
+        asking = threading.Thread(target=_ask_for_tasks, args=(request, answers))
+        asking.start()
+        made = partitions.ensure(day, 1)
+        asking.join()
+    assert made == [f"{table}_{day:%Y%m%d}" for table in partitions.TABLES]
+    assert answers == [0]
+
+
+def _ask_for_tasks(request: psycopg2.extensions.connection, answers: list[int]) -> None:
+    """Once somebody waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+    with request.cursor() as cursor:
+        wait_until(lambda: _number(cursor, waiting), 10)
+        answers.append(_number(cursor, "SELECT count(*) FROM generation_task_default"))
+    request.commit()
+
+
+def _number(cursor: psycopg2.extensions.cursor, query: str) -> int:
+    cursor.execute(query)
+    (number,) = cursor.fetchone() or (0,)
+    return int(number)

@@ -14,6 +14,7 @@ from generation.queue import client as queue_client
 from generation.queue.worker import WorkerQueue, WorkerQueueConfig
 from generation.tasks import cancel, stages, states
 from generation.tasks.models import Task
+from generation.tasks.open_tasks import RecentDays
 from generation.telemetry.models import Alert
 from imagegenx_site import redis_clients
 from workers import recovery
@@ -191,7 +192,7 @@ def test_a_late_note_about_a_task_that_runs_again_changes_nothing(user, redis, w
 
 def test_rows_expire_and_leave_the_buffer(user):
     (task_id,) = submit(user, queue_seconds=0)
-    expiry.run()
+    expiry.run(RecentDays())
     assert statuses([task_id]) == {"expired": 1}
     assert queue_client.backlog().tasks == (0, 0, 0, 0)
 
@@ -200,7 +201,7 @@ def test_a_cancel_that_redis_lost_is_repeated(user, redis, worker):
     (task_id,) = submit(user)
     claim(worker)
     states.request_cancel(task_id)
-    cancels.run(CancelsConfig(min_age_s=0.0))
+    cancels.run(CancelsConfig(min_age_s=0.0), RecentDays())
     assert redis.hget(f"gq:t:{task_id}", "cx") == "1"
 
 
@@ -209,7 +210,7 @@ def test_a_cancel_that_no_worker_will_obey_is_carried_out(user, redis, worker):
     claim(worker)
     states.request_cancel(task_id)
     redis.delete(f"gq:t:{task_id}")
-    cancels.run(CancelsConfig(min_age_s=0.0))
+    cancels.run(CancelsConfig(min_age_s=0.0), RecentDays())
     assert statuses([task_id]) == {"cancelled": 1}
 
 
