@@ -147,7 +147,7 @@ class EndpointView(ApiView):
             row.disabled_at = None if asked["enabled"] else timezone.now()
             row.disabled_reason = "" if asked["enabled"] else "switched off"
             row.given_up = 0
-        row.save(update_fields=["events", "disabled_at", "disabled_reason", "given_up"])
+        _save(row, "events", "disabled_at", "disabled_reason", "given_up")
         return Response(endpoint_body(row))
 
     @extend_schema(
@@ -182,9 +182,11 @@ class RotateSecretView(ApiView):
         row = _find(request, pk, default=True)
 
         def make() -> Response:
-            row.previous_secret, row.secret = row.secret, new_secret()
-            row.save(update_fields=["secret", "previous_secret"])
-            return Response({**endpoint_body(row), "secret": row.secret})
+            with transaction.atomic():  # of two at once each gets a secret that signs
+                now = WebhookEndpoint.objects.select_for_update().filter(pk=row.pk).first() or row
+                now.previous_secret, now.secret = now.secret, new_secret()
+                _save(now, "secret", "previous_secret")
+            return Response({**endpoint_body(now), "secret": now.secret})
 
         return once(request, "webhooks/rotate", {"endpoint": pk}, make)
 
@@ -224,7 +226,9 @@ class RedeliverView(ApiView):
         if row.endpoint.disabled_at:
             raise Conflict("The endpoint is disabled. Enable it first.")
         row.state, row.next_at, row.attempts = Delivery.State.PENDING, timezone.now(), 0
-        row.save(update_fields=["state", "next_at", "attempts"])
+        changes = {"state": row.state, "next_at": row.next_at, "attempts": row.attempts}
+        if not Delivery.objects.filter(pk=row.pk).update(**changes):
+            raise NotFound("You have no such delivery.")
         return Response(delivery_body(row))
 
 
@@ -258,7 +262,17 @@ def _find(request: KeyRequest, pk: int, *, default: bool = False) -> WebhookEndp
     """The caller's endpoint; the one of callbacks only when `default`."""
     row = WebhookEndpoint.objects.filter(pk=pk, user=request.user).first() if pk < 2**63 else None
     if row is None:
-        raise NotFound("You have no such webhook endpoint.")
+        raise _not_found()
     if not row.url and not default:
         raise InvalidRequest([Fault("id", "not_allowed", "The endpoint of callbacks can't be changed or deleted.")])
     return row
+
+
+def _save(row: WebhookEndpoint, *fields: str) -> None:
+    """Raises NotFound when it was deleted meanwhile."""
+    if not WebhookEndpoint.objects.filter(pk=row.pk).update(**{name: getattr(row, name) for name in fields}):
+        raise _not_found()
+
+
+def _not_found() -> NotFound:
+    return NotFound("You have no such webhook endpoint.")

@@ -22,9 +22,12 @@ from generation.accounts import second_factor
 from generation.accounts.external_logins import user_of
 from generation.api.wait import base_url
 from generation.page.sign_in import await_code, sign_in
-from imagegenx_site.errors import ApiError, Forbidden, NotFound
+from imagegenx_site.errors import ApiError, Busy, Forbidden, NotFound
+from imagegenx_site.slots import Slots, SlotsFull
 
 _TIMEOUT_S = 10
+_AT_ONCE = 2  # requests of this process that wait for the provider: each holds a thread
+_waiting = Slots()
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,10 @@ def callback(request: HttpRequest) -> HttpResponse:
 def _or_refused(request: HttpRequest, work: Any) -> HttpResponse:
     """The work's answer, or a page that says why not."""
     try:
-        answer: HttpResponse = work(request)
+        with _waiting.hold(("provider", _AT_ONCE)):
+            answer: HttpResponse = work(request)
+    except SlotsFull:
+        return _refusal(request, Busy("The identity provider is slow. Try again in a moment.", retry_after=3))
     except (OAuthError, JoseError, RequestException, ValueError, KeyError) as error:
         _log.warning("login by the identity provider failed: %s: %s", type(error).__name__, error)
         return _refusal(request, Forbidden("The login did not succeed. Try again."))
@@ -53,7 +59,10 @@ def _or_refused(request: HttpRequest, work: Any) -> HttpResponse:
 
 
 def _refusal(request: HttpRequest, error: ApiError) -> HttpResponse:
-    return render(request, "registration/refused.html", {"message": error.message}, status=error.http_status)
+    answer = render(request, "registration/refused.html", {"message": error.message}, status=error.http_status)
+    if error.retry_after is not None:
+        answer["Retry-After"] = str(error.retry_after)
+    return answer
 
 
 def _start(request: HttpRequest) -> HttpResponse:

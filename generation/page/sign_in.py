@@ -175,8 +175,10 @@ def _body(request: HttpRequest) -> Mapping[str, Any]:
 
 
 def _text(asked: Mapping[str, Any], name: str) -> str:
-    """A text of the body. Raises Unauthorised for another value, and for a NUL, which Postgres does not take."""
+    """A text of the body. Raises Unauthorised for another value, and for what Postgres does not take: NUL, and lone
+    surrogates.
+    """
     value = asked.get(name)
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
         raise Unauthorised(_HOW)
     return value

@@ -23,6 +23,7 @@ from generation.catalogue.parameters import Parameters
 from workers.engine import prompt_weights
 
 LORA: Final = "lora"  # the kind of an upload
+PREVIEW: Final = "preview"  # that of a picture that is shown as it would be used
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class PolicySubject:
 
     @property
     def makes_pictures(self) -> bool:
-        """Not an upload of a LoRA, which draws nothing."""
-        return self.kind != LORA
+        """Not an upload of a LoRA, which draws nothing, nor the preview of a picture that the client has."""
+        return self.kind not in (LORA, PREVIEW)
 
 
 def readings(text: str) -> tuple[str, ...]:
@@ -98,6 +99,11 @@ def of_task(
         "params.loras": _names(parameters.loras),
     }
     return PolicySubject((("text", text),), _present(texts), composed, style, model, kind)
+
+
+def of_preview(watermark: Any) -> PolicySubject:
+    """Of a watermark that is shown on a picture before anything is made."""
+    return PolicySubject(texts=_present({"watermark": _marks({"watermark": watermark})}), kind=PREVIEW)
 
 
 def of_lora(name: str, file: str, triggers: Sequence[str]) -> PolicySubject:

@@ -94,7 +94,7 @@ class _Pictures:
     async def wait(self) -> bool:
         """Translate, fetch what has an address, then wait for the turn to decode. Errors are kept for `then`."""
         if texts := self._checked.unread:
-            self._translated = await translate(texts, self._checked.values["model"])
+            self._translated = await translate(texts, self._checked.values["model"], self._checked.api_key.user_id)
         if not self._checked.has_pictures:
             return True
         try:

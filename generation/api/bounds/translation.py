@@ -23,7 +23,7 @@ from imagegenx_site.slots import Slots, SlotsFull
 
 MAX_CHARACTERS: Final = 10_000  # of a request's texts together
 _GROWTH: Final = 8  # bytes of the answer for each character that is sent, at most; escapes take six
-_AT_ONCE: Final = (("all", 32),)  # requests of this process that wait for it
+_PER_USER, _AT_ONCE = 8, 32  # requests of this process that wait for it
 _KEPT: Final = 500  # translations; the same text has the same one, so that results of a seed can be found again
 _ANYWHERE: Final = ("0.0.0.0/0", "::/0")
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def with_texts(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str,
     return found
 
 
-async def translate(texts: Sequence[str], model: ImageModel) -> Translated:
+async def translate(texts: Sequence[str], model: ImageModel, user_id: int) -> Translated:
     """Raises nothing."""
     target = languages_of(model)[0]
     known = {text: _kept[target, text] for text in texts if (target, text) in _kept}
@@ -71,7 +71,7 @@ async def translate(texts: Sequence[str], model: ImageModel) -> Translated:
         if sum(map(len, left)) > MAX_CHARACTERS:
             raise OutboundError(f"there are more than {MAX_CHARACTERS} characters to translate")
         if left:
-            with _slots.hold(*_AT_ONCE):
+            with _slots.hold((f"user {user_id}", _PER_USER), ("all", _AT_ONCE)):
                 new = dict(zip(left, await _asked(left, target), strict=True))
             _keep(target, new)
             known |= new

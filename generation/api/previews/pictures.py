@@ -17,6 +17,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from PIL.Image import Image as Picture
 from rest_framework import serializers
 
+from generation.accounts.models import ApiKey
 from generation.api import openapi_docs
 from generation.api.authentication import KeyRequest
 from generation.api.base import ApiView, Upload
@@ -25,6 +26,7 @@ from generation.api.validation import StrictSerializer, checked
 from generation.api.wait import DeferredResponse
 from generation.catalogue import controls
 from generation.catalogue.kinds import CONTROL_TYPES
+from generation.policy import rules, subjects
 from generation.tasks import inputs
 from generation.tasks.previews import exchange
 from generation.tasks.previews.exchange import Asked
@@ -89,7 +91,7 @@ class PreviewView(ApiView):
         except SlotsFull as full:
             raise _too_many(full) from full
         try:
-            identifier = exchange.ask(_asked(values))
+            identifier = exchange.ask(_asked(values, request.auth))
         except BaseException:
             _waiting.give_back(*claims)
             raise
@@ -139,12 +141,12 @@ async def _made(identifier: str) -> bool:
     return False
 
 
-def _asked(values: dict[str, Any]) -> Asked:
+def _asked(values: dict[str, Any], key: ApiKey) -> Asked:
     """Raises InvalidRequest."""
     if ("control_type" in values) == ("watermark" in values):
         raise InvalidRequest([Fault("control_type", "required", "Give either `control_type` or `watermark`.")])
     picture = _picture(values["image"])
-    work = _watermark(values, picture) if "watermark" in values else _control(values, picture)
+    work = _watermark(values, picture, key) if "watermark" in values else _control(values, picture)
     written = io.BytesIO()
     picture.save(written, "PNG", compress_level=1)
     return Asked(written.getvalue(), work)
@@ -170,11 +172,13 @@ def _control(values: dict[str, Any], picture: Picture) -> dict[str, Any]:
     return {"control_type": kind, "ready": ready}
 
 
-def _watermark(values: dict[str, Any], picture: Picture) -> dict[str, Any]:
+def _watermark(values: dict[str, Any], picture: Picture, key: ApiKey) -> dict[str, Any]:
     try:
         marks = Recipe.from_json({"watermark": values["watermark"]}).watermarks
     except RecipeError as error:
         raise InvalidRequest([Fault("watermark", "not_allowed", str(error))]) from error
     if reasons := unreadable(marks, *picture.size):
         raise InvalidRequest([Fault("watermark", "too_long", reason) for reason in reasons.values()])
+    if refused := rules.faults(key, subjects.of_preview(values["watermark"])):
+        raise InvalidRequest(refused)
     return {"watermark": values["watermark"]}

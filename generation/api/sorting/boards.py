@@ -106,10 +106,7 @@ class BoardView(ApiView):
     def patch(self, request: KeyRequest, board_id: str) -> Response:
         """Only who made it may."""
         asked = checked(BoardChangeSerializer, request.data)
-        board = _own(request, board_id)
-        for name, value in asked.items():
-            setattr(board, name, value)
-        board.save(update_fields=["name", "shared"])
+        board = boards.change(_own(request, board_id), asked)
         return Response(board_body(board, board.pictures.count()))
 
     @extend_schema(**openapi_docs.operation("board-delete", "Delete a board", "sorting", data=BoardBody, also=(404,)))

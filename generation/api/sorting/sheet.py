@@ -62,6 +62,7 @@ class SheetView(ApiView):
         asked = checked(SheetSerializer, request.data)
         wanted = references(asked)
         _check_count(request.auth, len(wanted))
+        _check_columns(asked, len(wanted))
         images = access.find_images(wanted, request.user, change=False)
         name = f'attachment; filename="contact-sheet.{asked["format"]}"'
         data = _made(images, asked, request.user.pk)
@@ -73,6 +74,13 @@ def _check_count(key: ApiKey, count: int) -> None:
     if count > most:
         message = f"Your plan allows {most} pictures on one sheet; this would have {count}."
         raise InvalidRequest([Fault("pictures", "above_plan", message)])
+
+
+def _check_columns(asked: dict[str, Any], count: int) -> None:
+    least = sheet.least_columns(count, captions=asked["captions"])
+    if asked["format"] == "webp" and asked.get("columns", least) < least:
+        message = f"{count} pictures need at least {least} columns: a WebP is at most {sheet.MOST_PIXELS} pixels high."
+        raise InvalidRequest([Fault("columns", "out_of_range", message)])
 
 
 def _made(images: list[Image], asked: dict[str, Any], user_id: int) -> bytes:

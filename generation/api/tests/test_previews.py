@@ -14,6 +14,8 @@ from PIL import Image as Pillow
 
 from generation.accounts.models import User
 from generation.api.previews import pictures
+from generation.policy import rules
+from generation.policy.models import BlockedTerm, PolicyRefusal
 from generation.tasks.previews import exchange
 from imagegenx_site import redis_clients
 from workers.stages import preview as stage
@@ -107,6 +109,19 @@ def test_what_can_not_be_shown_is_refused_in_words(client: Client, body: dict[st
     assert answer.status_code == 400
     assert answer.json()["data"]["errors"][0]["code"] == code
     assert redis_clients.bytes_client().llen(exchange.QUEUE) == 0
+
+
+@pytest.mark.parametrize(
+    "mark", [{"kind": "text", "text": "a b.l.o.o.d"}, {"kind": "qr", "text": "https://x.example/%62lood"}]
+)
+def test_blocked_words_are_not_shown_either(client: Client, owner: User, mark: dict[str, Any]) -> None:
+    BlockedTerm.objects.create(term="blood")
+    rules.reload()
+    refused = ask(client, image=text_of(picture()), watermark=mark)
+    assert refused.status_code == 400
+    assert {fault["field"] for fault in refused.json()["data"]["errors"]} == {"watermark"}
+    assert not list(redis_clients.bytes_client().scan_iter("gx:preview:*"))
+    assert PolicyRefusal.objects.get().kind == "preview"
 
 
 def test_without_a_worker_the_wait_ends_and_nothing_is_left(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ beside the original, and looked at by the policy in both forms.
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -143,6 +144,15 @@ def test_a_translator_that_never_ends_is_left(client: Client, hostile: HostileSe
     began = time.monotonic()
     assert post(client, {"text": "一只猫"}).status_code == 202
     assert time.monotonic() - began < 3
+
+
+def test_a_user_has_a_few_places_at_the_translator(client: Client, owner: User, translator: Receiver) -> None:
+    with ExitStack() as all_places:
+        for _ in range(translation._PER_USER):
+            all_places.enter_context(translation._slots.hold((f"user {owner.pk}", translation._PER_USER)))
+        data = post(client, {"text": "一只猫"}).json()["data"]
+    assert any("was not translated" in warning for warning in data["warnings"])
+    assert translator.got == []
 
 
 def test_what_the_model_reads_is_not_sent(client: Client, translator: Receiver) -> None:

@@ -21,8 +21,8 @@ Numbers may be written as texts.
 """
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -168,6 +168,8 @@ def number(asked: Mapping[str, Any], name: str, default: float) -> float:
         value = _parsed(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest([Fault(name, "wrong_type", "A number.")])
+    if not abs(value) <= sys.float_info.max:
+        raise InvalidRequest([Fault(name, "out_of_range", "A number of some size.")])
     return value
 
 
@@ -176,8 +178,7 @@ def _parsed(written: str) -> float | None:
     written = written.strip()
     if not _DECIMAL.fullmatch(written):
         return None
-    found = int(written) if written.lstrip("+-").isdigit() else float(written)
-    return found if math.isfinite(found) else None
+    return int(written) if written.lstrip("+-").isdigit() else float(written)
 
 
 def _side(side: int, model: ImageModel | None) -> int:

@@ -127,6 +127,7 @@ def test_what_has_no_effect_stands_in_the_notes(able_model: ImageModel, make_tas
     [
         ({"upscaler_1": "R-ESRGAN 4x+"}, "no upscaler R-ESRGAN 4x+. Known: Super-resolution"),
         ({"upscaling_resize": 3}, "3 times is not possible"),
+        ({"resize_mode": 1, "upscaling_resize_w": "9" * 400, "upscaling_resize_h": "9" * 400}, "A number of some size"),
         ({"resize_mode": 1, "upscaling_resize_w": 512, "upscaling_resize_h": 256}, "does not become 512x256"),
         ({"resize_mode": 1, "upscaling_resize_w": 300, "upscaling_resize_h": 300}, "1.17188 times is not possible"),
         ({"image": ""}, "image: A picture in base64"),

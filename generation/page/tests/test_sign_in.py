@@ -17,6 +17,7 @@ from django.test import Client
 
 from generation.accounts import second_factor
 from generation.accounts.models import ApiKey, ExternalLogin, SecondFactor, User
+from generation.page import oidc
 from generation.page.tests import oidc_server
 from generation.page.tests.oidc_server import Provider
 from generation.page.tests.test_session import Browser
@@ -115,7 +116,15 @@ def test_a_browser_that_is_given_away_with_a_key_is_signed_out(person: User, key
 
 @pytest.mark.parametrize(
     "changes",
-    [{"password": "wrong"}, {"username": "nobody"}, {"username": "ow\0ner"}, {"password": 7}, {"username": None}],
+    [
+        {"password": "wrong"},
+        {"username": "nobody"},
+        {"username": "ow\0ner"},
+        {"username": "\ud800"},
+        {"password": "\ud800"},
+        {"password": 7},
+        {"username": None},
+    ],
 )
 def test_others_stay_out(person: User, changes: dict[str, Any]) -> None:
     browser = Browser()
@@ -365,6 +374,15 @@ def test_a_code_without_a_login_opens_nothing(person: User) -> None:
     browser = Browser()
     sent: dict[str, Any] = {"content_type": "application/json", "headers": browser.token}
     assert browser.client.post("/session", {"code": code_of(secret)}, **sent).status_code == 401
+
+
+def test_a_provider_that_hangs_holds_two_threads_at_most(at: Provider) -> None:
+    claim = ("provider", oidc._AT_ONCE)
+    with oidc._waiting.hold(claim), oidc._waiting.hold(claim):
+        refused = Browser().client.get("/accounts/oidc/")
+    assert (refused.status_code, refused["Retry-After"]) == (503, "3")
+    assert "slow" in refused.content.decode()
+    assert through(Browser()).status_code == 302
 
 
 def test_without_a_provider_there_is_none(person: User) -> None:

@@ -2,8 +2,8 @@
 and take them away, and a viewer sees it (generation/accounts/rights.py).
 """
 
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -32,8 +32,12 @@ def find(public_id: str, user: User) -> Board:
     board_id = from_public(public_id, "brd")
     board = of(user).filter(pk=board_id).first() if board_id else None
     if board is None:
-        raise NotFound(f"There is no board {public_id[:60]} of yours. `GET /api/v1/boards` lists them.")
+        raise _not_found(public_id)
     return board
+
+
+def _not_found(public_id: str) -> NotFound:
+    return NotFound(f"There is no board {public_id[:60]} of yours. `GET /api/v1/boards` lists them.")
 
 
 def create(user: User, name: str, shared: bool) -> Board:
@@ -45,6 +49,15 @@ def create(user: User, name: str, shared: bool) -> Board:
         return Board.objects.create(user=user, name=name, shared=shared)
 
 
+def change(board: Board, changes: Mapping[str, Any]) -> Board:
+    """The board with another `name`, or `shared` or not. Raises NotFound when it was deleted meanwhile."""
+    if changes and not Board.objects.filter(pk=board.pk).update(**changes):
+        raise _not_found(board.public_id)
+    for name, value in changes.items():
+        setattr(board, name, value)
+    return board
+
+
 def check_own(board: Board, user: User) -> None:
     """Raises Forbidden for a board that a team-mate made."""
     if board.user_id != user.pk:
@@ -52,11 +65,14 @@ def check_own(board: Board, user: User) -> None:
 
 
 def add(board: Board, images: Sequence[Image], user: User) -> int:
-    """Put pictures on the board; how many were not on it yet. Raises Forbidden, Conflict when it is full."""
+    """Put pictures on the board; how many were not on it yet. Raises Forbidden, Conflict when it is full,
+    NotFound when it was deleted meanwhile.
+    """
     _check_change(board, user)
     wanted = [BoardPicture(board=board, task_id=image.task_id, index=image.index) for image in images]
     with transaction.atomic():
-        Board.objects.select_for_update().get(pk=board.pk)
+        if Board.objects.select_for_update().filter(pk=board.pk).first() is None:
+            raise _not_found(board.public_id)
         before = board.pictures.count()
         if before + len(wanted) > MOST_PICTURES:
             raise Conflict(f"A board has at most {MOST_PICTURES} pictures.")

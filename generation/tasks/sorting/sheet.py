@@ -18,6 +18,7 @@ from postprocessing.fonts import SHIPPED, find_font
 
 TILE: Final = 256  # pixels a side: that of a thumbnail
 MOST_COLUMNS: Final = 20
+MOST_PIXELS: Final = 16_383  # a side of a WebP
 GAP: Final = 16
 _CAPTION: Final = 44  # pixels below a tile, for two lines
 _LETTERS: Final = 15  # pixels of a line
@@ -36,10 +37,19 @@ class Tile:
     caption: str = ""
 
 
+def least_columns(count: int, *, captions: bool = True) -> int:
+    """Of a WebP with so many tiles: with fewer it would be too high for the format."""
+    return math.ceil(count / ((MOST_PIXELS - GAP) // (_height_of_tile(captions=captions) + GAP)))
+
+
+def _height_of_tile(*, captions: bool) -> int:
+    return TILE + (_CAPTION if captions else 0)
+
+
 def as_webp(tiles: Sequence[Tile], columns: int = 0, *, captions: bool = True) -> bytes:
     """One picture; without `columns` about as wide as high."""
     columns = min(columns or math.ceil(math.sqrt(len(tiles) * 1.2)), len(tiles))
-    high = TILE + (_CAPTION if captions else 0)
+    high = _height_of_tile(captions=captions)
     rows = math.ceil(len(tiles) / columns)
     size = (columns * (TILE + GAP) + GAP, rows * (high + GAP) + GAP)
     return _saved([_drawn(size, tiles, columns, captions)], "WEBP", quality=85, method=2)
@@ -47,7 +57,7 @@ def as_webp(tiles: Sequence[Tile], columns: int = 0, *, captions: bool = True) -
 
 def as_pdf(tiles: Sequence[Tile], *, captions: bool = True) -> bytes:
     """A4 pages."""
-    high = TILE + (_CAPTION if captions else 0)
+    high = _height_of_tile(captions=captions)
     each = _PAGE_COLUMNS * ((_PAGE[1] - GAP) // (high + GAP))
     parts = [tiles[start : start + each] for start in range(0, len(tiles), each)]
     pages = [_drawn(_PAGE, part, _PAGE_COLUMNS, captions) for part in parts]
@@ -66,7 +76,7 @@ def _drawn(size: tuple[int, int], tiles: Sequence[Tile], columns: int, captions:
     sheet = Pillow.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
     wide = (size[0] - GAP) // columns
-    high = TILE + (_CAPTION if captions else 0) + GAP
+    high = _height_of_tile(captions=captions) + GAP
     for number, tile in enumerate(tiles):
         left, top = GAP + number % columns * wide, GAP + number // columns * high
         side = wide - GAP

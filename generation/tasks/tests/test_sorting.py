@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 from PIL import Image as Pillow
 
-from fixtures.rows import finish
-from generation.accounts.models import Role, Team, User
+from fixtures.rows import finish, picture_bytes
+from generation.accounts.models import Plan, Role, Team, User
 from generation.api.sorting import sheet as sheet_view
 from generation.tasks import delete
 from generation.tasks.models import Board, BoardPicture, Image, Task
@@ -179,6 +179,43 @@ def test_a_contact_sheet_shows_every_picture(client: Client, tasks: list[Task]) 
     assert pdf["Content-Type"] == "application/pdf"
     assert pdf.content.startswith(b"%PDF")
     assert pdf.content.count(b"/Type /Page\n") + pdf.content.count(b"/Type /Page ") >= 1
+
+
+def test_a_sheet_that_is_too_high_for_its_format_needs_more_columns(client: Client, tasks: list[Task]) -> None:
+    for captions in (True, False):
+        for count in (51, 52, 60, 61):
+            least = sheet.least_columns(count, captions=captions)
+            tiles = [Tile(lambda: picture_bytes((8, 8)))] * count
+            assert sheet.as_webp(tiles, least, captions=captions)
+            assert sheet.as_webp(tiles, captions=captions)
+    assert (sheet.least_columns(51), sheet.least_columns(52), sheet.least_columns(200)) == (1, 2, 4)
+
+
+def test_a_sheet_of_one_long_column_is_refused(client: Client, make_task: Callable[..., Task]) -> None:
+    Plan.objects.update(max_images=4)
+    wanted = named(*[(finish(make_task()), 0) for _ in range(52)])
+    refused = send(client, "image/sheet", pictures=wanted, columns=1)
+    assert (refused.status_code, refused.json()["data"]["errors"][0]["field"]) == (400, "columns")
+    assert "at least 2 columns" in refused.json()["data"]["errors"][0]["message"]
+    assert send(client, "image/sheet", pictures=wanted, columns=1, format="pdf").status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [("patch", "", {"name": "b"}), ("post", "/pictures", {"add": []})])
+def test_a_board_that_is_deleted_meanwhile_is_not_there(
+    client: Client, tasks: list[Task], monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: dict[str, Any]
+) -> None:
+    board = send(client, "boards", name="a").json()["data"]["board_id"]
+    if method == "post":
+        body = {"add": named((tasks[0], 0))}
+    found = boards.find
+
+    def found_and_deleted(*asked: Any) -> Board:
+        row = found(*asked)
+        Board.objects.filter(pk=row.pk).delete()
+        return row
+
+    monkeypatch.setattr(boards, "find", found_and_deleted)
+    assert send(client, f"boards/{board}{path}", method, **body).status_code == 404
 
 
 def test_a_sheet_is_within_the_plan(client: Client, tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from openai import OpenAI
@@ -14,6 +16,7 @@ from svix.webhooks import Webhook as SvixWebhook
 
 from fixtures.rows import Receiver, finish
 from generation.accounts.models import User
+from generation.api import webhooks as webhooks_view
 from generation.tasks import outbox
 from generation.tasks.models import Task
 from generation.webhooks import delivery as webhooks_delivery
@@ -114,6 +117,39 @@ def test_both_secrets_verify_after_a_rotation(client: Client, receiver: Receiver
     _, headers, body = receiver.got[0]
     for secret in (new, endpoint["secret"]):
         Webhook(secret).verify(body, headers)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_rotations_at_once_both_secrets_sign(client: Client, receiver: Receiver) -> None:
+    endpoint = register(client, f"{receiver.url}/hook")
+    path = f"{WEBHOOKS}/{endpoint['id']}/rotate"
+
+    def rotate(_: int) -> str:
+        try:
+            return str(call(client, "POST", path).json()["data"]["secret"])
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        secrets = list(threads.map(rotate, range(2)))
+    row = WebhookEndpoint.objects.get(pk=endpoint["id"])
+    assert {row.secret, row.previous_secret} == set(secrets)
+
+
+@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("POST", "/rotate")])
+def test_an_endpoint_that_is_deleted_meanwhile_is_not_there(
+    client: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    endpoint = register(client, f"{receiver.url}/hook")
+    find = webhooks_view._find
+
+    def found_and_deleted(*asked: Any, **how: Any) -> WebhookEndpoint:
+        row = find(*asked, **how)
+        WebhookEndpoint.objects.filter(pk=row.pk).delete()
+        return row
+
+    monkeypatch.setattr(webhooks_view, "_find", found_and_deleted)
+    assert call(client, method, f"{WEBHOOKS}/{endpoint['id']}{path}", {"enabled": False}).status_code == 404
 
 
 def test_a_callback_is_signed_with_the_accounts_secret(client: Client, receiver: Receiver, make_task: MakeTask) -> None:

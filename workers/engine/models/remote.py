@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from postprocessing.client_pictures import read_picture
 from workers.engine.errors import InvalidSample, ModelUnavailable, RemoteModelError
 from workers.engine.interception import await_future
 from workers.engine.interface import Generated, OnStep
@@ -32,7 +33,6 @@ from workers.engine.spec import ModelSpec
 
 LARGEST_ANSWER = 64 << 20  # bytes; no picture we ask for is larger
 MAX_PIXELS = 40_000_000  # of a picture in an answer
-FORMATS = ("PNG", "JPEG", "WEBP")  # Pillow reads more, some by programs of the machine (EPS)
 
 
 class RemoteModel:
@@ -136,10 +136,7 @@ class RemoteModel:
             if made.get("url") and not made.get("b64_json"):
                 message = f"model {self.spec.name} answered with an address; set its option response_format to b64_json"
                 raise RemoteModelError(message, retryable=False)
-            picture = Image.open(io.BytesIO(base64.b64decode(made["b64_json"])), formats=FORMATS)
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError("the picture has too many pixels")
-            return picture.convert("RGB")
+            return read_picture(base64.b64decode(made["b64_json"]), max_pixels=MAX_PIXELS).picture.convert("RGB")
         except (
             ValueError,
             KeyError,
@@ -148,7 +145,6 @@ class RemoteModel:
             AttributeError,
             OSError,
             RecursionError,
-            Image.DecompressionBombError,
         ) as error:
             message = f"model {self.spec.name} answered something else than a picture: {error!r}"
             raise RemoteModelError(message, retryable=True) from error

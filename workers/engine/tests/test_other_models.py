@@ -208,6 +208,14 @@ def test_others_step_on_while_a_remote_model_thinks(api, mini_pool):
     assert remote.sample_id in run_to_end(engine).images
 
 
+def intricate_picture() -> str:
+    """A JPEG of 400,000 empty pieces, which would hold the worker's interpreter for seconds."""
+    written = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(written, "JPEG")
+    plain = written.getvalue()
+    return base64.b64encode(plain[:2] + b"\xff\xfe\0\3x" * 400_000 + plain[2:]).decode()
+
+
 @pytest.mark.parametrize(
     ("answer", "retryable", "said"),
     [
@@ -215,6 +223,8 @@ def test_others_step_on_while_a_remote_model_thinks(api, mini_pool):
         ((429, {"error": {"message": "slow down"}}), True, "slow down"),
         ((503, {}), True, "503"),
         ((200, {"data": []}), True, "something else than a picture"),
+        ((200, {"data": [{"b64_json": "AAAA"}]}), True, "something else than a picture"),
+        ((200, {"data": [{"b64_json": intricate_picture()}]}), True, "more parts than a picture needs"),
     ],
 )
 def test_their_errors_are_told_and_sorted(api, answer, retryable, said):
