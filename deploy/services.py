@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from deploy.processes import DeployError, SpawnOptions, guard, spawn, stop
 FOLDER_PREFIX = "imagegenx-services-"
 START_PATIENCE_S = 60.0
 COMMAND_PATIENCE_S = 15.0
+_FIRST_PORT, _EPHEMERAL_PORT = 10_000, 32_768
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,14 @@ class ServiceUrls:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port of `host` that is not in use."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of `host` that is not in use, below those that the kernel gives to connections that go out: one of
+    these may be taken before the server that is to have the port has started.
+    """
+    while True:
+        port = _FIRST_PORT + secrets.randbelow(_EPHEMERAL_PORT - _FIRST_PORT)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
 
 
 def wait_ready(server: EmbeddedPostgres | EmbeddedRedis, process: subprocess.Popen[bytes], log: Path) -> None:

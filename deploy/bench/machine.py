@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from deploy.services import free_port
+
 HOST = "127.0.0.1"
 _SERVERS = {"postgres": "postgres", "redis-server": "redis", "valkey-server": "redis"}
 
@@ -52,9 +54,7 @@ class Web:
 @contextlib.contextmanager
 def web(processes: int, log: Path) -> Iterator[Web]:
     """Start web processes as the product does, with `log` as their log."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port(HOST)
     command = [sys.executable, "-m", "uvicorn", "imagegenx_site.asgi:application", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"]
     command += ["--workers", str(processes)] if processes > 1 else []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.commands import PROCESSES, CommandConfig, command, process_environment
+from deploy.commands import ALLOCATOR, PROCESSES, CommandConfig, command, process_environment
 from deploy.product import ROOT, STOP_ORDER
 
 COMPOSE = ROOT / "deploy" / "containers" / "compose.yaml"
@@ -70,6 +70,8 @@ def test_kustomize_names_every_file() -> None:
 
 
 def test_the_gpu_worker_starts_with_its_allocator_and_the_user_may_choose_another(monkeypatch):
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     own = process_environment("gpu-worker")
     assert own["MALLOC_MMAP_THRESHOLD_"] == str(4 << 30)

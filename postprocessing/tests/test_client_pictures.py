@@ -313,11 +313,11 @@ def test_percent_encoding_is_undone_at_once() -> None:
 
 
 def test_pictures_of_strangers_are_opened_in_one_place() -> None:
-    """These open what this product or a remote model made; `opened` bounds the pieces of everything else."""
+    """These open what this product made; `opened` bounds the pieces of everything else."""
     root = Path(__file__).resolve().parents[2]
     ours = {
         "generation/compat/openai/streaming.py", "generation/tasks/sorting/sheet.py", "postprocessing/decoding.py",
-        "postprocessing/thumbnails.py", "workers/stages/preview.py", "workers/engine/models/remote.py",
+        "postprocessing/thumbnails.py", "workers/stages/preview.py",
     }  # fmt: skip
     rooms = ("generation", "postprocessing", "storage", "workers")
     product = (path for room in rooms for path in (root / room).rglob("*.py"))

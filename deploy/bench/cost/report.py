@@ -8,8 +8,8 @@ from deploy.bench.product import ROOT
 
 RESULTS: Final = ROOT / "docs" / "benchmarks" / "cost.json"
 COUNTS: Final = ROOT / "docs" / "benchmarks" / "cost-counts.json"
-# Postgres tells the others up to ten seconds late.
-EXACT: Final = ("Redis commands", "Redis scripts", "Redis connections", "events", "WAL bytes", "writing transactions")
+# Postgres tells the others up to ten seconds late, and calls of scripts follow the clock where the machine is slow.
+EXACT: Final = ("Redis commands", "Redis connections", "events", "WAL bytes", "writing transactions")
 TOLERANCE: Final = 1.25  # of a count a picture; how many tasks share a claim makes them vary
 
 

@@ -71,5 +71,7 @@ def test_urgent_tasks_after_the_gpu_are_timed_with_and_without_classes(transacti
     kept.put("after", after_gpu.measure(others=4))
     found = {row["way"]: row for row in json.loads((kept.folder / "queue.json").read_text())["after"]["ways"]}
     assert found.keys() == after_gpu.WAYS.keys()
-    assert found["nobody"]["median_s"] < found["one queue"]["median_s"] < found["one queue"]["all_s"]
+    assert 0 < found["nobody"]["median_s"] <= found["nobody"]["worst_s"]
+    for way in ("one queue", "classes"):
+        assert 0 < found[way]["median_s"] < found[way]["all_s"], "the urgent ones do not wait for all enlargements"
     assert "| classes |" in (kept.folder / "queue.md").read_text()
