@@ -6,7 +6,7 @@
     idle    CPU ms a second with nothing to do, and memory after all pictures
     urgent  a P0 task beside 40 waiting P2 tasks, and alone
     bare    the stock pipeline of the same case: as it is (batch 8, all cores), and the best of other batches, threads,
-            allocator and layout
+            allocator, layout and runtime
 
 `--short` runs one small case and compares its counts with docs/benchmarks/cost-counts.json, which `--keep` writes.
 """

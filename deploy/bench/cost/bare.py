@@ -15,16 +15,20 @@ from deploy.commands import ENGINE_ENVIRONMENT
 
 TEXT: Final = "a red circle, white background"
 MODELS: Final = ROOT / "fixtures" / "models"
+HOSTED: Final = ("unet", "text_encoder", "vae_decoder")
 
 
 @dataclass(frozen=True)
 class BareSetting:
-    """How the pipeline is run. `allocator`: with the variables of the product's GPU worker; `layout`: channels last."""
+    """How the pipeline is run. `allocator`: with the variables of the product's GPU worker; `layout`: channels last;
+    `runtime`: UNet, text encoder and VAE decoder by ONNX Runtime, from the graphs that ship, as the product runs them.
+    """
 
     batch: int = 8
     threads: int = 1
     allocator: bool = False
     layout: bool = False
+    runtime: bool = False
 
 
 TODAY: Final = BareSetting(threads=os.cpu_count() or 1)
@@ -35,6 +39,11 @@ SETTINGS: Final = [
         for batch in (1, 8)
         for threads in sorted({1, os.cpu_count() or 1})
         for layout in (False, True)
+    ),
+    *(
+        BareSetting(batch, threads, allocator=True, runtime=True)
+        for batch in (1, 8)
+        for threads in sorted({1, os.cpu_count() or 1})
     ),
 ]
 
@@ -56,6 +65,10 @@ def _pipeline(model: str, setting: BareSetting) -> Any:
     import torch
     from diffusers import DPMSolverMultistepScheduler, LCMScheduler, StableDiffusionPipeline
 
+    from workers.engine.runtimes.hosting import host
+    from workers.engine.runtimes.measured_choice import ONNX
+    from workers.engine.spec import ModelSpec, RuntimeConfig
+
     torch.set_num_threads(setting.threads)
     pipe = StableDiffusionPipeline.from_pretrained(MODELS / "mini", torch_dtype=torch.float32)
     if model == "mini-turbo":
@@ -68,6 +81,11 @@ def _pipeline(model: str, setting: BareSetting) -> Any:
     if setting.layout:
         pipe.unet.to(memory_format=torch.channels_last)
         pipe.vae.to(memory_format=torch.channels_last)
+    if setting.runtime:
+        runtime = RuntimeConfig(ONNX, setting.threads)
+        spec = ModelSpec("bare", "1", "sd15", str(MODELS / "mini"), runtime=runtime)
+        if len(host(pipe.components, "unet", spec, torch.device("cpu"))) != len(HOSTED):
+            raise SystemExit("ONNX Runtime does not run every part of the pipeline")
     return pipe
 
 

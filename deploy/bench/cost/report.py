@@ -41,7 +41,7 @@ def _print_case(title: str, row: Mapping[str, Any], bare: list[dict[str, Any]]) 
     print(f"  {'outside the GPU worker':<26}{outside:>10.1f}")
     print("  " + ", ".join(f"{name} {value:.1f}" for name, value in row["counts"].items()))
     for one in bare:
-        how = ", ".join(f"{name} {one[name]}" for name in ("batch", "threads", "allocator", "layout"))
+        how = ", ".join(f"{name} {one[name]}" for name in ("batch", "threads", "allocator", "layout", "runtime"))
         share = rate / one["images_per_s"]
         print(f"  bare ({how}): {one['images_per_s']:.2f}/s, {one['cpu_ms']:.0f} ms; product {share:.2f} of it")
 
