@@ -6,14 +6,16 @@ A scheduler has state (its step index, earlier model outputs), so every sample g
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import diffusers
 
 from generation.catalogue.samplers import AUTO, NAMES, SAMPLERS
 from workers.engine.errors import InvalidSample
+from workers.engine.models.euler import Euler
 
 LCM_STEPS = 50  # what LCM models are distilled from
+QUICKER: Final = {diffusers.EulerDiscreteScheduler: Euler}  # the same numbers from less work
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class SchedulerChoice:
 
     def make(self, own: Any) -> Any:
         """A fresh scheduler. `own` is the model's, whose noise schedule is kept."""
-        return self.scheduler_class.from_config(own.config, **dict(self.settings))
+        made = QUICKER.get(self.scheduler_class, self.scheduler_class)
+        return made.from_config(own.config, **dict(self.settings))
 
 
 def choose_scheduler(own: Any, sampler: str, steps: int) -> SchedulerChoice:
