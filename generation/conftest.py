@@ -16,3 +16,4 @@ from fixtures.rows import (
     receiver,
     seeded,
 )
+from fixtures.seed_rows import seed_rows

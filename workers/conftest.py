@@ -10,6 +10,7 @@ from fixtures.hostile import hostile
 from fixtures.otlp_collector import collector
 from fixtures.queue_server import cancel, enqueue, make_worker_queue, redis, redis_url
 from fixtures.rows import able_model, client_of, key_of, make_task, make_user, owner, receiver, seeded
+from fixtures.seed_rows import seed_rows
 
 
 @pytest.fixture(autouse=True)

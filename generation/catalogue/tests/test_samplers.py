@@ -28,7 +28,7 @@ def test_every_sampler_of_the_table_is_made_by_the_engine_taken_by_the_api_and_k
 def test_the_models_own_sampler_and_those_of_the_table_are_all_that_can_be_asked_for() -> None:
     assert tuple(FIELD.choices) == NAMES == (AUTO, *SAMPLERS)
     assert len(BY_A1111_NAME) == len(SAMPLERS), "no two have one name"
-    assert type(choose_scheduler(OWN, AUTO, 20).make(OWN)) is type(OWN)
+    assert isinstance(choose_scheduler(OWN, AUTO, 20).make(OWN), type(OWN))
     assert sdapi_form._sampler({"sampler_name": "DPM++ SDE", "scheduler": "Karras"}) == "dpm++_sde_karras"
 
 

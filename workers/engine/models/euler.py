@@ -11,8 +11,8 @@ import functools
 import itertools
 from typing import Any, Final, NamedTuple
 
+import diffusers
 import torch
-from diffusers import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedulerOutput
 
 _SCHEDULES: Final = 64  # whose numbers are kept
@@ -30,8 +30,8 @@ class _Step(NamedTuple):
     change: torch.Tensor
 
 
-class Euler(EulerDiscreteScheduler):
-    """diffusers' scheduler of that name, quicker."""
+class EulerDiscreteScheduler(diffusers.EulerDiscreteScheduler):
+    """diffusers' scheduler of that name, quicker. The name is part of a saved configuration."""
 
     _numbers: tuple[_Step, ...] = ()
 

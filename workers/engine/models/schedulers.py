@@ -12,10 +12,10 @@ import diffusers
 
 from generation.catalogue.samplers import AUTO, NAMES, SAMPLERS
 from workers.engine.errors import InvalidSample
-from workers.engine.models.euler import Euler
+from workers.engine.models.euler import EulerDiscreteScheduler
 
 LCM_STEPS = 50  # what LCM models are distilled from
-QUICKER: Final = {diffusers.EulerDiscreteScheduler: Euler}  # the same numbers from less work
+QUICKER: Final = {diffusers.EulerDiscreteScheduler: EulerDiscreteScheduler}  # the same numbers from less work
 
 
 @dataclass(frozen=True)

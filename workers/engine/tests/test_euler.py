@@ -2,11 +2,11 @@
 
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
 
-from workers.engine.models.euler import Euler
+from workers.engine.models.euler import EulerDiscreteScheduler
 
 SETTINGS: list[dict[str, Any]] = [
     {},
@@ -41,13 +41,15 @@ def run(scheduler: Any, steps: int, dtype: torch.dtype, start: int = 0, **how: A
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_every_sample_is_equal_to_the_bit(settings: dict[str, Any], dtype: torch.dtype) -> None:
     for steps, start in ((1, 0), (2, 1), (20, 0), (20, 13), (50, 0)):
-        ours = run(Euler(**settings), steps, dtype, start)
-        theirs = run(EulerDiscreteScheduler(**settings), steps, dtype, start)
+        ours = run(EulerDiscreteScheduler(**settings), steps, dtype, start)
+        theirs = run(diffusers.EulerDiscreteScheduler(**settings), steps, dtype, start)
         assert len(ours) == len(theirs)
         assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
 
 
 def test_churn_is_diffusers_own() -> None:
-    ours = run(Euler(), 8, torch.float32, s_churn=2.0, generator=torch.Generator().manual_seed(1))
-    theirs = run(EulerDiscreteScheduler(), 8, torch.float32, s_churn=2.0, generator=torch.Generator().manual_seed(1))
+    ours = run(EulerDiscreteScheduler(), 8, torch.float32, s_churn=2.0, generator=torch.Generator().manual_seed(1))
+    theirs = run(
+        diffusers.EulerDiscreteScheduler(), 8, torch.float32, s_churn=2.0, generator=torch.Generator().manual_seed(1)
+    )
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
