@@ -7,12 +7,12 @@ from typing import Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from generation.accounts.models import User
 from generation.tasks.access import may_see
 from generation.tasks.models import Batch, Status, Task
-from generation.tasks.presentation import PUBLIC_STATUS, JointStatus, public_status
+from generation.tasks.presentation import PUBLIC_STATUS, JointStatus
 from generation.tasks.sorting.picks import ALL_PICTURES, Picks
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 from imagegenx_site.ids import first_id_of, from_public
@@ -54,14 +54,6 @@ class Page:
     next_cursor: str
 
 
-def _in_status(word: str) -> Q:
-    """As `public_status` says it."""
-    found, waiting = Q(status__in=FILTERS[word]), Q(status=Status.GENERATED, started_at=None)
-    if word == "queued":
-        return found | waiting
-    return found & ~waiting if word == "running" else found
-
-
 def page(user: User, filters: Filters, *, limit: int, cursor: str = "") -> Page:
     """The tasks of the user (or the team) after the cursor. Raises InvalidRequest for a cursor that is none of ours."""
     rows = _of_days(filters)
@@ -87,7 +79,7 @@ def _of_days(filters: Filters) -> QuerySet[Task]:
 
 def _narrowed(rows: QuerySet[Task], filters: Filters) -> QuerySet[Task]:
     if filters.status:
-        rows = rows.filter(_in_status(filters.status))
+        rows = rows.filter(status__in=FILTERS[filters.status])
     for name in ("kind", "style"):
         wanted = getattr(filters, name)
         rows = rows.filter(**{name: wanted}) if wanted else rows
@@ -126,7 +118,7 @@ def joint_status(tasks: Sequence[Task]) -> JointStatus:
     """One word for many tasks: queued until one runs, running until all ended, then succeeded, failed or canceled
     when all did so, and `partial` otherwise.
     """
-    words = {public_status(task) for task in tasks}
+    words = {PUBLIC_STATUS[Status(task.status)] for task in tasks}
     if len(words) == 1:
         return words.pop()
     if words & {"queued", "running"}:

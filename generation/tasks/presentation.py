@@ -138,7 +138,7 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
         "task_id": task.public_id,
         "batch_id": to_public(task.batch_id, "bat") if task.batch_id else None,
         "kind": task.kind,
-        "status": public_status(task),
+        "status": PUBLIC_STATUS[Status(task.status)],
         "progress": 100 if done else min(task.progress, 99),
         "position": outlook.position if outlook else None,
         "estimated_time": 0.0 if task.terminal else outlook.seconds if outlook else None,
@@ -156,13 +156,6 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
         "finished_at": _iso(task.finished_at),
         "expires_at": _iso(task.expires_at),
     }
-
-
-def public_status(task: Task) -> PublicStatus:
-    """The client's word for where the task is. One that needs no GPU is born `generated` and waits in that state."""
-    if task.status == Status.GENERATED and task.started_at is None:
-        return "queued"
-    return PUBLIC_STATUS[Status(task.status)]
 
 
 def failure_body(task: Task) -> FailureBody | None:
