@@ -10,6 +10,8 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import pyotp
@@ -40,8 +42,7 @@ def begin(user: User) -> tuple[str, str]:
     it. Raises Conflict while another one counts.
     """
     secret = pyotp.random_base32()
-    with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    with _alone(user):
         if is_on(user):
             raise Conflict("The second factor is on. Switch it off first.")
         sealed = sealing(_PURPOSE).encrypt(secret.encode())
@@ -52,12 +53,12 @@ def begin(user: User) -> tuple[str, str]:
 
 def confirm(user: User, code: str) -> list[str]:
     """The factor counts from now on; the recovery codes, which are shown once. Empty for a wrong code."""
-    if is_on(user) or not _take_code(user, _plain(code)):
-        return []
-    codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
-    row = SecondFactor.objects.get(user=user)
-    row.confirmed_at, row.recovery = timezone.now(), [_digest(_plain(code)) for code in codes]
-    row.save(update_fields=["confirmed_at", "recovery"])
+    with _alone(user):
+        if is_on(user) or not _take_code(user, _plain(code)):
+            return []
+        codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
+        digests = [_digest(_plain(code)) for code in codes]
+        SecondFactor.objects.filter(user=user).update(confirmed_at=timezone.now(), recovery=digests)
     return codes
 
 
@@ -69,16 +70,22 @@ def verify(user: User, code: str) -> bool:
 
 def switch_off(user: User) -> bool:
     """Logins need no code any more; whether there was a factor."""
-    row = SecondFactor.objects.filter(user=user).first()
-    if row is not None:
-        row.delete()
-    return row is not None
+    with _alone(user):
+        return SecondFactor.objects.filter(user=user).delete()[0] > 0
 
 
 def codes_left(user: User) -> int:
     """How many recovery codes were not used yet."""
     row = SecondFactor.objects.filter(user=user).first()
     return len(row.recovery) if row else 0
+
+
+@contextmanager
+def _alone(user: User) -> Iterator[None]:
+    """One request at a time makes, confirms or ends a user's factor: what counts is the secret that was confirmed."""
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        yield
 
 
 def _take_code(user: User, code: str) -> bool:

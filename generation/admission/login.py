@@ -45,6 +45,16 @@ def code_is_right(request: HttpRequest, user: User, code: str) -> bool:
     return right
 
 
+def confirmed(request: HttpRequest, user: User, code: str) -> list[str]:
+    """The recovery codes of a factor that counts from now on; empty for a wrong code. Raises TooManyRequests."""
+    name, address = user.get_username(), rates.client_address(request)
+    failures.begin(failures.CODE, name, address)
+    codes = second_factor.confirm(user, code)
+    if codes:
+        failures.succeeded(failures.CODE, name, address)
+    return codes
+
+
 def refused_logins(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Middleware: a page with 429 and `Retry-After` for an attempt that may not be made now."""
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 
 from generation.accounts import page_session, second_factor
 from generation.accounts.models import User
-from generation.admission.login import code_is_right
+from generation.admission.login import code_is_right, confirmed
 from generation.api.authentication import key_of_text
 from generation.api.envelope import error_body, json_bytes
 from imagegenx_site.errors import ApiError, Fault, Forbidden, InvalidRequest, Unauthorised
@@ -137,7 +137,7 @@ def _begin_factor(request: HttpRequest) -> dict[str, Any]:
 
 
 def _confirm_factor(request: HttpRequest) -> dict[str, Any]:
-    codes = second_factor.confirm(_account(request), _text(_body(request), "code").strip())
+    codes = confirmed(request, _account(request), _text(_body(request), "code").strip())
     if not codes:
         raise InvalidRequest([Fault("code", "wrong_code", "This code is wrong. Is the clock of your device right?")])
     return {"recovery_codes": codes}

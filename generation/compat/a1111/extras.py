@@ -20,6 +20,7 @@ from django.conf import settings
 from rest_framework.response import Response
 
 from generation.api.authentication import KeyRequest
+from generation.api.kind_forms import MOST_PICTURES
 from generation.catalogue.kinds import KINDS, SCALES
 from generation.compat.a1111 import form, hires
 from generation.compat.a1111.views import SdapiView, object_of
@@ -61,6 +62,8 @@ class ExtraBatchImagesView(SdapiView):
         listed = asked.get("imageList")
         if not isinstance(listed, list) or not listed:
             raise InvalidRequest([Fault("imageList", "required", 'Send a list: [{"data": base64, "name": "a.png"}].')])
+        if len(listed) > MOST_PICTURES:
+            raise InvalidRequest([Fault("imageList", "too_many", f"At most {MOST_PICTURES} pictures at once.")])
         names = [f"imageList[{number}].data" for number in range(len(listed))]
         given = [one.get("data") if isinstance(one, Mapping) else None for one in listed]
         images = [_picture(one, name) for one, name in zip(given, names, strict=True)]

@@ -15,8 +15,11 @@ from postprocessing.client_pictures import decoded_text, opened
 _EXIF: Final = 0x8769
 _COMMENT: Final = 0x9286
 _UTF16: Final = b"UNICODE\0"
-_PAIR: Final = re.compile(r'\s*([\w ./-]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
-_MOST_PAIRS: Final = 4000  # characters of the line of pairs: to read it takes the square of them
+# A name and its value, or what is passed over. Nothing gives back what it took, so that a line takes time linear to it.
+_PAIR: Final = re.compile(
+    r"""\s*+([\w ./-]++):\s*+("(?:\\.|[^"\\])*+"(?=,|$)|[^,]*+)(?:,|$)|\s*+[\w ./-]*+(?:.|$)""", re.DOTALL
+)
+_MOST_PAIRS: Final = 4000  # characters of the line of pairs
 _MOST_TEXT: Final = 200_000  # characters of a text that is answered
 
 
@@ -40,7 +43,7 @@ def parsed(info: str) -> dict[str, str]:
     last = lines[-1]
     pairs = _PAIR.findall(last) if last.lstrip().startswith("Steps:") and len(last) <= _MOST_PAIRS else []
     prompt, _, negative = "\n".join(lines[:-1] if pairs else lines).partition("Negative prompt:")
-    found = {name.strip(): value.strip().strip('"') for name, value in pairs}
+    found = {name.strip(): value.strip().strip('"') for name, value in pairs if name}
     return {"Prompt": prompt.strip(), "Negative prompt": negative.strip(), **found}
 
 

@@ -175,6 +175,18 @@ def test_a_long_text_of_a_picture_is_not_taken_apart() -> None:
     assert png_info.parsed("a\nSteps: 1, " + "x" * 100_000)["Prompt"].startswith("a\nSteps")
 
 
+@pytest.mark.parametrize("filler", [" ", "\t", "a", "a ", "a\t", 'a:"\\"'])
+def test_what_follows_the_steps_takes_time_linear_to_its_length(filler: str) -> None:
+    begun = time.thread_time()
+    assert png_info.parsed("a\nSteps: 1," + (filler * 3900)[:3900] + "(, Seed: 7")["Seed"] == "7"
+    assert time.thread_time() - begun < 0.5, "two minutes with an expression that gives back what it took"
+
+
+def test_pictures_that_stay_as_they_are_are_counted_too(client: Client) -> None:
+    sent = post(client, "/sdapi/v1/extra-batch-images", {"imageList": [{"data": picture((8, 8))}] * 17})
+    assert (sent.status_code, "At most 16" in sent.json()["detail"]) == (400, True)
+
+
 def test_lists_of_the_programs(client: Client) -> None:
     for name in ("hypernetworks", "face-restorers", "realesrgan-models", "sd-vae", "extensions", "script-info"):
         assert client.get(f"/sdapi/v1/{name}").json() == []

@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from generation.page.tests import oidc_server
 from generation.page.tests.oidc_server import Provider
 from generation.page.tests.test_session import Browser
 from imagegenx_site import redis_clients
+from imagegenx_site.errors import Conflict
 
 PASSWORD = "a long password"
 FACTOR = "/session/factor"
@@ -223,6 +225,59 @@ def test_codes_can_not_be_guessed_from_many_addresses(person: User) -> None:
     assert answers.count(401) == 10
     call_command("unlock", "owner", verbosity=0)
     assert not list(redis_clients.text_client().scan_iter("rl:fail:code:*owner*"))
+
+
+def test_codes_that_would_confirm_a_factor_can_not_be_guessed(person: User) -> None:
+    browser = Browser()
+    assert sign_in(browser).status_code == 200
+    second_factor.begin(person)
+    answers = [call(browser, "PUT", code=f"{n:06}").status_code for n in range(8)]
+    assert (answers.count(400), answers[-1]) == (5, 429)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_factor_that_is_confirmed_and_ended_at_once_is_one_of_both(person: User) -> None:
+    def do(work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    for _ in range(5):
+        secret, _ = second_factor.begin(person)
+        confirming = [partial(second_factor.confirm, person, code_of(secret, off)) for off in (-1, 0, 1)]
+        with ThreadPoolExecutor(5) as pool:
+            *told, _, _ = pool.map(do, [*confirming, *[partial(second_factor.switch_off, person)] * 2])
+        assert sum(bool(codes) for codes in told) <= 1, "recovery codes are shown once"
+        second_factor.switch_off(person)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_a_secret_whose_code_was_seen_counts(person: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another setting-up between the code and its confirmation waits, and is refused."""
+    secret, _ = second_factor.begin(person)
+    take, pool = second_factor._take_code, ThreadPoolExecutor(1)
+
+    def again() -> str:
+        try:
+            return second_factor.begin(person)[0]
+        except Conflict:
+            return "refused"
+        finally:
+            connections.close_all()
+
+    def taken(user: User, code: str) -> bool:
+        right = take(user, code)
+        others.append(pool.submit(again))
+        wait(others, timeout=0.3)
+        return right
+
+    others: list[Future[str]] = []
+    monkeypatch.setattr(second_factor, "_take_code", taken)
+    assert second_factor.confirm(person, code_of(secret, -1))
+    assert others[0].result(timeout=5) == "refused"
+    monkeypatch.undo()
+    assert second_factor.verify(person, code_of(secret))
 
 
 def test_a_key_is_not_enough_to_change_the_factor(person: User, key_of: Callable[..., str]) -> None:
