@@ -76,8 +76,8 @@ def _git_blob(path: Path) -> str:
 
 
 def listing(repository: str, revision: str, patterns: Sequence[str], hashes: Mapping[str, str]) -> Listing:
-    """What would be fetched. `hashes`: SHA-256 that are known beforehand and must be the hub's. `patterns` without a `*`
-    must be there; the others may match nothing. Raises PullError, before anything is fetched.
+    """What would be fetched. `hashes`: SHA-256 that are known beforehand and must be the hub's. `patterns` without a
+    `*` must be there; the others may match nothing. Raises PullError, before anything is fetched.
     """
     if "://" in repository:
         return Listing("", tuple(_at_address(repository, name, hashes) for name in patterns))
