@@ -1,4 +1,4 @@
-"""A CPU worker that is killed in the middle of enlarging or cleaning a picture: the task ends once, with a whole file."""
+"""A CPU worker that is killed while it enlarges or cleans a picture: the task ends once, with a whole file."""
 
 import base64
 import hashlib
