@@ -17,13 +17,13 @@ from generation.api.wait import base_url
 from generation.tasks import access, cancel, history
 from generation.tasks.models import Batch, Image, Status, Task
 from generation.tasks.presentation import (
-    PUBLIC_STATUS,
     FailureBody,
     JointStatus,
     Moment,
     PublicStatus,
     failure_body,
     original_url,
+    public_status,
 )
 from imagegenx_site.errors import Conflict
 
@@ -101,7 +101,7 @@ def batch_body(batch: Batch, tasks: Sequence[Task], *, base_url: str) -> BatchBo
         "progress": round(sum(progress) / max(len(progress), 1), 1),
         "size": batch.size,
         "batch_size": batch.batch_size or None,
-        "counts": Counter(PUBLIC_STATUS[Status(task.status)] for task in tasks),
+        "counts": Counter(public_status(task) for task in tasks),
         "tasks": [_task_line(task, images.get(task.id, []), base_url) for task in tasks],
         "query_url": base_url + reverse("batch", args=[batch.public_id]),
         "created_at": batch.created_at.isoformat(timespec="milliseconds"),
@@ -112,7 +112,7 @@ def _task_line(task: Task, images: Sequence[Image], base_url: str) -> BatchTaskB
     return {
         "task_id": task.public_id,
         "text": task.text,
-        "status": PUBLIC_STATUS[Status(task.status)],
+        "status": public_status(task),
         "progress": 100 if task.status == Status.SUCCEEDED else min(task.progress, 99),
         "temp_url": original_url(images[0], base_url) if images else None,
         "error": failure_body(task),

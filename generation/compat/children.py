@@ -29,7 +29,7 @@ from generation.compat.base import CompatView
 from generation.policy import rules
 from generation.tasks import access, submit
 from generation.tasks.models import Status, Task
-from generation.tasks.presentation import PUBLIC_STATUS
+from generation.tasks.presentation import public_status
 from imagegenx_site.errors import ApiError, Conflict, Fault, Forbidden, InvalidRequest, NotFound, Unauthorised
 from imagegenx_site.ids import from_public
 from storage.errors import StorageError
@@ -103,7 +103,7 @@ class ChildrenStatusView(ChildrenView):
     def get(self, request: KeyRequest, public_id: str) -> Response:
         """The task in that service's words."""
         task = _find(request, public_id)
-        public = PUBLIC_STATUS[Status(task.status)]
+        public = public_status(task)
         status = _STATUS.get(public, "failed")
         done = status == "completed"
         return Response(

@@ -6,11 +6,13 @@ The GPU workers keep running means of what they measure (`note`), the last stage
 
     waiting    work of all classes that will be done before it, at their shares, / (workers x speed), then as running
     running    steps left x s per step, then as after
+    without a model   its place among what waits for the CPU workers; the time as after
     after      s that post-processing, upload and the rest take, for tasks of its class
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 import redis
@@ -21,12 +23,14 @@ from generation.catalogue.parameters import Parameters
 from generation.queue import client as queue_client
 from generation.tasks.models import Status, Task
 from imagegenx_site import redis_clients
+from imagegenx_site.ids import first_id_of
 from imagegenx_site.ttl import TtlValue
 
 SPEED_KEY: Final = "gq:speed"
 FIRST_GUESS_S: Final = 0.4  # s per megapixel-step of a small model on a CPU, until something was measured
 AFTER_GPU_S: Final = 0.2  # s, until it was measured
 BACKLOG_AGE_S: Final = 0.5  # how old `seconds_waiting` may be
+_OLDEST_WAIT: Final = timedelta(days=1)  # of tasks that are counted, so that few partitions are read
 _WEIGHT: Final = 0.1  # of a new measurement in the mean
 
 
@@ -87,13 +91,19 @@ def outlook_from(task: Task, place: queue_client.QueuePosition | None) -> Outloo
     full = place.s_per_megapixel_step if place and place.s_per_megapixel_step else FIRST_GUESS_S
     after = place.s_after_gpu if place and place.s_after_gpu else AFTER_GPU_S
     if task.status not in (Status.QUEUED, Status.RUNNING):
-        return Outlook(None, round(after, 2))
+        return Outlook(_before_its_stage(task) + 1 if task.waits else None, round(after, 2))
     alone = task.parameters.steps * place.s_per_step if place and place.s_per_step else 0.0
     left = max(alone, task.cost * full) * (100 - task.progress) / 100 + after
     if task.status != Status.QUEUED or place is None or not place.waiting:
         return Outlook(None, round(left, 2))
     before, work = before_it(place, task.priority, settings.QUEUE_SHARES)
     return Outlook(before + 1, round(work / 1e6 * full / max(1, place.backlog.workers) + left, 2))
+
+
+def _before_its_stage(task: Task) -> int:
+    """How many tasks of its class and those above wait for the same stage and came before."""
+    older = Task.objects.filter(id__gt=first_id_of(task.created_at.date() - _OLDEST_WAIT), id__lt=task.id)
+    return older.filter(status=task.status, stage_owner="", priority__lte=task.priority).count()
 
 
 def before_it(place: queue_client.QueuePosition, class_: int, shares: Sequence[float]) -> tuple[int, float]:

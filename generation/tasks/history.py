@@ -7,12 +7,12 @@ from typing import Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from generation.accounts.models import User
 from generation.tasks.access import may_see
 from generation.tasks.models import Batch, Status, Task
-from generation.tasks.presentation import PUBLIC_STATUS, JointStatus
+from generation.tasks.presentation import PUBLIC_STATUS, JointStatus, public_status
 from generation.tasks.sorting.picks import ALL_PICTURES, Picks
 from imagegenx_site.errors import Fault, InvalidRequest, NotFound
 from imagegenx_site.ids import first_id_of, from_public
@@ -79,7 +79,7 @@ def _of_days(filters: Filters) -> QuerySet[Task]:
 
 def _narrowed(rows: QuerySet[Task], filters: Filters) -> QuerySet[Task]:
     if filters.status:
-        rows = rows.filter(status__in=FILTERS[filters.status])
+        rows = rows.filter(_in_status(filters.status))
     for name in ("kind", "style"):
         wanted = getattr(filters, name)
         rows = rows.filter(**{name: wanted}) if wanted else rows
@@ -93,6 +93,12 @@ def _narrowed(rows: QuerySet[Task], filters: Filters) -> QuerySet[Task]:
         batch_id = from_public(filters.batch, "bat")
         rows = rows.filter(batch_id=batch_id) if batch_id else rows.none()
     return filters.picks.narrowed(rows)
+
+
+def _in_status(word: str) -> Q:
+    """As `public_status` says it: a task without a model that nobody has begun is queued."""
+    found, not_begun = Q(status__in=FILTERS[word]), Q(status=Status.GENERATED, model=None, started_at=None)
+    return found | not_begun if word == "queued" else found & ~not_begun if word == "running" else found
 
 
 def find_batch(public_id: str, user: User) -> Batch:
@@ -118,7 +124,7 @@ def joint_status(tasks: Sequence[Task]) -> JointStatus:
     """One word for many tasks: queued until one runs, running until all ended, then succeeded, failed or canceled
     when all did so, and `partial` otherwise.
     """
-    words = {PUBLIC_STATUS[Status(task.status)] for task in tasks}
+    words = {public_status(task) for task in tasks}
     if len(words) == 1:
         return words.pop()
     if words & {"queued", "running"}:

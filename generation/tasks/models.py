@@ -143,6 +143,14 @@ class Task(models.Model):
         return to_public(self.id)
 
     @property
+    def waits(self) -> bool:
+        """Whether nobody works on it yet, or again. Of tasks without a model the lease of their first stage sets
+        `started_at`.
+        """
+        not_begun = self.model_id is None and self.started_at is None
+        return self.status == Status.QUEUED or (self.status == Status.GENERATED and not_begun)
+
+    @property
     def drawing_model(self) -> ImageModel:
         """The model of a task that a GPU worker has: there is one. Raises ValueError."""
         if self.model is None:

@@ -47,6 +47,11 @@ PUBLIC_STATUS: Final[dict[Status, PublicStatus]] = {
 }
 
 
+def public_status(task: Task) -> PublicStatus:
+    """The task's state in the word that clients read: `queued` also for one without a model that nobody has begun."""
+    return "queued" if task.waits else PUBLIC_STATUS[Status(task.status)]
+
+
 class LoraInput(TypedDict):
     name: str
     weight: float
@@ -138,7 +143,7 @@ def task_body(task: Task, images: Sequence[Image], *, base_url: str, outlook: Ou
         "task_id": task.public_id,
         "batch_id": to_public(task.batch_id, "bat") if task.batch_id else None,
         "kind": task.kind,
-        "status": PUBLIC_STATUS[Status(task.status)],
+        "status": public_status(task),
         "progress": 100 if done else min(task.progress, 99),
         "position": outlook.position if outlook else None,
         "estimated_time": 0.0 if task.terminal else outlook.seconds if outlook else None,

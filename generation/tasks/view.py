@@ -100,4 +100,5 @@ def _etag(task: Task, images: list[Image]) -> str:
     period = int(time.time() // (settings.URL_SECONDS / 2)) if images else 0
     pictures = hashlib.sha256("".join(image.key + image.mark for image in images).encode()).hexdigest()[:8]
     enlarging = int(enlargement.is_due(task, images))
-    return f'W/"{task.status}-{task.progress}-{task.attempt}-{task.priority}-{pictures}-{enlarging}-{period}"'
+    state = f"{task.status}-{int(task.waits)}"
+    return f'W/"{state}-{task.progress}-{task.attempt}-{task.priority}-{pictures}-{enlarging}-{period}"'

@@ -10,8 +10,9 @@ from uuid import UUID
 from django.conf import settings
 
 from generation.tasks import events, states
-from generation.tasks.models import Task
+from generation.tasks.models import Status, Task
 from generation.tasks.stages import Stage
+from imagegenx_site import caches
 
 PUBLISH_EVERY_S: Final = 0.5  # between two progress events of one group
 
@@ -19,7 +20,15 @@ PUBLISH_EVERY_S: Final = 0.5  # between two progress events of one group
 def take(stage: Stage, task_id: str) -> Task | None:
     """The task, leased to a new owner (its `stage_owner`); None when it is elsewhere or somebody works on it."""
     owner = f"{socket.gethostname()}:{uuid.uuid4().hex[:8]}"
-    return states.take_stage(UUID(task_id), stage, owner, settings.STAGE_SECONDS)
+    task = states.take_stage(UUID(task_id), stage, owner, settings.STAGE_SECONDS)
+    return task and announce_begin(task)
+
+
+def announce_begin(task: Task) -> Task:
+    """Tell polls and watchers that a task without a model is no longer queued, now that its first stage is leased."""
+    if task.model_id is None and task.status == Status.GENERATED and task.stage_attempts == 1:
+        caches.tasks().invalidate(str(task.id), also=lambda pipe: events.add_status(pipe, task.id, task.status))
+    return task
 
 
 class LeaseRenewer:

@@ -60,7 +60,8 @@ def _take_same_work(task: Task) -> Sequence[Task]:
     upscale = task.recipe.first_version().upscale
     pixels = task.width * task.height * task.parameters.num_images * (upscale.scale**2 if upscale else 1)
     room = min(settings.POSTPROCESS_GROUP, GROUP_PIXELS // pixels) - 1
-    return states.take_same_work(task, STAGE, task.stage_owner, settings.STAGE_SECONDS, room) if room > 0 else ()
+    taken = states.take_same_work(task, STAGE, task.stage_owner, settings.STAGE_SECONDS, room) if room > 0 else []
+    return [lease.announce_begin(one) for one in taken]
 
 
 def _postprocess(task: Task, *others: Task) -> Iterator[Task]:

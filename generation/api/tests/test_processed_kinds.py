@@ -18,12 +18,14 @@ from fixtures.rows import Receiver, picture_bytes
 from generation.accounts.models import Plan, User
 from generation.policy import rules
 from generation.policy.models import BlockedTerm, PolicyProfile
-from generation.tasks import states
+from generation.tasks import stages, states
 from generation.tasks.models import Batch, Status, Task
 from generation.tasks.usage import report
 from imagegenx_site import redis_clients
+from imagegenx_site.ids import from_public
 from storage.store import get_store
 from workers.recovery.stages import StageMessages, StageMessagesConfig
+from workers.stages import lease
 
 UPSCALE, BACKGROUND = "/api/v1/image/upscale", "/api/v1/image/background"
 
@@ -50,7 +52,8 @@ def faults(answer: Any) -> dict[str, str]:
 def test_the_task_goes_to_the_stages_and_never_to_the_gpu(client: Client, redis: Redis) -> None:
     redis_clients.bytes_client().flushdb()
     data = post(client, {"image": picture(), "params": {"scale": 4}}).json()["data"]
-    assert (data["kind"], data["status"], data["progress"]) == ("upscale", "running", 0)
+    assert (data["kind"], data["status"], data["progress"]) == ("upscale", "queued", 0)
+    assert data["position"] == 1
     assert data["input"] == {
         "text": "",
         "resolution": "64x48",
@@ -113,7 +116,7 @@ def test_every_fault_is_named(client: Client) -> None:
 def test_several_pictures_are_a_batch(client: Client) -> None:
     sent = {"images": [picture(), picture((80, 80), "blue")], "params": {"format": "png"}}
     data = post(client, sent, BACKGROUND).json()["data"]
-    assert (data["size"], data["counts"], len(data["tasks"])) == (2, {"running": 2}, 2)
+    assert (data["size"], data["counts"], len(data["tasks"])) == (2, {"queued": 2}, 2)
     tasks = list(Batch.objects.get().tasks.order_by("id"))
     assert [(task.kind, task.width) for task in tasks] == [("background", 64), ("background", 80)]
     assert tasks[0].params["postprocess"] == {"format": "png", "white_background": True}
@@ -207,12 +210,32 @@ def test_a_retry_history_usage_and_deletion_take_it_as_any_task(client: Client, 
     assert again["input"] == data["input"]
     keys = [task.parameters.image_key for task in Task.objects.order_by("id")]
     assert len(set(keys)) == 2
-    listed = client.get("/api/v1/image/tasks", {"kind": "upscale", "status": "running"}).json()["data"]["items"]
+    listed = client.get("/api/v1/image/tasks", {"kind": "upscale", "status": "queued"}).json()["data"]["items"]
     assert [one["task_id"] for one in listed] == [again["task_id"]]
     today = timezone.now().date()
     assert [(line.group, line.tasks) for line in report(owner, today, today, "model")] == [("", 2)]
     assert client.delete(f"/api/v1/image/task/{data['task_id']}").status_code == 200
     assert not get_store("images").exists(keys[0])
+
+
+def test_it_is_queued_at_its_place_until_a_worker_begins(client: Client) -> None:
+    first, second = (post(client, {"image": picture()}).json()["data"]["task_id"] for _ in range(2))
+
+    def shown(task_id: str) -> tuple[str, int | None]:
+        data = client.get(f"/api/v1/image/task/{task_id}").json()["data"]
+        return data["status"], data["position"]
+
+    def listed(word: str) -> list[str]:
+        answer = client.get("/api/v1/image/tasks", {"status": word}).json()["data"]["items"]
+        return [one["task_id"] for one in answer]
+
+    assert (shown(first), shown(second)) == (("queued", 1), ("queued", 2))
+    assert (listed("queued"), listed("running"), listed("open")) == ([second, first], [], [second, first])
+
+    begun = lease.take(stages.named("postprocess"), str(from_public(first)))
+    assert begun is not None
+    assert (shown(first), shown(second)[0]) == (("running", None), "queued")
+    assert (listed("queued"), listed("running")) == ([second], [first])
 
 
 def test_a_retry_needs_a_plan_that_allows_the_size(

@@ -23,6 +23,7 @@ PARALLEL: Final = 4  # files at once
 TRIES: Final = 6  # of one file, after which the pull ends; what has come stays for the next
 LONGEST_WAIT_S: Final = 300.0  # between two tries, whatever the server asks for
 _CHUNK: Final = 1 << 20
+_MOST_NAMED: Final = 30  # of a repository's files, in an error
 
 Progress = Callable[[str, int, int], None]
 """File, bytes that are here, bytes of the whole file. Called from several threads."""
@@ -75,7 +76,9 @@ def _git_blob(path: Path) -> str:
 
 
 def listing(repository: str, revision: str, patterns: Sequence[str], hashes: Mapping[str, str]) -> Listing:
-    """What would be fetched. `hashes`: SHA-256 that are known beforehand and must be the hub's. Raises PullError."""
+    """What would be fetched. `hashes`: SHA-256 that are known beforehand and must be the hub's. `patterns` without a
+    `*` must be there; the others may match nothing. Raises PullError, before anything is fetched.
+    """
     if "://" in repository:
         return Listing("", tuple(_at_address(repository, name, hashes) for name in patterns))
     info = _asked(lambda: _api().model_info(repository, revision=revision or None, files_metadata=True), repository)
@@ -88,9 +91,19 @@ def listing(repository: str, revision: str, patterns: Sequence[str], hashes: Map
         if hashes.get(entry.rfilename, sha256) != sha256:
             raise PullError(f"{repository}: {entry.rfilename} on this hub is not the file that the preset names.")
         files.append(RemoteFile(entry.rfilename, entry.size or 0, sha256, "" if entry.lfs else entry.blob_id or ""))
-    if not files:
-        raise PullError(f"{repository} has no file like {', '.join(patterns)} at {revision or 'its newest revision'}.")
+    there = {file.name for file in files}
+    missing = [pattern for pattern in patterns if "*" not in pattern and pattern not in there]
+    if missing or not files:
+        message = f"{repository} has no {', '.join(missing or patterns)} at {revision or 'its newest revision'}."
+        raise PullError(message + _what_it_has(info.siblings))
     return Listing(info.sha, tuple(files))
+
+
+def _what_it_has(siblings: Sequence[Any]) -> str:
+    """For whoever mends the preset's list."""
+    names = sorted(entry.rfilename for entry in siblings if entry.rfilename.endswith((".safetensors", ".json")))
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f" Its files: {', '.join(names[:_MOST_NAMED])}{more}. Mend the preset's list in the admin." if names else ""
 
 
 def _check_inside(repository: str, name: str) -> None:

@@ -119,6 +119,23 @@ def test_a_hub_that_has_another_file_than_the_preset_names_is_refused(preset, hu
     assert not hub.seen
 
 
+def test_a_list_that_the_hub_does_not_have_is_told_with_what_it_has(preset, hub):
+    preset.files = ["unet/*", "unet/weights.fp16.safetensors", "vae/gone.json", "text_encoder_2/*"]
+    preset.save()
+    with pytest.raises(CommandError, match=r"has no unet/weights\.fp16\.safetensors, vae/gone\.json at ") as told:
+        pull("acme")
+    assert UNET in str(told.value)
+    assert not hub.seen
+    assert not ImageModel.objects.filter(name="acme").exists()
+
+
+def test_a_pattern_may_match_nothing_and_only_what_matches_is_fetched(hub):
+    known = hub_module.listing("acme/mini", hub_server.COMMIT, ["unet/*", "text_encoder_2/*"], {})
+    assert UNET in {file.name for file in known.files}
+    assert {file.name.split("/")[0] for file in known.files} == {"unet"}
+    assert all(file.size and (file.sha256 or file.blob) for file in known.files)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_closed_door_says_how_to_get_in(preset, hub, status):
     hub.faults["api"] = [status]
