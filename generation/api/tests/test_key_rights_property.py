@@ -142,7 +142,7 @@ def world(owner: User, plans: dict[str, Plan], application: Any) -> MakeWorld:  
     max_examples=15,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_call_leaves_more_rights_than_there_were(
     world: MakeWorld,
